@@ -1,0 +1,142 @@
+"""Measures activation ranges, puts the scales on the k-bit grid, and starts the learnable multipliers there."""
+
+import itertools
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from keras_rat import quantizers, wiring
+from keras_rat.quantize import rescale_layers
+from tflm_export import rescale, solver
+
+STEPS = 40
+
+
+def calibrate(model, data, batch_size: int = 32, steps: int = STEPS) -> None:
+    """Prepares a quantised model for training.
+
+    Runs the float network on the data and records the range of every activation (moving averages of the batches'
+    extremes, decay 0.9), then freezes the ranges. Those of residual additions, global poolings and per-tensor Dense
+    layers grow (never shrink) until their rescale factors are on the k-bit grid, by the rules of `tflm_export`; the
+    learnable multipliers of the other layers start at the grid point of their present factor.
+
+    Args:
+      model: from `quantize_model` or `quantize_apply`.
+      data: inputs as an array [rows, ...], a tf.data.Dataset or an iterable of batches; of (inputs, ...) tuples the
+        first is taken.
+      batch_size: rows of a batch where data is an array.
+      steps: batches to use, at most.
+
+    Raises:
+      ValueError: the model has no quantised layers with weights, or there is no data.
+    """
+    if not rescale_layers(model):
+        raise ValueError("the model has no layers with k-bit rescales; make it with keras_rat.quantize_model")
+    for range_ in _ranges(model):
+        range_.batches.assign(0)
+    with quantizers.observing():
+        observe = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
+        batches = 0
+        for batch in itertools.islice(_batches(data, batch_size), steps):
+            observe(batch)
+            batches += 1
+    if not batches:
+        raise ValueError("no data to calibrate with")
+    settle(model)
+
+
+def settle(model) -> None:
+    """Freezes the ranges as they are, with the scales on the grid, and sets the multipliers that are not set yet."""
+    for range_ in _ranges(model):
+        range_.batches.assign(quantizers.FROZEN)
+    weighted = rescale_layers(model)
+    bits = weighted[0].quantize_config.quantizer.bits
+    problem, ranges = _problem(model, weighted)
+    scales = solver.solve(problem, bits, solver.REQUANTIZE).scales
+    for owner, range_ in ranges.items():
+        growth = scales[owner] / problem.scales[owner]
+        if growth != 1:
+            range_.low.assign(range_.low * growth)
+            range_.high.assign(range_.high * growth)
+    for layer in weighted:
+        _start_multiplier(layer)
+
+
+def is_settled(model) -> bool:
+    """Whether all ranges are frozen."""
+    return all(int(range_.batches) == quantizers.FROZEN for range_ in _ranges(model))
+
+
+def unseen(model) -> list[str]:
+    """Names of the layers whose range has seen no data."""
+    return [range_.owner for range_ in _ranges(model) if int(range_.batches) == 0]
+
+
+def _ranges(model) -> list[wiring.Range]:
+    return [range_ for range_ in map(wiring.own_range, model.layers) if range_ is not None]
+
+
+def _batches(data, batch_size):
+    if isinstance(data, (np.ndarray, tf.Tensor)):
+        batches = (data[i : i + batch_size] for i in range(0, len(data), batch_size))
+    else:
+        batches = data
+    for batch in batches:
+        yield tf.cast(batch[0] if isinstance(batch, (tuple, list)) else batch, tf.float32)
+
+
+def _start_multiplier(layer) -> None:
+    quantizer = layer.quantize_config.quantizer
+    for weight, _, variables in layer._weight_vars:
+        if int(variables["multiplier_set"]):
+            continue
+        factor = quantizer.factor(weight, variables).numpy().astype(np.float64)
+        rounding = "nearest" if quantizer.method == solver.KEEP else "up"
+        multiplier = rescale.snap(np.maximum(factor, quantizers._SMALLEST), quantizer.bits, rounding).value
+        variables["log2_multiplier"].assign(np.log2(multiplier))
+        variables["multiplier_set"].assign(1)
+
+
+def _problem(model, weighted) -> tuple[solver.Problem, dict[str, wiring.Range]]:
+    """The activation scales of a Keras model as the exporter's solver takes them."""
+    ranges = {range_.owner: range_ for range_ in _ranges(model)}
+    nodes, ties = [], []
+    for layer in model.layers:
+        sources = [range_ for range_ in wiring.source_ranges(layer) if range_ is not None]
+        keys = tuple(range_.owner for range_ in sources)
+        if layer in weighted:
+            nodes.append(_weighted_node(layer))
+        elif isinstance(wiring.inner(layer), (keras.layers.Add, keras.layers.GlobalAveragePooling2D)):
+            target, _ = wiring.sink(layer)
+            nodes.append(solver.Sum(keys, target.owner))
+        elif isinstance(wiring.inner(layer), keras.layers.Concatenate):
+            ties.append(keys)
+    for tie in ties:
+        _unite([ranges[key] for key in tie])
+    pinned = {layer.name for layer in model.layers if not wiring.inputs(layer)}
+    for layer in model.layers:
+        feeds_input = any(feeding.name in pinned for feeding in wiring.inputs(layer))
+        if wiring.own_range(layer) is not None and (feeds_input or layer.name in model.output_names):
+            pinned.add(layer.name)
+    scales = {owner: float(np.float32(range_.scale())) for owner, range_ in ranges.items()}
+    return solver.Problem(scales, nodes, ties, pinned & scales.keys(), set()), ranges
+
+
+def _weighted_node(layer) -> solver.Weighted:
+    links = wiring.links(layer)
+    quantizer = layer.quantize_config.quantizer
+    scale = None
+    if not quantizer.per_channel and links.batch_norm is None:
+        (weight, _, _) = layer._weight_vars[0]
+        scale = float(quantizer.stock_scale(tf.convert_to_tensor(weight)).numpy()[0])
+    return solver.Weighted(links.input.owner, links.output.owner, scale)
+
+
+def _unite(ranges: list[wiring.Range]) -> None:
+    """Gives ranges their common hull."""
+    low = min(float(range_.low) for range_ in ranges)
+    high = max(float(range_.high) for range_ in ranges)
+    for range_ in ranges:
+        range_.low.assign(low)
+        range_.high.assign(high)

@@ -1,0 +1,99 @@
+"""QuantizeConfigs: which tensors of a layer are quantised, and by which quantizer."""
+
+import tf_keras as keras
+from tensorflow_model_optimization.quantization.keras import QuantizeConfig
+
+from keras_rat.quantizers import RangeQuantizer, RescaleQuantizer, TiedQuantizer
+
+# Fused activations that an int8 kernel applies by clamping: the range is that of their output.
+CLAMPING = ("linear", "relu", "relu6")
+# Activations with a table or fixed point of their own: the range is that of their input.
+TABLED = ("softmax", "sigmoid", "tanh")
+
+
+def activation_name(activation) -> str:
+    """The name of a Keras activation function or tfmot activation object."""
+    return getattr(activation, "__name__", type(activation).__name__)
+
+
+class NoQuantizeConfig(QuantizeConfig):
+    """Quantises nothing: the layer moves integers, or leaves its range to the next one."""
+
+    def get_weights_and_quantizers(self, layer):
+        return []
+
+    def get_activations_and_quantizers(self, layer):
+        return []
+
+    def get_output_quantizers(self, layer):
+        return []
+
+    def set_quantize_weights(self, layer, quantize_weights):
+        pass
+
+    def set_quantize_activations(self, layer, quantize_activations):
+        pass
+
+    def get_config(self):
+        return {}
+
+
+class OutputConfig(NoQuantizeConfig):
+    """Quantises the output to a range of its own."""
+
+    def get_output_quantizers(self, layer):
+        return [RangeQuantizer()]
+
+
+class TiedOutputConfig(NoQuantizeConfig):
+    """Rounds the output to the range of the input."""
+
+    def get_output_quantizers(self, layer):
+        return [TiedQuantizer()]
+
+
+class RescaleConfig(NoQuantizeConfig):
+    """A layer with weights and k-bit rescale multipliers.
+
+    Args:
+      weight_attr: attribute of the layer that holds the kernel.
+      bits, method, per_channel, depthwise: as for `RescaleQuantizer`.
+    """
+
+    def __init__(self, weight_attr, bits, method, per_channel=True, depthwise=False):
+        self.weight_attr = weight_attr
+        self.quantizer = RescaleQuantizer(bits, method, per_channel, depthwise)
+
+    def get_weights_and_quantizers(self, layer):
+        return [(getattr(layer, self.weight_attr), self.quantizer)]
+
+    def set_quantize_weights(self, layer, quantize_weights):
+        (weight,) = quantize_weights
+        setattr(layer, self.weight_attr, weight)
+
+    def get_activations_and_quantizers(self, layer):
+        return [(layer.activation, RangeQuantizer())] if activation_name(layer.activation) in TABLED else []
+
+    def set_quantize_activations(self, layer, quantize_activations):
+        if quantize_activations:
+            (layer.activation,) = quantize_activations
+
+    def get_output_quantizers(self, layer):
+        return [RangeQuantizer()] if activation_name(layer.activation) in CLAMPING else []
+
+    def get_config(self):
+        return {"weight_attr": self.weight_attr} | self.quantizer.get_config()
+
+
+def rescale_config(layer: keras.layers.Layer, bits: int, method: str, per_channel_dense: bool = False):
+    """The RescaleConfig of a Conv2D, DepthwiseConv2D or Dense layer; None for other layers.
+
+    Dense weights are per tensor, as in tfmot and TFLite, unless asked otherwise.
+    """
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        return RescaleConfig("depthwise_kernel", bits, method, depthwise=True)
+    if isinstance(layer, keras.layers.Conv2D):
+        return RescaleConfig("kernel", bits, method)
+    if isinstance(layer, keras.layers.Dense):
+        return RescaleConfig("kernel", bits, method, per_channel=per_channel_dense)
+    return None

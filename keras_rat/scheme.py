@@ -1,0 +1,213 @@
+"""tfmot's 8-bit scheme with k-bit rescales: layout transforms, registry, scheme."""
+
+import tf_keras as keras
+from tensorflow_model_optimization.python.core.quantization.keras import quantize_aware_activation, quantize_layer
+from tensorflow_model_optimization.python.core.quantization.keras import utils as tfmot_utils
+from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+    default_8bit_quantize_configs,
+    default_8bit_quantize_layout_transform,
+    default_8bit_quantize_registry,
+    default_8bit_quantize_scheme,
+    default_8bit_transforms,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.graph_transformations import (
+    model_transformer,
+    transforms,
+)
+
+from keras_rat import configs
+from keras_rat.quantizers import RangeQuantizer
+from tflm_export.errors import UsageError
+from tflm_export.rescale import check_bits
+from tflm_export.solver import METHODS, REQUANTIZE
+
+layers = keras.layers
+
+# Layers that hand on integers as they are.
+MOVING = (
+    layers.ActivityRegularization,
+    layers.Cropping2D,
+    layers.Dropout,
+    layers.Flatten,
+    layers.MaxPooling2D,
+    layers.Permute,
+    layers.Reshape,
+    layers.SpatialDropout2D,
+    layers.ZeroPadding2D,
+)
+# Layers that compute within one scale.
+TIED = (layers.AveragePooling2D, layers.UpSampling2D)
+# Layers with a rescale to a range of their own.
+RESCALING = (layers.Add, layers.GlobalAveragePooling2D, layers.ReLU)
+# Layers that take any range and have a fixed one.
+FIXED = (layers.Softmax,)
+WEIGHTED = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
+BATCH_NORM = (layers.BatchNormalization, layers.experimental.SyncBatchNormalization)
+
+
+class Input(default_8bit_transforms.InputLayerQuantize):
+    """Quantises the model's inputs."""
+
+    def replacement(self, match_layer):
+        quantize = quantize_layer.QuantizeLayer(RangeQuantizer())
+        config = tfmot_utils.serialize_layer(quantize, use_legacy_format=True)
+        config["name"] = quantize.name
+        return transforms.LayerNode(config, input_layers=[match_layer])
+
+    def custom_objects(self):
+        return {"QuantizeLayer": quantize_layer.QuantizeLayer, "RangeQuantizer": RangeQuantizer}
+
+
+class WeightedReLU(transforms.Transform):
+    """Layer with weights, then ReLU: one range, after the ReLU.
+
+    tfmot's own transform for this pattern drops the quantisation of the weights as well.
+    """
+
+    def pattern(self):
+        linear = transforms.LayerPattern("Conv2D|DepthwiseConv2D|Dense", config={"activation": "linear"})
+        return transforms.LayerPattern("ReLU", inputs=[linear])
+
+    def replacement(self, match_layer):
+        node = match_layer.input_layers[0]
+        if match_layer.metadata.get("quantize_config") is None and node.metadata.get("quantize_config") is None:
+            no_op = quantize_aware_activation.NoOpActivation()
+            node.layer["config"]["activation"] = tfmot_utils.serialize_activation(no_op, use_legacy_format=True)
+        return match_layer
+
+    def custom_objects(self):
+        return {"NoOpActivation": quantize_aware_activation.NoOpActivation}
+
+
+class WeightedReLUActivation(WeightedReLU):
+    """The same with an Activation layer."""
+
+    def pattern(self):
+        return transforms.LayerPattern(
+            "Activation", config={"activation": "relu|relu6"}, inputs=super().pattern().inputs
+        )
+
+
+class AddReLU(transforms.Transform):
+    """Add, then ReLU: one range, after the ReLU."""
+
+    def pattern(self):
+        return transforms.LayerPattern("ReLU", inputs=[transforms.LayerPattern("Add")])
+
+    def replacement(self, match_layer):
+        match_layer.input_layers[0].metadata["quantize_config"] = configs.NoQuantizeConfig()
+        return match_layer
+
+    def custom_objects(self):
+        return {"NoQuantizeConfig": configs.NoQuantizeConfig}
+
+
+class AddReLUActivation(AddReLU):
+    """The same with an Activation layer."""
+
+    def pattern(self):
+        return transforms.LayerPattern(
+            "Activation", config={"activation": "relu|relu6"}, inputs=super().pattern().inputs
+        )
+
+
+class ConvBatchNormActivation(default_8bit_transforms.Conv2DBatchNormActivationQuantize):
+    """Convolution, batch normalisation, then an Activation layer; relu6 as well as relu."""
+
+    def pattern(self):
+        pattern = super().pattern()
+        pattern.config = {"activation": "relu|relu6"}
+        return pattern
+
+
+class DenseBatchNormActivation(default_8bit_transforms.DenseBatchNormActivationQuantize):
+    """Dense, batch normalisation, then an Activation layer; relu6 as well as relu."""
+
+    def pattern(self):
+        pattern = super().pattern()
+        pattern.config = {"activation": "relu|relu6"}
+        return pattern
+
+
+class LayoutTransform(default_8bit_quantize_layout_transform.Default8BitQuantizeLayoutTransform):
+    """Fuses batch normalisations and activations the way the converter will."""
+
+    def apply(self, model, layer_quantize_map):
+        steps = [
+            Input(),
+            default_8bit_transforms.SeparableConvQuantize(),
+            default_8bit_transforms.Conv2DBatchNormReLUQuantize(),
+            ConvBatchNormActivation(),
+            default_8bit_transforms.Conv2DBatchNormQuantize(),
+            default_8bit_transforms.DenseBatchNormReLUQuantize(),
+            DenseBatchNormActivation(),
+            default_8bit_transforms.DenseBatchNormQuantize(),
+            WeightedReLU(),
+            WeightedReLUActivation(),
+            AddReLU(),
+            AddReLUActivation(),
+        ]
+        candidates = set(layer_quantize_map)
+        transformed, quantize_map = model_transformer.ModelTransformer(
+            model, steps, candidates, layer_quantize_map
+        ).transform()
+        for metadata in quantize_map.values():
+            config = metadata.get("quantize_config")
+            if isinstance(config, default_8bit_quantize_configs.Default8BitOutputQuantizeConfig):
+                metadata["quantize_config"] = configs.OutputConfig()
+            elif isinstance(config, default_8bit_quantize_configs.NoOpQuantizeConfig):
+                metadata["quantize_config"] = configs.NoQuantizeConfig()
+        return transformed, quantize_map
+
+
+class Registry(default_8bit_quantize_registry.Default8BitQuantizeRegistry):
+    """The QuantizeConfig of every layer that can be trained with k-bit rescales."""
+
+    def __init__(self, bits, method):
+        super().__init__()
+        self.bits, self.method = bits, method
+
+    def supports(self, layer):
+        if type(layer) is layers.Activation:
+            return configs.activation_name(layer.activation) in configs.CLAMPING + configs.TABLED
+        if type(layer) in WEIGHTED:
+            known = (*configs.CLAMPING, *configs.TABLED, "NoOpActivation")
+            return configs.activation_name(layer.activation) in known
+        return type(layer) in (*MOVING, *TIED, *RESCALING, *FIXED, layers.Concatenate)
+
+    def get_quantize_config(self, layer):
+        if not self.supports(layer):
+            raise ValueError(f"layer {layer.name} of type {type(layer).__name__} is not supported")
+        if type(layer) in WEIGHTED:
+            return configs.rescale_config(layer, self.bits, self.method)
+        if type(layer) is layers.Activation:
+            clamps = configs.activation_name(layer.activation) in ("relu", "relu6")
+            return configs.OutputConfig() if clamps else configs.NoQuantizeConfig()
+        if type(layer) in RESCALING:
+            return configs.OutputConfig()
+        return configs.TiedOutputConfig() if type(layer) in TIED else configs.NoQuantizeConfig()
+
+
+class RescaleAwareScheme(default_8bit_quantize_scheme.Default8BitQuantizeScheme):
+    """tfmot's 8-bit scheme with per-channel depthwise weights and k-bit rescale multipliers.
+
+    Args:
+      bits: width k of the multipliers, 1 to 31.
+      method: "requantize", or "keep" for hardware that cannot change the weights' integers.
+
+    Raises:
+      UsageError: bits or method out of range.
+    """
+
+    def __init__(self, bits: int = 4, method: str = REQUANTIZE):
+        super().__init__()
+        self.bits = check_bits(bits)
+        if method not in METHODS:
+            raise UsageError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+        self.method = method
+
+    def get_layout_transformer(self):
+        return LayoutTransform()
+
+    def get_quantize_registry(self):
+        return Registry(self.bits, self.method)

@@ -1,0 +1,131 @@
+"""Who feeds whom in a quantised Keras model: the input range, output range and batch-norm gain of every layer.
+
+Resolved from Keras's own graph whenever a model is traced, so that cloned and loaded models need no extra step.
+"""
+
+import dataclasses
+
+import tensorflow as tf
+import tf_keras as keras
+from tensorflow_model_optimization.python.core.quantization.keras import quantize_layer, quantize_wrapper
+
+ACTIVATION_STEPS = 255
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """The quantised range of an activation tensor.
+
+    Attributes:
+      owner: name of the layer that measures it.
+      low, high: float32 scalar variables, low <= 0 <= high.
+      batches: int32 scalar variable, batches seen; -1 when frozen.
+    """
+
+    owner: str
+    low: tf.Variable
+    high: tf.Variable
+    batches: tf.Variable
+
+    def scale(self) -> tf.Tensor:
+        """The int8 scale, (high - low) / 255."""
+        return (self.high - self.low) / ACTIVATION_STEPS
+
+
+@dataclasses.dataclass(frozen=True)
+class Links:
+    """The surroundings of a layer with weights.
+
+    Attributes:
+      input, output: ranges its factor is made of.
+      batch_norm: the batch normalisation that the converter folds into its scales, if any.
+    """
+
+    input: Range
+    output: Range
+    batch_norm: keras.layers.Layer | None
+
+    def gain(self) -> tf.Tensor:
+        """gamma / sqrt(moving variance + epsilon), float32 [channels]; 1 without batch normalisation."""
+        bn = self.batch_norm
+        if bn is None:
+            return tf.ones([1])
+        gain = tf.math.rsqrt(bn.moving_variance + bn.epsilon)
+        return gain * bn.gamma if bn.scale else gain
+
+
+def inner(layer):
+    """The layer a quantize wrapper wraps; other layers themselves."""
+    return layer.layer if isinstance(layer, quantize_wrapper.QuantizeWrapper) else layer
+
+
+def own_range(layer) -> Range | None:
+    """The range a layer measures itself, None if it has none."""
+    if isinstance(layer, quantize_layer.QuantizeLayer):
+        variables = getattr(layer, "quantizer_vars", None)
+    elif isinstance(layer, quantize_wrapper.QuantizeWrapper) and layer.built:
+        variables = getattr(layer, "_output_quantizer_vars", None)
+        for activation in layer._quantize_activations:
+            variables = getattr(activation, "_pre_activation_vars", variables)
+    else:
+        return None
+    if not variables or "batches" not in variables:
+        return None
+    return Range(layer.name, variables["min_var"], variables["max_var"], variables["batches"])
+
+
+def inputs(layer) -> list:
+    """The layers that feed a layer."""
+    nodes = layer._inbound_nodes
+    return tf.nest.flatten(nodes[0].inbound_layers) if nodes else []
+
+
+def outputs(layer) -> list:
+    """The layers that a layer feeds."""
+    return [node.layer for node in layer._outbound_nodes]
+
+
+def _range_at(layer) -> Range | None:
+    """The range of the integers that leave a layer: its own, or that of what it passes on."""
+    while True:
+        found = own_range(layer)
+        if found is not None:
+            return found
+        feeding = inputs(layer)
+        if not feeding:
+            return None
+        layer = feeding[0]
+
+
+def source_ranges(layer) -> list[Range | None]:
+    """The range of every input of a layer."""
+    return [_range_at(feeding) for feeding in inputs(layer)]
+
+
+def source_range(layer) -> Range | None:
+    """The range of the first input of a layer, None before it is connected."""
+    return next(iter(source_ranges(layer)), None)
+
+
+def sink(layer) -> tuple[Range | None, keras.layers.Layer | None]:
+    """The range a layer's accumulators are rescaled to, and the batch normalisation on the way."""
+    batch_norm = None
+    while True:
+        found = own_range(layer)
+        if found is not None:
+            return found, batch_norm
+        following = outputs(layer)
+        if not following:
+            return None, batch_norm
+        layer = following[0]
+        if hasattr(inner(layer), "moving_variance"):
+            batch_norm = inner(layer)
+
+
+def links(layer) -> Links | None:
+    """The surroundings of a wrapped layer with weights; None while the model around it is not complete."""
+    source = source_range(layer)
+    target, batch_norm = sink(layer)
+    if source is None or target is None:
+        return None
+    return Links(source, target, batch_norm)

@@ -1,0 +1,70 @@
+"""Files that appear whole or not at all."""
+
+import contextlib
+import os
+import tempfile
+
+from tflm_export.errors import UsageError
+
+
+def read(path: str) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+      UsageError: it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+
+
+def require_writable(path: str, overwrite: bool) -> None:
+    """Raises UsageError where `path` cannot become an output file: no such directory, or it is there already."""
+    directory = os.path.dirname(path) or "."
+    if not os.path.isdir(directory):
+        raise UsageError(f"cannot write {path}: there is no directory {directory}")
+    if os.path.isdir(path):
+        raise UsageError(f"cannot write {path}: it is a directory")
+    if os.path.lexists(path) and not overwrite:
+        raise UsageError(f"{path} exists already; pass --overwrite to replace it")
+
+
+def write(contents: dict[str, bytes]) -> None:
+    """Writes files through temporary ones beside them, renamed once all are complete.
+
+    Args:
+      contents: bytes by path. Existing files are replaced.
+
+    Raises:
+      UsageError: a file cannot be written; none of them has appeared or changed.
+    """
+    with contextlib.ExitStack() as stack:
+        temporary = {}
+        path = ""
+        try:
+            for path, content in contents.items():
+                handle, name = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path) or ".")
+                temporary[path] = name
+                stack.callback(_remove, name)
+                with os.fdopen(handle, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.chmod(name, 0o666 & ~_umask())
+            for path, name in temporary.items():
+                os.replace(name, path)
+        except OSError as error:
+            raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(path)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,258 @@
+"""Read view of a .tflite file: subgraphs, tensors, operators and where their numbers stand in the file."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from tflm_export.errors import ModelError
+from tflm_export.flatbuffer import schema
+from tflm_export.flatbuffer.reader import INT8, INT32, UINT8, UINT32, UINT64, Reader, Table, Vector
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantization:
+    """Affine quantisation of a tensor: real = scale * (integer - zero_point).
+
+    Attributes:
+      scale: float32 [1] or [channels].
+      zero_point: int64 [1] or [channels].
+      dimension: the axis of the channels where there are several.
+    """
+
+    scale: Vector
+    zero_point: np.ndarray
+    dimension: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+    """A tensor of a subgraph.
+
+    Attributes:
+      subgraph, index: where it stands.
+      name: as in the file.
+      type: "INT8", "FLOAT32", ... (TensorType).
+      shape: dimensions; -1 nowhere, the schema gives unknown ones as 1.
+      buffer: index of its buffer; buffer 0 is the empty one.
+      data: its constant elements in the tensor's shape, None where it is computed at run time or of an opaque type.
+      data_offset: byte position of its constant elements in the file.
+      quantization: None where it is not quantised.
+      is_variable: whether it keeps its value from one inference to the next.
+    """
+
+    subgraph: int
+    index: int
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    buffer: int
+    data: np.ndarray | None
+    data_offset: int
+    quantization: Quantization | None
+    is_variable: bool
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """(subgraph, index): the tensor's identity in the file."""
+        return self.subgraph, self.index
+
+    @property
+    def is_constant(self) -> bool:
+        return self.data_offset > 0
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether its integers stand for real numbers through a scale."""
+        return self.quantization is not None and self.type in ("INT8", "UINT8", "INT16", "INT4")
+
+    @property
+    def scale(self) -> float:
+        """The per-tensor scale."""
+        return float(self.quantization.scale.values[0])
+
+    @property
+    def zero_point(self) -> int:
+        """The per-tensor zero point."""
+        return int(self.quantization.zero_point[0])
+
+
+@dataclasses.dataclass(frozen=True)
+class Operator:
+    """An operator of a subgraph.
+
+    Attributes:
+      subgraph, index: where it stands.
+      name: "CONV_2D", ...; "CUSTOM:name" for a custom operator.
+      inputs, outputs: tensors; None for an optional input that is left out.
+    """
+
+    subgraph: int
+    index: int
+    name: str
+    inputs: tuple[Tensor | None, ...]
+    outputs: tuple[Tensor, ...]
+
+    @property
+    def label(self) -> str:
+        """How messages name the operator."""
+        output = self.outputs[0].name if self.outputs else ""
+        return f"operator {self.index} {self.name} ({output})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Subgraph:
+    """A subgraph: operators in execution order, and the tensors it takes and gives."""
+
+    index: int
+    name: str
+    tensors: tuple[Tensor, ...]
+    operators: tuple[Operator, ...]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A .tflite file and the view on it."""
+
+    data: bytes
+    subgraphs: tuple[Subgraph, ...]
+
+    @property
+    def operators(self):
+        """All operators, subgraph after subgraph in execution order."""
+        return (operator for subgraph in self.subgraphs for operator in subgraph.operators)
+
+    @property
+    def tensors(self):
+        """All tensors, subgraph after subgraph."""
+        return (tensor for subgraph in self.subgraphs for tensor in subgraph.tensors)
+
+
+def parse(data: bytes) -> Model:
+    """Reads the view of a .tflite file.
+
+    Args:
+      data: the whole file; bytes appended after the FlatBuffer (TFLite Metadata's zip) are carried along.
+
+    Raises:
+      ModelError: the bytes are no TFLite model, are damaged or cut short, or are of another schema version.
+    """
+    if not data:
+        raise ModelError("the file is empty")
+    if data[4:8] != schema.FILE_IDENTIFIER:
+        raise ModelError(
+            f"not a TFLite model: bytes 4..8 are {bytes(data[4:8])!r}, a .tflite file has {schema.FILE_IDENTIFIER!r}"
+        )
+    root = Reader(bytes(data)).root()
+    version = root.scalar(schema.Model.VERSION, UINT32)
+    if version != schema.SCHEMA_VERSION:
+        raise ModelError(f"TFLite schema version {version} is not supported; version {schema.SCHEMA_VERSION} is")
+    buffers = [_buffer(table) for table in root.tables(schema.Model.BUFFERS)]
+    codes = [_operator_name(table) for table in root.tables(schema.Model.OPERATOR_CODES)]
+    subgraphs = root.tables(schema.Model.SUBGRAPHS)
+    return Model(root.reader.data, tuple(_subgraph(i, table, buffers, codes) for i, table in enumerate(subgraphs)))
+
+
+def _buffer(table: Table) -> Vector | None:
+    start = table.scalar(schema.Buffer.OFFSET, UINT64)
+    if start > 1:  # data outside the FlatBuffer, as in models over 2 GB
+        return table.reader.span(start, table.scalar(schema.Buffer.SIZE, UINT64), np.dtype("u1"))
+    return table.vector(schema.Buffer.DATA, "u1")
+
+
+def _operator_name(table: Table) -> str:
+    code = table.scalar(schema.OperatorCode.DEPRECATED_BUILTIN_CODE, INT8)
+    # Files from before schema version 3a have only the one-byte field; newer ones put 127 or the same code there.
+    code = max(code, table.scalar(schema.OperatorCode.BUILTIN_CODE, INT32))
+    if not 0 <= code < len(schema.OPERATOR_NAMES):
+        return f"UNKNOWN_{code}"
+    name = schema.OPERATOR_NAMES[code]
+    return f"CUSTOM:{table.string(schema.OperatorCode.CUSTOM_CODE)}" if name == "CUSTOM" else name
+
+
+def _subgraph(index: int, table: Table, buffers: list, codes: list) -> Subgraph:
+    tensors = tuple(_tensor(index, i, t, buffers) for i, t in enumerate(table.tables(schema.SubGraph.TENSORS)))
+    operators = tuple(
+        _operator(index, i, t, tensors, codes) for i, t in enumerate(table.tables(schema.SubGraph.OPERATORS))
+    )
+    where = f"subgraph {index}"
+    return Subgraph(
+        index,
+        table.string(schema.SubGraph.NAME),
+        tensors,
+        operators,
+        _pick(tensors, table.vector(schema.SubGraph.INPUTS, "<i4"), f"{where} inputs"),
+        _pick(tensors, table.vector(schema.SubGraph.OUTPUTS, "<i4"), f"{where} outputs"),
+    )
+
+
+def _pick(tensors: tuple, indices: Vector | None, where: str, optional: bool = False) -> tuple:
+    picked = []
+    for i in indices.values.tolist() if indices is not None else ():
+        if i == -1 and optional:
+            picked.append(None)
+        elif 0 <= i < len(tensors):
+            picked.append(tensors[i])
+        else:
+            raise ModelError(f"the file is damaged: {where} name tensor {i} of {len(tensors)}")
+    return tuple(picked)
+
+
+def _operator(subgraph: int, index: int, table: Table, tensors: tuple, codes: list) -> Operator:
+    code = table.scalar(schema.Operator.OPCODE_INDEX, UINT32)
+    if code >= len(codes):
+        raise ModelError(f"the file is damaged: operator {index} names operator code {code} of {len(codes)}")
+    where = f"operator {index} {codes[code]}"
+    return Operator(
+        subgraph,
+        index,
+        codes[code],
+        _pick(tensors, table.vector(schema.Operator.INPUTS, "<i4"), f"inputs of {where}", optional=True),
+        _pick(tensors, table.vector(schema.Operator.OUTPUTS, "<i4"), f"outputs of {where}"),
+    )
+
+
+def _tensor(subgraph: int, index: int, table: Table, buffers: list) -> Tensor:
+    name = table.string(schema.Tensor.NAME)
+    code = table.scalar(schema.Tensor.TYPE, INT8)
+    kind = schema.TENSOR_TYPES[code] if 0 <= code < len(schema.TENSOR_TYPES) else f"UNKNOWN_{code}"
+    shape_vector = table.vector(schema.Tensor.SHAPE, "<i4")
+    shape = tuple(shape_vector.values.tolist()) if shape_vector is not None else ()
+    buffer = table.scalar(schema.Tensor.BUFFER, UINT32)
+    if buffer >= max(len(buffers), 1):  # buffer 0 means "none", and may be left out with all the others
+        raise ModelError(f"the file is damaged: tensor {index} ({name}) names buffer {buffer} of {len(buffers)}")
+    data, offset = _constant(buffers[buffer] if buffers else None, kind, shape, f"tensor {index} ({name})")
+    quantization = _quantization(table.table(schema.Tensor.QUANTIZATION), shape, f"tensor {index} ({name})")
+    is_variable = bool(table.scalar(schema.Tensor.IS_VARIABLE, UINT8))
+    return Tensor(subgraph, index, name, kind, shape, buffer, data, offset, quantization, is_variable)
+
+
+def _constant(buffer: Vector | None, kind: str, shape: tuple, where: str) -> tuple[np.ndarray | None, int]:
+    """The elements of a constant tensor and where they stand."""
+    if buffer is None or not buffer.values.size:
+        return None, 0
+    dtype = schema.DTYPES.get(kind)
+    if dtype is None:
+        return None, buffer.offset
+    if any(d < 0 for d in shape) or buffer.values.size != math.prod(shape) * dtype.itemsize:
+        raise ModelError(
+            f"the file is damaged: {where} of {kind} {list(shape)} has a buffer of {buffer.values.size} bytes"
+        )
+    return buffer.values.view(dtype).reshape(shape), buffer.offset
+
+
+def _quantization(table: Table | None, shape: tuple, where: str) -> Quantization | None:
+    scale = table.vector(schema.Quantization.SCALE, "<f4") if table is not None else None
+    if scale is None or not scale.values.size:
+        return None
+    if not np.isfinite(scale.values).all() or (scale.values < 0).any():
+        raise ModelError(f"the file is damaged: {where} has a negative or non-finite scale")
+    zeros = table.vector(schema.Quantization.ZERO_POINT, "<i8")
+    dimension = table.scalar(schema.Quantization.QUANTIZED_DIMENSION, INT32)
+    size = scale.values.size
+    zero_point = zeros.values if zeros is not None and zeros.values.size else np.zeros(size, np.int64)
+    if zero_point.size not in (1, size):
+        raise ModelError(f"the file is damaged: {where} has {size} scales and {zero_point.size} zero points")
+    return Quantization(scale, zero_point, dimension)

@@ -1,0 +1,115 @@
+"""Bounds-checked reading of a FlatBuffers buffer; knows no schema.
+
+Source: the FlatBuffers internals document (tables, vtables, vectors, offsets; all little endian).
+"""
+
+import dataclasses
+import struct
+
+import numpy as np
+
+from tflm_export.errors import ModelError
+
+
+@dataclasses.dataclass(frozen=True)
+class Vector:
+    """A vector of scalars inside the file.
+
+    Attributes:
+      offset: byte position of the first element in the file.
+      values: read-only numpy view of the elements on the file's bytes.
+    """
+
+    offset: int
+    values: np.ndarray
+
+
+class Reader:
+    """The bytes of a FlatBuffers file, every access checked against their length.
+
+    Raises (all methods): ModelError where an offset leaves the file.
+    """
+
+    def __init__(self, data: bytes):
+        self.data = data
+
+    def unpack(self, layout: struct.Struct, offset: int):
+        """One scalar at a byte offset."""
+        if offset < 0 or offset + layout.size > len(self.data):
+            raise ModelError(f"the file is damaged or cut short: offset {offset} leaves its {len(self.data)} bytes")
+        return layout.unpack_from(self.data, offset)[0]
+
+    def root(self) -> "Table":
+        """The root table."""
+        return Table(self, self.unpack(UINT32, 0))
+
+    def vector(self, offset: int, dtype) -> Vector:
+        """The vector of scalars that starts (with its length) at a byte offset."""
+        dtype = np.dtype(dtype)
+        length, start = self.unpack(UINT32, offset), offset + 4
+        return self.span(start, length, dtype)
+
+    def span(self, start: int, length: int, dtype) -> Vector:
+        """`length` scalars from byte `start` on."""
+        if start < 0 or start + length * dtype.itemsize > len(self.data):
+            raise ModelError(
+                f"the file is damaged or cut short: a vector of {length} x {dtype.itemsize} bytes at offset {start} "
+                f"leaves its {len(self.data)} bytes"
+            )
+        return Vector(start, np.frombuffer(self.data, dtype, length, start))
+
+
+UINT8, INT8 = struct.Struct("<B"), struct.Struct("<b")
+UINT16, INT32, UINT32, UINT64 = struct.Struct("<H"), struct.Struct("<i"), struct.Struct("<I"), struct.Struct("<Q")
+
+
+class Table:
+    """A table: fields by number, defaults where a field is absent."""
+
+    def __init__(self, reader: Reader, offset: int):
+        self.reader = reader
+        self.offset = offset
+        self._vtable = offset - reader.unpack(INT32, offset)
+        self._vtable_size = reader.unpack(UINT16, self._vtable)
+
+    def _field(self, number: int) -> int:
+        """The byte position of a field, 0 where it is absent."""
+        entry = 4 + 2 * number
+        if entry + 2 > self._vtable_size:
+            return 0
+        relative = self.reader.unpack(UINT16, self._vtable + entry)
+        return self.offset + relative if relative else 0
+
+    def scalar(self, number: int, layout: struct.Struct, default=0):
+        """A scalar field."""
+        position = self._field(number)
+        return self.reader.unpack(layout, position) if position else default
+
+    def _target(self, number: int) -> int:
+        """The byte position an offset field points to, 0 where it is absent."""
+        position = self._field(number)
+        return position + self.reader.unpack(UINT32, position) if position else 0
+
+    def table(self, number: int) -> "Table | None":
+        """A sub-table, None where it is absent."""
+        target = self._target(number)
+        return Table(self.reader, target) if target else None
+
+    def vector(self, number: int, dtype) -> Vector | None:
+        """A vector of scalars, None where it is absent."""
+        target = self._target(number)
+        return self.reader.vector(target, dtype) if target else None
+
+    def tables(self, number: int) -> "list[Table]":
+        """A vector of tables, empty where it is absent."""
+        offsets = self.vector(number, "<u4")
+        if offsets is None:
+            return []
+        return [
+            Table(self.reader, offsets.offset + 4 * i + relative) for i, relative in enumerate(offsets.values.tolist())
+        ]
+
+    def string(self, number: int) -> str:
+        """A string, empty where it is absent."""
+        characters = self.vector(number, "u1")
+        return characters.values.tobytes().decode("utf-8", "replace") if characters is not None else ""

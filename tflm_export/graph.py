@@ -1,0 +1,35 @@
+"""Who uses what in a model: needed to know which bytes an operator may change on its own."""
+
+import collections
+
+from tflm_export.flatbuffer.model import Model, Tensor
+
+
+class Graph:
+    """Uses of tensors, of constant buffers and of stored scales, over all subgraphs."""
+
+    def __init__(self, model: Model):
+        self.model = model
+        self._tensor_uses = collections.Counter(
+            tensor.key for operator in model.operators for tensor in operator.inputs if tensor is not None
+        )
+        for subgraph in model.subgraphs:
+            self._tensor_uses.update(tensor.key for tensor in (*subgraph.inputs, *subgraph.outputs))
+        self._buffer_tensors = collections.Counter(t.data_offset for t in model.tensors if t.is_constant)
+        by_scale = collections.defaultdict(list)
+        for tensor in model.tensors:
+            if tensor.quantization is not None:
+                by_scale[tensor.quantization.scale.offset].append(tensor.key)
+        self.shared_scales = [tuple(keys) for keys in by_scale.values() if len(keys) > 1]
+        self._sharing = {key for keys in self.shared_scales for key in keys}
+
+    def owns(self, tensor: Tensor) -> bool:
+        """Whether a constant has one user and shares neither its elements nor its scale with another tensor.
+
+        Elements that are all zero are zero at every scale and may be shared.
+        """
+        return (
+            self._tensor_uses[tensor.key] == 1
+            and tensor.key not in self._sharing
+            and (self._buffer_tensors[tensor.data_offset] == 1 or (tensor.data is not None and not tensor.data.any()))
+        )

@@ -1,0 +1,166 @@
+"""The front door of the library: narrow every rescale of a model, or check that it was done."""
+
+import numpy as np
+
+from tflm_export import rescale, solver
+from tflm_export.errors import ModelError, UsageError
+from tflm_export.flatbuffer.model import Model, Operator, parse
+from tflm_export.flatbuffer.writer import Edits
+from tflm_export.graph import Graph
+from tflm_export.ops import op_for
+from tflm_export.ops.base import Declaration
+from tflm_export.report import Report, Row
+from tflm_export.solver import METHODS
+
+__all__ = ["METHODS", "check", "narrow"]
+
+
+def narrow(data: bytes, bits: int, method: str = solver.REQUANTIZE) -> tuple[bytes, Report]:
+    """Puts every rescale of a model on the k-bit grid.
+
+    Args:
+      data: a .tflite file with int8 operators.
+      bits: multiplier width k, 1 (a pure shift) to 31 (TFLite's own; changes nothing).
+      method: "requantize" rounds factors up and re-rounds the weights to match (no gain error, slightly coarser
+        weights); "keep" rounds factors to nearest and leaves every weight and bias as it is.
+
+    Returns:
+      The narrowed file, of the same length and equal in every byte that is no scale, int8 weight or bias; and a report
+      with one row for each operator that rescales, the ones that could not be narrowed and why included.
+
+    Raises:
+      UsageError: bits or method out of range.
+      ModelError: the bytes are no TFLite model, are damaged, or hold no rescale that can be narrowed.
+    """
+    bits = rescale.check_bits(bits)
+    if method not in METHODS:
+        raise UsageError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    model = parse(data)
+    declarations = _declare(model)
+    solution, reasons = _solve(model, declarations, bits, method)
+    edits = Edits()
+    for tensor in model.tensors:
+        scale = solution.scales.get(tensor.key)
+        if scale is not None and scale != tensor.scale:
+            stored = tensor.quantization.scale
+            edits.set(stored.offset, stored.values, np.array([scale]), f"scale of {tensor.name}")
+    for operator, declaration in declarations:
+        if declaration.node is not None:
+            op_for(operator).edit(operator, solution.scales, bits, method, edits)
+    narrowed = edits.apply(model.data)
+    return narrowed, _report(model, parse(narrowed), reasons, bits, method)
+
+
+def check(data: bytes, bits: int) -> Report:
+    """Reads the width of every rescale of a model.
+
+    Args:
+      data: a .tflite file.
+      bits: multiplier width k to check against, 1 to 31.
+
+    Returns:
+      A report with one row for each operator that rescales; `Report.offenders` are those that are not on the grid.
+
+    Raises:
+      UsageError: bits out of range.
+      ModelError: the bytes are no TFLite model, are damaged, or hold no rescale.
+    """
+    bits = rescale.check_bits(bits)
+    model = parse(data)
+    # What cannot be narrowed can still be read; only operators without readable factors are offenders by their reason.
+    reasons = {
+        (operator.subgraph, operator.index): declaration.reason
+        for operator, declaration in _declare(model)
+        if declaration.reason and op_for(operator).factors(operator) is None
+    }
+    return _report(model, model, reasons, bits, "")
+
+
+def _declare(model: Model) -> list[tuple[Operator, Declaration]]:
+    if not any(True for _ in model.operators):
+        raise ModelError("the model has no operators")
+    graph = Graph(model)
+    return [(operator, op_for(operator).declare(operator, graph)) for operator in model.operators]
+
+
+def _solve(model: Model, declarations: list, bits: int, method: str) -> tuple[solver.Solution, dict]:
+    """The solved scales, and the reasons of the operators that are not narrowed by (subgraph, index)."""
+    nodes = [(operator, declaration) for operator, declaration in declarations if declaration.node is not None]
+    border = [t for subgraph in model.subgraphs for t in (*subgraph.inputs, *subgraph.outputs)]
+    pinned = {tensor.key for tensor in border} | {tensor.key for tensor in model.tensors if tensor.is_variable}
+    pinned |= {key for _, declaration in declarations for key in declaration.pins}
+    scales = {
+        t.key: t.scale
+        for t in model.tensors
+        if t.is_quantized and t.quantization.scale.values.size == 1 and t.scale > 0
+    }
+    ties = [tie for _, declaration in declarations for tie in declaration.ties]
+    ties += [tie for tie in Graph(model).shared_scales if any(key in scales for key in tie)]
+    problem = solver.Problem(
+        scales,
+        [declaration.node for _, declaration in nodes],
+        [tuple(key for key in tie if key in scales) for tie in ties],
+        pinned & scales.keys(),
+        {key for _, declaration in declarations for key in declaration.constants},
+    )
+    solution = solver.solve(problem, bits, method)
+    reasons = {(op.subgraph, op.index): declaration.reason for op, declaration in declarations if declaration.reason}
+    for index in solution.unsolved:
+        operator = nodes[index][0]
+        reasons[operator.subgraph, operator.index] = (
+            "its scales are bound on both sides by other operators or the model's border"
+        )
+    return solution, reasons
+
+
+def _report(before: Model, after: Model, reasons: dict, bits: int, method: str) -> Report:
+    rows = []
+    for old, new in zip(before.operators, after.operators, strict=True):
+        reason = reasons.get((old.subgraph, old.index), "")
+        row = _row(old, new, bits, reason, method)
+        if row is not None:
+            rows.append(row)
+    if all(row.reason for row in rows):
+        raise ModelError(_nothing_to_narrow(before, rows))
+    return Report(bits, method, tuple(rows))
+
+
+def _nothing_to_narrow(model: Model, rows: list[Row]) -> str:
+    if rows:
+        more = f", and {len(rows) - 1} more" if len(rows) > 1 else ""
+        return f"no rescale of the model can be narrowed: {rows[0].label}: {rows[0].reason}{more}"
+    types = sorted({tensor.type for operator in model.operators for tensor in operator.outputs})
+    return (
+        f"the model has no int8 rescale (its operators compute {', '.join(types)}); quantise it to full int8 first, "
+        "weights and activations"
+    )
+
+
+def _row(old: Operator, new: Operator, bits: int, reason: str, method: str) -> Row | None:
+    op = op_for(old)
+    before, after = op.factors(old), op.factors(new)
+    if before is None:
+        return Row(old.subgraph, old.index, old.name, old.label, reason=reason) if reason else None
+    row = {
+        "subgraph": old.subgraph,
+        "index": old.index,
+        "op": old.name,
+        "label": old.label,
+        "factors": before.size,
+        "bits_before": int(rescale.significant_bits(before).max()),
+        "bits_after": int(rescale.significant_bits(after).max()),
+        "narrow": bool(rescale.is_narrow(after, bits).all()),
+        "reason": reason,
+    }
+    if reason:
+        return Row(**row)
+    bound = op.worst_case(new, bits)
+    kept = method == solver.KEEP  # then the scales say what the rounded factors do, and the real weights follow them
+    gain = np.divide(after, before, out=np.ones_like(before), where=before > 0) if kept else np.ones(1)
+    return Row(
+        **row,
+        gain_error=float(np.abs(gain - 1).max()),
+        weight_error=0.0 if kept else op.weight_error(old, new),
+        accumulator=int(bound.accumulator.max()),
+        fits_int32=bool(bound.product.max() < 2**31),
+    )

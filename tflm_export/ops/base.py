@@ -1,0 +1,138 @@
+"""What an operator tells the rest of the package, and the registry of those that do."""
+
+import dataclasses
+from collections.abc import Hashable
+
+import numpy as np
+
+from tflm_export.errors import ModelError
+from tflm_export.flatbuffer.model import Operator, Tensor
+from tflm_export.flatbuffer.writer import Edits
+from tflm_export.graph import Graph
+from tflm_export.solver import Sum, Weighted
+
+
+@dataclasses.dataclass(frozen=True)
+class Declaration:
+    """What an operator asks of the scale solver.
+
+    Attributes:
+      node: its rescale factors as a solver node, None where it has none that can be narrowed.
+      ties: groups of tensors it needs at one common scale.
+      pins: tensors whose scale it needs as it is.
+      constants: constant inputs it can requantise.
+      reason: why its rescales cannot be narrowed; empty where they can, or where it has none.
+    """
+
+    node: Weighted | Sum | None = None
+    ties: tuple[tuple[Hashable, ...], ...] = ()
+    pins: tuple[Hashable, ...] = ()
+    constants: tuple[Hashable, ...] = ()
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class WorstCase:
+    """Bounds of a rescale's integers over all int8 inputs.
+
+    Attributes:
+      accumulator: float64 [factors], largest |acc|.
+      product: float64 [factors], largest |acc * m + rounding constant|.
+    """
+
+    accumulator: np.ndarray
+    product: np.ndarray
+
+
+class Op:
+    """An operator type. The defaults are those of an operator without rescales whose tensors must stay as they are.
+
+    Attributes:
+      min_inputs: how many of its first inputs cannot be left out.
+    """
+
+    min_inputs = 0
+
+    def declare(self, operator: Operator, graph: Graph) -> Declaration:
+        """Its factors, ties and pins."""
+        return Declaration(pins=quantized_keys(operator))
+
+    def factors(self, operator: Operator) -> np.ndarray | None:
+        """The real rescale factors as the runtimes derive them from the file's scales; float64 [factors].
+
+        None where the operator has no rescale in this model (float, or integers without scales).
+        """
+        return None
+
+    def edit(self, operator: Operator, scales: dict, bits: int, method: str, edits: Edits) -> None:
+        """Writes what follows from the solved activation scales: weight scales, weights, biases, constants."""
+
+    def worst_case(self, operator: Operator, bits: int) -> WorstCase:
+        """Bounds of its integers with k-bit multipliers; only for operators with factors."""
+        raise NotImplementedError
+
+    def weight_error(self, before: Operator, after: Operator) -> float:
+        """Largest relative RMS change of the real weights of a channel; 0 where there are none."""
+        return 0.0
+
+
+class Unsupported(Op):
+    """An operator this package does not know: pinned, and reported if it touches quantised tensors."""
+
+    def declare(self, operator, graph):
+        pins = quantized_keys(operator)
+        reason = f"{operator.name} is not supported yet" if pins else ""
+        return Declaration(pins=pins, reason=reason)
+
+
+_REGISTRY: dict[str, Op] = {}
+_UNSUPPORTED = Unsupported()
+
+
+def register(*names: str):
+    """Class decorator: makes the class answer for the operators of these names."""
+
+    def add(cls):
+        for name in names:
+            _REGISTRY[name] = cls()
+        return cls
+
+    return add
+
+
+def op_for(operator: Operator) -> Op:
+    """The Op that answers for an operator of a model.
+
+    Raises:
+      ModelError: the operator lacks inputs or outputs that its type cannot do without.
+    """
+    op = _REGISTRY.get(operator.name, _UNSUPPORTED)
+    given = operator.inputs[: op.min_inputs]
+    if len(given) < op.min_inputs or None in given or (op.min_inputs and not operator.outputs):
+        raise ModelError(f"the file is damaged: {operator.label} lacks inputs or outputs")
+    return op
+
+
+def quantized_tensors(operator: Operator) -> list[Tensor]:
+    """All quantised tensors an operator touches."""
+    return [t for t in (*operator.inputs, *operator.outputs) if t is not None and t.is_quantized]
+
+
+def quantized_keys(operator: Operator) -> tuple:
+    """Keys of all quantised tensors an operator touches."""
+    return tuple(tensor.key for tensor in quantized_tensors(operator))
+
+
+def int8_problem(*tensors: Tensor) -> str:
+    """Why tensors cannot be the int8 activations of a narrowed operator; empty if they can."""
+    for tensor in tensors:
+        where = f"tensor {tensor.index} ({tensor.name})"
+        if tensor.type != "INT8":
+            return f"{where} is {tensor.type}; only INT8 activations are supported so far"
+        if tensor.quantization is None:
+            return f"{where} has no scale"
+        if tensor.quantization.scale.values.size != 1:
+            return f"{where} is quantised per channel, which no int8 kernel takes"
+        if not tensor.scale > 0:
+            return f"{where} has scale 0"
+    return ""

@@ -1,0 +1,9 @@
+"""CONV_2D: weights [out, height, width, in]."""
+
+from tflm_export.ops.base import register
+from tflm_export.ops.weighted import WeightedOp
+
+
+@register("CONV_2D")
+class Conv2D(WeightedOp):
+    """2-D convolution; per-channel or per-tensor weight scales, float64 products (PopulateConvolutionQuantizationParams)."""

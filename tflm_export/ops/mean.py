@@ -1,0 +1,17 @@
+"""MEAN: `y = Zy + Sx/Sy * (sum(x - Zx) / count)`."""
+
+import math
+
+from tflm_export.ops.base import register
+from tflm_export.ops.summed import SummedOp
+
+
+@register("MEAN")
+class Mean(SummedOp):
+    """Mean over axes. Its rescale is Sx/Sy; the division by the count of elements is the operator's own, as in pooling."""
+
+    def terms(self, operator):
+        return operator.inputs[:1]
+
+    def count(self, operator):
+        return max(1, math.prod(operator.inputs[0].shape) // max(1, math.prod(operator.outputs[0].shape)))

@@ -1,0 +1,160 @@
+"""Operators with int8 weights: factor `Sx * Sw[c] / Sy`, landed on the grid by the weight scales.
+
+`requantize` rounds the factor up, writes the larger weight scale that makes it so and re-rounds weights and bias to it.
+`keep` rounds the factor to nearest and writes a scale that says so; weights and bias keep their bytes.
+"""
+
+import numpy as np
+
+from tflm_export import rescale, solver
+from tflm_export.flatbuffer.model import Operator, Tensor
+from tflm_export.ops.base import Declaration, Op, WorstCase, int8_problem, quantized_keys
+
+_INT32 = np.iinfo(np.int32)
+
+
+class WeightedOp(Op):
+    """Base of CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED.
+
+    Attributes:
+      weight_rank: dimensions of the weight tensor.
+      channel_axis: which of them are the output channels.
+      float32_product: whether the runtimes multiply Sx and a per-tensor Sw in float32.
+    """
+
+    min_inputs = 2
+    weight_rank = 4
+    channel_axis = 0
+    float32_product = False
+
+    def declare(self, operator, graph):
+        if _is_float(operator):
+            return Declaration(pins=quantized_keys(operator))
+        problem = self._problem(operator, graph)
+        if problem:
+            return Declaration(pins=quantized_keys(operator), reason=problem)
+        x, w, _ = _inputs(operator)
+        scale = w.quantization.scale.values
+        per_tensor = float(scale[0]) if scale.size == 1 and scale[0] > 0 else None
+        return Declaration(node=solver.Weighted(x.key, operator.outputs[0].key, per_tensor))
+
+    def _problem(self, operator: Operator, graph) -> str:
+        x, w, bias = _inputs(operator)
+        problem = int8_problem(x, operator.outputs[0])
+        if problem:
+            return problem
+        where = f"weight tensor {w.index} ({w.name})"
+        if w.type != "INT8" or w.quantization is None:
+            return (
+                f"{where} is {w.type} {'without scales' if w.quantization is None else ''}; INT8 with scales is needed"
+            )
+        if w.data is None:
+            return f"{where} is computed at run time; a constant is needed"
+        if len(w.shape) != self.weight_rank:
+            return f"{where} has {len(w.shape)} dimensions; {self.weight_rank} are needed"
+        if w.quantization.zero_point.any():
+            return f"{where} has a zero point other than 0"
+        channels = w.quantization.scale.values.size
+        if channels not in (1, w.shape[self.channel_axis]):
+            return f"{where} has {channels} scales for {w.shape[self.channel_axis]} output channels"
+        if not graph.owns(w):
+            return f"{where} is shared with another operator or tensor"
+        if bias is None:
+            return ""
+        where = f"bias tensor {bias.index} ({bias.name})"
+        if bias.type != "INT32" or bias.data is None:
+            return f"{where} is {bias.type}{'' if bias.is_constant else ' computed at run time'}; INT32 is needed"
+        if bias.quantization is not None and bias.quantization.scale.values.size != channels:
+            return f"{where} has {bias.quantization.scale.values.size} scales, its weights have {channels}"
+        if not graph.owns(bias):
+            return f"{where} is shared with another operator or tensor"
+        return ""
+
+    def factors(self, operator):
+        x, w, _ = _inputs(operator)
+        y = operator.outputs[0]
+        if not (x.is_quantized and w.is_quantized and y.is_quantized):
+            return None
+        return self._factors(x.scale, w.quantization.scale.values, y.scale)
+
+    def _factors(self, input_scale, weight_scale, output_scale) -> np.ndarray:
+        product_first = self.float32_product and weight_scale.size == 1
+        factor = rescale.effective_scale(input_scale, weight_scale, output_scale, product_first)
+        # The runtimes flush factors this small to 0; such a rescale has no multiplier to narrow.
+        return np.where(rescale.quantize_multiplier(factor).multiplier == 0, 0.0, factor)
+
+    def edit(self, operator, scales, bits, method, edits):
+        x, w, bias = _inputs(operator)
+        y = operator.outputs[0]
+        input_scale, output_scale = scales[x.key], scales[y.key]
+        old = w.quantization.scale.values
+        stock = self._factors(x.scale, old, y.scale)
+        factor = self._factors(input_scale, old, output_scale)
+        if method == solver.KEEP:
+            target = rescale.snap(stock, bits, "nearest").value
+            settled = np.isclose(target, factor, rtol=rescale.FLOAT32_TOLERANCE, atol=0)
+        else:
+            target = rescale.snap(factor, bits, "up").value
+            settled = rescale.is_narrow(factor, bits)
+        new = np.where(settled, old, target * output_scale / input_scale).astype(np.float32)
+        edits.set(w.quantization.scale.offset, old, new, f"scales of {w.name}")
+        if bias is not None and bias.quantization is not None:
+            new_bias_scale = (np.float64(input_scale) * new).astype(np.float32)
+            old_bias_scale = bias.quantization.scale.values
+            kept = settled & (input_scale == x.scale)
+            new_bias_scale = np.where(kept, old_bias_scale, new_bias_scale)
+            edits.set(bias.quantization.scale.offset, old_bias_scale, new_bias_scale, f"scales of {bias.name}")
+        if method == solver.KEEP:
+            return
+        growth = np.divide(new.astype(np.float64), old, out=np.ones(old.shape), where=old > 0)
+        if (growth != 1).any():
+            integers = np.rint(w.data / self._along_channels(growth, w))
+            edits.set(w.data_offset, w.data, np.clip(integers, -128, 127), f"weights {w.name}")
+        growth = growth * (input_scale / x.scale)
+        if bias is not None and (growth != 1).any():
+            integers = np.clip(np.rint(bias.data / growth), _INT32.min, _INT32.max)
+            edits.set(bias.data_offset, bias.data, integers, f"bias {bias.name}")
+
+    def _along_channels(self, values: np.ndarray, w: Tensor) -> np.ndarray:
+        """Per-channel values in a shape that broadcasts against the weights."""
+        shape = [1] * len(w.shape)
+        shape[self.channel_axis] = values.size
+        return values.reshape(shape)
+
+    def _channel_rows(self, values: np.ndarray) -> np.ndarray:
+        """Weights as [channels, elements]."""
+        return np.moveaxis(values, self.channel_axis, 0).reshape(values.shape[self.channel_axis], -1)
+
+    def worst_case(self, operator, bits):
+        x, w, bias = _inputs(operator)
+        weights = self._channel_rows(w.data)
+        positive = np.where(weights > 0, weights, 0).sum(1, dtype=np.int64)
+        negative = np.where(weights < 0, weights, 0).sum(1, dtype=np.int64)
+        low, high = -128 - x.zero_point, 127 - x.zero_point
+        offset = np.asarray(bias.data, np.int64) if bias is not None else 0
+        most = positive * high + negative * low + offset
+        least = positive * low + negative * high + offset
+        accumulator = np.maximum(np.abs(most), np.abs(least)).astype(np.float64)
+        recovered = rescale.recover(self.factors(operator), bits)
+        half = np.ldexp(0.5, np.maximum(recovered.shift, 0))
+        return WorstCase(accumulator, accumulator * recovered.multiplier + half)
+
+    def weight_error(self, before, after):
+        old, new = (self._channel_rows(self._real_weights(_inputs(operator)[1])) for operator in (before, after))
+        power = np.square(old).sum(1)
+        error = np.square(new - old).sum(1)
+        return float(np.sqrt(np.divide(error, power, out=np.zeros_like(power), where=power > 0).max(initial=0.0)))
+
+    def _real_weights(self, w: Tensor) -> np.ndarray:
+        return w.data * self._along_channels(w.quantization.scale.values.astype(np.float64), w)
+
+
+def _inputs(operator: Operator) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Input, weights and bias."""
+    x, w, *rest = operator.inputs
+    return x, w, rest[0] if rest else None
+
+
+def _is_float(operator: Operator) -> bool:
+    """Whether the accumulator is not an integer one: float and dynamic-range operators."""
+    return any(t is not None and t.type in ("FLOAT32", "FLOAT16") for t in (operator.inputs[0], *operator.outputs))

@@ -1,0 +1,93 @@
+"""What was done to a model, for people (a table) and for machines (a dict)."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One operator that rescales.
+
+    Attributes:
+      subgraph, index, op, label: which operator.
+      factors: number of its rescale factors: output channels, or inputs of an operator without weights.
+      bits_before, bits_after: significant bits of its widest multiplier; 31 stands for 17 and more.
+      narrow: whether all its factors are on the k-bit grid.
+      gain_error: largest |M_after / M_before - 1| of a factor that was rounded with nothing to make up for it ("keep").
+      weight_error: largest relative RMS change of a channel's real weights ("requantize").
+      accumulator: largest |acc| over all int8 inputs.
+      fits_int32: whether |acc * m| plus the rounding constant stays below 2**31.
+      reason: why it was not narrowed; empty where it was.
+    """
+
+    subgraph: int
+    index: int
+    op: str
+    label: str
+    factors: int = 0
+    bits_before: int | None = None
+    bits_after: int | None = None
+    narrow: bool = False
+    gain_error: float | None = None
+    weight_error: float | None = None
+    accumulator: int | None = None
+    fits_int32: bool | None = None
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """The rescales of a model at k bits.
+
+    Attributes:
+      bits: the width k that was asked for.
+      method: "requantize" or "keep"; empty for a check.
+      rows: one for each operator that rescales, in execution order.
+    """
+
+    bits: int
+    method: str
+    rows: tuple[Row, ...]
+
+    @property
+    def offenders(self) -> tuple[Row, ...]:
+        """The rows that are not on the k-bit grid or cannot be read."""
+        return tuple(row for row in self.rows if not row.narrow)
+
+    @property
+    def max_bits(self) -> int:
+        """Significant bits of the widest multiplier that can be read."""
+        return max(row.bits_after for row in self.rows if row.bits_after is not None)
+
+    def to_dict(self) -> dict:
+        """The report as JSON-serialisable values."""
+        return dataclasses.asdict(self) | {"max_bits": self.max_bits}
+
+    def table(self) -> str:
+        """The report as text, one line an operator."""
+        head = ("", "op", "factors", "bits", "gain error", "weight error", "worst |acc|", "acc*m", "")
+        lines = [head, *(_cells(row) for row in self.rows)]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+        right = {0, 2, 4, 5, 6}
+        return "\n".join(
+            "  ".join(
+                cell.rjust(width) if i in right else cell.ljust(width)
+                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in lines
+        )
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    bits = "" if row.bits_before is None else f"{row.bits_before} -> {row.bits_after}"
+    fits = {None: "", True: "32 bits", False: "64 bits"}[row.fits_int32]
+    return (
+        str(row.index) if row.subgraph == 0 else f"{row.subgraph}.{row.index}",
+        row.op,
+        str(row.factors or ""),
+        bits,
+        "" if row.gain_error is None else f"{row.gain_error:.2%}",
+        "" if row.weight_error is None else f"{row.weight_error:.2%}",
+        "" if row.accumulator is None else str(row.accumulator),
+        fits,
+        f"not narrowed: {row.reason}" if row.reason else "",
+    )

@@ -1,0 +1,181 @@
+"""Rescale arithmetic: a positive real factor as `multiplier * 2**-shift` with a k-bit multiplier.
+
+Every quantised operator ends in `y = zero_point + round(acc * M)` with a real factor M. TFLite and TFLM store M as a
+31-bit mantissa and a shift (`QuantizeMultiplier`, tensorflow/lite/kernels/internal/quantization_util.cc). This module
+is the one place that splits, recovers and applies such factors, at any width k from 1 to 31 bits.
+
+A .tflite file holds float32 scales and no multipliers, so a narrow factor read back from a file is off by the rounding
+of those scales. `FLOAT32_TOLERANCE` is what a handful of float32 roundings can do (the stock converter's, for models
+that were trained onto the grid: 4 * 2**-24 seen); factors nearer than that to the k-bit grid are on it. As a
+consequence the scales of a file cannot tell grids of 21 bits and more from TFLite's own.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from tflm_export.errors import UsageError
+
+MAX_BITS = 31
+FLOAT32_TOLERANCE = 2.0**-21
+READABLE_BITS = 16  # a random factor is on the 16-bit grid by chance once in 64 times, on the 8-bit grid in 16,000
+ROUNDINGS = ("nearest", "up", "down")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rescale:
+    """Factors `multiplier * 2**-shift`, elementwise.
+
+    Attributes:
+      multiplier: int64 array; 0, or in [2**(k-1), 2**k) for the width k it was made with.
+      shift: int64 array of the same shape; right shift in bits, negative for a left shift.
+    """
+
+    multiplier: np.ndarray
+    shift: np.ndarray
+
+    @property
+    def value(self) -> np.ndarray:
+        """The factors as float64, exact unless they leave the range of float64."""
+        return np.ldexp(self.multiplier.astype(np.float64), -self.shift)
+
+    def apply(self, accumulator) -> np.ndarray:
+        """Rescales integer accumulators as the narrow kernels do: one rounding, halves towards +infinity.
+
+        Computes `(acc * m + (1 << (s - 1))) >> s`, and `(acc * m) << -s` where s <= 0.
+
+        Args:
+          accumulator: integers that broadcast against the factors, |acc| <= 2**31.
+
+        Returns:
+          int64 array. Exact for every shift above -1; left shifts must not overflow 64 bits.
+        """
+        product = np.asarray(accumulator, np.int64) * self.multiplier
+        # |product| < 2**62, so every shift of 63 or more gives 0.
+        right = np.clip(self.shift, 0, 63)
+        half = np.where(right > 0, np.int64(1) << np.maximum(right - 1, 0), 0)
+        rounded = np.where(right >= 63, 0, (product + np.where(right >= 63, 0, half)) >> np.minimum(right, 62))
+        return rounded << np.clip(-self.shift, 0, 62)
+
+
+def check_bits(bits) -> int:
+    """Returns `bits` if it is a multiplier width from 1 to 31, else raises UsageError."""
+    if isinstance(bits, bool) or not isinstance(bits, (int, np.integer)) or not 1 <= bits <= MAX_BITS:
+        raise UsageError(f"bits must be an integer from 1 to {MAX_BITS}, got {bits!r}")
+    return int(bits)
+
+
+def _checked(factor) -> np.ndarray:
+    factor = np.asarray(factor, np.float64)
+    bad = ~np.isfinite(factor) | (factor < 0)
+    if bad.any():
+        raise ValueError(f"a rescale factor must be finite and not negative, got {factor[bad].flat[0]!r}")
+    return factor
+
+
+def decompose(factor, bits: int, rounding: str = "nearest") -> Rescale:
+    """Splits factors into k-bit multipliers and shifts, exactly.
+
+    Args:
+      factor: finite, non-negative floats of any shape; subnormal and huge values included. 0 gives multiplier 0.
+      bits: width k of the multiplier, 1 to 31.
+      rounding: "nearest" (halves up, as TFLite), "up" or "down", in magnitude.
+
+    Returns:
+      The Rescale of the same shape; where rounding carries to 2**k the multiplier is halved and the shift bumped.
+
+    Raises:
+      UsageError: bits or rounding out of range.
+      ValueError: a factor is negative, infinite or NaN.
+    """
+    bits = check_bits(bits)
+    factor = _checked(factor)
+    mantissa, exponent = np.frexp(factor)  # factor == mantissa * 2**exponent, mantissa in [0.5, 1) or 0
+    scaled = np.ldexp(mantissa, bits)  # exact: 53-bit mantissa, only its exponent changes
+    if rounding == "nearest":
+        multiplier = np.floor(scaled + 0.5)  # exact: scaled < 2**31 leaves 21 fraction bits and more
+    elif rounding == "up":
+        multiplier = np.ceil(scaled)
+    elif rounding == "down":
+        multiplier = np.floor(scaled)
+    else:
+        raise UsageError(f"rounding must be one of {', '.join(ROUNDINGS)}, got {rounding!r}")
+    return _normalised(multiplier.astype(np.int64), bits - exponent.astype(np.int64), bits)
+
+
+def _normalised(multiplier: np.ndarray, shift: np.ndarray, bits: int) -> Rescale:
+    """Halves multipliers that rounding carried to 2**bits, and gives zero factors shift 0."""
+    carry = multiplier >> bits  # 1 on a carry, else 0
+    multiplier = multiplier >> carry
+    return Rescale(multiplier, np.where(multiplier == 0, 0, shift - carry))
+
+
+def is_narrow(factor, bits: int) -> np.ndarray:
+    """Whether factors lie on the k-bit grid, up to `FLOAT32_TOLERANCE`. Bool array of the factor's shape."""
+    factor = _checked(factor)
+    grid = decompose(factor, bits).value
+    with np.errstate(under="ignore"):
+        return np.abs(factor - grid) <= FLOAT32_TOLERANCE * factor
+
+
+def snap(factor, bits: int, rounding: str) -> Rescale:
+    """`decompose`, but a factor that is on the grid already (`is_narrow`) stays there whatever the rounding."""
+    directed, nearest = decompose(factor, bits, rounding), decompose(factor, bits)
+    narrow = is_narrow(factor, bits)
+    return Rescale(
+        np.where(narrow, nearest.multiplier, directed.multiplier), np.where(narrow, nearest.shift, directed.shift)
+    )
+
+
+def significant_bits(factor) -> np.ndarray:
+    """The narrowest width k whose grid holds each factor; 0 for a zero factor, 31 where no width up to 16 does.
+
+    Returns:
+      int64 array of the factor's shape. Values of 17 to 30 do not occur: float32 scales hardly tell them from 31.
+    """
+    factor = _checked(factor)
+    width = np.full(factor.shape, MAX_BITS, np.int64)
+    for bits in range(READABLE_BITS, 0, -1):
+        width = np.where(is_narrow(factor, bits), bits, width)
+    return np.where(factor == 0, 0, width)
+
+
+def quantize_multiplier(factor) -> Rescale:
+    """TFLite's own form of a factor: 31 bits, nearest, and 0 for factors under 2**-32 as the runtimes flush them.
+
+    Source: QuantizeMultiplier in tensorflow/lite/kernels/internal/quantization_util.cc.
+    """
+    stock = decompose(factor, MAX_BITS)
+    flushed = stock.shift - MAX_BITS > 31
+    return Rescale(np.where(flushed, 0, stock.multiplier), np.where(flushed, 0, stock.shift))
+
+
+def effective_scale(input_scale, weight_scale, output_scale, float32_product: bool = False) -> np.ndarray:
+    """The real factor `input_scale * weight_scale / output_scale` as the runtimes compute it from float32 scales.
+
+    Args:
+      input_scale, weight_scale, output_scale: float32 values, scalars or [channels].
+      float32_product: multiply the first two in float32, as per-tensor kernels do
+        (GetQuantizedConvolutionMultipler); per-channel kernels use float64 throughout.
+
+    Returns:
+      float64 array.
+    """
+    if float32_product:
+        product = (np.asarray(input_scale, np.float32) * np.asarray(weight_scale, np.float32)).astype(np.float64)
+    else:
+        product = np.asarray(input_scale, np.float64) * np.asarray(weight_scale, np.float64)
+    return product / np.asarray(output_scale, np.float64)
+
+
+def recover(factor, bits: int) -> Rescale:
+    """The k-bit (multiplier, shift) a kernel recovers in Prepare from the runtime's 31-bit multiplier.
+
+    Rounds TFLite's 31-bit multiplier to k bits, halves up; where the factor was put on the k-bit grid through float32
+    scales this gives back exactly the multiplier that was meant, for k up to 20.
+    """
+    bits = check_bits(bits)
+    stock = quantize_multiplier(factor)
+    drop = MAX_BITS - bits
+    half = (1 << drop) >> 1
+    return _normalised((stock.multiplier + half) >> drop, stock.shift - drop, bits)

@@ -1,0 +1,173 @@
+"""Assigns the scales of activations so that every rescale factor can land on the k-bit grid. Knows no operator.
+
+The unknowns are the scales of activation tensors, named by any hashable key. Two kinds of nodes relate them:
+
+- `Weighted`: factor `Sx * Sw[c] / Sy` with weights of its own. Per-channel weight scales take the factor to the grid
+  afterwards whatever Sx and Sy are, so such a node leaves its output scale free to move. With one weight scale for the
+  whole tensor the output scale moves instead, and the weights stay as they are.
+- `Sum`: factors `Si / Sy`, one an input (ADD, and with a single input MEAN or QUANTIZE).
+
+A scale only ever grows, at most to twice its value, so nothing new clips; zero points keep their meaning. Walking the
+nodes in execution order, a Sum whose inputs are all free keeps its output scale and moves its inputs; otherwise its
+output scale moves to suit the first input that is settled, and the free inputs follow. Once a scale was used to settle
+another one it stays. The measurements behind these rules: moving the output of a residual addition where its branches
+could have moved costs ResNet8 on CIFAR-10 three points of agreement with the stock model.
+"""
+
+import dataclasses
+from collections.abc import Hashable, Iterable
+
+import numpy as np
+
+from tflm_export import rescale
+
+KEEP, REQUANTIZE = "keep", "requantize"
+METHODS = (REQUANTIZE, KEEP)
+
+
+@dataclasses.dataclass(frozen=True)
+class Weighted:
+    """An operator with weights: factor `input * weight_scale / output`.
+
+    Attributes:
+      input, output: keys of its activation scales.
+      weight_scale: the stock per-tensor weight scale where there is one for the whole tensor, else None.
+    """
+
+    input: Hashable
+    output: Hashable
+    weight_scale: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Sum:
+    """An operator without weights: factors `input / output`, one for each input."""
+
+    inputs: tuple[Hashable, ...]
+    output: Hashable
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """The activation scales of a graph and what binds them.
+
+    Attributes:
+      scales: stock scale of every key.
+      nodes: Weighted and Sum nodes, in execution order.
+      ties: groups of keys that must keep one common scale.
+      pinned: keys whose scale must not move (graph inputs and outputs, fixed-function operators).
+      constants: keys of constant tensors, free to be requantised to any larger scale.
+    """
+
+    scales: dict[Hashable, float]
+    nodes: list
+    ties: list[tuple[Hashable, ...]]
+    pinned: set[Hashable]
+    constants: set[Hashable]
+
+
+@dataclasses.dataclass(frozen=True)
+class Solution:
+    """Scales for every key, and the Sum nodes that no scale within the rules could serve.
+
+    Attributes:
+      scales: float32-representable scale of every key.
+      unsolved: indices into `Problem.nodes`.
+    """
+
+    scales: dict[Hashable, float]
+    unsolved: tuple[int, ...]
+
+
+def solve(problem: Problem, bits: int, method: str) -> Solution:
+    """Assigns the scales.
+
+    Args:
+      problem: the graph.
+      bits: multiplier width k, 1 to 31.
+      method: "requantize" rounds factors so that scales grow, from the scales assigned so far; "keep" rounds the stock
+        factors to nearest and lets scales follow, so that only the factors change and no integer.
+    """
+    return _Solver(problem, rescale.check_bits(bits), method).run()
+
+
+class _Solver:
+    def __init__(self, problem: Problem, bits: int, method: str):
+        self.problem, self.bits, self.method = problem, bits, method
+        self.root = _groups(problem.scales, problem.ties)
+        self.scales = {root: problem.scales[root] for root in self.root.values()}
+        self.settled = {self.root[key] for key in problem.pinned}
+        # A group is free to move if every one of its producers has weights (or a constant) that can follow.
+        weighted = {self.root[node.output] for node in problem.nodes if isinstance(node, Weighted)}
+        weighted |= {self.root[key] for key in problem.constants}
+        summed = {self.root[node.output] for node in problem.nodes if isinstance(node, Sum)}
+        self.follows = weighted - summed
+        self.wanted = {self.root[key] for node in problem.nodes if isinstance(node, Sum) for key in node.inputs}
+
+    def run(self) -> Solution:
+        unsolved = []
+        for index, node in enumerate(self.problem.nodes):
+            if isinstance(node, Sum):
+                if not self._sum(node):
+                    unsolved.append(index)
+            elif node.weight_scale is not None and self.method == REQUANTIZE:
+                self._per_tensor(node)
+        return Solution({key: self.scales[root] for key, root in self.root.items()}, tuple(unsolved))
+
+    def _set(self, root, scale: float) -> None:
+        self.scales[root] = float(np.float32(scale))
+        self.settled.add(root)
+
+    def _grid(self, numerator: float, denominator: float, stock: float, rounding: str) -> float:
+        """The factor to aim for."""
+        if self.method == KEEP:
+            return float(rescale.snap(stock, self.bits, "nearest").value)
+        return float(rescale.snap(numerator / denominator, self.bits, rounding).value)
+
+    def _per_tensor(self, node: Weighted) -> None:
+        """Moves the output scale of a node with one weight scale, where nothing else needs that scale."""
+        x, y = self.root[node.input], self.root[node.output]
+        if y in self.settled or y in self.wanted or x == y:
+            return
+        product = self.scales[x] * node.weight_scale
+        target = float(rescale.snap(product / self.scales[y], self.bits, "down").value)
+        if target > 0:
+            self._set(y, product / target)
+            self.settled.add(x)
+
+    def _sum(self, node: Sum) -> bool:
+        """Settles the scales of a node without weights; False if its factors cannot all be on the grid."""
+        y, inputs = self.root[node.output], [self.root[key] for key in node.inputs]
+        stock = {
+            self.root[key]: self.problem.scales[key] / self.problem.scales[node.output] for key in reversed(node.inputs)
+        }
+        anchors = [x for x in inputs if x in self.settled or x not in self.follows or x == y]
+        if anchors and y not in self.settled:
+            anchor = anchors[0]
+            target = self._grid(self.scales[anchor], self.scales[y], stock[anchor], "down")
+            if target > 0:
+                self._set(y, self.scales[anchor] / target)
+        self.settled.add(y)
+        solved = True
+        for x in inputs:
+            if x not in self.settled and x not in anchors:
+                self._set(x, self.scales[y] * self._grid(self.scales[x], self.scales[y], stock[x], "up"))
+            self.settled.add(x)
+            solved = solved and bool(rescale.is_narrow(self.scales[x] / self.scales[y], self.bits))
+        return solved
+
+
+def _groups(keys: Iterable[Hashable], ties: list[tuple[Hashable, ...]]) -> dict[Hashable, Hashable]:
+    """Union-find: the representative of every key."""
+    parent = {key: key for key in keys}
+
+    def find(key):
+        while parent[key] != key:
+            parent[key] = parent[parent[key]]
+            key = parent[key]
+        return key
+
+    for tie in ties:
+        for other in tie[1:]:
+            parent[find(other)] = find(tie[0])
+    return {key: find(key) for key in parent}
