@@ -1,5 +1,7 @@
 """Packaging: `pip install .[train,runtimes]`. The benchmarks run from the checkout."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 # What the benchmarks need on top.
@@ -9,7 +11,7 @@ setup(
     name="keras-rat",
     version="0.1.0",
     description="Rescale-aware training and export of k-bit rescale multipliers for TensorFlow Lite Micro",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",

@@ -140,8 +140,8 @@ def _require_supported(model, registry) -> None:
             offenders.append(f"{layer.name} ({kind})")
     if offenders:
         raise ValueError(
-            f"layers that cannot be trained with k-bit rescales: {', '.join(offenders)}; annotate the other layers with "
-            "quantize_annotate_layer, or give these a QuantizeConfig of their own"
+            f"layers that cannot be trained with k-bit rescales: {', '.join(offenders)}; annotate the other layers "
+            "with quantize_annotate_layer, or give these a QuantizeConfig of their own"
         )
 
 

@@ -134,9 +134,11 @@ def significant_bits(factor) -> np.ndarray:
       int64 array of the factor's shape. Values of 17 to 30 do not occur: float32 scales hardly tell them from 31.
     """
     factor = _checked(factor)
-    width = np.full(factor.shape, MAX_BITS, np.int64)
-    for bits in range(READABLE_BITS, 0, -1):
-        width = np.where(is_narrow(factor, bits), bits, width)
+    mantissa, _ = np.frexp(factor)
+    widths = np.arange(1, READABLE_BITS + 1).reshape(-1, *(1,) * factor.ndim)
+    scaled = np.ldexp(mantissa, widths)
+    narrow = np.abs(scaled - np.floor(scaled + 0.5)) <= FLOAT32_TOLERANCE * scaled
+    width = np.where(narrow.any(0), narrow.argmax(0) + 1, MAX_BITS)
     return np.where(factor == 0, 0, width)
 
 

@@ -85,19 +85,24 @@ class Table:
         position = self._field(number)
         return self.reader.unpack(layout, position) if position else default
 
-    def _target(self, number: int) -> int:
+    @property
+    def field_count(self) -> int:
+        """How many fields the table's vtable has room for."""
+        return (self._vtable_size - 4) // 2
+
+    def target(self, number: int) -> int:
         """The byte position an offset field points to, 0 where it is absent."""
         position = self._field(number)
         return position + self.reader.unpack(UINT32, position) if position else 0
 
     def table(self, number: int) -> "Table | None":
         """A sub-table, None where it is absent."""
-        target = self._target(number)
+        target = self.target(number)
         return Table(self.reader, target) if target else None
 
     def vector(self, number: int, dtype) -> Vector | None:
         """A vector of scalars, None where it is absent."""
-        target = self._target(number)
+        target = self.target(number)
         return self.reader.vector(target, dtype) if target else None
 
     def tables(self, number: int) -> "list[Table]":

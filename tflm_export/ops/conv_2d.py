@@ -6,4 +6,4 @@ from tflm_export.ops.weighted import WeightedOp
 
 @register("CONV_2D")
 class Conv2D(WeightedOp):
-    """2-D convolution; per-channel or per-tensor weight scales, float64 products (PopulateConvolutionQuantizationParams)."""
+    """2-D convolution; the runtimes multiply scales in float64 (PopulateConvolutionQuantizationParams)."""

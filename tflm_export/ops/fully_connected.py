@@ -6,7 +6,7 @@ from tflm_export.ops.weighted import WeightedOp
 
 @register("FULLY_CONNECTED")
 class FullyConnected(WeightedOp):
-    """Dense layer. With per-tensor weights the runtimes multiply Sx and Sw in float32 (GetQuantizedConvolutionMultipler)."""
+    """Dense layer; with per-tensor weights Sx * Sw is a float32 product (GetQuantizedConvolutionMultipler)."""
 
     weight_rank = 2
     float32_product = True

@@ -8,7 +8,7 @@ from tflm_export.ops.summed import SummedOp
 
 @register("MEAN")
 class Mean(SummedOp):
-    """Mean over axes. Its rescale is Sx/Sy; the division by the count of elements is the operator's own, as in pooling."""
+    """Mean over axes. Its rescale is Sx/Sy; the division by the count is the operator's own, as in pooling."""
 
     def terms(self, operator):
         return operator.inputs[:1]

@@ -6,7 +6,7 @@
 
 import numpy as np
 
-from tflm_export import rescale, solver
+from tflm_export import rescale, rounding, solver
 from tflm_export.flatbuffer.model import Operator, Tensor
 from tflm_export.ops.base import Declaration, Op, WorstCase, int8_problem, quantized_keys
 
@@ -108,12 +108,22 @@ class WeightedOp(Op):
             return
         growth = np.divide(new.astype(np.float64), old, out=np.ones(old.shape), where=old > 0)
         if (growth != 1).any():
-            integers = np.rint(w.data / self._along_channels(growth, w))
-            edits.set(w.data_offset, w.data, np.clip(integers, -128, 127), f"weights {w.name}")
+            edits.set(w.data_offset, w.data, self._rounded(x, w, growth), f"weights {w.name}")
         growth = growth * (input_scale / x.scale)
         if bias is not None and (growth != 1).any():
             integers = np.clip(np.rint(bias.data / growth), _INT32.min, _INT32.max)
             edits.set(bias.data_offset, bias.data, integers, f"bias {bias.name}")
+
+    def _rounded(self, x: Tensor, w: Tensor, growth: np.ndarray) -> np.ndarray:
+        """The weights at scales that grew; channels whose scale did not keep their integers."""
+        target = self._channel_rows(w.data / self._along_channels(growth, w))
+        kernel = w.shape[1:3] if len(w.shape) == 4 else (1, 1)
+        taps = target.reshape(len(target), kernel[0] * kernel[1], -1)
+        one_sided = x.zero_point == -128
+        rounded = rounding.round_weights(taps, kernel, one_sided).reshape(target.shape)
+        rounded = np.where(np.broadcast_to(growth != 1, len(target))[:, None], rounded, target)
+        channels_first = [w.shape[self.channel_axis], *np.delete(w.shape, self.channel_axis)]
+        return np.moveaxis(rounded.reshape(channels_first), 0, self.channel_axis)
 
     def _along_channels(self, values: np.ndarray, w: Tensor) -> np.ndarray:
         """Per-channel values in a shape that broadcasts against the weights."""

