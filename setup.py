@@ -16,12 +16,12 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["keras_rat", "keras_rat.*", "tflm_export", "tflm_export.*"]),
-    install_requires=["absl-py", "numpy"],
+    install_requires=["absl-py", "flatbuffers", "numpy"],
     extras_require={
         "train": ["tensorflow>=2.16,<2.20", "tf-keras>=2.16,<2.20", "tensorflow-model-optimization>=0.8"],
         "runtimes": ["ai-edge-litert", "tflite-micro>=0.dev20250101", "tflite-runtime; python_version < '3.12'"],
         "device": ["unicorn", "capstone", "pyelftools", "ziglang"],
-        "dev": ["pytest", "hypothesis", "ruff", "flatbuffers", *BENCHMARKS],
+        "dev": ["pytest", "hypothesis", "ruff", *BENCHMARKS],
     },
     entry_points={"console_scripts": ["tflm_export=tflm_export.__main__:run"]},
 )

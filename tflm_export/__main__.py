@@ -1,7 +1,9 @@
 """Narrows the rescales of an int8 .tflite model to k-bit multipliers.
 
-usage: python -m tflm_export --bits K [flags] MODEL.tflite
-       python -m tflm_export --check --bits K MODEL.tflite
+usage: python -m tflm_export --bits K [flags] MODEL.tflite     write MODEL_kK.tflite
+       python -m tflm_export --check --bits K MODEL.tflite     exit with 0 if every rescale is on the k-bit grid, else 1
+       python -m tflm_export --explain MODEL.tflite            show each rescale
+       python -m tflm_export --dump MODEL.tflite               print the multipliers of a narrowed model as JSON
 """
 
 import json
@@ -10,8 +12,9 @@ import sys
 
 from absl import flags
 
-from tflm_export import files, rescale
+from tflm_export import cc_array, files, metadata, rescale
 from tflm_export.errors import ModelError, UsageError
+from tflm_export.explain import explain
 from tflm_export.narrow import METHODS, check, narrow
 from tflm_export.report import Report
 
@@ -31,12 +34,16 @@ _METHOD = flags.DEFINE_enum(
 _OUTPUT = flags.DEFINE_string("output", None, "File to write. Default: MODEL_kK.tflite.", flag_values=_FLAGS)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace output files that exist.", flag_values=_FLAGS)
 _REPORT = flags.DEFINE_string("report", None, "Write the table as JSON to this file.", flag_values=_FLAGS)
-_CHECK = flags.DEFINE_bool(
-    "check",
-    False,
-    "Write no model; exit with 0 if every rescale is on the k-bit grid already, else 1.",
-    flag_values=_FLAGS,
+_METADATA = flags.DEFINE_bool(
+    "metadata", True, f"Add the multipliers as metadata entry {metadata.NAME}.", flag_values=_FLAGS
 )
+_CC_ARRAY = flags.DEFINE_string(
+    "cc_array", None, "Also write NAME_model_data.cc and .h, as TFLM includes models, to this folder.", flag_values=_FLAGS
+)
+_STRICT = flags.DEFINE_bool("strict", False, "Write nothing if any rescale cannot be narrowed.", flag_values=_FLAGS)
+_CHECK = flags.DEFINE_bool("check", False, "Only check.", flag_values=_FLAGS)
+_EXPLAIN = flags.DEFINE_bool("explain", False, "Only show each rescale.", flag_values=_FLAGS)
+_DUMP = flags.DEFINE_bool("dump", False, f"Only print metadata entry {metadata.NAME} as JSON.", flag_values=_FLAGS)
 _HELP = flags.DEFINE_bool("help", False, "Show this help.", short_name="h", flag_values=_FLAGS)
 
 
@@ -65,17 +72,37 @@ def _fail(message, code: int) -> int:
 
 
 def _run(path: str) -> int:
+    modes = [name for name in ("check", "explain", "dump") if _FLAGS[name].value]
+    if len(modes) > 1:
+        raise UsageError(f"--{modes[0]} and --{modes[1]} exclude each other")
+    writing = [name for name in ("output", "cc_array") if _FLAGS[name].value is not None]
+    if modes and writing:
+        raise UsageError(f"--{modes[0]} writes no model; leave out --{writing[0]}")
+    if _EXPLAIN.value:
+        print(explain(files.read(path)))
+        return EXIT_OK
+    if _DUMP.value:
+        print(json.dumps(metadata.dump(files.read(path))))
+        return EXIT_OK
     if _BITS.value is None:
         raise UsageError("--bits is required; see --help")
     bits = rescale.check_bits(_BITS.value)
     if _REPORT.value is not None:
         files.require_writable(_REPORT.value, _OVERWRITE.value)
-    if _CHECK.value:
-        if _OUTPUT.value is not None:
-            raise UsageError("--check writes no model; leave out --output")
-        report = check(files.read(path), bits)
-        files.write(_report_file(report))
-        return _print_check(path, report)
+    return _check(path, bits) if _CHECK.value else _narrow(path, bits)
+
+
+def _check(path: str, bits: int) -> int:
+    report = check(files.read(path), bits)
+    files.write(_report_file(report))
+    for row in report.offenders:
+        width = f"{row.bits_after} bits" if row.bits_after is not None else row.reason
+        print(f"{row.label}: {width}")
+    print(f"{path}: {_summary(report)}")
+    return EXIT_MODEL if report.offenders else EXIT_OK
+
+
+def _narrow(path: str, bits: int) -> int:
     output = _OUTPUT.value
     if output is None:
         root, extension = os.path.splitext(path)
@@ -83,10 +110,22 @@ def _run(path: str) -> int:
     if output == "-":
         raise UsageError("--output - (standard output) is not supported; name a file")
     files.require_writable(output, _OVERWRITE.value)
+    folder = _CC_ARRAY.value
+    array_paths = [] if folder is None else [os.path.join(folder, name) for name in cc_array.sources(b"", output)]
+    for array_path in array_paths:
+        files.require_writable(array_path, _OVERWRITE.value)
     data, report = narrow(files.read(path), bits, _METHOD.value)
-    files.write({output: data} | _report_file(report))
+    if _STRICT.value and report.offenders:
+        first = report.offenders[0]
+        raise ModelError(f"{len(report.offenders)} rescales cannot be narrowed: {first.label}: {first.reason}")
+    if _METADATA.value:
+        data = metadata.attach(data, report)
+    arrays = zip(array_paths, cc_array.sources(data, output).values(), strict=False)
+    files.write({output: data} | dict(arrays) | _report_file(report))
     print(report.table())
-    print(f"{output}: {_summary(report)}")
+    print(f"{output}: {_summary(report)}; {len(data)} bytes of flash")
+    for array_path in array_paths:
+        print(array_path)
     return EXIT_OK
 
 
@@ -103,17 +142,15 @@ def _summary(report: Report) -> str:
     return text + (f"; {len(report.offenders)} not" if report.offenders else "")
 
 
-def _print_check(path: str, report: Report) -> int:
-    for row in report.offenders:
-        width = f"{row.bits_after} bits" if row.bits_after is not None else row.reason
-        print(f"{row.label}: {width}")
-    print(f"{path}: {_summary(report)}")
-    return EXIT_MODEL if report.offenders else EXIT_OK
-
-
 def run() -> None:
     """The console script."""
-    sys.exit(main(sys.argv))
+    try:
+        code = main(sys.argv)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output has left, as in `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = EXIT_OK
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def narrow(data: bytes, bits: int, method: str = solver.REQUANTIZE) -> tuple[byt
     model = parse(data)
     declarations = _declare(model)
     solution, reasons = _solve(model, declarations, bits, method)
-    edits = Edits()
+    edits = Edits(model.data)
     for tensor in model.tensors:
         scale = solution.scales.get(tensor.key)
         if scale is not None and scale != tensor.scale:
@@ -47,7 +47,7 @@ def narrow(data: bytes, bits: int, method: str = solver.REQUANTIZE) -> tuple[byt
     for operator, declaration in declarations:
         if declaration.node is not None:
             op_for(operator).edit(operator, solution.scales, bits, method, edits)
-    narrowed = edits.apply(model.data)
+    narrowed = edits.finish()
     return narrowed, _report(model, parse(narrowed), reasons, bits, method)
 
 
@@ -141,6 +141,9 @@ def _row(old: Operator, new: Operator, bits: int, reason: str, method: str) -> R
     before, after = op.factors(old), op.factors(new)
     if before is None:
         return Row(old.subgraph, old.index, old.name, old.label, reason=reason) if reason else None
+    narrow = bool(rescale.is_narrow(after, bits).all())
+    if method and not narrow and not reason:
+        reason = "its factor left the range that float32 scales can express"
     row = {
         "subgraph": old.subgraph,
         "index": old.index,
@@ -149,7 +152,7 @@ def _row(old: Operator, new: Operator, bits: int, reason: str, method: str) -> R
         "factors": before.size,
         "bits_before": int(rescale.significant_bits(before).max()),
         "bits_after": int(rescale.significant_bits(after).max()),
-        "narrow": bool(rescale.is_narrow(after, bits).all()),
+        "narrow": narrow,
         "reason": reason,
     }
     if reason:

@@ -164,7 +164,9 @@ def effective_scale(input_scale, weight_scale, output_scale, float32_product: bo
       float64 array.
     """
     if float32_product:
-        product = (np.asarray(input_scale, np.float32) * np.asarray(weight_scale, np.float32)).astype(np.float64)
+        with np.errstate(over="ignore"):
+            product = np.asarray(input_scale, np.float32) * np.asarray(weight_scale, np.float32)
+        product = np.minimum(product.astype(np.float64), np.finfo(np.float32).max)
     else:
         product = np.asarray(input_scale, np.float64) * np.asarray(weight_scale, np.float64)
     return product / np.asarray(output_scale, np.float64)
@@ -181,3 +183,93 @@ def recover(factor, bits: int) -> Rescale:
     drop = MAX_BITS - bits
     half = (1 << drop) >> 1
     return _normalised((stock.multiplier + half) >> drop, stock.shift - drop, bits)
+
+
+# What the stock runtimes do with TFLite's own form of a factor (`quantize_multiplier`), in their exact integers.
+
+
+def multiply_by_quantized_multiplier_double(accumulator, stock: Rescale) -> np.ndarray:
+    """Rescales 32-bit accumulators with two roundings: a doubling high multiply, then a rounding right shift.
+
+    A left shift comes first, in 32 bits that wrap. The multiply rounds halves up, the shift halves away from zero.
+
+    Args:
+      accumulator: integers within int32 that broadcast against the factors.
+      stock: 31-bit factors from `quantize_multiplier`.
+
+    Returns:
+      int64 array of values within int32.
+
+    Source: MultiplyByQuantizedMultiplier in tensorflow/lite/kernels/internal/common.cc, built without
+    TFLITE_SINGLE_ROUNDING.
+    """
+    accumulator = np.asarray(accumulator, np.int64)
+    left, right = np.clip(MAX_BITS - stock.shift, 0, 31), np.clip(stock.shift - MAX_BITS, 0, 31)
+    if left.any():
+        accumulator = (accumulator << left).astype(np.int32).astype(np.int64)
+    return rounding_divide_by_pot(doubling_high_multiply(accumulator, stock.multiplier), right)
+
+
+def multiply_by_quantized_multiplier_single(accumulator, stock: Rescale) -> np.ndarray:
+    """Rescales 32-bit accumulators with one rounding, halves up: `Rescale.apply` on 31-bit factors.
+
+    Args and result: as `multiply_by_quantized_multiplier_double`.
+
+    Source: MultiplyByQuantizedMultiplier in tensorflow/lite/kernels/internal/common.cc, built with
+    TFLITE_SINGLE_ROUNDING.
+    """
+    return stock.apply(accumulator)
+
+
+def multiply_by_quantized_multiplier_wide(accumulator, stock: Rescale) -> np.ndarray:
+    """Rescales 48-bit accumulators (int16 activations) with the multiplier cut to 15 bits and one rounding, halves up.
+
+    Args:
+      accumulator: integers, |acc| < 2**47, that broadcast against the factors.
+      stock: 31-bit factors from `quantize_multiplier`.
+
+    Returns:
+      int64 array of values within int32, to which the runtimes cut the result without saturation.
+
+    Source: MultiplyByQuantizedMultiplier(int64_t, ...) in tensorflow/lite/kernels/internal/common.cc, the same in
+    both builds.
+    """
+    accumulator = np.asarray(accumulator, np.int64)
+    reduced = np.where(stock.multiplier < 0x7FFF0000, (stock.multiplier + (1 << 15)) >> 16, 0x7FFF)
+    shift = np.clip(stock.shift - 16, 1, 62)
+    return ((accumulator * reduced + (np.int64(1) << (shift - 1))) >> shift).astype(np.int32).astype(np.int64)
+
+
+def doubling_high_multiply(a, b, bits: int = 32) -> np.ndarray:
+    """The upper half of `2 * a * b`, rounded, halves up; the smallest integer times itself saturates.
+
+    Args:
+      a, b: integers of `bits` bits, as int64.
+      bits: 32 or 16.
+
+    Source: SaturatingRoundingDoublingHighMul in gemmlowp's fixedpoint.h. Its division truncates after a nudge that
+    depends on the sign; together they are a floor with one nudge.
+    """
+    product = np.multiply(a, b, dtype=np.int64)
+    product += np.int64(1) << (bits - 2)
+    product >>= bits - 1
+    return np.minimum(product, (1 << (bits - 1)) - 1)
+
+
+def rounding_divide_by_pot(x, exponent) -> np.ndarray:
+    """`x / 2**exponent` rounded to nearest, halves away from zero.
+
+    Args:
+      x: int64 integers of 32 bits.
+      exponent: 0 to 31.
+
+    Source: RoundingDivideByPOT in gemmlowp's fixedpoint.h.
+    """
+    x, exponent = np.asarray(x, np.int64), np.asarray(exponent, np.int64)
+    if not exponent.any():
+        return x
+    half = np.where(exponent > 0, np.int64(1) << np.maximum(exponent - 1, 0), 0)
+    result = x + half
+    result -= (x < 0) & (exponent > 0)
+    result >>= exponent
+    return result

@@ -1,12 +1,14 @@
 """Read view of a .tflite file: subgraphs, tensors, operators and where their numbers stand in the file."""
 
 import dataclasses
+import enum
 import math
+import struct
 
 import numpy as np
 
 from tflm_export.errors import ModelError
-from tflm_export.flatbuffer import schema
+from tflm_export.flatbuffer import options, schema
 from tflm_export.flatbuffer.reader import INT8, INT32, UINT8, UINT32, UINT64, Reader, Table, Vector
 
 
@@ -85,6 +87,7 @@ class Operator:
       subgraph, index: where it stands.
       name: "CONV_2D", ...; "CUSTOM:name" for a custom operator.
       inputs, outputs: tensors; None for an optional input that is left out.
+      table: its table in the file; `option` reads from it.
     """
 
     subgraph: int
@@ -92,12 +95,40 @@ class Operator:
     name: str
     inputs: tuple[Tensor | None, ...]
     outputs: tuple[Tensor, ...]
+    table: Table | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
     def label(self) -> str:
         """How messages name the operator."""
         output = self.outputs[0].name if self.outputs else ""
         return f"operator {self.index} {self.name} ({output})"
+
+    def option(self, field: enum.IntEnum, layout: struct.Struct = INT32, default=0):
+        """A scalar of the operator's option table.
+
+        Args:
+          field: a member of one of the enumerations in `options`, e.g. `options.Conv2DOptions.STRIDE_W`.
+          layout: its type.
+          default: the schema's default.
+
+        Raises:
+          ModelError: the operator has an option table of another kind, or it leaves the file.
+        """
+        table = self._options(type(field))
+        return default if table is None else table.scalar(field, layout, default)
+
+    def option_string(self, field: enum.IntEnum) -> str:
+        """A string of the operator's option table, empty where it is absent."""
+        table = self._options(type(field))
+        return "" if table is None else table.string(field)
+
+    def _options(self, kind: type) -> Table | None:
+        code = self.table.scalar(schema.Operator.BUILTIN_OPTIONS_TYPE, UINT8) if self.table is not None else 0
+        if code == 0:
+            return None
+        if code != options.UNION_CODES[kind]:
+            raise ModelError(f"the file is damaged: {self.label} has options of type {code}, not {kind.__name__}")
+        return self.table.table(schema.Operator.BUILTIN_OPTIONS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,6 +242,7 @@ def _operator(subgraph: int, index: int, table: Table, tensors: tuple, codes: li
         codes[code],
         _pick(tensors, table.vector(schema.Operator.INPUTS, "<i4"), f"inputs of {where}", optional=True),
         _pick(tensors, table.vector(schema.Operator.OUTPUTS, "<i4"), f"outputs of {where}"),
+        table,
     )
 
 

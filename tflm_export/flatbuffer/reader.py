@@ -61,6 +61,7 @@ class Reader:
 
 UINT8, INT8 = struct.Struct("<B"), struct.Struct("<b")
 UINT16, INT32, UINT32, UINT64 = struct.Struct("<H"), struct.Struct("<i"), struct.Struct("<I"), struct.Struct("<Q")
+FLOAT32 = struct.Struct("<f")
 
 
 class Table:

@@ -56,6 +56,8 @@ class Operator(enum.IntEnum):
     OPCODE_INDEX = 0
     INPUTS = 1
     OUTPUTS = 2
+    BUILTIN_OPTIONS_TYPE = 3
+    BUILTIN_OPTIONS = 4
 
 
 class Buffer(enum.IntEnum):

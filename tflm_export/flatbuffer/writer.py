@@ -6,10 +6,11 @@ from tflm_export.errors import ModelError
 
 
 class Edits:
-    """A set of byte ranges and their new contents."""
+    """The bytes of a file, and edits to them."""
 
-    def __init__(self):
-        self._edits: dict[int, bytes] = {}
+    def __init__(self, data: bytes):
+        self._data = bytearray(data)
+        self._lengths: dict[int, int] = {}  # of the edited ranges, by offset
 
     def set(self, offset: int, old: np.ndarray, new: np.ndarray, what: str) -> None:
         """Replaces the elements of a vector.
@@ -26,12 +27,21 @@ class Edits:
         content = np.ascontiguousarray(new, old.dtype).tobytes()
         if len(content) != old.nbytes:
             raise ValueError(f"{what}: {len(content)} bytes cannot replace {old.nbytes}")
-        if self._edits.setdefault(offset, content) != content:
+        place = slice(offset, offset + len(content))
+        if offset in self._lengths and self._data[place] != content:
             raise ModelError(f"{what}: its bytes are shared with another tensor that needs other values")
+        self._lengths[offset] = max(len(content), self._lengths.get(offset, 0))
+        self._data[place] = content
 
-    def apply(self, data: bytes) -> bytes:
-        """The file with all edits made."""
-        edited = bytearray(data)
-        for offset, content in self._edits.items():
-            edited[offset : offset + len(content)] = content
-        return bytes(edited)
+    def finish(self) -> bytes:
+        """The file with all edits made.
+
+        Raises:
+          ModelError: vectors that were edited overlap in part.
+        """
+        end = 0
+        for offset, length in sorted(self._lengths.items()):
+            if offset < end:
+                raise ModelError(f"the file is damaged: two vectors overlap at offset {offset}")
+            end = offset + length
+        return bytes(self._data)

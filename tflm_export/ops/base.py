@@ -9,7 +9,11 @@ from tflm_export.errors import ModelError
 from tflm_export.flatbuffer.model import Operator, Tensor
 from tflm_export.flatbuffer.writer import Edits
 from tflm_export.graph import Graph
+from tflm_export.ops.context import Context
 from tflm_export.solver import Sum, Weighted
+
+
+SMALLEST_SCALE = 2.0**-60  # of an activation; far from where float32 quotients of scales lose digits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +79,28 @@ class Op:
         """Largest relative RMS change of the real weights of a channel; 0 where there are none."""
         return 0.0
 
+    def run(self, operator: Operator, inputs: list, context: Context) -> list[np.ndarray]:
+        """Its integer semantics.
+
+        Args:
+          operator: the operator.
+          inputs: arrays of its inputs in their own integer types, None for those that are left out. With
+            `context.rows` the first dimension of computed ones is a batch.
+          context: whose rounding, and the model's state.
+
+        Returns:
+          Arrays of its outputs, in the types of the tensors.
+        """
+        raise NotImplementedError
+
+    def simulation_problem(self, operator: Operator) -> str:
+        """Why `run` cannot take the operator, empty if it can."""
+        return "" if type(self).run is not Op.run else f"{operator.name} is not simulated"
+
+    def mixes_rows(self, operator: Operator) -> bool:
+        """Whether rows of a batch along the first dimension would not be independent of one another."""
+        return False
+
 
 class Unsupported(Op):
     """An operator this package does not know: pinned, and reported if it touches quantised tensors."""
@@ -133,6 +159,8 @@ def int8_problem(*tensors: Tensor) -> str:
             return f"{where} has no scale"
         if tensor.quantization.scale.values.size != 1:
             return f"{where} is quantised per channel, which no int8 kernel takes"
-        if not tensor.scale > 0:
-            return f"{where} has scale 0"
+        if not SMALLEST_SCALE <= tensor.scale <= 1 / SMALLEST_SCALE:
+            return f"{where} has scale {tensor.scale:g}, outside {SMALLEST_SCALE:g}..{1 / SMALLEST_SCALE:g}"
+        if not -128 <= tensor.zero_point <= 127:
+            return f"{where} has zero point {tensor.zero_point}, outside int8"
     return ""

@@ -14,4 +14,5 @@ class Mean(SummedOp):
         return operator.inputs[:1]
 
     def count(self, operator):
-        return max(1, math.prod(operator.inputs[0].shape) // max(1, math.prod(operator.outputs[0].shape)))
+        elements, means = (math.prod(t.shape) for t in (operator.inputs[0], operator.outputs[0]))
+        return min(max(1, elements // max(1, means)), 2**31)

@@ -8,9 +8,10 @@ import numpy as np
 
 from tflm_export import rescale, rounding, solver
 from tflm_export.flatbuffer.model import Operator, Tensor
-from tflm_export.ops.base import Declaration, Op, WorstCase, int8_problem, quantized_keys
+from tflm_export.ops.base import SMALLEST_SCALE, Declaration, Op, WorstCase, int8_problem, quantized_keys
 
 _INT32 = np.iinfo(np.int32)
+_BLOCK = 1 << 16  # weights that are rounded at a time: keeps temporary memory small beside the file
 
 
 class WeightedOp(Op):
@@ -50,13 +51,17 @@ class WeightedOp(Op):
             )
         if w.data is None:
             return f"{where} is computed at run time; a constant is needed"
-        if len(w.shape) != self.weight_rank:
-            return f"{where} has {len(w.shape)} dimensions; {self.weight_rank} are needed"
+        if len(w.shape) != self.weight_rank or not w.data.size:
+            return f"{where} has shape {list(w.shape)}; {self.weight_rank} dimensions are needed, none of them 0"
         if w.quantization.zero_point.any():
             return f"{where} has a zero point other than 0"
         channels = w.quantization.scale.values.size
         if channels not in (1, w.shape[self.channel_axis]):
             return f"{where} has {channels} scales for {w.shape[self.channel_axis]} output channels"
+        if channels > 1 and w.quantization.dimension != self.channel_axis:
+            return f"{where} is quantised along dimension {w.quantization.dimension}; {self.channel_axis} is needed"
+        if w.quantization.scale.values.max() > 1 / SMALLEST_SCALE:
+            return f"{where} has scale {w.quantization.scale.values.max():g}, over {1 / SMALLEST_SCALE:g}"
         if not graph.owns(w):
             return f"{where} is shared with another operator or tensor"
         if bias is None:
@@ -73,7 +78,7 @@ class WeightedOp(Op):
     def factors(self, operator):
         x, w, _ = _inputs(operator)
         y = operator.outputs[0]
-        if not (x.is_quantized and w.is_quantized and y.is_quantized):
+        if not (x.is_quantized and w.is_quantized and y.is_quantized and y.scale > 0):
             return None
         return self._factors(x.scale, w.quantization.scale.values, y.scale)
 
@@ -115,21 +120,19 @@ class WeightedOp(Op):
             edits.set(bias.data_offset, bias.data, integers, f"bias {bias.name}")
 
     def _rounded(self, x: Tensor, w: Tensor, growth: np.ndarray) -> np.ndarray:
-        """The weights at scales that grew; channels whose scale did not keep their integers."""
-        target = self._channel_rows(w.data / self._along_channels(growth, w))
+        """The weights at scales that grew, int8; channels whose scale did not keep their integers."""
+        old = self._channel_rows(w.data)
+        new = old.copy()
+        growth = np.broadcast_to(growth, len(old))
         kernel = w.shape[1:3] if len(w.shape) == 4 else (1, 1)
-        taps = target.reshape(len(target), kernel[0] * kernel[1], -1)
-        one_sided = x.zero_point == -128
-        rounded = rounding.round_weights(taps, kernel, one_sided).reshape(target.shape)
-        rounded = np.where(np.broadcast_to(growth != 1, len(target))[:, None], rounded, target)
+        changed = np.flatnonzero(growth != 1)
+        step = max(1, _BLOCK // old.shape[1])
+        for block in (changed[i : i + step] for i in range(0, len(changed), step)):
+            target = (old[block] / growth[block, None]).reshape(len(block), kernel[0] * kernel[1], -1)
+            rounded = rounding.round_weights(target, kernel, one_sided=x.zero_point == -128)
+            new[block] = rounded.reshape(len(block), -1)
         channels_first = [w.shape[self.channel_axis], *np.delete(w.shape, self.channel_axis)]
-        return np.moveaxis(rounded.reshape(channels_first), 0, self.channel_axis)
-
-    def _along_channels(self, values: np.ndarray, w: Tensor) -> np.ndarray:
-        """Per-channel values in a shape that broadcasts against the weights."""
-        shape = [1] * len(w.shape)
-        shape[self.channel_axis] = values.size
-        return values.reshape(shape)
+        return np.moveaxis(new.reshape(channels_first), 0, self.channel_axis)
 
     def _channel_rows(self, values: np.ndarray) -> np.ndarray:
         """Weights as [channels, elements]."""
@@ -138,8 +141,8 @@ class WeightedOp(Op):
     def worst_case(self, operator, bits):
         x, w, bias = _inputs(operator)
         weights = self._channel_rows(w.data)
-        positive = np.where(weights > 0, weights, 0).sum(1, dtype=np.int64)
-        negative = np.where(weights < 0, weights, 0).sum(1, dtype=np.int64)
+        positive = np.maximum(weights, 0).sum(1, dtype=np.int64)
+        negative = np.minimum(weights, 0).sum(1, dtype=np.int64)
         low, high = -128 - x.zero_point, 127 - x.zero_point
         offset = np.asarray(bias.data, np.int64) if bias is not None else 0
         most = positive * high + negative * low + offset
@@ -150,13 +153,20 @@ class WeightedOp(Op):
         return WorstCase(accumulator, accumulator * recovered.multiplier + half)
 
     def weight_error(self, before, after):
-        old, new = (self._channel_rows(self._real_weights(_inputs(operator)[1])) for operator in (before, after))
-        power = np.square(old).sum(1)
-        error = np.square(new - old).sum(1)
-        return float(np.sqrt(np.divide(error, power, out=np.zeros_like(power), where=power > 0).max(initial=0.0)))
+        old, new = _inputs(before)[1], _inputs(after)[1]
+        old_scale, new_scale = (w.quantization.scale.values.astype(np.float64) for w in (old, new))
+        a, b = self._channel_rows(old.data), self._channel_rows(new.data)
+        # Sums of products of int8 are exact; only they are combined in float64.
+        power, cross, new_power = (_row_products(*pair) for pair in ((a, a), (a, b), (b, b)))
+        power = power * old_scale**2
+        error = power - 2 * old_scale * new_scale * cross + new_scale**2 * new_power
+        relative = np.divide(error, power, out=np.zeros_like(power), where=power > 0)
+        return float(np.sqrt(relative.max(initial=0.0)))
 
-    def _real_weights(self, w: Tensor) -> np.ndarray:
-        return w.data * self._along_channels(w.quantization.scale.values.astype(np.float64), w)
+
+def _row_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Sum over each row of a * b, exact in float64 [rows]; int8 [rows, n]."""
+    return np.einsum("ij,ij->i", a, b, dtype=np.int64, casting="unsafe").astype(np.float64)
 
 
 def _inputs(operator: Operator) -> tuple[Tensor, Tensor, Tensor | None]:
