@@ -5,7 +5,7 @@ methods; trains rescale-aware models, and a plain quantisation-aware one for as 
 .tflite over the whole test split on LiteRT and TensorFlow Lite Micro. Writes the models (.h5, .tflite), report.json and
 accuracy_vs_bits.png.
 
-usage: python -m benchmarks.demo [--output=DIR] [--bits=4,1] [--seed=0]
+usage: python -m benchmarks.demo [--output=DIR] [--bits=4,1] [--seed=0] [--epochs=40] [--tuning_epochs=12]
 """
 
 import contextlib
@@ -31,9 +31,11 @@ from tflm_export.rescale import MAX_BITS, check_bits
 
 _OUTPUT = flags.DEFINE_string("output", "build/demo", "Folder for the results.")
 _BITS = flags.DEFINE_list("bits", ["4", "1"], "Multiplier widths to train at.")
+_EPOCHS = flags.DEFINE_integer("epochs", 40, "Epochs of the float training.")
+_TUNING_EPOCHS = flags.DEFINE_integer("tuning_epochs", 12, "Epochs of each quantisation-aware fine-tuning.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the training.")
 
-FLOAT_EPOCHS, TUNING_EPOCHS, BATCH = 40, 12, 32
+BATCH = 32
 FLOAT_RATE, TUNING_RATE = 3e-3, 3e-4
 SWEEP = (8, 6, 4, 3, 2, 1)  # widths at which the int8 file is narrowed after training; cheap
 POST_TRAINING, TRAINED = "post-training", "RAT"
@@ -76,7 +78,7 @@ class Demo:
         from benchmarks import networks
 
         float_model = networks.digits_cnn()
-        self._fit(float_model, FLOAT_EPOCHS, FLOAT_RATE, "float", "train float")
+        self._fit(float_model, _EPOCHS.value, FLOAT_RATE, "float", "train float")
         self._measure(_convert_float(float_model), "float", "float", "", None)
         stock = _convert_int8(float_model, self.data.x_train[:300])
         self._measure(stock, "int8", "int8 (stock)", "", MAX_BITS)
@@ -96,7 +98,7 @@ class Demo:
         name = f"{label.lower()}{method and '_'}{method}_k{bits}"
         model = keras_rat.quantize_model(float_model, bits=bits, method=method or METHODS[0])
         keras_rat.calibrate(model, self.data.x_train)
-        self._fit(model, TUNING_EPOCHS, TUNING_RATE, name, f"train {name}")
+        self._fit(model, _TUNING_EPOCHS.value, TUNING_RATE, name, f"train {name}")
         with _quiet():
             data = keras_rat.convert(model)
         self._measure(data, name, label, method, bits)
@@ -251,7 +253,7 @@ def main(argv):
     report = {
         "data": {"name": demo.data.name, "train_rows": len(demo.data.x_train), "test_rows": rows},
         "seed": _SEED.value,
-        "epochs": {"float": FLOAT_EPOCHS, "fine-tuning": TUNING_EPOCHS},
+        "epochs": {"float": _EPOCHS.value, "fine-tuning": _TUNING_EPOCHS.value},
         "seconds": round(time.monotonic() - started, 1),
         "results": [dataclasses.asdict(result) for result in demo.results],
     }

@@ -38,7 +38,10 @@ _METADATA = flags.DEFINE_bool(
     "metadata", True, f"Add the multipliers as metadata entry {metadata.NAME}.", flag_values=_FLAGS
 )
 _CC_ARRAY = flags.DEFINE_string(
-    "cc_array", None, "Also write NAME_model_data.cc and .h, as TFLM includes models, to this folder.", flag_values=_FLAGS
+    "cc_array",
+    None,
+    "Folder for the model as C++ array too: NAME_model_data.cc and .h.",
+    flag_values=_FLAGS,
 )
 _STRICT = flags.DEFINE_bool("strict", False, "Write nothing if any rescale cannot be narrowed.", flag_values=_FLAGS)
 _CHECK = flags.DEFINE_bool("check", False, "Only check.", flag_values=_FLAGS)
@@ -87,12 +90,11 @@ def _run(path: str) -> int:
     if _BITS.value is None:
         raise UsageError("--bits is required; see --help")
     bits = rescale.check_bits(_BITS.value)
-    if _REPORT.value is not None:
-        files.require_writable(_REPORT.value, _OVERWRITE.value)
     return _check(path, bits) if _CHECK.value else _narrow(path, bits)
 
 
 def _check(path: str, bits: int) -> int:
+    _require_writable([])
     report = check(files.read(path), bits)
     files.write(_report_file(report))
     for row in report.offenders:
@@ -109,11 +111,9 @@ def _narrow(path: str, bits: int) -> int:
         output = f"{root}_k{bits}{extension or '.tflite'}"
     if output == "-":
         raise UsageError("--output - (standard output) is not supported; name a file")
-    files.require_writable(output, _OVERWRITE.value)
     folder = _CC_ARRAY.value
     array_paths = [] if folder is None else [os.path.join(folder, name) for name in cc_array.sources(b"", output)]
-    for array_path in array_paths:
-        files.require_writable(array_path, _OVERWRITE.value)
+    _require_writable([output, *array_paths])
     data, report = narrow(files.read(path), bits, _METHOD.value)
     if _STRICT.value and report.offenders:
         first = report.offenders[0]
@@ -127,6 +127,14 @@ def _narrow(path: str, bits: int) -> int:
     for array_path in array_paths:
         print(array_path)
     return EXIT_OK
+
+
+def _require_writable(outputs: list[str]) -> None:
+    """Refuses what could not be written, the report included, before any work is done."""
+    outputs = [*outputs, *([_REPORT.value] if _REPORT.value is not None else [])]
+    for output in outputs:
+        files.require_writable(output, _OVERWRITE.value)
+    files.require_distinct(outputs)
 
 
 def _report_file(report: Report) -> dict[str, bytes]:
@@ -144,6 +152,8 @@ def _summary(report: Report) -> str:
 
 def run() -> None:
     """The console script."""
+    for stream in (sys.stdout, sys.stderr):  # a model's names may hold what the terminal cannot show
+        stream.reconfigure(errors="backslashreplace")
     try:
         code = main(sys.argv)
         sys.stdout.flush()

@@ -31,6 +31,12 @@ def require_writable(path: str, overwrite: bool) -> None:
         raise UsageError(f"{path} exists already; pass --overwrite to replace it")
 
 
+def require_distinct(paths: list[str]) -> None:
+    """Raises UsageError where two of the paths are one file."""
+    if len({os.path.realpath(path) for path in paths}) < len(paths):
+        raise UsageError(f"two outputs would be the same file: {', '.join(paths)}")
+
+
 def write(contents: dict[str, bytes]) -> None:
     """Writes files through temporary ones beside them, renamed once all are complete.
 
@@ -38,25 +44,39 @@ def write(contents: dict[str, bytes]) -> None:
       contents: bytes by path. Existing files are replaced.
 
     Raises:
-      UsageError: a file cannot be written; none of them has appeared or changed.
+      UsageError: a file cannot be written, or two paths name one file; none of them has appeared or changed.
     """
-    with contextlib.ExitStack() as stack:
+    require_distinct(list(contents))
+    with contextlib.ExitStack() as cleaning, contextlib.ExitStack() as undoing:
         temporary = {}
         path = ""
         try:
             for path, content in contents.items():
-                handle, name = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path) or ".")
-                temporary[path] = name
-                stack.callback(_remove, name)
-                with os.fdopen(handle, "wb") as file:
+                temporary[path] = _beside(path, cleaning)
+                with open(temporary[path], "wb") as file:
                     file.write(content)
                     file.flush()
                     os.fsync(file.fileno())
-                os.chmod(name, 0o666 & ~_umask())
             for path, name in temporary.items():
+                if os.path.lexists(path):
+                    backup = _beside(path, cleaning)
+                    os.replace(path, backup)
+                    undoing.callback(os.replace, backup, path)
+                else:
+                    undoing.callback(_remove, path)
                 os.replace(name, path)
         except OSError as error:
             raise UsageError(f"cannot write {path}: {error.strerror}") from error
+        undoing.pop_all()
+
+
+def _beside(path: str, cleaning: contextlib.ExitStack) -> str:
+    """A new empty file in the folder of a path, with the permissions of an ordinary one; removed at the end."""
+    handle, name = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path) or ".")
+    cleaning.callback(_remove, name)
+    os.close(handle)
+    os.chmod(name, 0o666 & ~_umask())
+    return name
 
 
 def _remove(path: str) -> None:

@@ -1,86 +1,96 @@
-"""Fixed-point exponentials of the stock runtimes: 32-bit integers with a given number of integer bits, as int64.
+"""Fixed-point exponentials of the stock runtimes: 32-bit (or 16-bit) integers with given integer bits, as int64.
 
-Q(n) below is a value in [-2**n, 2**n) with 31 - n fraction bits. Every step is a 32-bit operation of the original, so
-results agree with it in the last bit.
+Q(n) below is a value in [-2**n, 2**n) with 31 - n fraction bits (15 - n of 16-bit integers). Every step is an operation
+of the original at its width, so results agree with it in the last bit.
 
-Source: gemmlowp's fixedpoint.h, as used by the reference kernels of SOFTMAX, LOGISTIC and TANH.
+Source: gemmlowp's fixedpoint.h, as used by the reference kernels of SOFTMAX, LOGISTIC, TANH and LSTM.
 """
 
 import numpy as np
 
 from tflm_export.rescale import doubling_high_multiply, rounding_divide_by_pot
 
-_MAX, _MIN = (1 << 31) - 1, -(1 << 31)
+# 32-bit constants; narrower integers take their upper bits, rounded.
 _EXP_MINUS_EIGHTH = 1895147668  # Q0
 _ONE_THIRD = 715827883  # Q0
 # exp(-2**e) in Q0, by e.
 _EXP_MINUS_POWERS = {-2: 1672461947, -1: 1302514674, 0: 790015084, 1: 290630308, 2: 39332535, 3: 720401, 4: 242}
 _48_OVER_17 = 1515870810  # Q2
 _MINUS_32_OVER_17 = -1010580540  # Q2
-_ONE_Q2 = 1 << 29
 
 
-def saturating_left_shift(x: np.ndarray, bits: int) -> np.ndarray:
-    """`x * 2**bits` in 32 bits, saturated."""
-    return np.clip(x << bits, _MIN, _MAX)
+def saturating_left_shift(x: np.ndarray, amount: int, bits: int = 32) -> np.ndarray:
+    """`x * 2**amount` in `bits` bits, saturated."""
+    return np.clip(x << amount, -(1 << (bits - 1)), (1 << (bits - 1)) - 1)
 
 
-def _exp_between_minus_quarter_and_zero(a: np.ndarray) -> np.ndarray:
+def _constant(value: int, bits: int) -> int:
+    return int(rounding_divide_by_pot(value, 32 - bits))
+
+
+def _exp_between_minus_quarter_and_zero(a: np.ndarray, bits: int) -> np.ndarray:
     """exp(a) for a in [-1/4, 0), Q0 to Q0: a Taylor polynomial of degree 4 around -1/8."""
-    x = a + (1 << 28)
-    x2 = doubling_high_multiply(x, x)
-    x3 = doubling_high_multiply(x2, x)
-    x4_over_4 = rounding_divide_by_pot(doubling_high_multiply(x2, x2), 2)
-    higher = rounding_divide_by_pot(doubling_high_multiply(x4_over_4 + x3, _ONE_THIRD) + x2, 1)
-    return _EXP_MINUS_EIGHTH + doubling_high_multiply(x + higher, _EXP_MINUS_EIGHTH)
+    middle = _constant(_EXP_MINUS_EIGHTH, bits)
+    x = a + (1 << (bits - 4))
+    x2 = doubling_high_multiply(x, x, bits)
+    x3 = doubling_high_multiply(x2, x, bits)
+    x4_over_4 = rounding_divide_by_pot(doubling_high_multiply(x2, x2, bits), 2)
+    third = doubling_high_multiply(x4_over_4 + x3, _constant(_ONE_THIRD, bits), bits)
+    higher = rounding_divide_by_pot(third + x2, 1)
+    return saturating_left_shift(middle + doubling_high_multiply(x + higher, middle, bits), 0, bits)
 
 
-def exp_on_negative_values(a: np.ndarray, integer_bits: int) -> np.ndarray:
+def exp_on_negative_values(a: np.ndarray, integer_bits: int, bits: int = 32) -> np.ndarray:
     """exp(a) for a <= 0.
 
     Args:
       a: Q(integer_bits), not positive.
-      integer_bits: 0 to 5.
+      integer_bits: 0 to 7.
+      bits: 32 or 16, of all integers.
 
     Returns:
       Q0 integers; exp(0) is the largest.
     """
-    fraction_bits = 31 - integer_bits
+    fraction_bits = bits - 1 - integer_bits
     quarter = np.int64(1) << (fraction_bits - 2)
     in_quarter = (a & (quarter - 1)) - quarter
-    result = _exp_between_minus_quarter_and_zero(saturating_left_shift(in_quarter, integer_bits))
+    result = _exp_between_minus_quarter_and_zero(saturating_left_shift(in_quarter, integer_bits, bits), bits)
     remainder = in_quarter - a
     for exponent, factor in _EXP_MINUS_POWERS.items():
         if exponent < integer_bits:
             bit = np.int64(1) << (fraction_bits + exponent)
-            result = np.where(remainder & bit, doubling_high_multiply(result, factor), result)
-    return np.where(a == 0, _MAX, result)
+            result = np.where(remainder & bit, doubling_high_multiply(result, _constant(factor, bits), bits), result)
+    if integer_bits > 5:
+        result = np.where(a < -(np.int64(1) << (fraction_bits + 5)), 0, result)
+    return np.where(a == 0, (1 << (bits - 1)) - 1, result)
 
 
-def _reciprocal_of_half_sum(a: np.ndarray) -> np.ndarray:
+def _reciprocal_of_half_sum(a: np.ndarray, bits: int) -> np.ndarray:
     """2 / (1 + a) for a in [0, 1]: Q0 to Q2, three Newton-Raphson steps."""
-    half_denominator = (a + _MAX + 1) >> 1
-    x = _48_OVER_17 + doubling_high_multiply(half_denominator, _MINUS_32_OVER_17)
+    half_denominator = (a + (1 << (bits - 1))) >> 1
+    slope = _constant(_MINUS_32_OVER_17, bits)
+    x = _constant(_48_OVER_17, bits) + doubling_high_multiply(half_denominator, slope, bits)
     for _ in range(3):
-        error = _ONE_Q2 - doubling_high_multiply(half_denominator, x)
-        x = x + saturating_left_shift(doubling_high_multiply(x, error), 2)
+        error = (1 << (bits - 3)) - doubling_high_multiply(half_denominator, x, bits)
+        x = x + saturating_left_shift(doubling_high_multiply(x, error, bits), 2, bits)
     return x
 
 
-def one_over_one_plus(a: np.ndarray) -> np.ndarray:
+def one_over_one_plus(a: np.ndarray, bits: int = 32) -> np.ndarray:
     """1 / (1 + a) for a in [0, 1], Q0 to Q0."""
-    return saturating_left_shift(_reciprocal_of_half_sum(a), 1)
+    return saturating_left_shift(_reciprocal_of_half_sum(a, bits), 1, bits)
 
 
-def logistic(a: np.ndarray, integer_bits: int) -> np.ndarray:
+def logistic(a: np.ndarray, integer_bits: int, bits: int = 32) -> np.ndarray:
     """1 / (1 + exp(-a)), Q(integer_bits) to Q0."""
-    positive = one_over_one_plus(exp_on_negative_values(-np.abs(a), integer_bits))
-    return np.where(a == 0, 1 << 30, np.where(a > 0, positive, _MAX - positive))
+    positive = one_over_one_plus(exp_on_negative_values(-np.abs(a), integer_bits, bits), bits)
+    negative = (1 << (bits - 1)) - 1 - positive
+    return np.where(a == 0, 1 << (bits - 2), np.where(a > 0, positive, negative))
 
 
-def tanh(a: np.ndarray, integer_bits: int) -> np.ndarray:
+def tanh(a: np.ndarray, integer_bits: int, bits: int = 32) -> np.ndarray:
     """tanh(a), Q(integer_bits) to Q0."""
     # exp(-2|a|): the same integers with one more integer bit.
-    decayed = exp_on_negative_values(-np.abs(a), integer_bits + 1)
-    magnitude = saturating_left_shift(_reciprocal_of_half_sum(decayed) - _ONE_Q2, 2)
+    decayed = exp_on_negative_values(-np.abs(a), integer_bits + 1, bits)
+    magnitude = saturating_left_shift(_reciprocal_of_half_sum(decayed, bits) - (1 << (bits - 3)), 2, bits)
     return np.where(a == 0, 0, np.where(a < 0, -magnitude, magnitude))

@@ -16,6 +16,7 @@ class Graph:
         for subgraph in model.subgraphs:
             self._tensor_uses.update(tensor.key for tensor in (*subgraph.inputs, *subgraph.outputs))
         self._buffer_tensors = collections.Counter(t.data_offset for t in model.tensors if t.is_constant)
+        self._buffer_tensors.update(model.metadata_offsets)
         by_scale = collections.defaultdict(list)
         for tensor in model.tensors:
             if tensor.quantization is not None:
@@ -26,10 +27,16 @@ class Graph:
     def owns(self, tensor: Tensor) -> bool:
         """Whether a constant has one user and shares neither its elements nor its scale with another tensor.
 
-        Elements that are all zero are zero at every scale and may be shared.
+        Elements that stand for zero do so at every scale and may be shared.
         """
         return (
             self._tensor_uses[tensor.key] == 1
             and tensor.key not in self._sharing
-            and (self._buffer_tensors[tensor.data_offset] == 1 or (tensor.data is not None and not tensor.data.any()))
+            and (self._buffer_tensors[tensor.data_offset] == 1 or _is_zero(tensor))
         )
+
+
+def _is_zero(tensor: Tensor) -> bool:
+    """Whether a constant is zero at every scale."""
+    shifted = tensor.quantization is not None and tensor.quantization.zero_point.any()
+    return tensor.data is not None and not tensor.data.any() and not shifted

@@ -1,5 +1,7 @@
 """The front door of the library: narrow every rescale of a model, or check that it was done."""
 
+import dataclasses
+
 import numpy as np
 
 from tflm_export import rescale, solver
@@ -8,14 +10,16 @@ from tflm_export.flatbuffer.model import Model, Operator, parse
 from tflm_export.flatbuffer.writer import Edits
 from tflm_export.graph import Graph
 from tflm_export.ops import op_for
-from tflm_export.ops.base import Declaration
+from tflm_export.ops.base import Declaration, Plan
 from tflm_export.report import Report, Row
 from tflm_export.solver import METHODS
 
 __all__ = ["METHODS", "check", "narrow"]
 
 
-def narrow(data: bytes, bits: int, method: str = solver.REQUANTIZE) -> tuple[bytes, Report]:
+def narrow(
+    data: bytes, bits: int, method: str = solver.REQUANTIZE, calibration: dict[str, np.ndarray] | None = None
+) -> tuple[bytes, Report]:
     """Puts every rescale of a model on the k-bit grid.
 
     Args:
@@ -23,21 +27,27 @@ def narrow(data: bytes, bits: int, method: str = solver.REQUANTIZE) -> tuple[byt
       bits: multiplier width k, 1 (a pure shift) to 31 (TFLite's own; changes nothing).
       method: "requantize" rounds factors up and re-rounds the weights to match (no gain error, slightly coarser
         weights); "keep" rounds factors to nearest and leaves every weight and bias as it is.
+      calibration: a few dozen to a few hundred rows of real inputs, by input name (any name where there is one input):
+        integers of the input's type, or real values. "requantize" then rounds weights for what these inputs make of
+        them, and weighs clipping against coarser steps.
 
     Returns:
       The narrowed file, of the same length and equal in every byte that is no scale, int8 weight or bias; and a report
       with one row for each operator that rescales, the ones that could not be narrowed and why included.
 
     Raises:
-      UsageError: bits or method out of range.
-      ModelError: the bytes are no TFLite model, are damaged, or hold no rescale that can be narrowed.
+      UsageError: bits or method out of range, or calibration data that does not fit the model.
+      ModelError: the bytes are no TFLite model, are damaged, or hold no rescale that can be narrowed; or there is
+        calibration data and the model has operators that cannot be simulated.
     """
     bits = rescale.check_bits(bits)
     if method not in METHODS:
         raise UsageError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     model = parse(data)
     declarations = _declare(model)
-    solution, reasons = _solve(model, declarations, bits, method)
+    measured = None if calibration is None else _measure(model, calibration)
+    solution, reasons = _solve(model, declarations, bits, method, measured)
+    plan = Plan(solution.scales, bits, method, measured and measured.statistics)
     edits = Edits(model.data)
     for tensor in model.tensors:
         scale = solution.scales.get(tensor.key)
@@ -46,7 +56,7 @@ def narrow(data: bytes, bits: int, method: str = solver.REQUANTIZE) -> tuple[byt
             edits.set(stored.offset, stored.values, np.array([scale]), f"scale of {tensor.name}")
     for operator, declaration in declarations:
         if declaration.node is not None:
-            op_for(operator).edit(operator, solution.scales, bits, method, edits)
+            op_for(operator).edit(operator, plan, edits)
     narrowed = edits.finish()
     return narrowed, _report(model, parse(narrowed), reasons, bits, method)
 
@@ -67,12 +77,7 @@ def check(data: bytes, bits: int) -> Report:
     """
     bits = rescale.check_bits(bits)
     model = parse(data)
-    # What cannot be narrowed can still be read; only operators without readable factors are offenders by their reason.
-    reasons = {
-        (operator.subgraph, operator.index): declaration.reason
-        for operator, declaration in _declare(model)
-        if declaration.reason and op_for(operator).factors(operator) is None
-    }
+    reasons = {(op.subgraph, op.index): declaration.reason for op, declaration in _declare(model) if declaration.reason}
     return _report(model, model, reasons, bits, "")
 
 
@@ -83,7 +88,13 @@ def _declare(model: Model) -> list[tuple[Operator, Declaration]]:
     return [(operator, op_for(operator).declare(operator, graph)) for operator in model.operators]
 
 
-def _solve(model: Model, declarations: list, bits: int, method: str) -> tuple[solver.Solution, dict]:
+def _measure(model: Model, arrays: dict[str, np.ndarray]):
+    from tflm_export import calibration
+
+    return calibration.Calibration.run(model, calibration.quantized_inputs(model, arrays))
+
+
+def _solve(model: Model, declarations: list, bits: int, method: str, measured) -> tuple[solver.Solution, dict]:
     """The solved scales, and the reasons of the operators that are not narrowed by (subgraph, index)."""
     nodes = [(operator, declaration) for operator, declaration in declarations if declaration.node is not None]
     border = [t for subgraph in model.subgraphs for t in (*subgraph.inputs, *subgraph.outputs)]
@@ -102,6 +113,7 @@ def _solve(model: Model, declarations: list, bits: int, method: str) -> tuple[so
         [tuple(key for key in tie if key in scales) for tie in ties],
         pinned & scales.keys(),
         {key for _, declaration in declarations for key in declaration.constants},
+        measured and measured.clipping,
     )
     solution = solver.solve(problem, bits, method)
     reasons = {(op.subgraph, op.index): declaration.reason for op, declaration in declarations if declaration.reason}
@@ -116,8 +128,7 @@ def _solve(model: Model, declarations: list, bits: int, method: str) -> tuple[so
 def _report(before: Model, after: Model, reasons: dict, bits: int, method: str) -> Report:
     rows = []
     for old, new in zip(before.operators, after.operators, strict=True):
-        reason = reasons.get((old.subgraph, old.index), "")
-        row = _row(old, new, bits, reason, method)
+        row = _row(old, new, bits, reasons.get((old.subgraph, old.index), ""), method)
         if row is not None:
             rows.append(row)
     if all(row.reason for row in rows):
@@ -137,6 +148,7 @@ def _nothing_to_narrow(model: Model, rows: list[Row]) -> str:
 
 
 def _row(old: Operator, new: Operator, bits: int, reason: str, method: str) -> Row | None:
+    """The row of an operator; a check (no method) reads the factors also of operators that cannot be narrowed."""
     op = op_for(old)
     before, after = op.factors(old), op.factors(new)
     if before is None:
@@ -144,24 +156,24 @@ def _row(old: Operator, new: Operator, bits: int, reason: str, method: str) -> R
     narrow = bool(rescale.is_narrow(after, bits).all())
     if method and not narrow and not reason:
         reason = "its factor left the range that float32 scales can express"
-    row = {
-        "subgraph": old.subgraph,
-        "index": old.index,
-        "op": old.name,
-        "label": old.label,
-        "factors": before.size,
-        "bits_before": int(rescale.significant_bits(before).max()),
-        "bits_after": int(rescale.significant_bits(after).max()),
-        "narrow": narrow,
-        "reason": reason,
-    }
+    row = Row(
+        old.subgraph,
+        old.index,
+        old.name,
+        old.label,
+        factors=before.size,
+        bits_before=int(rescale.significant_bits(before).max()),
+        bits_after=int(rescale.significant_bits(after).max()),
+        narrow=narrow,
+        reason=reason if method else "",
+    )
     if reason:
-        return Row(**row)
+        return row
     bound = op.worst_case(new, bits)
     kept = method == solver.KEEP  # then the scales say what the rounded factors do, and the real weights follow them
     gain = np.divide(after, before, out=np.ones_like(before), where=before > 0) if kept else np.ones(1)
-    return Row(
-        **row,
+    return dataclasses.replace(
+        row,
         gain_error=float(np.abs(gain - 1).max()),
         weight_error=0.0 if kept else op.weight_error(old, new),
         accumulator=int(bound.accumulator.max()),

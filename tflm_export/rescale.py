@@ -210,15 +210,23 @@ def multiply_by_quantized_multiplier_double(accumulator, stock: Rescale) -> np.n
     return rounding_divide_by_pot(doubling_high_multiply(accumulator, stock.multiplier), right)
 
 
-def multiply_by_quantized_multiplier_single(accumulator, stock: Rescale) -> np.ndarray:
-    """Rescales 32-bit accumulators with one rounding, halves up: `Rescale.apply` on 31-bit factors.
+def multiply_by_real(accumulator, factor) -> np.ndarray:
+    """Rescales accumulators with one float64 product, rounded halves away from zero.
 
-    Args and result: as `multiply_by_quantized_multiplier_double`.
+    Args:
+      accumulator: integers that broadcast against the factors.
+      factor: float64 factors.
 
-    Source: MultiplyByQuantizedMultiplier in tensorflow/lite/kernels/internal/common.cc, built with
-    TFLITE_SINGLE_ROUNDING.
+    Returns:
+      int64 array.
+
+    Source: the variants of FullyConnected that take scales, in tensorflow/lite/kernels/internal/reference.
     """
-    return stock.apply(accumulator)
+    product = np.asarray(accumulator, np.float64) * factor
+    magnitude = np.abs(product)
+    # Not floor(x + 0.5), which rounds 0.49999999999999994 up.
+    whole = np.floor(magnitude)
+    return np.copysign(whole + (magnitude - whole >= 0.5), product).astype(np.int64)
 
 
 def multiply_by_quantized_multiplier_wide(accumulator, stock: Rescale) -> np.ndarray:

@@ -50,38 +50,49 @@ def error_feedback(target: np.ndarray, hessian: np.ndarray) -> np.ndarray:
 
     Args:
       target: float64 [rows, n].
-      hessian: float64 [n, n], symmetric positive definite.
+      hessian: float64 [n, n], or [rows, n, n] with a matrix for each row; symmetric, positive definite.
 
     Returns:
       Integers in float64 [rows, n], -127..127.
     """
-    order = np.argsort(-np.diag(hessian), kind="stable")
-    hessian = hessian[np.ix_(order, order)]
-    wanted = target[:, order]
-    # The error of column i, in the best linear estimate given H, falls on column j as inv(H)'s Cholesky factor says.
-    feedback = np.linalg.cholesky(np.linalg.inv(hessian)).T
-    feedback = feedback / np.diag(feedback)[:, None]
-    # Columns first: each step touches whole rows of these arrays.
-    rest, wanted = wanted.T.copy(), wanted.T
+    if hessian.ndim == 2:  # the columns of most weight first
+        order = np.argsort(-np.diag(hessian), kind="stable")
+        hessian = hessian[np.ix_(order, order)]
+    else:
+        order = np.arange(target.shape[1])
+    # The error of a column falls on those to come as the Cholesky factor of inv(H) says.
+    feedback = np.swapaxes(np.linalg.cholesky(np.linalg.inv(hessian)), -1, -2)
+    feedback = feedback / np.diagonal(feedback, axis1=-2, axis2=-1)[..., None]
+    # Columns come first: each step touches whole rows of these arrays. The matrices become [n, n, rows or 1].
+    feedback, matrix = (np.moveaxis(m.reshape(-1, *m.shape[-2:]), 0, -1) for m in (feedback, hessian))
+    wanted = target[:, order].T
+    rest = wanted.copy()
     integers = np.empty_like(rest)
     for i in range(len(rest)):
         integers[i] = np.clip(np.rint(rest[i]), -LIMIT, LIMIT)
-        rest[i + 1 :] -= feedback[i, i + 1 :, None] * (rest[i] - integers[i])
-    gradient = hessian @ (integers - wanted)
+        rest[i + 1 :] -= feedback[i, i + 1 :] * (rest[i] - integers[i])
+    _descend(integers, wanted, matrix)
+    result = np.empty_like(integers)
+    result[order] = integers
+    return result.T
+
+
+def _descend(integers: np.ndarray, wanted: np.ndarray, matrix: np.ndarray) -> None:
+    """Coordinate descent in place; [n, rows], matrix [n, n, rows or 1]."""
+    error = integers - wanted
+    shared = matrix.shape[2] == 1
+    gradient = matrix[..., 0] @ error if shared else np.einsum("ijr,jr->ir", matrix, error)
     for _ in range(SWEEPS):
         changed = False
-        for i in range(len(rest)):
-            better = np.clip(np.rint(integers[i] - gradient[i] / hessian[i, i]), -LIMIT, LIMIT)
+        for i in range(len(integers)):
+            better = np.clip(np.rint(integers[i] - gradient[i] / matrix[i, i]), -LIMIT, LIMIT)
             step = better - integers[i]
             if step.any():
-                gradient += hessian[:, i, None] * step
+                gradient += matrix[:, i] * step
                 integers[i] = better
                 changed = True
         if not changed:
             break
-    result = np.empty_like(integers)
-    result[order] = integers
-    return result.T
 
 
 def _tap_correlation(kernel: tuple[int, int]) -> np.ndarray:

@@ -145,10 +145,17 @@ class Subgraph:
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A .tflite file and the view on it."""
+    """A .tflite file and the view on it.
+
+    Attributes:
+      data: the file.
+      subgraphs: the main one first.
+      metadata_offsets: byte positions of the data of buffers that metadata entries use.
+    """
 
     data: bytes
     subgraphs: tuple[Subgraph, ...]
+    metadata_offsets: tuple[int, ...] = ()
 
     @property
     def operators(self):
@@ -183,7 +190,10 @@ def parse(data: bytes) -> Model:
     buffers = [_buffer(table) for table in root.tables(schema.Model.BUFFERS)]
     codes = [_operator_name(table) for table in root.tables(schema.Model.OPERATOR_CODES)]
     subgraphs = root.tables(schema.Model.SUBGRAPHS)
-    return Model(root.reader.data, tuple(_subgraph(i, table, buffers, codes) for i, table in enumerate(subgraphs)))
+    indices = [table.scalar(schema.Metadata.BUFFER, UINT32) for table in root.tables(schema.Model.METADATA)]
+    metadata = tuple(b.offset for i in indices if i < len(buffers) and (b := buffers[i]) is not None)
+    views = tuple(_subgraph(i, table, buffers, codes) for i, table in enumerate(subgraphs))
+    return Model(root.reader.data, views, metadata)
 
 
 def _buffer(table: Table) -> Vector | None:

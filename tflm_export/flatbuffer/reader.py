@@ -94,7 +94,12 @@ class Table:
     def target(self, number: int) -> int:
         """The byte position an offset field points to, 0 where it is absent."""
         position = self._field(number)
-        return position + self.reader.unpack(UINT32, position) if position else 0
+        if not position:
+            return 0
+        target = position + self.reader.unpack(UINT32, position)
+        if target >= len(self.reader.data):
+            raise ModelError(f"the file is damaged: offset {target} leaves its {len(self.reader.data)} bytes")
+        return target
 
     def table(self, number: int) -> "Table | None":
         """A sub-table, None where it is absent."""

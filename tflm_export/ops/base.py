@@ -1,7 +1,7 @@
 """What an operator tells the rest of the package, and the registry of those that do."""
 
 import dataclasses
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 import numpy as np
 
@@ -10,8 +10,8 @@ from tflm_export.flatbuffer.model import Operator, Tensor
 from tflm_export.flatbuffer.writer import Edits
 from tflm_export.graph import Graph
 from tflm_export.ops.context import Context
+from tflm_export.ops.statistics import Statistics
 from tflm_export.solver import Sum, Weighted
-
 
 SMALLEST_SCALE = 2.0**-60  # of an activation; far from where float32 quotients of scales lose digits
 
@@ -36,6 +36,23 @@ class Declaration:
 
 
 @dataclasses.dataclass(frozen=True)
+class Plan:
+    """What was decided for a model.
+
+    Attributes:
+      scales: the solved scale of every activation, by key.
+      bits: multiplier width k.
+      method: "requantize" or "keep".
+      statistics: moments of the inputs of an operator with weights, measured on data; None without data.
+    """
+
+    scales: dict[Hashable, float]
+    bits: int
+    method: str
+    statistics: Callable[[Operator], Statistics] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class WorstCase:
     """Bounds of a rescale's integers over all int8 inputs.
 
@@ -53,9 +70,11 @@ class Op:
 
     Attributes:
       min_inputs: how many of its first inputs cannot be left out.
+      run_inputs: how many of them `run` needs.
     """
 
     min_inputs = 0
+    run_inputs = 1
 
     def declare(self, operator: Operator, graph: Graph) -> Declaration:
         """Its factors, ties and pins."""
@@ -68,8 +87,17 @@ class Op:
         """
         return None
 
-    def edit(self, operator: Operator, scales: dict, bits: int, method: str, edits: Edits) -> None:
+    def edit(self, operator: Operator, plan: Plan, edits: Edits) -> None:
         """Writes what follows from the solved activation scales: weight scales, weights, biases, constants."""
+
+    def statistics(self, operator: Operator, inputs: list) -> Statistics:
+        """Moments of what its weights are multiplied with; only for operators with weights.
+
+        Args:
+          operator: the operator.
+          inputs: integers of its inputs over a batch of rows.
+        """
+        raise NotImplementedError
 
     def worst_case(self, operator: Operator, bits: int) -> WorstCase:
         """Bounds of its integers with k-bit multipliers; only for operators with factors."""
@@ -96,6 +124,10 @@ class Op:
     def simulation_problem(self, operator: Operator) -> str:
         """Why `run` cannot take the operator, empty if it can."""
         return "" if type(self).run is not Op.run else f"{operator.name} is not simulated"
+
+    def calls(self, operator: Operator) -> tuple[int, ...]:
+        """The subgraphs it runs."""
+        return ()
 
     def mixes_rows(self, operator: Operator) -> bool:
         """Whether rows of a batch along the first dimension would not be independent of one another."""

@@ -1,4 +1,4 @@
-"""What an operator needs to run: which runtime's integers, the state of the model, and the steps all operators end in."""
+"""What operators need to run: whose integers, the state of the model, and the steps they all end in."""
 
 import dataclasses
 import enum
@@ -20,6 +20,7 @@ _DTYPES = {
     "INT64": np.int64,
     "FLOAT32": np.float32,
 }
+_WIDE_BITS = 15  # with accumulators of 47 bits and a sign
 INTEGER_TYPES = ("INT8", "UINT8", "INT16", "INT32", "INT64")
 
 
@@ -59,25 +60,33 @@ class Context:
         """The shape of a computed tensor in this run."""
         return tensor.shape if self.rows is None else (self.rows, *tensor.shape[1:])
 
-    def requantize(self, accumulator: np.ndarray, factor, wide: bool = False, single: bool = False) -> np.ndarray:
+    def requantize(self, accumulator: np.ndarray, factor, wide: bool = False, real: bool = False) -> np.ndarray:
         """Rescales accumulators with the runtime's multipliers and rounding.
 
         Args:
           accumulator: integers that broadcast against the factors.
           factor: real factors, float64.
           wide: whether the accumulator has 64 bits, for which the stock runtimes have another multiplier.
-          single: whether LiteRT's reference kernel rounds once here.
+          real: whether LiteRT's reference kernel multiplies in float64 instead of integers.
 
         Returns:
           int64 array.
+
+        Raises:
+          ModelError: a wide accumulator times a multiplier of more than 15 bits leaves 64 bits.
         """
         if self.rounding is Rounding.NARROW:
+            if wide and self.bits > _WIDE_BITS:
+                raise ModelError(f"int16 activations are simulated with narrow multipliers of up to {_WIDE_BITS} bits")
             return rescale.recover(factor, self.bits).apply(accumulator)
-        stock = rescale.quantize_multiplier(factor)
+        if real and self.rounding is Rounding.TFLITE:
+            return rescale.multiply_by_real(accumulator, factor)
+        return self.rescale_stock(accumulator, rescale.quantize_multiplier(factor), wide)
+
+    def rescale_stock(self, accumulator: np.ndarray, stock: rescale.Rescale, wide: bool = False) -> np.ndarray:
+        """Rescales accumulators with 31-bit multipliers, as the stock runtimes do; see `requantize`."""
         if wide:
             return rescale.multiply_by_quantized_multiplier_wide(accumulator, stock)
-        if single and self.rounding is Rounding.TFLITE:
-            return rescale.multiply_by_quantized_multiplier_single(accumulator, stock)
         return rescale.multiply_by_quantized_multiplier_double(accumulator, stock)
 
 

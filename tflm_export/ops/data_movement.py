@@ -4,32 +4,21 @@ from tflm_export.ops.base import Declaration, Op, quantized_keys, quantized_tens
 
 
 @register(
-    "AVERAGE_POOL_2D",
     "BATCH_TO_SPACE_ND",
     "BROADCAST_TO",
     "DEPTH_TO_SPACE",
     "DYNAMIC_UPDATE_SLICE",
-    "EXPAND_DIMS",
     "GATHER",
     "GATHER_ND",
-    "MAX_POOL_2D",
     "MIRROR_PAD",
     "PACK",
-    "PAD",
-    "PADV2",
-    "RESHAPE",
     "RESIZE_BILINEAR",
     "RESIZE_NEAREST_NEIGHBOR",
     "REVERSE_V2",
     "SLICE",
     "SPACE_TO_BATCH_ND",
     "SPACE_TO_DEPTH",
-    "SPLIT",
-    "SPLIT_V",
-    "SQUEEZE",
-    "STRIDED_SLICE",
     "TILE",
-    "TRANSPOSE",
     "UNPACK",
 )
 class DataMovement(Op):
@@ -45,7 +34,7 @@ class DataMovement(Op):
         return Declaration(ties=(quantized_keys(operator),) if tensors else ())
 
 
-@register("CONCATENATION", "MAXIMUM", "MINIMUM", "REDUCE_MAX", "REDUCE_MIN")
+@register("REDUCE_MAX", "REDUCE_MIN")
 class SameScale(DataMovement):
     """Rescales its inputs where their scales differ from the output's; without that it only moves data."""
 

@@ -6,12 +6,8 @@ from tflm_export.ops.base import Declaration, Op, register
 @register(
     "ARG_MAX",
     "ARG_MIN",
-    "DEQUANTIZE",
     "L2_NORMALIZATION",
-    "LOGISTIC",
     "LOG_SOFTMAX",
-    "SOFTMAX",
-    "TANH",
 )
 class FixedFunction(Op):
     """The output scale is fixed by the operator, the input scale (int8) goes into its table or internal fixed point."""
@@ -20,8 +16,3 @@ class FixedFunction(Op):
         pinned = [t for t in operator.outputs if t.is_quantized]
         pinned += [t for t in operator.inputs if t is not None and t.is_quantized and t.type != "INT8"]
         return Declaration(pins=tuple(t.key for t in pinned))
-
-
-@register("ASSIGN_VARIABLE", "CALL_ONCE", "READ_VARIABLE", "VAR_HANDLE")
-class State(Op):
-    """Resource variables: what they hold keeps its scale."""

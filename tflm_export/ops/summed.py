@@ -14,7 +14,7 @@ class SummedOp(Op):
 
     def terms(self, operator: Operator) -> tuple[Tensor, ...]:
         """The inputs that are rescaled."""
-        return tuple(operator.inputs)
+        return operator.inputs[: self.min_inputs]
 
     def count(self, operator: Operator) -> int:
         """How many elements of one input are summed before the rescale."""
@@ -43,9 +43,10 @@ class SummedOp(Op):
             return None
         return np.array([rescale.effective_scale(t.scale, 1.0, y.scale) for t in terms])
 
-    def edit(self, operator, scales, bits, method, edits):
-        if method == solver.KEEP:
+    def edit(self, operator, plan, edits):
+        if plan.method == solver.KEEP:
             return
+        scales = plan.scales
         for tensor in self.terms(operator):
             if tensor.is_constant and scales[tensor.key] != tensor.scale:
                 ratio = tensor.scale / scales[tensor.key]
@@ -55,8 +56,14 @@ class SummedOp(Op):
     def worst_case(self, operator, bits):
         """Terms are aligned to the largest shift and summed before the one rounding."""
         recovered = rescale.recover(self.factors(operator), bits)
-        reach = [max(127 - t.zero_point, 128 + t.zero_point) * self.count(operator) for t in self.terms(operator)]
+        reach = [_reach(t) * self.count(operator) for t in self.terms(operator)]
         shift = recovered.shift.max()
         products = np.ldexp(np.array(reach, np.float64) * recovered.multiplier, shift - recovered.shift)
         total = products.sum() + np.ldexp(0.5, max(shift, 0))
         return WorstCase(np.array(reach, np.float64), np.full(len(reach), total))
+
+
+def _reach(tensor: Tensor) -> int:
+    """The largest |integer - zero point| of a tensor."""
+    limits = np.iinfo(tensor.type.lower())
+    return max(limits.max - tensor.zero_point, tensor.zero_point - limits.min)

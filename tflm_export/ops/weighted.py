@@ -9,9 +9,10 @@ import numpy as np
 from tflm_export import rescale, rounding, solver
 from tflm_export.flatbuffer.model import Operator, Tensor
 from tflm_export.ops.base import SMALLEST_SCALE, Declaration, Op, WorstCase, int8_problem, quantized_keys
+from tflm_export.ops.statistics import Statistics
 
 _INT32 = np.iinfo(np.int32)
-_BLOCK = 1 << 16  # weights that are rounded at a time: keeps temporary memory small beside the file
+_BLOCK = 1 << 13  # weights that are rounded at a time: keeps temporary memory small beside the file
 
 
 class WeightedOp(Op):
@@ -88,19 +89,19 @@ class WeightedOp(Op):
         # The runtimes flush factors this small to 0; such a rescale has no multiplier to narrow.
         return np.where(rescale.quantize_multiplier(factor).multiplier == 0, 0.0, factor)
 
-    def edit(self, operator, scales, bits, method, edits):
+    def edit(self, operator, plan, edits):
         x, w, bias = _inputs(operator)
         y = operator.outputs[0]
-        input_scale, output_scale = scales[x.key], scales[y.key]
+        input_scale, output_scale = plan.scales[x.key], plan.scales[y.key]
         old = w.quantization.scale.values
         stock = self._factors(x.scale, old, y.scale)
         factor = self._factors(input_scale, old, output_scale)
-        if method == solver.KEEP:
-            target = rescale.snap(stock, bits, "nearest").value
+        if plan.method == solver.KEEP:
+            target = rescale.snap(stock, plan.bits, "nearest").value
             settled = np.isclose(target, factor, rtol=rescale.FLOAT32_TOLERANCE, atol=0)
         else:
-            target = rescale.snap(factor, bits, "up").value
-            settled = rescale.is_narrow(factor, bits)
+            target = rescale.snap(factor, plan.bits, "up").value
+            settled = rescale.is_narrow(factor, plan.bits)
         new = np.where(settled, old, target * output_scale / input_scale).astype(np.float32)
         edits.set(w.quantization.scale.offset, old, new, f"scales of {w.name}")
         if bias is not None and bias.quantization is not None:
@@ -109,34 +110,49 @@ class WeightedOp(Op):
             kept = settled & (input_scale == x.scale)
             new_bias_scale = np.where(kept, old_bias_scale, new_bias_scale)
             edits.set(bias.quantization.scale.offset, old_bias_scale, new_bias_scale, f"scales of {bias.name}")
-        if method == solver.KEEP:
+        if plan.method == solver.KEEP:
             return
         growth = np.divide(new.astype(np.float64), old, out=np.ones(old.shape), where=old > 0)
+        shift = 0.0  # of the accumulators, in old units
         if (growth != 1).any():
-            edits.set(w.data_offset, w.data, self._rounded(x, w, growth), f"weights {w.name}")
+            statistics = plan.statistics(operator) if plan.statistics is not None else None
+            weights = self._rounded(x, w, growth, statistics)
+            edits.set(w.data_offset, w.data, self._weight_shape(weights, w), f"weights {w.name}")
+            if statistics is not None:
+                lost = self._channel_rows(w.data) - weights * growth.reshape(-1, 1)
+                shift = (lost * statistics.mean).sum(1)
         growth = growth * (input_scale / x.scale)
-        if bias is not None and (growth != 1).any():
-            integers = np.clip(np.rint(bias.data / growth), _INT32.min, _INT32.max)
+        if bias is not None and ((growth != 1).any() or np.any(shift)):
+            integers = np.clip(np.rint((bias.data + shift) / growth), _INT32.min, _INT32.max)
             edits.set(bias.data_offset, bias.data, integers, f"bias {bias.name}")
 
-    def _rounded(self, x: Tensor, w: Tensor, growth: np.ndarray) -> np.ndarray:
-        """The weights at scales that grew, int8; channels whose scale did not keep their integers."""
+    def _rounded(self, x: Tensor, w: Tensor, growth: np.ndarray, statistics: Statistics | None) -> np.ndarray:
+        """The weights at scales that grew, int8 [channels, elements]; where a scale did not, the integers stay."""
         old = self._channel_rows(w.data)
         new = old.copy()
         growth = np.broadcast_to(growth, len(old))
         kernel = w.shape[1:3] if len(w.shape) == 4 else (1, 1)
         changed = np.flatnonzero(growth != 1)
-        step = max(1, _BLOCK // old.shape[1])
+        step = max(1, _BLOCK // old.shape[1]) if statistics is None else len(old)
         for block in (changed[i : i + step] for i in range(0, len(changed), step)):
-            target = (old[block] / growth[block, None]).reshape(len(block), kernel[0] * kernel[1], -1)
-            rounded = rounding.round_weights(target, kernel, one_sided=x.zero_point == -128)
+            target = old[block] / growth[block, None]
+            if statistics is None:
+                taps = target.reshape(len(block), kernel[0] * kernel[1], -1)
+                rounded = rounding.round_weights(taps, kernel, one_sided=x.zero_point == -128)
+            else:
+                covariance = statistics.covariance
+                rounded = rounding.error_feedback(target, covariance[block] if covariance.ndim == 3 else covariance)
             new[block] = rounded.reshape(len(block), -1)
-        channels_first = [w.shape[self.channel_axis], *np.delete(w.shape, self.channel_axis)]
-        return np.moveaxis(new.reshape(channels_first), 0, self.channel_axis)
+        return new
 
     def _channel_rows(self, values: np.ndarray) -> np.ndarray:
         """Weights as [channels, elements]."""
         return np.moveaxis(values, self.channel_axis, 0).reshape(values.shape[self.channel_axis], -1)
+
+    def _weight_shape(self, rows: np.ndarray, w: Tensor) -> np.ndarray:
+        """Weights of [channels, elements] in the tensor's shape."""
+        channels_first = [w.shape[self.channel_axis], *np.delete(w.shape, self.channel_axis)]
+        return np.moveaxis(rows.reshape(channels_first), 0, self.channel_axis)
 
     def worst_case(self, operator, bits):
         x, w, bias = _inputs(operator)

@@ -37,8 +37,9 @@ class Axis:
 def axis_of(size: int, kernel: int, stride: int, dilation: int, same: bool) -> Axis:
     """Windows along an axis.
 
-    Source: ComputePaddingHeightWidth in tensorflow/lite/kernels/padding.h: SAME splits an odd total with the larger half
-    behind.
+    SAME puts the larger half of an odd total behind.
+
+    Source: ComputePaddingHeightWidth in tensorflow/lite/kernels/padding.h.
     """
     reach = (kernel - 1) * dilation + 1
     output = -(-size // stride) if same else -(-(size - reach + 1) // stride)

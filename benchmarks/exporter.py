@@ -1,0 +1,150 @@
+"""Speed and memory of narrowing, as ratios measured side by side in one run.
+
+Compares `tflm_export.narrow` with unpacking a file into the schema's object API, editing every scale and packing it
+again (what converters and quantisers do), shows how time grows with the number of weights on synthetic models, and
+gives the peak of temporary memory over the file's size.
+
+usage: python -m benchmarks.exporter [--bits=1] [--repeats=5] [--report=OUT.json] [MODEL.tflite]
+"""
+
+import json
+import pathlib
+import statistics
+import time
+import tracemalloc
+
+import flatbuffers
+import numpy as np
+from absl import app, flags
+from rich.console import Console
+from rich.table import Table
+from tflite_micro.tensorflow.lite.micro.python import schema_py_generated as schema
+
+from benchmarks.datasets import data_folder
+from tflm_export import narrow
+
+_BITS = flags.DEFINE_integer("bits", 1, "Width k to narrow to.")
+_REPEATS = flags.DEFINE_integer("repeats", 5, "Repetitions, interleaved; the median counts.")
+_REPORT = flags.DEFINE_string("report", None, "Write the figures as JSON to this file.")
+
+DEFAULT_MODEL = "models/coral__tf2_mobilenet_v2_1.0_224_ptq.tflite"
+GROWTH = (1, 4, 16)
+BASE_CHANNELS = 128
+
+
+def through_objects(data: bytes) -> bytes:
+    """Unpack, touch every scale, pack: the least that an edit through the object API costs."""
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    for subgraph in model.subgraphs:
+        for tensor in subgraph.tensors:
+            if tensor.quantization is not None and tensor.quantization.scale is not None:
+                tensor.quantization.scale = np.asarray(tensor.quantization.scale) * np.float32(1)
+    builder = flatbuffers.Builder(len(data))
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
+def synthetic(layers: int) -> bytes:
+    """A chain of pointwise convolutions of 128 to 128 channels, with random weights."""
+    random = np.random.default_rng(0)
+    channels = BASE_CHANNELS
+    graph = schema.SubGraphT(tensors=[], operators=[], name="main")
+    model = schema.ModelT(version=3, operatorCodes=[], subgraphs=[graph], buffers=[schema.BufferT()])
+    model.operatorCodes.append(schema.OperatorCodeT(deprecatedBuiltinCode=3, builtinCode=3, version=3))
+
+    def tensor(name, kind, shape, scale, data=None):
+        model.buffers.append(schema.BufferT(data=None if data is None else data.reshape(-1).view(np.uint8)))
+        quantization = schema.QuantizationParametersT(scale=scale, zeroPoint=[0] * len(scale), quantizedDimension=0)
+        graph.tensors.append(
+            schema.TensorT(shape=shape, type=kind, buffer=len(model.buffers) - 1, name=name, quantization=quantization)
+        )
+        return len(graph.tensors) - 1
+
+    x = tensor("input", schema.TensorType.INT8, [1, 8, 8, channels], [0.05])
+    graph.inputs = [x]
+    for i in range(layers):
+        scales = random.uniform(0.001, 0.002, channels).astype(np.float32)
+        weights = random.integers(-127, 128, (channels, 1, 1, channels), dtype=np.int8)
+        bias = random.integers(-1000, 1000, channels, dtype=np.int32)
+        w = tensor(f"w{i}", schema.TensorType.INT8, [channels, 1, 1, channels], scales.tolist(), weights)
+        b = tensor(f"b{i}", schema.TensorType.INT32, [channels], (scales * np.float32(0.05)).tolist(), bias)
+        y = tensor(f"y{i}", schema.TensorType.INT8, [1, 8, 8, channels], [0.05])
+        options = schema.Conv2DOptionsT(strideW=1, strideH=1)
+        graph.operators.append(
+            schema.OperatorT(
+                inputs=[x, w, b], outputs=[y], builtinOptionsType=schema.BuiltinOptions.Conv2DOptions,
+                builtinOptions=options,
+            )
+        )  # fmt: skip
+        x = y
+    graph.outputs = [x]
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
+def medians(repeats: int, **actions) -> dict[str, float]:
+    """Median seconds of each action; they take turns, so that a drifting machine hits all alike."""
+    seconds = {name: [] for name in actions}
+    for _ in range(repeats):
+        for name, action in actions.items():
+            started = time.perf_counter()
+            action()
+            seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def peak_memory(data: bytes, bits: int) -> int:
+    """Bytes allocated at most at a time while narrowing, the result included and the input not."""
+    tracemalloc.start()
+    narrow(data, bits)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def main(argv):
+    folder = data_folder()
+    if len(argv) > 2:
+        raise app.UsageError(f"give one model, got {len(argv) - 1}")
+    path = pathlib.Path(argv[1]) if len(argv) == 2 else folder and folder / DEFAULT_MODEL
+    data = path.read_bytes() if path and path.is_file() else synthetic(GROWTH[-1])
+    name = path.name if path and path.is_file() else "synthetic"
+    bits = _BITS.value
+    with Console().status("measuring"):
+        both = medians(_REPEATS.value, narrow=lambda: narrow(data, bits), objects=lambda: through_objects(data))
+        peak = peak_memory(data, bits)
+        models = {f"{layers}x": synthetic(layers) for layers in GROWTH}
+        actions = {key: (lambda model=model: narrow(model, bits)) for key, model in models.items()}
+        growth = medians(_REPEATS.value, **actions)
+    first = f"{GROWTH[0]}x"
+    report = {
+        "model": name,
+        "bytes": len(data),
+        "bits": bits,
+        "narrow_seconds": both["narrow"],
+        "objects_seconds": both["objects"],
+        "speedup": both["objects"] / both["narrow"],
+        "peak_over_file": peak / len(data),
+        "growth": {key: {"seconds": value, "ratio": value / growth[first]} for key, value in growth.items()},
+    }
+    table = Table(title=f"{name}, {len(data) / 1e6:.2f} MB, {bits}-bit multipliers")
+    table.add_column("what")
+    table.add_column("figure", justify="right")
+    table.add_row("narrow", f"{1000 * both['narrow']:.0f} ms")
+    table.add_row("unpack, edit scales, pack (object API)", f"{1000 * both['objects']:.0f} ms")
+    table.add_row("ratio", f"{report['speedup']:.1f}")
+    table.add_row("peak memory / file size", f"{report['peak_over_file']:.2f}")
+    for key, value in growth.items():
+        layers = int(key[:-1])
+        table.add_row(
+            f"synthetic, {layers * BASE_CHANNELS**2:,} weights",
+            f"{1000 * value:.1f} ms ({value / growth[first]:.1f}x for {key} weights)",
+        )
+    Console().print(table)
+    if _REPORT.value:
+        pathlib.Path(_REPORT.value).write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    app.run(main)

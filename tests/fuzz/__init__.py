@@ -1,0 +1,1 @@
+"""Fuzzing of the exporter; `python -m tests.fuzz` for long runs."""

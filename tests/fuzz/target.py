@@ -1,0 +1,52 @@
+"""What must hold for any bytes at all."""
+
+import contextlib
+import signal
+
+from tflm_export import ModelError, check, metadata, narrow
+from tflm_export.explain import explain
+
+SECONDS = 1
+
+
+class HangError(Exception):
+    """The exporter took longer than `SECONDS` on one model."""
+
+
+@contextlib.contextmanager
+def limited(seconds: float = SECONDS):
+    """Raises HangError in the block after a time."""
+
+    def ring(signum, frame):
+        raise HangError(f"over {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def exercise(data: bytes, bits: int, method: str) -> bytes | None:
+    """Runs everything the exporter does with a model; the narrowed file, or None where it was refused.
+
+    Any exception other than the documented ModelError passes through; AssertionError where a result is wrong.
+    """
+    for read in (explain, lambda d: check(d, bits), metadata.dump):
+        with contextlib.suppress(ModelError):
+            read(data)
+    try:
+        narrowed, report = narrow(data, bits, method)
+    except ModelError:
+        return None
+    assert len(narrowed) == len(data)
+    readable = {(row.subgraph, row.index): row.narrow for row in check(narrowed, bits).rows}
+    for row in report.rows:
+        assert row.reason or readable[row.subgraph, row.index], row
+    with contextlib.suppress(ModelError):
+        described = metadata.attach(narrowed, report)
+        assert described.endswith(narrowed)
+        assert metadata.dump(described)["bits"] == bits
+    return narrowed

@@ -1,0 +1,35 @@
+"""A budgeted fuzzing run: no bytes make the exporter raise anything but ModelError, hang, or write a worse model."""
+
+import random
+
+import pytest
+
+from tests.fuzz import acceptance, mutants, target
+from tflm_export import METHODS
+
+MUTANTS = 400
+
+
+@pytest.fixture(scope="module")
+def seeds():
+    return mutants.seeds(60_000)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_mutants(seeds, seed, tmp_path):
+    source = random.Random(seed)
+    narrowed_count = 0
+    for i in range(MUTANTS):
+        data = mutants.mutate(source.choice(seeds), source)
+        with target.limited(30):
+            narrowed = target.exercise(data, source.choice((1, 2, 4, 8, 31)), source.choice(METHODS))
+        if narrowed is not None:
+            narrowed_count += 1
+            (tmp_path / f"{i}.before").write_bytes(data)
+            (tmp_path / f"{i}.after").write_bytes(narrowed)
+    assert narrowed_count > 0
+    assert acceptance.refused(tmp_path) == []
+
+
+def test_intact_seeds_narrow(seeds):
+    assert sum(target.exercise(data, 1, METHODS[0]) is not None for data in seeds) >= 1

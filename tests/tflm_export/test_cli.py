@@ -1,0 +1,287 @@
+"""The command line: exit codes, one line per error, and no file left behind by a failure."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import peer
+import pytest
+
+from tests.tflite_builder import TFLiteBuilder, residual_network
+from tflm_export import METHODS, check, narrow
+from tflm_export.__main__ import main
+
+NETWORK = residual_network()
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def float_model() -> bytes:
+    b = TFLiteBuilder()
+    x, y = (b.tensor(name, [1, 4], type="FLOAT32") for name in "xy")
+    b.operator("ADD", [x, x], [y])
+    return b.build(x, y)
+
+
+def no_operators() -> bytes:
+    b = TFLiteBuilder()
+    x = b.input([1, 4])
+    return b.build(x, x)
+
+
+def partly() -> bytes:
+    """One convolution, and one operator that is not supported, with a line break in its tensor's name."""
+    b = TFLiteBuilder()
+    x = b.input([1, 4, 4, 2])
+    return b.build(x, b.unknown(b.conv(x, 3, name="good"), op="CUSTOM:strange", name="first\nsecond"))
+
+
+FILES = {
+    "model.tflite": NETWORK,
+    "empty.tflite": b"",
+    "cut.tflite": NETWORK[:200],
+    "text.tflite": b"version https://git-lfs.github.com/spec/v1\n",
+    "float.tflite": float_model(),
+    "bare.tflite": no_operators(),
+    "partly.tflite": partly(),
+    "there.tflite": b"precious",
+    "noending": NETWORK,
+}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, content in FILES.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "folder").mkdir()
+    return tmp_path
+
+
+def contents(folder) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def run(*arguments: str) -> int:
+    return main(["tflm_export", *arguments])
+
+
+BAD = [
+    # arguments, exit code, what the line names
+    ("--bits=4 missing.tflite", 2, "missing.tflite"),
+    ("--bits=4 folder", 2, "folder"),
+    ("--bits=4 empty.tflite", 1, "empty.tflite: the file is empty"),
+    ("--bits=4 cut.tflite", 1, "cut.tflite: the file is damaged or cut short"),
+    ("--bits=4 text.tflite", 1, "text.tflite: not a TFLite model"),
+    ("--bits=4 float.tflite", 1, "float.tflite: the model has no int8 rescale"),
+    ("--bits=4 bare.tflite", 1, "bare.tflite: the model has no operators"),
+    ("--bits=0 model.tflite", 2, "got 0"),
+    ("--bits=32 model.tflite", 2, "got 32"),
+    ("--bits=-1 model.tflite", 2, "got -1"),
+    ("--bits=x model.tflite", 2, "--bits=x"),
+    ("--bits=1.5 model.tflite", 2, "--bits=1.5"),
+    ("--bits= model.tflite", 2, "--bits="),
+    ("model.tflite", 2, "--bits"),
+    ("--bits=4", 2, "MODEL.tflite"),
+    ("--bits=4 model.tflite partly.tflite", 2, "got 2"),
+    ("--bits=4 --output=there.tflite model.tflite", 2, "there.tflite exists already; pass --overwrite"),
+    ("--bits=4 --output=model.tflite model.tflite", 2, "model.tflite exists already"),
+    ("--bits=4 --report=there.tflite model.tflite", 2, "there.tflite exists already"),
+    ("--bits=4 --output=- model.tflite", 2, "--output -"),
+    ("--bits=4 --output=folder --overwrite model.tflite", 2, "folder"),
+    ("--bits=4 --output=gone/out.tflite model.tflite", 2, "gone"),
+    ("--bits=4 --report=gone/report.json model.tflite", 2, "gone"),
+    ("--bits=4 --output=same --report=same model.tflite", 2, "same"),
+    ("--bits=4 --output=same --report=folder/../same model.tflite", 2, "same"),
+    ("--bits=4 --frobnicate model.tflite", 2, "frobnicate"),
+    ("--bits=4 --method=truncate model.tflite", 2, "truncate"),
+    ("--bits=4 --check --output=out.tflite model.tflite", 2, "--output"),
+    ("--bits=4 --check empty.tflite", 1, "empty.tflite: the file is empty"),
+    ("--bits=4 --check float.tflite", 1, "float.tflite"),
+    ("--check model.tflite", 2, "--bits"),
+    ("--bits=4 --overwrite=perhaps model.tflite", 2, "overwrite"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "names"), BAD, ids=[arguments for arguments, _, _ in BAD])
+def test_bad_input_is_one_line_and_leaves_nothing(folder, capsys, arguments, code, names):
+    before = contents(folder)
+    assert run(*arguments.split()) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("tflm_export: ")
+    assert names in err
+    assert contents(folder) == before
+
+
+def same_narrowing(data: bytes, bits: int, method: str = METHODS[0]) -> None:
+    """A file has the operators of the narrowed network: factors, weights and biases."""
+    expected = peer.operators(narrow(NETWORK, bits, method)[0])
+    for mine, theirs in zip(peer.operators(data), expected, strict=True):
+        assert (mine.name, mine.rescales) == (theirs.name, theirs.rescales)
+        for a, b in zip(mine.inputs, theirs.inputs, strict=True):
+            assert (a.name, a.data.tobytes(), a.scale.tobytes()) == (b.name, b.data.tobytes(), b.scale.tobytes())
+
+
+@pytest.mark.parametrize("bits", [1, 8])
+def test_the_default_output_stands_beside_the_model(folder, capsys, bits):
+    assert run(f"--bits={bits}", "model.tflite") == 0
+    after = contents(folder)
+    output = f"model_k{bits}.tflite"
+    assert after.keys() - FILES.keys() == {output}
+    assert after["model.tflite"] == NETWORK
+    same_narrowing(after[output], bits)
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert output in out.splitlines()[-1]
+    for row in check(after[output], bits).rows:
+        assert any(row.op in line for line in out.splitlines())
+
+
+def test_the_default_output_of_a_model_without_ending(folder):
+    assert run("--bits=2", "noending") == 0
+    assert contents(folder).keys() - FILES.keys() == {"noending_k2.tflite"}
+
+
+def test_the_default_output_follows_the_model_into_its_folder(folder):
+    (folder / "folder" / "m.v1.tflite").write_bytes(NETWORK)
+    assert run("--bits=2", "folder/m.v1.tflite") == 0
+    assert "folder/m.v1_k2.tflite" in contents(folder)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_output_method_and_flags_in_any_place(folder, method):
+    assert run("model.tflite", "--bits", "3", "--method", method, "--output", "out.tflite") == 0
+    same_narrowing((folder / "out.tflite").read_bytes(), 3, method)
+
+
+def test_overwrite(folder):
+    assert run("--bits=4", "--overwrite", "--output=there.tflite", "model.tflite") == 0
+    same_narrowing((folder / "there.tflite").read_bytes(), 4)
+    assert run("--bits=4", "--overwrite", "--output=model.tflite", "model.tflite") == 0
+    same_narrowing((folder / "model.tflite").read_bytes(), 4)
+
+
+def test_flags_do_not_stick_from_one_call_to_the_next(folder, capsys):
+    assert run("--bits=4", "--check", "--report=a.json", "model.tflite") == 1
+    assert run("model.tflite") == 2
+    assert run("--bits=2", "model.tflite") == 0
+    assert contents(folder).keys() - FILES.keys() == {"a.json", "model_k2.tflite"}
+
+
+def test_report(folder):
+    assert run("--bits=3", "--report=report.json", "partly.tflite") == 0
+    report = json.loads((folder / "report.json").read_text())
+    assert (report["bits"], report["method"]) == (3, "requantize")
+    assert report["max_bits"] <= 3
+    good, bad = report["rows"]
+    assert (good["op"], good["index"], good["factors"], good["reason"]) == ("CONV_2D", 0, 3, "")
+    assert (good["narrow"], good["bits_before"], good["fits_int32"]) == (True, 31, True)
+    assert good["bits_after"] <= 3
+    assert (bad["op"], bad["narrow"], bad["bits_after"]) == ("CUSTOM:strange", False, None)
+    assert bad["reason"] == "CUSTOM:strange is not supported yet"
+
+
+def test_check_passes_and_names_offenders(folder, capsys):
+    assert run("--bits=2", "--output=out.tflite", "model.tflite") == 0
+    capsys.readouterr()
+    for bits in (2, 3, 31):
+        assert run(f"--bits={bits}", "--check", "out.tflite") == 0
+        assert len(capsys.readouterr().out.splitlines()) == 1
+    assert run("--bits=1", "--check", "--report=check.json", "out.tflite") == 1
+    out, err = capsys.readouterr()
+    assert err == ""
+    wide = {o.outputs[0].name for o in peer.operators((folder / "out.tflite").read_bytes())
+            if o.rescales and max(peer.off_grid(f, 1) for f in o.factors) > 2.0**-21}  # fmt: skip
+    assert wide
+    *lines, summary = out.splitlines()
+    assert {line.split("(")[1].split(")")[0] for line in lines} == wide
+    assert all(line.endswith(": 2 bits") for line in lines)
+    assert f"{len(wide)} not" in summary
+    report = json.loads((folder / "check.json").read_text())
+    assert {row["label"] for row in report["rows"] if not row["narrow"]} == {line.rsplit(":", 1)[0] for line in lines}
+
+
+def test_check_writes_no_model(folder, capsys):
+    before = contents(folder)
+    assert run("--bits=2", "--check", "model.tflite") == 1
+    assert contents(folder) == before
+
+
+def test_what_is_not_narrowed_is_said(folder, capsys):
+    assert run("--bits=4", "partly.tflite") == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "not narrowed: CUSTOM:strange is not supported yet" in out
+    assert "1 of 2 operators" in out
+    assert run("--bits=4", "--check", "partly_k4.tflite") == 1
+    assert "CUSTOM:strange is not supported yet" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h", "--nohelp --help"])
+def test_help(folder, capsys, flag):
+    assert run(*flag.split()) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    for word in ("--bits", "--method", "--output", "--report", "--check", "--overwrite", "MODEL.tflite", "exit codes"):
+        assert word.lstrip("-") in out
+
+
+@pytest.mark.parametrize("function", ["fsync", "replace"])
+def test_a_full_disk_leaves_nothing(folder, capsys, monkeypatch, function):
+    before, real, calls = contents(folder), getattr(os, function), []
+
+    def fail_at_the_second(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        return real(*args)
+
+    monkeypatch.setattr(os, function, fail_at_the_second)
+    assert run("--bits=4", "--report=report.json", "model.tflite") == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "No space left on device" in err
+    assert contents(folder) == before
+
+
+def program(*arguments: str, code: str | None = None, **environment) -> subprocess.CompletedProcess:
+    start = ["-m", "tflm_export"] if code is None else ["-c", code]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | environment
+    return subprocess.run([sys.executable, *start, *arguments], capture_output=True, text=True, env=environment)
+
+
+def test_as_a_program(folder):
+    done = program("--bits=1", "model.tflite")
+    assert (done.returncode, done.stderr) == (0, "")
+    same_narrowing((folder / "model_k1.tflite").read_bytes(), 1)
+    assert program("--bits=1", "--check", "model_k1.tflite").returncode == 0
+    assert program("--bits=1", "--check", "model.tflite").returncode == 1
+
+
+@pytest.mark.parametrize(("arguments", "code"), [("--bits=4 empty.tflite", 1), ("--bits=99 model.tflite", 2)])
+def test_errors_as_a_program(folder, arguments, code):
+    done = program(*arguments.split())
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1)
+
+
+def test_names_the_terminal_cannot_show(folder):
+    b = TFLiteBuilder()
+    x = b.input([1, 4, 4, 2])
+    y = b.unknown(b.conv(x, 3), op="CUSTOM:größe")
+    (folder / "names.tflite").write_bytes(b.build(x, y))
+    done = program("--bits=4", "names.tflite", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_neither_tensorflow_nor_keras_is_imported(folder):
+    code = (
+        "import sys; import tflm_export; from tflm_export.__main__ import main; "
+        "code = main(['tflm_export', '--bits=4', '--report=r.json', 'model.tflite']); "
+        "heavy = set('tensorflow keras tf_keras tensorflow_model_optimization tflite_micro ai_edge_litert'.split()); "
+        "sys.exit(code or ' '.join(heavy & {name.partition('.')[0] for name in sys.modules}) or 0)"
+    )
+    done = program(code=code)
+    assert (done.returncode, done.stderr) == (0, "")

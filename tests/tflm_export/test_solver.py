@@ -1,0 +1,236 @@
+"""The scale solver's documented rules on hand-made problems, and its invariants on random graphs."""
+
+from fractions import Fraction
+
+import numpy as np
+import peer
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tflm_export import UsageError
+from tflm_export.solver import KEEP, METHODS, REQUANTIZE, Problem, Sum, Weighted, solve
+
+WIDTHS = (1, 2, 3, 4, 8, 12)
+FLOAT32 = 2.0**-24
+OFF_GRID = 4 * FLOAT32  # float32 roundings of the two scales of a factor, and some to spare
+
+
+def problem(scales, nodes, ties=(), pinned=(), constants=()):
+    scales = {key: float(np.float32(scale)) for key, scale in scales.items()}
+    return Problem(scales, list(nodes), list(ties), set(pinned), set(constants))
+
+
+def factor(solution, x, y) -> Fraction:
+    return Fraction(solution.scales[x]) / Fraction(solution.scales[y])
+
+
+def growth(before, after, key) -> float:
+    return after.scales[key] / before.scales[key]
+
+
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_free_inputs_move_and_the_output_stays(bits):
+    """Both branches of a residual addition come from convolutions."""
+    scales = {"x": 0.03, "a": 0.0311, "b": 0.0478, "y": 0.0529}
+    p = problem(scales, [Weighted("x", "a"), Weighted("x", "b"), Sum(("a", "b"), "y")], pinned=["x"])
+    solution = solve(p, bits, REQUANTIZE)
+    assert solution.unsolved == ()
+    assert (growth(p, solution, "y"), growth(p, solution, "x")) == (1, 1)
+    for branch in "ab":
+        m, s = peer.nearest(factor(solution, branch, "y"), bits)
+        up = m * 2.0**-s * p.scales["y"]
+        assert solution.scales[branch] == pytest.approx(up, rel=OFF_GRID)
+        # The next multiplier below would shrink the scale.
+        below = (m - 1 if m > 2 ** (bits - 1) else m - 0.5) * 2.0**-s
+        assert below * p.scales["y"] < p.scales[branch] <= up * (1 + OFF_GRID)
+
+
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_a_settled_input_moves_the_output(bits):
+    """An identity skip from the graph's input: its scale stays, the sum's grows, the other branch follows."""
+    scales = {"x": 0.0311, "a": 0.0478, "y": 0.0529}
+    p = problem(scales, [Weighted("x", "a"), Sum(("a", "x"), "y")], pinned=["x"])
+    solution = solve(p, bits, REQUANTIZE)
+    assert solution.unsolved == ()
+    assert growth(p, solution, "x") == 1
+    m, s = peer.nearest(factor(solution, "x", "y"), bits)
+    down = m * 2.0**-s
+    assert down <= p.scales["x"] / p.scales["y"] * (1 + OFF_GRID)
+    assert (m + 1) * 2.0**-s > p.scales["x"] / p.scales["y"]
+    assert 1 < growth(p, solution, "y") < 2
+    assert solution.scales["y"] == pytest.approx(p.scales["x"] / down, rel=FLOAT32)
+    assert peer.off_grid(factor(solution, "a", "y"), bits) < OFF_GRID
+    assert growth(p, solution, "a") >= 1
+
+
+def test_a_pinned_output_moves_the_inputs():
+    scales = {"x": 0.03, "a": 0.0311, "y": 0.0529}
+    p = problem(scales, [Weighted("x", "a"), Sum(("a",), "y")], pinned=["x", "y"])
+    solution = solve(p, 1, REQUANTIZE)
+    assert solution.unsolved == ()
+    assert solution.scales["y"] == p.scales["y"]
+    assert factor(solution, "a", "y") == 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_bound_on_both_sides_is_reported(method):
+    scales = {"x": 0.03, "z": 0.0311, "y": 0.0529, "w": 0.07, "v": 0.0631}
+    nodes = [Sum(("x", "z"), "y"), Weighted("y", "w"), Sum(("w",), "v"), Sum(("x",), "z")]
+    p = problem(scales, nodes, pinned=["x", "z", "y"])
+    solution = solve(p, 2, method)
+    assert solution.unsolved == (0, 3)
+    assert all(growth(p, solution, key) == 1 for key in p.pinned)
+    assert peer.off_grid(factor(solution, "w", "v"), 2) < OFF_GRID
+
+
+def test_bound_factors_that_are_on_the_grid_are_solved():
+    p = problem({"x": 0.03, "y": 0.03 * 4 / 3}, [Sum(("x",), "y")], pinned=["x", "y"])
+    assert solve(p, 2, REQUANTIZE).unsolved == ()
+    assert solve(p, 1, REQUANTIZE).unsolved == (0,)
+
+
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_ties_share_one_scale(bits):
+    """Pooling before the sum, concatenation after it."""
+    scales = {"x": 0.03, "a": 0.0311, "pooled": 0.0311, "y": 0.0529, "c": 0.0529, "d": 0.0529}
+    nodes = [Weighted("x", "a"), Sum(("pooled",), "y"), Weighted("x", "d")]
+    p = problem(scales, nodes, ties=[("a", "pooled"), ("y", "c"), ("d", "c")], pinned=["x"])
+    solution = solve(p, bits, REQUANTIZE)
+    assert solution.unsolved == ()
+    assert solution.scales["a"] == solution.scales["pooled"]
+    assert solution.scales["y"] == solution.scales["c"] == solution.scales["d"]
+    assert peer.off_grid(factor(solution, "pooled", "y"), bits) < OFF_GRID
+
+
+def test_ties_with_a_pinned_tensor_pin_all():
+    scales = {"x": 0.03, "a": 0.0311, "p": 0.0311, "y": 0.0529}
+    p = problem(scales, [Weighted("x", "a"), Sum(("a",), "y")], ties=[("a", "p")], pinned=["x", "p"])
+    solution = solve(p, 1, REQUANTIZE)
+    assert growth(p, solution, "a") == 1
+    assert growth(p, solution, "y") > 1
+    assert factor(solution, "a", "y") in (1, Fraction(1, 2))
+
+
+@pytest.mark.parametrize("bits", WIDTHS)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_tensor_added_to_itself(method, bits):
+    p = problem({"x": 0.03, "a": 0.0311, "y": 0.0529}, [Weighted("x", "a"), Sum(("a", "a"), "y")], pinned=["x"])
+    solution = solve(p, bits, method)
+    assert solution.unsolved == ()
+    assert peer.off_grid(factor(solution, "a", "y"), bits) < OFF_GRID
+
+
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_constants_follow(bits):
+    p = problem({"x": 0.0311, "c": 0.0213, "y": 0.0529}, [Sum(("x", "c"), "y")], pinned=["x"], constants=["c"])
+    solution = solve(p, bits, REQUANTIZE)
+    assert solution.unsolved == ()
+    assert growth(p, solution, "c") >= 1
+    for key in "xc":
+        assert peer.off_grid(factor(solution, key, "y"), bits) < OFF_GRID
+
+
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_per_tensor_weights_move_the_output_scale_up(bits):
+    p = problem({"x": 0.0311, "h": 0.0529, "y": 0.07}, [Weighted("x", "h", 0.0173), Weighted("h", "y")], pinned=["x"])
+    solution = solve(p, bits, REQUANTIZE)
+    m = Fraction(p.scales["x"]) * Fraction(0.0173) / Fraction(solution.scales["h"])
+    assert peer.off_grid(m, bits) < OFF_GRID
+    assert 1 <= growth(p, solution, "h") < 2
+    assert growth(p, solution, "y") == 1
+
+
+def test_per_tensor_weights_leave_scales_that_others_need():
+    """A pinned output, and one that an addition wants to move."""
+    nodes = [Weighted("x", "h", 0.0173), Sum(("h",), "y"), Weighted("y", "z", 0.011)]
+    p = problem({"x": 0.0311, "h": 0.0529, "y": 0.07, "z": 0.09}, nodes, pinned=["x", "z"])
+    solution = solve(p, 1, REQUANTIZE)
+    assert growth(p, solution, "z") == growth(p, solution, "y") == 1
+    assert factor(solution, "h", "y") == 1
+
+
+def test_keep_leaves_per_tensor_scales():
+    p = problem({"x": 0.0311, "h": 0.0529}, [Weighted("x", "h", 0.0173)], pinned=["x"])
+    assert solve(p, 1, KEEP).scales == p.scales
+
+
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_keep_rounds_the_stock_factors_to_nearest(bits):
+    """Also where scales have moved on the way there: integers stay, so it is the stock factor that counts."""
+    scales = {"x": 0.0311, "a": 0.0478, "y": 0.0529, "b": 0.0613, "z": 0.0397}
+    nodes = [Weighted("x", "a"), Sum(("a", "x"), "y"), Weighted("y", "b"), Sum(("b", "y"), "z")]
+    p = problem(scales, nodes, pinned=["x"])
+    solution = solve(p, bits, KEEP)
+    assert solution.unsolved == ()
+    for x, y in (("a", "y"), ("x", "y"), ("b", "z"), ("y", "z")):
+        stock = Fraction(p.scales[x]) / Fraction(p.scales[y])
+        assert peer.nearest(factor(solution, x, y), bits) == peer.nearest(stock, bits)
+        assert peer.off_grid(factor(solution, x, y), bits) < OFF_GRID
+
+
+@pytest.mark.parametrize("bits", [0, 32, True, 1.5])
+def test_widths_out_of_range(bits):
+    with pytest.raises(UsageError, match="bits must be an integer"):
+        solve(problem({}, []), bits, REQUANTIZE)
+
+
+def test_nothing_to_solve():
+    solution = solve(problem({"x": 0.5}, []), 4, REQUANTIZE)
+    assert (solution.scales, solution.unsolved) == ({"x": 0.5}, ())
+
+
+@st.composite
+def graphs(draw):
+    """A random graph in execution order: every node takes earlier tensors and makes a new one."""
+    scale = st.floats(2.0**-10, 1.0, width=32)
+    scales, nodes, ties, constants = {0: draw(scale)}, [], [], set()
+    for _ in range(draw(st.integers(1, 10))):
+        key = len(scales)
+        earlier = st.integers(0, key - 1)
+        kind = draw(st.sampled_from(["channels", "tensor", "sum", "sum", "tie", "constant"]))
+        if kind == "tie":
+            source = draw(earlier)
+            scales[key] = scales[source]
+            ties.append((source, key))
+            continue
+        scales[key] = draw(scale)
+        if kind == "channels":
+            nodes.append(Weighted(draw(earlier), key))
+        elif kind == "tensor":
+            nodes.append(Weighted(draw(earlier), key, draw(st.floats(2.0**-14, 2.0**-3, width=32))))
+        elif kind == "sum":
+            nodes.append(Sum(tuple(draw(st.lists(earlier, min_size=1, max_size=3))), key))
+        else:
+            constants.add(key)
+    pinned = {0} | set(draw(st.lists(st.integers(0, len(scales) - 1), max_size=3)))
+    return Problem(scales, nodes, ties, pinned, constants - pinned)
+
+
+@given(graphs(), st.sampled_from(WIDTHS), st.sampled_from(METHODS))
+@settings(max_examples=1000)
+def test_invariants_on_random_graphs(p, bits, method):
+    before = dict(p.scales)
+    solution = solve(p, bits, method)
+    assert p.scales == before
+    assert solution.scales.keys() == p.scales.keys()
+    for index, node in enumerate(p.nodes):
+        if isinstance(node, Sum):
+            worst = max(peer.off_grid(factor(solution, x, node.output), bits) for x in node.inputs)
+            assert (worst > OFF_GRID) == (index in solution.unsolved)
+    for key in p.pinned:
+        assert solution.scales[key] == p.scales[key]
+    for first, second in p.ties:
+        assert solution.scales[first] == solution.scales[second]
+    for key, scale in solution.scales.items():
+        assert scale == np.float32(scale)
+        assert scale > 0
+        if method == REQUANTIZE:
+            assert 1 - FLOAT32 <= scale / p.scales[key] < 2 * (1 + FLOAT32)
+
+
+@given(graphs(), st.sampled_from(WIDTHS))
+def test_a_solved_graph_stays_as_it_is(p, bits):
+    solution = solve(p, bits, REQUANTIZE)
+    again = Problem(solution.scales, p.nodes, p.ties, p.pinned, p.constants)
+    assert solve(again, bits, REQUANTIZE) == solution

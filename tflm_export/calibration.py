@@ -1,0 +1,97 @@
+"""What real inputs say about a model: the layers' input statistics, and what clipping would cost."""
+
+import dataclasses
+from collections.abc import Hashable
+
+import numpy as np
+
+from tflm_export.errors import ModelError, UsageError
+from tflm_export.flatbuffer.model import Model, Operator
+from tflm_export.ops import op_for
+from tflm_export.ops.statistics import Statistics
+from tflm_export.simulator import Trace, simulate, unsupported
+
+LARGEST_SAMPLE = 1 << 20  # elements of an activation that clipping is measured on
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """The stock model's tensors over a set of inputs.
+
+    Attributes:
+      trace: all tensors, as LiteRT's reference kernels compute them.
+    """
+
+    trace: Trace
+
+    @classmethod
+    def run(cls, model: Model, inputs) -> "Calibration":
+        """Runs the model on the inputs.
+
+        Args:
+          model: the stock model.
+          inputs: one array for each input, [rows, ...] in the tensors' integer types.
+
+        Raises:
+          ModelError: the model has operators that cannot be simulated; all are named.
+          UsageError: the inputs do not fit the model.
+        """
+        problems = unsupported(model)
+        if problems:
+            raise ModelError(f"calibration data cannot be used: {'; '.join(problems)}")
+        return cls(simulate(model, inputs, "tflite"))
+
+    def statistics(self, operator: Operator) -> Statistics:
+        """First and second moments of what the weights of an operator are multiplied with."""
+        inputs = [None if t is None else self.trace.tensors.get(t.key, t.data) for t in operator.inputs]
+        return op_for(operator).statistics(operator, inputs)
+
+    def clipping(self, key: Hashable, scale: float) -> float:
+        """Mean squared error, in real units, of clipping a tensor to the int8 range at another scale."""
+        tensor = self.trace.model.subgraphs[key[0]].tensors[key[1]]
+        if scale >= tensor.scale or key not in self.trace.tensors:
+            return 0.0
+        values = self.trace.tensors[key].reshape(-1)
+        values = values[:: max(1, values.size // LARGEST_SAMPLE)] - np.float32(tensor.zero_point)
+        limits = np.iinfo(self.trace.tensors[key].dtype)
+        low, high = ((end - tensor.zero_point) * scale / tensor.scale for end in (limits.min, limits.max))
+        return float(np.mean(np.square(values - np.clip(values, low, high)), dtype=np.float64)) * tensor.scale**2
+
+
+def quantized_inputs(model: Model, arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """Arrays of calibration or test data in the integers of a model's inputs.
+
+    Args:
+      model: the model.
+      arrays: for a model with one input, one array under any name; for several, arrays by input name. Integers of the
+        input's type are taken as they are; floats are real values and are quantised with the input's scale. A missing
+        first dimension of 1 or other shape of the same size a row is reshaped.
+
+    Raises:
+      UsageError: an array is missing, of another integer type, or of another size.
+    """
+    tensors = model.subgraphs[0].inputs
+    if len(tensors) == 1 and len(arrays) == 1:
+        arrays = {tensors[0].name: next(iter(arrays.values()))}
+    missing = [t.name for t in tensors if t.name not in arrays]
+    if missing:
+        raise UsageError(f"no data for inputs {', '.join(missing)}; the data has {', '.join(arrays) or 'nothing'}")
+    return [_quantized(tensor, arrays[tensor.name]) for tensor in tensors]
+
+
+def _quantized(tensor, values: np.ndarray) -> np.ndarray:
+    where = f"input {tensor.name}, {tensor.type} {list(tensor.shape)}"
+    dtype = {"INT8": np.int8, "UINT8": np.uint8, "INT16": np.int16, "FLOAT32": np.float32}.get(tensor.type)
+    if dtype is None:
+        raise UsageError(f"{where}: this type cannot be calibrated")
+    row = int(np.prod(tensor.shape[1:], dtype=np.int64))
+    if values.ndim == 0 or not len(values) or values[0].size != row:
+        raise UsageError(f"{where} does not take data of shape {list(values.shape)}")
+    values = values.reshape(-1, *tensor.shape[1:])
+    if values.dtype == dtype:
+        return values
+    if not np.issubdtype(values.dtype, np.floating) or tensor.quantization is None:
+        raise UsageError(f"{where} does not take data of type {values.dtype}; give {np.dtype(dtype)} or real values")
+    limits = np.iinfo(dtype)
+    integers = np.rint(values.astype(np.float64) / tensor.scale) + tensor.zero_point
+    return np.clip(integers, limits.min, limits.max).astype(dtype)

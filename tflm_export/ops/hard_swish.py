@@ -1,0 +1,51 @@
+"""HARD_SWISH: `x * relu6(x + 3) / 6` in 16-bit fixed point."""
+
+import numpy as np
+
+from tflm_export import rescale
+from tflm_export.ops.base import Unsupported, register
+from tflm_export.ops.context import centred, saturate
+from tflm_export.rescale import doubling_high_multiply, rounding_divide_by_pot
+
+_INT16 = np.iinfo(np.int16)
+
+
+def _multiplier16(factor: np.float32) -> tuple[int, int]:
+    """A factor as a 15-bit multiplier and an exponent."""
+    stock = rescale.quantize_multiplier(float(factor))
+    return min((int(stock.multiplier) + (1 << 15)) >> 16, _INT16.max), 31 - int(stock.shift)
+
+
+def _shifted_left(x: np.ndarray, bits: int) -> np.ndarray:
+    return np.clip(x << bits, _INT16.min, _INT16.max)
+
+
+@register("HARD_SWISH")
+class HardSwish(Unsupported):
+    """The same 16-bit steps in every runtime."""
+
+    def run(self, operator, inputs, context):
+        """Source: HardSwish in tensorflow/lite/kernels/internal/reference/hard_swish.h."""
+        x, y = operator.inputs[0], operator.outputs[0]
+        high_resolution = np.float32(1 / 128) * np.float32(x.scale)
+        multiplier, exponent = _multiplier16(high_resolution / np.float32(y.scale))
+        relu_multiplier, relu_exponent = _multiplier16(high_resolution / (np.float32(3) / np.float32(32768)))
+        value = centred(x, inputs[0]) << 7
+        scaled = doubling_high_multiply(value, multiplier, 16)
+        relu = _shifted_left(value, relu_exponent - 1) if relu_exponent > 0 else value
+        relu = doubling_high_multiply(relu, relu_multiplier, 16)
+        if relu_exponent > 0:
+            relu = _shifted_left(relu, 1)
+        elif relu_exponent < 0:
+            relu = rounding_divide_by_pot(relu, -relu_exponent)
+        relu = (relu + (1 << 15)) >> 1
+        product = relu * scaled
+        halved = np.where(product < 0, -(-product >> 15), product >> 15)  # truncated, not rounded
+        return [saturate(y, rounding_divide_by_pot(halved, max(0, -exponent)) + y.zero_point)]
+
+    def simulation_problem(self, operator):
+        x, y = operator.inputs[0], operator.outputs[0]
+        if x.type not in ("INT8", "UINT8") or y.type != x.type or not (x.is_quantized and y.is_quantized):
+            return f"{x.type} to {y.type} is not simulated"
+        exponent = _multiplier16(np.float32(1 / 128) * np.float32(x.scale) / np.float32(y.scale))[1]
+        return "" if exponent <= 0 else "its output scale is too small for the kernel's right shift"
