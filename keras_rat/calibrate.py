@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
+from tensorflow_model_optimization.python.core.quantization.keras import quantize_layer
 
 from keras_rat import quantizers, wiring
 from keras_rat.quantize import rescale_layers
@@ -35,6 +36,9 @@ def calibrate(model, data, batch_size: int = 32, steps: int = STEPS) -> None:
         raise ValueError("the model has no layers with k-bit rescales; make it with keras_rat.quantize_model")
     for range_ in _ranges(model):
         range_.batches.assign(0)
+    for layer in rescale_layers(model):
+        for _, _, variables in layer._weight_vars:
+            variables["multiplier_set"].assign(0)
     with quantizers.observing():
         observe = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
         batches = 0
@@ -113,14 +117,16 @@ def _problem(model, weighted) -> tuple[solver.Problem, dict[str, wiring.Range]]:
         elif isinstance(wiring.inner(layer), keras.layers.Concatenate):
             ties.append(keys)
     for tie in ties:
-        _unite([ranges[key] for key in tie])
-    pinned = {layer.name for layer in model.layers if not wiring.inputs(layer)}
-    for layer in model.layers:
-        feeds_input = any(feeding.name in pinned for feeding in wiring.inputs(layer))
-        if wiring.own_range(layer) is not None and (feeds_input or layer.name in model.output_names):
-            pinned.add(layer.name)
+        _unite([ranges[key] for key in tie if key in ranges])
     scales = {owner: float(np.float32(range_.scale())) for owner, range_ in ranges.items()}
-    return solver.Problem(scales, nodes, ties, pinned & scales.keys(), set()), ranges
+    fixed = {range_.owner: float(range_.scale()) for range_ in map(wiring.fixed_range, model.layers) if range_}
+    return solver.Problem(scales | fixed, nodes, ties, _border(model, ranges) | fixed.keys(), set()), ranges
+
+
+def _border(model, ranges) -> set[str]:
+    """Owners of the ranges of the model's inputs and outputs."""
+    inputs = {layer.name for layer in model.layers if isinstance(layer, quantize_layer.QuantizeLayer)}
+    return (inputs | set(model.output_names)) & ranges.keys()
 
 
 def _weighted_node(layer) -> solver.Weighted:

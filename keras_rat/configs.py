@@ -3,12 +3,13 @@
 import tf_keras as keras
 from tensorflow_model_optimization.quantization.keras import QuantizeConfig
 
-from keras_rat.quantizers import RangeQuantizer, RescaleQuantizer, TiedQuantizer
+from keras_rat.quantizers import RangeQuantizer, RescaleQuantizer, TableQuantizer, TiedQuantizer
+from keras_rat.wiring import TABLE_RANGES
 
 # Fused activations that an int8 kernel applies by clamping: the range is that of their output.
 CLAMPING = ("linear", "relu", "relu6")
 # Activations with a table or fixed point of their own: the range is that of their input.
-TABLED = ("softmax", "sigmoid", "tanh")
+TABLED = tuple(TABLE_RANGES)
 
 
 def activation_name(activation) -> str:
@@ -52,6 +53,14 @@ class TiedOutputConfig(NoQuantizeConfig):
         return [TiedQuantizer()]
 
 
+class TableOutputConfig(NoQuantizeConfig):
+    """Rounds the output to the fixed range of the layer's activation."""
+
+    def get_output_quantizers(self, layer):
+        name = "softmax" if isinstance(layer, keras.layers.Softmax) else activation_name(layer.activation)
+        return [TableQuantizer(name)]
+
+
 class RescaleConfig(NoQuantizeConfig):
     """A layer with weights and k-bit rescale multipliers.
 
@@ -79,7 +88,10 @@ class RescaleConfig(NoQuantizeConfig):
             (layer.activation,) = quantize_activations
 
     def get_output_quantizers(self, layer):
-        return [RangeQuantizer()] if activation_name(layer.activation) in CLAMPING else []
+        name = activation_name(getattr(layer.activation, "activation", layer.activation))
+        if name in TABLED:
+            return [TableQuantizer(name)]
+        return [RangeQuantizer()] if name in CLAMPING else []
 
     def get_config(self):
         return {"weight_attr": self.weight_attr} | self.quantizer.get_config()

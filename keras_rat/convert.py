@@ -5,6 +5,7 @@ import tensorflow as tf
 from keras_rat.calibrate import is_settled, settle, unseen
 from keras_rat.quantize import rescale_layers
 from tflm_export.errors import ModelError
+from tflm_export.flatbuffer.model import parse
 from tflm_export.narrow import check
 
 
@@ -22,7 +23,7 @@ def convert(model) -> bytes:
 
     Raises:
       ValueError: the model was not quantised by keras_rat, or has ranges that never saw data.
-      ModelError: the converter added a rescale that is not on the k-bit grid; names it.
+      ModelError: the converter left operators in float, or added a rescale that is not on the k-bit grid; names them.
     """
     layers = rescale_layers(model)
     if not layers:
@@ -36,6 +37,11 @@ def convert(model) -> bytes:
     converter.inference_input_type = tf.int8
     converter.inference_output_type = tf.int8
     data = converter.convert()
+    floats = [
+        op.label for op in parse(data).operators if any(t and t.type == "FLOAT32" for t in (*op.inputs, *op.outputs))
+    ]
+    if floats:
+        raise ModelError(f"the converter left operators in float: {'; '.join(floats)}")
     bits = layers[0].quantize_config.quantizer.bits
     offenders = check(data, bits).offenders
     if offenders:

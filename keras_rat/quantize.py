@@ -1,11 +1,12 @@
 """The functions of tfmot.quantization.keras, with k-bit rescales."""
 
+import numpy as np
 import tensorflow_model_optimization as tfmot
 import tf_keras as keras
 from tensorflow_model_optimization.python.core.quantization.keras import quantize_annotate
 
 from keras_rat import configs, quantizers, wiring
-from keras_rat.scheme import BATCH_NORM, WEIGHTED, RescaleAwareScheme
+from keras_rat.scheme import BATCH_NORM, NORMALISED, RescaleAwareScheme
 from tflm_export.solver import REQUANTIZE
 
 _tfmot = tfmot.quantization.keras
@@ -19,9 +20,11 @@ def quantize_scope(*args):
             configs.NoQuantizeConfig,
             configs.OutputConfig,
             configs.RescaleConfig,
+            configs.TableOutputConfig,
             configs.TiedOutputConfig,
             quantizers.RangeQuantizer,
             quantizers.RescaleQuantizer,
+            quantizers.TableQuantizer,
             quantizers.TiedQuantizer,
         )
     }
@@ -105,13 +108,14 @@ def quantize_apply(
     with quantize_scope():
         quantized = _tfmot.quantize_apply(model, scheme, quantized_layer_name_prefix)
     _require_wired(quantized)
+    _revive_gains(quantized)
     return quantized
 
 
 def _require_keras_2(candidate, kind) -> None:
     if isinstance(candidate, kind):
         return
-    if type(candidate).__module__.split(".")[0] == "keras" or "keras.src" in type(candidate).__module__:
+    if type(candidate).__module__.split(".")[0] == "keras":
         raise ValueError(
             f"{type(candidate).__name__} {getattr(candidate, 'name', '')!r} was built with Keras 3, which "
             "tensorflow_model_optimization does not support; build it with tf_keras: `import tf_keras as keras`, or "
@@ -121,28 +125,48 @@ def _require_keras_2(candidate, kind) -> None:
 
 
 def _require_supported(model, registry) -> None:
-    """Raises one ValueError that lists every annotated layer without a QuantizeConfig."""
+    """Raises one ValueError that lists every annotated layer that cannot be trained, and why."""
     offenders = []
     for wrapper in model.layers:
         if not isinstance(wrapper, quantize_annotate.QuantizeAnnotate) or wrapper.quantize_config is not None:
             continue
-        layer = wrapper.layer
-        if isinstance(layer, BATCH_NORM):
-            feeding = [getattr(f, "layer", f) for f in wiring.inputs(wrapper)]
-            if not all(type(f) in WEIGHTED and configs.activation_name(f.activation) == "linear" for f in feeding):
-                offenders.append(
-                    f"{layer.name} (BatchNormalization that follows no linear Conv2D, DepthwiseConv2D or Dense)"
-                )
-        elif not registry.supports(layer) and type(layer) is not keras.layers.SeparableConv2D:
-            kind = type(layer).__name__
-            if hasattr(layer, "activation"):
-                kind += f" with activation {configs.activation_name(layer.activation)}"
-            offenders.append(f"{layer.name} ({kind})")
+        problem = _problem(wrapper, registry)
+        if problem:
+            offenders.append(f"{wrapper.layer.name} ({problem})")
     if offenders:
         raise ValueError(
             f"layers that cannot be trained with k-bit rescales: {', '.join(offenders)}; annotate the other layers "
             "with quantize_annotate_layer, or give these a QuantizeConfig of their own"
         )
+
+
+def _problem(wrapper, registry) -> str:
+    """Why an annotated layer cannot be trained, empty if it can."""
+    layer = wrapper.layer
+    feeding = [getattr(f, "layer", f) for f in wiring.inputs(wrapper)]
+    kind = type(layer).__name__
+    if len(wrapper._inbound_nodes) > 1:
+        return f"{kind} used {len(wrapper._inbound_nodes)} times"
+    if isinstance(layer, BATCH_NORM):
+        if not all(type(f) in NORMALISED and configs.activation_name(f.activation) == "linear" for f in feeding):
+            return f"{kind} that follows no linear Conv2D, DepthwiseConv2D, SeparableConv2D or Dense"
+        return ""
+    if max(getattr(layer, "dilation_rate", (1,))) > 1:
+        following = [getattr(f, "layer", f) for f in wiring.outputs(wrapper)]
+        if any(isinstance(f, BATCH_NORM) for f in following):
+            return f"dilated {kind} with batch normalisation, which the converter leaves in float"
+    if type(layer) is keras.layers.SeparableConv2D:
+        return ""
+    if not registry.supports(layer):
+        has_activation = hasattr(layer, "activation")
+        return f"{kind} with activation {configs.activation_name(layer.activation)}" if has_activation else kind
+    if isinstance(layer, keras.layers.ReLU) and (
+        layer.negative_slope or layer.threshold or layer.max_value not in (None, 6)
+    ):
+        return f"{kind} with negative_slope, threshold or a max_value other than 6"
+    if isinstance(layer, keras.layers.Add) and len(feeding) != 2:
+        return f"{kind} of {len(feeding)} inputs; add them two at a time"
+    return ""
 
 
 def _require_wired(model) -> None:
@@ -152,6 +176,16 @@ def _require_wired(model) -> None:
         raise ValueError(
             f"no quantised range before or after layers {', '.join(offenders)}; annotate the layers around them too"
         )
+
+
+def _revive_gains(model) -> None:
+    """Makes batch-norm gains of exactly 0 tiny: the converter divides by them."""
+    for layer in rescale_layers(model):
+        norm = wiring.links(layer).batch_norm
+        if norm is not None and norm.scale:
+            gamma = norm.gamma.numpy()
+            floor = quantizers.SMALLEST_SHARE * (np.abs(gamma).max() or 1.0)
+            norm.gamma.assign(np.where(np.abs(gamma) < floor, np.copysign(floor, gamma), gamma))
 
 
 def rescale_layers(model) -> list:

@@ -16,6 +16,7 @@ from tflm_export.solver import KEEP
 
 WEIGHT_MAX = 127  # narrow range: int8 weights are -127..127
 FROZEN = -1
+SMALLEST_SHARE = 2.0**-16  # of the largest channel's weights or gain, below which a channel counts as dead
 _SMALLEST = 2.0**-100  # factors below stand for dead channels; keeps every float32 below normal
 _observing = False
 
@@ -113,6 +114,29 @@ class TiedQuantizer(tfmot_quantizers.Quantizer):
         return {}
 
 
+class TableQuantizer(tfmot_quantizers.Quantizer):
+    """Outputs of softmax, sigmoid and tanh: rounded to the fixed scale that the int8 kernels give them.
+
+    Args:
+      activation: "softmax", "sigmoid" or "tanh".
+    """
+
+    def __init__(self, activation):
+        self.activation = activation
+
+    def build(self, tensor_shape, name, layer):
+        return {}
+
+    def __call__(self, inputs, training, weights, **kwargs):
+        if _observing:
+            return inputs
+        low, high = wiring.TABLE_RANGES[self.activation]
+        return tf.quantization.fake_quant_with_min_max_args(inputs, low, high)
+
+    def get_config(self):
+        return {"activation": self.activation}
+
+
 class RescaleQuantizer(tfmot_quantizers.Quantizer):
     """Weights: 8 bits, symmetric, at the scale that gives the layer k-bit rescale multipliers.
 
@@ -144,10 +168,14 @@ class RescaleQuantizer(tfmot_quantizers.Quantizer):
         """Adds `{name}_log2_multiplier` (trainable) and `{name}_multiplier_set`, 0 while it follows the weights."""
         last = tensor_shape[-2] * tensor_shape[-1] if self.depthwise else tensor_shape[-1]
         zeros = keras.initializers.Zeros()
+        log2_multiplier = layer.add_weight(
+            f"{name}_log2_multiplier", shape=(last if self.per_channel else 1,), initializer=zeros, trainable=True
+        )
+        # tfmot's wrapper lists the layer's own weights before or after this one, depending on whether the layer was
+        # built before; loading goes by that order, so make it the same in both cases.
+        layer._trainable_weights.insert(0, layer._trainable_weights.pop())
         return {
-            "log2_multiplier": layer.add_weight(
-                f"{name}_log2_multiplier", shape=(last if self.per_channel else 1,), initializer=zeros, trainable=True
-            ),
+            "log2_multiplier": log2_multiplier,
             "multiplier_set": layer.add_weight(
                 f"{name}_multiplier_set", shape=(), initializer=zeros, trainable=False, dtype="int32"
             ),
@@ -161,22 +189,28 @@ class RescaleQuantizer(tfmot_quantizers.Quantizer):
         stock = self.stock_scale(kernel)
         unit = self._unit(weights)
         if unit is None:  # the layers around are not built yet
-            return tf.reshape(_fake_quant(kernel, stock), inputs.shape)
+            return tf.reshape(_fake_quant(kernel, stock, self.per_channel), inputs.shape)
         scale = self._multiplier(weights, stock / unit, kernel, training) * unit
         if self.method == KEEP:
             kernel = kernel * (scale / stock)
         quantize = _fake_quant_learned_scale if training else _fake_quant
-        return tf.reshape(quantize(kernel, scale), inputs.shape)
+        return tf.reshape(quantize(kernel, scale, self.per_channel), inputs.shape)
 
     def factor(self, kernel, weights):
         """The layer's stock factor M at its present weights and ranges; float32 [channels] or [1]."""
         return self.stock_scale(self._channels_last(tf.convert_to_tensor(kernel))) / self._unit(weights)
 
     def stock_scale(self, kernel):
-        """max|w| / 127 over a channel or the tensor; float32 [channels] or [1]. No gradient."""
+        """max|w| / 127 over a channel or the tensor; float32 [channels] or [1]. No gradient.
+
+        Channels whose weights are all but zero take a millionth of the largest channel's, a scale that int8 kernels can
+        compute with.
+        """
         axes = list(range(kernel.shape.rank - 1)) if self.per_channel else None
         largest = tf.reshape(tf.reduce_max(tf.abs(kernel), axis=axes), [-1])
-        return tf.stop_gradient(tf.maximum(largest, 1e-12)) / WEIGHT_MAX
+        whole = tf.reduce_max(largest)
+        largest = tf.maximum(largest, tf.where(whole > 0, whole, 1.0) * SMALLEST_SHARE)
+        return tf.stop_gradient(largest) / WEIGHT_MAX
 
     def _channels_last(self, kernel):
         if not self.depthwise:
@@ -213,24 +247,28 @@ class RescaleQuantizer(tfmot_quantizers.Quantizer):
         }
 
 
-def _fake_quant(kernel, scale):
+def _fake_quant(kernel, scale, per_channel):
     """Rounds to multiples of scale (one, or one for each entry of the last axis), at most 127 of them."""
     limit = WEIGHT_MAX * scale
-    if scale.shape[0] == 1 and kernel.shape[-1] != 1:
-        return tf.quantization.fake_quant_with_min_max_vars(kernel, -limit[0], limit[0], narrow_range=True)
-    return tf.quantization.fake_quant_with_min_max_vars_per_channel(kernel, -limit, limit, narrow_range=True)
+    if per_channel:
+        return tf.quantization.fake_quant_with_min_max_vars_per_channel(kernel, -limit, limit, narrow_range=True)
+    return tf.quantization.fake_quant_with_min_max_vars(kernel, -limit[0], limit[0], narrow_range=True)
 
 
-@tf.custom_gradient
-def _fake_quant_learned_scale(kernel, scale):
+def _fake_quant_learned_scale(kernel, scale, per_channel):
     """`_fake_quant` with the gradient of learned step size quantization for the scale."""
-    quantized = _fake_quant(kernel, scale)
 
-    def gradient(upstream):
-        inside = tf.abs(kernel) <= WEIGHT_MAX * scale
-        step = tf.where(inside, (quantized - kernel) / scale, WEIGHT_MAX * tf.sign(kernel))
-        axes = list(range(kernel.shape.rank - 1)) if scale.shape[0] == kernel.shape[-1] else None
-        slope = tf.reduce_sum(upstream * step, axis=axes)
-        return tf.where(inside, upstream, 0.0), tf.reshape(slope, scale.shape)
+    @tf.custom_gradient
+    def quantize(kernel, scale):
+        quantized = _fake_quant(kernel, scale, per_channel)
 
-    return quantized, gradient
+        def gradient(upstream):
+            inside = tf.abs(kernel) <= WEIGHT_MAX * scale
+            step = tf.where(inside, (quantized - kernel) / scale, WEIGHT_MAX * tf.sign(kernel))
+            axes = list(range(kernel.shape.rank - 1)) if per_channel else None
+            slope = tf.reduce_sum(upstream * step, axis=axes)
+            return tf.where(inside, upstream, 0.0), tf.reshape(slope, scale.shape)
+
+        return quantized, gradient
+
+    return quantize(kernel, scale)

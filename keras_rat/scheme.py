@@ -1,5 +1,8 @@
 """tfmot's 8-bit scheme with k-bit rescales: layout transforms, registry, scheme."""
 
+import collections
+
+import numpy as np
 import tf_keras as keras
 from tensorflow_model_optimization.python.core.quantization.keras import quantize_aware_activation, quantize_layer
 from tensorflow_model_optimization.python.core.quantization.keras import utils as tfmot_utils
@@ -15,7 +18,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.graph_transfor
     transforms,
 )
 
-from keras_rat import configs
+from keras_rat import configs, wiring
 from keras_rat.quantizers import RangeQuantizer
 from tflm_export.errors import UsageError
 from tflm_export.rescale import check_bits
@@ -42,6 +45,8 @@ RESCALING = (layers.Add, layers.GlobalAveragePooling2D, layers.ReLU)
 # Layers that take any range and have a fixed one.
 FIXED = (layers.Softmax,)
 WEIGHTED = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
+# Layers whose batch normalisation the converter, or a transform, folds into their weights.
+NORMALISED = (*WEIGHTED, layers.SeparableConv2D)
 BATCH_NORM = (layers.BatchNormalization, layers.experimental.SyncBatchNormalization)
 
 
@@ -120,13 +125,29 @@ class ConvBatchNormActivation(default_8bit_transforms.Conv2DBatchNormActivationQ
         return pattern
 
 
-class DenseBatchNormActivation(default_8bit_transforms.DenseBatchNormActivationQuantize):
-    """Dense, batch normalisation, then an Activation layer; relu6 as well as relu."""
+class FoldDenseBatchNorm(transforms.Transform):
+    """Dense, then batch normalisation: one Dense with the normalisation in its kernel and bias.
+
+    The converter cannot fold it into a quantised per-tensor kernel and would leave the layer in float.
+    """
 
     def pattern(self):
-        pattern = super().pattern()
-        pattern.config = {"activation": "relu|relu6"}
-        return pattern
+        dense = transforms.LayerPattern("Dense", config={"activation": "linear"})
+        return transforms.LayerPattern("BatchNormalization|SyncBatchNormalization", inputs=[dense])
+
+    def replacement(self, match_layer):
+        node = match_layer.input_layers[0]
+        if node.metadata.get("quantize_config") or match_layer.metadata.get("quantize_config"):
+            return match_layer
+        dense, norm = (dict(n.weights) for n in (node, match_layer))
+        gain = norm.get("gamma:0", 1.0) / np.sqrt(norm["moving_variance:0"] + match_layer.layer["config"]["epsilon"])
+        bias = (dense.get("bias:0", 0.0) - norm["moving_mean:0"]) * gain + norm.get("beta:0", 0.0)
+        node.layer["config"]["use_bias"] = True
+        weights = collections.OrderedDict([("kernel:0", dense["kernel:0"] * gain), ("bias:0", bias)])
+        return transforms.LayerNode(node.layer, weights=weights, metadata=node.metadata)
+
+    def custom_objects(self):
+        return {}
 
 
 class LayoutTransform(default_8bit_quantize_layout_transform.Default8BitQuantizeLayoutTransform):
@@ -139,9 +160,7 @@ class LayoutTransform(default_8bit_quantize_layout_transform.Default8BitQuantize
             default_8bit_transforms.Conv2DBatchNormReLUQuantize(),
             ConvBatchNormActivation(),
             default_8bit_transforms.Conv2DBatchNormQuantize(),
-            default_8bit_transforms.DenseBatchNormReLUQuantize(),
-            DenseBatchNormActivation(),
-            default_8bit_transforms.DenseBatchNormQuantize(),
+            FoldDenseBatchNorm(),
             WeightedReLU(),
             WeightedReLUActivation(),
             AddReLU(),
@@ -157,7 +176,25 @@ class LayoutTransform(default_8bit_quantize_layout_transform.Default8BitQuantize
                 metadata["quantize_config"] = configs.OutputConfig()
             elif isinstance(config, default_8bit_quantize_configs.NoOpQuantizeConfig):
                 metadata["quantize_config"] = configs.NoQuantizeConfig()
+        _tie_lone_activations(transformed, quantize_map)
         return transformed, quantize_map
+
+
+def _tie_lone_activations(model, quantize_map) -> None:
+    """Ties a ReLU to its input's range where the layer before has a range of its own: then no rescale is needed."""
+    for layer in model.layers:
+        metadata = quantize_map.get(layer.name)
+        lone = isinstance(layer, layers.ReLU) or (
+            type(layer) is layers.Activation and configs.activation_name(layer.activation) in ("relu", "relu6")
+        )
+        if not lone or metadata is None or metadata.get("quantize_config") is not None:
+            continue
+        (before,) = wiring.inputs(layer)
+        leaves_range = isinstance(quantize_map.get(before.name, {}).get("quantize_config"), configs.NoQuantizeConfig)
+        leaves_range = leaves_range and not quantize_map[before.name]["quantize_config"].get_output_quantizers(before)
+        weighted = type(before) in WEIGHTED and configs.activation_name(before.activation) == "NoOpActivation"
+        if not (leaves_range or weighted):
+            metadata["quantize_config"] = configs.TiedOutputConfig()
 
 
 class Registry(default_8bit_quantize_registry.Default8BitQuantizeRegistry):
@@ -181,8 +218,12 @@ class Registry(default_8bit_quantize_registry.Default8BitQuantizeRegistry):
         if type(layer) in WEIGHTED:
             return configs.rescale_config(layer, self.bits, self.method)
         if type(layer) is layers.Activation:
-            clamps = configs.activation_name(layer.activation) in ("relu", "relu6")
-            return configs.OutputConfig() if clamps else configs.NoQuantizeConfig()
+            name = configs.activation_name(layer.activation)
+            if name in configs.TABLED:
+                return configs.TableOutputConfig()
+            return configs.OutputConfig() if name in ("relu", "relu6") else configs.NoQuantizeConfig()
+        if type(layer) in FIXED:
+            return configs.TableOutputConfig()
         if type(layer) in RESCALING:
             return configs.OutputConfig()
         return configs.TiedOutputConfig() if type(layer) in TIED else configs.NoQuantizeConfig()

@@ -10,6 +10,8 @@ import tf_keras as keras
 from tensorflow_model_optimization.python.core.quantization.keras import quantize_layer, quantize_wrapper
 
 ACTIVATION_STEPS = 255
+# Output ranges of activations with a table or fixed point of their own: int8 scales 1/256 and 1/128.
+TABLE_RANGES = {"softmax": (0.0, 255 / 256), "sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,15 +19,15 @@ class Range:
     """The quantised range of an activation tensor.
 
     Attributes:
-      owner: name of the layer that measures it.
-      low, high: float32 scalar variables, low <= 0 <= high.
-      batches: int32 scalar variable, batches seen; -1 when frozen.
+      owner: name of the layer that measures it, or whose activation fixes it.
+      low, high: float32 scalar variables, low <= 0 <= high; constants where an activation fixes them.
+      batches: int32 scalar variable, batches seen; -1 when frozen. None where an activation fixes the range.
     """
 
     owner: str
-    low: tf.Variable
-    high: tf.Variable
-    batches: tf.Variable
+    low: tf.Variable | tf.Tensor
+    high: tf.Variable | tf.Tensor
+    batches: tf.Variable | None
 
     def scale(self) -> tf.Tensor:
         """The int8 scale, (high - low) / 255."""
@@ -74,6 +76,22 @@ def own_range(layer) -> Range | None:
     return Range(layer.name, variables["min_var"], variables["max_var"], variables["batches"])
 
 
+def fixed_range(layer) -> Range | None:
+    """The range that a layer's softmax, sigmoid or tanh fixes, None if it has none."""
+    name = "softmax" if isinstance(inner(layer), keras.layers.Softmax) else _activation_name(inner(layer))
+    if name not in TABLE_RANGES:
+        return None
+    low, high = TABLE_RANGES[name]
+    return Range(f"{layer.name}/{name}", tf.constant(low), tf.constant(high), None)
+
+
+def _activation_name(layer) -> str:
+    """The name of a layer's activation, also where tfmot has wrapped it; empty without one."""
+    activation = getattr(layer, "activation", None)
+    activation = getattr(activation, "activation", activation)
+    return getattr(activation, "__name__", "")
+
+
 def inputs(layer) -> list:
     """The layers that feed a layer."""
     nodes = layer._inbound_nodes
@@ -88,7 +106,7 @@ def outputs(layer) -> list:
 def _range_at(layer) -> Range | None:
     """The range of the integers that leave a layer: its own, or that of what it passes on."""
     while True:
-        found = own_range(layer)
+        found = fixed_range(layer) or own_range(layer)
         if found is not None:
             return found
         feeding = inputs(layer)

@@ -1,0 +1,165 @@
+"""keras_rat.convert, judged by the stock converter's file on LiteRT's reference kernels."""
+
+import functools
+
+import networks
+import numpy as np
+import pytest
+import tf_keras as keras
+from litert import LiteRT, off_grid, stock_convert
+
+import keras_rat
+from keras_rat.quantize import rescale_layers
+
+TOLERANCE = 2.0**-21  # what a few float32 roundings do to a factor
+L = keras.layers
+
+# Conversions take seconds: two forms for the first networks, one for the others, all four forms among both.
+FORMS = ((1, "requantize"), (4, "keep"), (4, "requantize"), (1, "keep"))
+CASES = [(network, *form) for index, network in enumerate(networks.ALL[:5]) for form in FORMS[index % 2 :: 2]]
+CASES += [(network, *FORMS[index % 4]) for index, network in enumerate(networks.ALL[5:])]
+CORNERS = [(network, 1, "requantize") for network in networks.CORNERS]
+TRAINED = (networks.depth_multiplier, networks.flatten_dense)
+
+
+@pytest.fixture(scope="module")
+def converted(digits):
+    """(quantised model, LiteRT) of a network, converted once; some are trained for two steps before."""
+
+    @functools.cache
+    def make(network, bits, method):
+        model = keras_rat.quantize_model(networks.build(network), bits, method)
+        keras_rat.calibrate(model, digits[0][:512])
+        if network in TRAINED:
+            model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+            model.fit(digits[0][:64], digits[1][:64], verbose=0)
+        return model, LiteRT(stock_convert(model))
+
+    return make
+
+
+def case_id(value):
+    return getattr(value, "__name__", str(value))
+
+
+every_case = pytest.mark.parametrize(("network", "bits", "method"), CASES + CORNERS, ids=case_id)
+
+
+@every_case
+def test_every_factor_is_on_the_grid(converted, network, bits, method):
+    _, runtime = converted(network, bits, method)
+    factors = runtime.factors()
+    assert sum(name in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED") for name, _ in factors) >= 1
+    for name, factor in factors:
+        assert off_grid(factor, bits).max() < TOLERANCE, (name, factor)
+
+
+@every_case
+def test_the_whole_network_is_int8(converted, network, bits, method):
+    _, runtime = converted(network, bits, method)
+    assert runtime.input["dtype"] == runtime.output["dtype"] == np.int8
+    assert "DEQUANTIZE" not in {op["op_name"] for op in runtime.ops}
+    for op in runtime.weighted:
+        types = [runtime.tensor(index)["dtype"] for index in (*op["inputs"], *op["outputs"]) if index >= 0]
+        assert set(types) == {np.int8, np.int32}
+        assert runtime.is_constant(op["inputs"][1]), f"{op['op_name']} computes its weights on the device"
+
+
+@every_case
+def test_keras_and_litert_agree(converted, digits, network, bits, method):
+    model, runtime = converted(network, bits, method)
+    images = digits[2]
+    scale, zero_point = runtime.output["quantization"]
+    real = model(images, training=False).numpy()
+    keras_integers = np.clip(np.rint(real / scale) + zero_point, -128, 127)
+    integers = runtime.run(images).astype(int)
+    assert integers.std() > 3  # or agreement says nothing
+    difference = np.abs(integers - keras_integers)
+    assert difference.max() <= 3
+    assert (difference > 1).mean() < 0.05
+    at_keras_top = np.take_along_axis(integers, real.argmax(1)[:, None], 1)[:, 0]
+    assert (at_keras_top >= integers.max(1) - 1).mean() > 0.99  # ties are common: LiteRT's best, up to one step
+
+
+def channels_first(layer) -> tuple[np.ndarray, np.ndarray]:
+    """The float kernel of a layer as [channels, weights per channel], and its batch-norm gain [channels] or [1]."""
+    kernel = layer._weight_vars[0][0].numpy().astype(np.float64)
+    channels = layer.layer.output_shape[-1]
+    gain = np.ones(1)
+    for node in layer._outbound_nodes:
+        follower = getattr(node.layer, "layer", None)
+        if isinstance(follower, L.BatchNormalization):
+            gain = follower.gamma.numpy() / np.sqrt(follower.moving_variance.numpy() + follower.epsilon)
+    return kernel.reshape(-1, channels).T, gain
+
+
+@pytest.mark.parametrize(("network", "bits", "method"), CASES, ids=case_id)
+def test_int8_weights_are_the_rounded_variables(converted, network, bits, method):
+    model, runtime = converted(network, bits, method)
+    stored = []
+    for op in runtime.weighted:
+        integers, scale = runtime.values(op["inputs"][1]), runtime.scales(op["inputs"][1])
+        if op["op_name"] == "DEPTHWISE_CONV_2D":  # channels last; else first
+            integers = integers.reshape(-1, integers.shape[-1]).T
+        stored.append((integers.reshape(integers.shape[0], -1).astype(int), scale[:, None]))
+    layers = rescale_layers(model)
+    assert len(stored) == len(layers)
+    for layer in layers:
+        kernel, gain = channels_first(layer)
+        distances = []
+        for integers, scale in stored:
+            if integers.shape != kernel.shape:
+                continue
+            real = kernel * gain[:, None] / scale
+            if method == "keep":  # the integers are those of the stock scale, one a channel or one a tensor
+                largest = np.abs(kernel).max(axis=1 if scale.size > 1 else None, keepdims=True)
+                real = 127 * np.sign(gain)[:, None] * kernel / largest
+            distances.append(np.abs(np.clip(real, -127, 127) - integers).max())
+        assert min(distances) < 0.5 + 1e-4, f"{layer.name}: no operator has its weights"  # float32 decides near ties
+
+
+@pytest.mark.parametrize("network", [networks.residual, networks.one_logit, networks.dead_channel], ids=case_id)
+def test_convert_returns_the_stock_file(converted, network):
+    model, runtime = converted(network, 1, "requantize")
+    ours = LiteRT(keras_rat.convert(model))
+    for (name, factor), (stock_name, stock) in zip(ours.factors(), runtime.factors(), strict=True):
+        assert name == stock_name
+        np.testing.assert_array_equal(factor, stock)
+    for weights, stock in zip(ours.weights(), runtime.weights(), strict=True):
+        np.testing.assert_array_equal(weights, stock)
+
+
+def test_a_model_trained_without_calibration(digits):
+    model = keras_rat.quantize_model(networks.build(networks.residual), 2)
+    model.compile(keras.optimizers.Adam(0.003), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(digits[0], digits[1], verbose=0)
+    runtime = LiteRT(keras_rat.convert(model))
+    for name, factor in runtime.factors():
+        assert off_grid(factor, 2).max() < TOLERANCE, name
+    scale, zero_point = runtime.output["quantization"]
+    keras_outputs = model(digits[2], training=False).numpy()
+    difference = np.abs(runtime.run(digits[2]) - np.clip(np.rint(keras_outputs / scale) + zero_point, -128, 127))
+    assert difference.max() <= 3
+    assert (difference > 1).mean() < 0.05
+
+
+def test_ranges_that_saw_no_data_are_named():
+    model = keras_rat.quantize_model(networks.build(networks.flatten_dense))
+    with pytest.raises(ValueError, match=r"quantize_layer, quant_dense; call keras_rat\.calibrate"):
+        keras_rat.convert(model)
+
+
+def test_a_model_that_was_not_quantised():
+    with pytest.raises(ValueError, match=r"keras_rat\.quantize_model"):
+        keras_rat.convert(networks.build(networks.flatten_dense))
+
+
+def test_two_outputs(digits):
+    def heads(x):
+        x = L.Flatten()(networks.conv_bn(x, 4))
+        return [L.Dense(10)(x), L.Dense(3, activation="softmax")(x)]
+
+    model = keras_rat.quantize_model(networks.build(lambda: networks.functional(heads)), 1)
+    keras_rat.calibrate(model, digits[0][:64])
+    for name, factor in LiteRT(keras_rat.convert(model)).factors():
+        assert off_grid(factor, 1).max() < TOLERANCE, name

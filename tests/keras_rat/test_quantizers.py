@@ -1,0 +1,167 @@
+"""keras_rat.quantizers: the grid against tflm_export.rescale, gradients against closed forms, ranges step by step."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keras_rat import configs, quantizers
+from tflm_export import rescale
+
+WIDTHS = range(1, 25)
+
+
+def grid(function, values, bits):
+    return function(tf.constant(values, tf.float32), bits).numpy().astype(np.float64)
+
+
+def dense_values():
+    """Random float32 mantissas over a wide range, those nearest to a carry, and every 8-bit grid point."""
+    random = np.random.default_rng(0)
+    mantissas = np.concatenate([random.uniform(1, 2, 3000), 2 - 2.0 ** -np.arange(1, 24), 1 + 2.0 ** -np.arange(1, 24)])
+    spread = np.ldexp(mantissas, random.integers(-90, 90, mantissas.size))
+    points = np.ldexp(np.arange(1, 256), random.integers(-40, 40, 255))
+    nudged = np.nextafter(points.astype(np.float32), np.float32(0)), np.nextafter(points.astype(np.float32), np.inf)
+    return np.concatenate([spread, points, *nudged]).astype(np.float32)
+
+
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_grid_nearest_is_the_exporters(bits):
+    values = dense_values()
+    exact = rescale.decompose(values.astype(np.float64), bits, "nearest").value
+    np.testing.assert_array_equal(grid(quantizers.grid_nearest, values, bits), exact)
+
+
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_grid_up_is_the_exporters(bits):
+    values = dense_values()
+    exact = rescale.snap(values.astype(np.float64), bits, "up").value
+    np.testing.assert_array_equal(grid(quantizers.grid_up, values, bits), exact)
+
+
+@settings(deadline=None)
+@given(st.floats(2.0**-100, 2.0**100, width=32), st.integers(1, 24))
+def test_grid_bounds(value, bits):
+    up, nearest = grid(quantizers.grid_up, value, bits), grid(quantizers.grid_nearest, value, bits)
+    assert up >= value * (1 - 2.0**-21)
+    assert up <= value * (1 + 2.0 ** (1 - bits))
+    assert abs(nearest - value) <= value * 2.0**-bits
+    for point in (up, nearest):
+        mantissa, _ = np.frexp(point)
+        assert mantissa * 2**bits == round(float(mantissa * 2**bits))
+
+
+def fake_quant_gradients(kernel, scale, upstream, per_channel):
+    kernel, scale = tf.constant(kernel, tf.float32), tf.constant(scale, tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch([kernel, scale])
+        quantized = quantizers._fake_quant_learned_scale(kernel, scale, per_channel)
+        loss = tf.reduce_sum(quantized * upstream)
+    return quantized.numpy(), *(g.numpy() for g in tape.gradient(loss, [kernel, scale]))
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_learned_scale_gradient_is_that_of_lsq(per_channel):
+    random = np.random.default_rng(1)
+    kernel = random.normal(0, 1, (3, 3, 4, 5)).astype(np.float32)
+    upstream = random.normal(0, 1, kernel.shape).astype(np.float32)
+    scale = np.float32([0.003, 0.01, 0.012, 0.03, 0.1]) if per_channel else np.float32([0.011])
+    quantized, kernel_gradient, scale_gradient = fake_quant_gradients(kernel, scale, upstream, per_channel)
+
+    steps = kernel / scale
+    inside = np.abs(steps) <= 127
+    assert 0 < inside.mean() < 1
+    np.testing.assert_allclose(quantized, np.clip(np.rint(steps), -127, 127) * scale, atol=1e-6)
+    np.testing.assert_array_equal(kernel_gradient, np.where(inside, upstream, 0))
+    slope = upstream * np.where(inside, np.rint(steps) - steps, 127 * np.sign(steps))
+    expected = slope.sum((0, 1, 2)) if per_channel else slope.sum(keepdims=True).reshape(1)
+    np.testing.assert_allclose(scale_gradient, expected, rtol=2e-4, atol=2e-3)
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_one_scale_for_one_channel(per_channel):
+    kernel = np.float32([[0.5], [-1.0], [0.26]])
+    quantized, _, gradient = fake_quant_gradients(kernel, [1 / 127], np.ones_like(kernel), per_channel)
+    np.testing.assert_allclose(quantized, np.rint(kernel * 127) / 127, atol=1e-7)
+    assert gradient.shape == (1,)
+
+
+class Owner(tf.Module):
+    """A layer as far as `Quantizer.build` needs one."""
+
+    def add_weight(self, name, shape, initializer, trainable, dtype="float32"):
+        return tf.Variable(initializer(shape, dtype), trainable=trainable, name=name)
+
+
+def range_variables():
+    return quantizers.RangeQuantizer().build(None, "output", Owner())
+
+
+def extremes(variables):
+    return float(variables["min_var"]), float(variables["max_var"])
+
+
+def test_first_batch_sets_the_range_and_later_ones_move_it():
+    quantizer, variables = quantizers.RangeQuantizer(), range_variables()
+    quantizer(tf.constant([-1.0, 3.0]), True, variables)
+    assert extremes(variables) == pytest.approx((-1, 3))
+    quantizer(tf.constant([-3.0, 2.0]), True, variables)
+    assert extremes(variables) == pytest.approx((-0.99 - 0.03, 2.97 + 0.02))
+    assert int(variables["batches"]) == 2
+
+
+def test_observing_records_with_its_own_decay_and_passes_floats_through():
+    quantizer, variables = quantizers.RangeQuantizer(), range_variables()
+    first, second = tf.constant([0.0, 1.00001]), tf.constant([-1.0, 0.5])
+    with quantizers.observing():
+        np.testing.assert_array_equal(quantizer(first, False, variables), first)
+        quantizer(second, False, variables)
+    assert extremes(variables) == pytest.approx((-0.1, 0.9 * 1.00001 + 0.05))
+
+
+@pytest.mark.parametrize(("training", "batches"), [(True, quantizers.FROZEN), (False, quantizers.FROZEN), (False, 0)])
+def test_frozen_ranges_and_inference_move_nothing(training, batches):
+    quantizer, variables = quantizers.RangeQuantizer(), range_variables()
+    variables["batches"].assign(batches)
+    outputs = quantizer(tf.constant([-100.0, 0.0, 100.0]), training, variables)
+    assert extremes(variables) == (-6, 6)
+    assert int(variables["batches"]) == batches
+    np.testing.assert_allclose(outputs, [-6, 0, 6], atol=12 / 255)
+
+
+@pytest.mark.parametrize("values", [[2.0, 5.0], [-5.0, -2.0], [0.0, 0.0], [0.0, 1e-30], [-1e-30, 0.0]])
+def test_zero_is_inside_the_range_and_exact(values):
+    quantizer, variables = quantizers.RangeQuantizer(), range_variables()
+    outputs = quantizer(tf.constant([0.0, *values]), True, variables).numpy()
+    low, high = extremes(variables)
+    assert low <= 0 <= high
+    assert low < high
+    assert np.isfinite(outputs).all()
+    assert outputs[0] == 0
+
+
+@pytest.mark.parametrize(
+    "original",
+    [
+        quantizers.RangeQuantizer(),
+        quantizers.TiedQuantizer(),
+        quantizers.RescaleQuantizer(3, "keep", per_channel=False),
+        quantizers.RescaleQuantizer(31, "requantize", depthwise=True),
+        configs.NoQuantizeConfig(),
+        configs.OutputConfig(),
+        configs.TiedOutputConfig(),
+        configs.RescaleConfig("depthwise_kernel", 1, "keep", depthwise=True),
+        configs.RescaleConfig("kernel", 7, "requantize", per_channel=False),
+    ],
+    ids=lambda original: type(original).__name__,
+)
+def test_serialises(original):
+    config = original.get_config()
+    copy = type(original).from_config(config)
+    assert copy.get_config() == config
+    if isinstance(original, configs.RescaleConfig):
+        assert copy.weight_attr == original.weight_attr
+        original, copy = original.quantizer, copy.quantizer
+    if isinstance(original, quantizers.RescaleQuantizer):
+        assert vars(copy) == vars(original)
