@@ -2,8 +2,9 @@
 
 Trains a small float CNN and converts it to int8 with the stock converter; narrows that file after training with both
 methods; trains rescale-aware models, and a plain quantisation-aware one for as many epochs as a control; runs every
-.tflite over the whole test split on LiteRT and TensorFlow Lite Micro. Writes the models (.h5, .tflite), report.json and
-accuracy_vs_bits.png.
+.tflite over the whole test split on LiteRT and TensorFlow Lite Micro. At last the shift-only model runs on emulated
+Cortex-M0+ and Cortex-M4 cores, beside the same kernels with the stock rescale. Writes the models (.h5, .tflite),
+report.json and accuracy_vs_bits.png.
 
 usage: python -m benchmarks.demo [--output=DIR] [--bits=4,1] [--seed=0] [--epochs=40] [--tuning_epochs=12]
 """
@@ -25,8 +26,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from benchmarks import datasets, runtimes
-from tflm_export import METHODS, check, narrow
+from benchmarks import datasets, device
+from tflm_export import METHODS, check, narrow, runtimes
 from tflm_export.rescale import MAX_BITS, check_bits
 
 _OUTPUT = flags.DEFINE_string("output", "build/demo", "Folder for the results.")
@@ -38,6 +39,7 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of the training.")
 BATCH = 32
 FLOAT_RATE, TUNING_RATE = 3e-3, 3e-4
 SWEEP = (8, 6, 4, 3, 2, 1)  # widths at which the int8 file is narrowed after training; cheap
+CORES = ("cortex-m0plus", "cortex-m4")
 POST_TRAINING, TRAINED = "post-training", "RAT"
 
 
@@ -72,6 +74,7 @@ class Demo:
         self.folder, self.bits, self.progress = folder, bits, progress
         self.results: list[Result] = []
         self.stock_classes = None
+        self.device_runs: list[device.Run] = []
 
     def run(self) -> None:
         """All steps."""
@@ -90,6 +93,17 @@ class Demo:
         for method in METHODS:
             for bits in self.bits:
                 self._train_quantized(float_model, TRAINED, method, bits)
+        self._emulate(stock)
+
+    def _emulate(self, stock: bytes) -> None:
+        """Runs the int8 model on emulated cores, with stock and with shift-only rescales, over the whole test split."""
+        inputs = runtimes.quantize_input(self.data.x_test, runtimes.LiteRT(stock).input)
+        for cpu in CORES:
+            for rescale in (device.STOCK, 1):
+                with self._step(f"emulate {cpu}, {'k = 1' if rescale == 1 else rescale}", 1) as step:
+                    run = device.measure(stock, "digits", cpu, rescale, inputs, self.data.y_test)
+                    step(1, f"{run.total('cycles') / 1e6:.3f} M modelled cycles, accuracy {run.accuracy:.4f}")
+                self.device_runs.append(run)
 
     def _train_quantized(self, float_model, label: str, method: str, bits: int) -> None:
         """Fine-tunes the float model with k-bit rescales; at 31 bits that is plain quantisation-aware training."""
@@ -201,6 +215,27 @@ def table(results: list[Result], rows: int, bits: list[int]) -> Table:
     return made
 
 
+def device_table(runs: list[device.Run]) -> Table:
+    """The emulated runs, for people."""
+    made = Table(
+        title="int8 model on emulated cores, an inference",
+        caption="stock: the same kernels with TFLM's 31-bit rescale. Cycles are modelled, zero wait states.",
+    )
+    for column in ("core", "rescale", "accuracy", "modelled cycles", "flash bytes", "RAM bytes", "equals simulator"):
+        made.add_column(column, justify="left" if column in ("core", "rescale") else "right")
+    for run in runs:
+        made.add_row(
+            run.cpu,
+            "stock" if run.rescale == device.STOCK else f"k = {run.rescale}",
+            f"{run.accuracy:.2%}",
+            f"{run.total('cycles'):,.0f}",
+            f"{run.flash:,}",
+            f"{run.ram:,}",
+            "yes" if run.equal else "NO",
+        )
+    return made
+
+
 def plot(results: list[Result], rows: int, path: pathlib.Path) -> None:
     """Accuracy against multiplier width, as PNG."""
     import matplotlib
@@ -256,10 +291,12 @@ def main(argv):
         "epochs": {"float": _EPOCHS.value, "fine-tuning": _TUNING_EPOCHS.value},
         "seconds": round(time.monotonic() - started, 1),
         "results": [dataclasses.asdict(result) for result in demo.results],
+        "device": [run.to_dict() for run in demo.device_runs],
     }
     (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     plot(demo.results, rows, folder / "accuracy_vs_bits.png")
     console.print(table(demo.results, rows, bits))
+    console.print(device_table(demo.device_runs))
     console.print(f"Results in {folder}: models (.h5, .tflite), report.json, accuracy_vs_bits.png")
 
 

@@ -97,15 +97,8 @@ class RescaleConfig(NoQuantizeConfig):
         return {"weight_attr": self.weight_attr} | self.quantizer.get_config()
 
 
-def rescale_config(layer: keras.layers.Layer, bits: int, method: str, per_channel_dense: bool = False):
-    """The RescaleConfig of a Conv2D, DepthwiseConv2D or Dense layer; None for other layers.
-
-    Dense weights are per tensor, as in tfmot and TFLite, unless asked otherwise.
-    """
+def rescale_config(layer: keras.layers.Layer, bits: int, method: str) -> RescaleConfig:
+    """The RescaleConfig of a Conv2D, DepthwiseConv2D or Dense layer; Dense weights are per tensor, as in tfmot."""
     if isinstance(layer, keras.layers.DepthwiseConv2D):
         return RescaleConfig("depthwise_kernel", bits, method, depthwise=True)
-    if isinstance(layer, keras.layers.Conv2D):
-        return RescaleConfig("kernel", bits, method)
-    if isinstance(layer, keras.layers.Dense):
-        return RescaleConfig("kernel", bits, method, per_channel=per_channel_dense)
-    return None
+    return RescaleConfig("kernel", bits, method, per_channel=isinstance(layer, keras.layers.Conv2D))

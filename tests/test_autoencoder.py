@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from benchmarks import datasets, runtimes
-from tflm_export import narrow
+from benchmarks import datasets
+from tflm_export import narrow, runtimes
 
 
 @pytest.fixture(scope="module")

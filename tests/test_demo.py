@@ -48,8 +48,24 @@ def test_accuracy_is_that_of_a_trained_model(run):
     assert min(accuracy["int8_requantize_k1"].values()) > min(accuracy["int8"].values()) - 0.02
 
 
+def test_emulated_cores_compute_what_the_simulator_does_and_save_cycles(run):
+    report = json.loads((run[0] / "report.json").read_text())
+    accuracy = {
+        result["bits"]: result["accuracy"]["TFLM"] for result in report["results"] if "keep" not in result["name"]
+    }
+    cycles = {(r["cpu"], r["rescale"]): r["total_cycles"] for r in report["device"]}
+    for emulated in report["device"]:
+        assert emulated["equal"]
+        assert emulated["samples"] == 719
+        assert emulated["accuracy"] == pytest.approx(accuracy[31 if emulated["rescale"] == "stock" else 1], abs=0.02)
+    for cpu in ("cortex-m0plus", "cortex-m4"):
+        assert cycles[cpu, 1] < cycles[cpu, "stock"]
+
+
 def test_table_and_picture(run):
     folder, printed = run
     assert (folder / "accuracy_vs_bits.png").read_bytes().startswith(b"\x89PNG")
-    table = [line for line in printed.splitlines() if line.startswith("│")]
-    assert len(table) == 7  # float, stock, two methods after training, QAT, RAT on both grids
+    rows = [line for line in printed.splitlines() if line.startswith("│")]
+    emulated = [line for line in rows if "cortex" in line]
+    assert len(rows) - len(emulated) == 7  # float, stock, two methods after training, QAT, RAT on both grids
+    assert len(emulated) == 4  # two cores, stock and shift-only rescales

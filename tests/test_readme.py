@@ -6,7 +6,9 @@ import shlex
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -35,13 +37,17 @@ def test_example_writes_a_shift_only_model(example):
 def test_commands_run(example, line):
     model = example / "MODEL.tflite"
     model.write_bytes((example / "digits.tflite").read_bytes())
-    for made in example.glob("MODEL_k*.tflite"):
+    np.savez(example / "DATA.npz", load_digits().images[:40] / 16)
+    for made in example.glob("MODEL_*"):
         made.unlink()
     command = [sys.executable, *shlex.split(line)[1:]]
     done = run(command, example)
     assert done.returncode == 0, done.stdout + done.stderr
-    if "--check" not in command:
-        assert (example / f"MODEL_k{command[command.index('--bits') + 1]}.tflite").exists()
+    if not {"--check", "--explain"} & set(command):
+        suffix = "searched" if "--search" in command else f"k{command[command.index('--bits') + 1]}"
+        assert (example / f"MODEL_{suffix}.tflite").exists()
+    if "--cc_array" in command:
+        assert (example / "MODEL_k1_model_data.cc").exists()
 
 
 def test_make_targets_exist():

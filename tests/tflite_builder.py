@@ -4,7 +4,15 @@ import flatbuffers
 import numpy as np
 from tflite_micro.tensorflow.lite.micro.python import schema_py_generated as schema
 
-NUMPY_TYPES = {"INT8": np.int8, "UINT8": np.uint8, "INT16": np.int16, "INT32": np.int32, "FLOAT32": np.float32}
+NUMPY_TYPES = {
+    "INT8": np.int8,
+    "UINT8": np.uint8,
+    "INT16": np.int16,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "FLOAT32": np.float32,
+}
+_TYPE_NAMES = {getattr(schema.TensorType, name): name for name in NUMPY_TYPES}
 
 
 def pack(model: schema.ModelT) -> bytes:
@@ -42,6 +50,9 @@ class TFLiteBuilder:
 
     def zero_point(self, tensor: int) -> int:
         return self.graph.tensors[tensor].quantization.zeroPoint[0]
+
+    def type(self, tensor: int) -> str:
+        return _TYPE_NAMES[self.graph.tensors[tensor].type]
 
     def tensor(
         self, name, shape, *, type="INT8", scale=None, zero_point=0, dimension=0, data=None, buffer=None, variable=False
@@ -109,10 +120,11 @@ class TFLiteBuilder:
     def input(self, shape, *, scale=0.0371, zero_point=-3, type="INT8", name="input") -> int:
         return self.tensor(name, shape, type=type, scale=scale, zero_point=zero_point)
 
-    def constant(self, shape, *, scale=0.0213, zero_point=4, name="constant") -> int:
-        """A constant int8 activation."""
-        data = self.random.integers(-128, 128, shape)
-        return self.tensor(name, shape, scale=scale, zero_point=zero_point, data=data)
+    def constant(self, shape, *, scale=0.0213, zero_point=4, type="INT8", name="constant") -> int:
+        """A constant activation."""
+        limits = np.iinfo(NUMPY_TYPES[type])
+        data = self.random.integers(limits.min, limits.max + 1, shape)
+        return self.tensor(name, shape, type=type, scale=scale, zero_point=zero_point, data=data)
 
     def weights(self, x, shape, axis, taps, name, scale, per_channel, bias, output_scale) -> list[int]:
         """Weight and bias tensors of a layer with input `x`; a channel sums `taps` products."""
@@ -122,20 +134,26 @@ class TFLiteBuilder:
             scale = factor * output_scale / self.scale(x)
         scale = np.atleast_1d(np.float32(scale))
         integers = self.random.integers(-127, 128, shape)
-        w = self.tensor(f"{name}/weights", shape, scale=scale, dimension=axis, data=integers)
+        kind = self.type(x)
+        zero, stored = (131, "UINT8") if kind == "UINT8" else (0, "INT8")
+        integers = np.clip(integers + zero, *((0, 255) if zero else (-127, 127)))
+        w = self.tensor(
+            f"{name}/weights", shape, type=stored, scale=scale, zero_point=zero, dimension=axis, data=integers
+        )
         if not bias:
             return [w]
-        spread = int(70 * 70 * np.sqrt(taps))
+        spread = int(70 * 70 * np.sqrt(taps)) * (256 if kind == "INT16" else 1)
         integers = self.random.integers(-spread, spread + 1, channels)
         bias_scale = np.float32(self.scale(x)) * scale
-        return [w, self.tensor(f"{name}/bias", [channels], type="INT32", scale=bias_scale, data=integers)]
+        bias_type = "INT64" if kind == "INT16" else "INT32"
+        return [w, self.tensor(f"{name}/bias", [channels], type=bias_type, scale=bias_scale, data=integers)]
 
     def _windowed(self, op, x, channels, shape, axis, taps, name, kernel, stride, padding, activation, output, layer):
         weights = self.weights(x, shape, axis, taps, name, output_scale=output["scale"], **layer)
         batch, height, width, _ = self.shape(x)
         spare = kernel - 1 if padding == "VALID" else 0
         size = [-(-(side - spare) // stride) for side in (height, width)]
-        y = self.tensor(name, [batch, *size, channels], **output)
+        y = self.tensor(name, [batch, *size, channels], type=self.type(x), **output)
         options = {"depthMultiplier": channels // self.shape(x)[3]} if op == "DEPTHWISE_CONV_2D" else {}
         padding = getattr(schema.Padding, padding)
         self.operator(
@@ -186,20 +204,42 @@ class TFLiteBuilder:
     ) -> int:  # fmt: skip
         batch, depth = self.shape(x)
         weights = self.weights(x, [channels, depth], 0, depth, name, weight_scale, per_channel, bias, scale)
-        y = self.tensor(name, [batch, channels], scale=scale, zero_point=zero_point)
+        y = self.tensor(name, [batch, channels], type=self.type(x), scale=scale, zero_point=zero_point)
         self.operator("FULLY_CONNECTED", [x, *weights], [y], 5 if per_channel else 4, activation=activation)
         return y
 
     def add(self, a, b, *, name="add", scale=0.0731, zero_point=-9, activation="NONE") -> int:
-        y = self.tensor(name, np.broadcast_shapes(self.shape(a), self.shape(b)), scale=scale, zero_point=zero_point)
-        self.operator("ADD", [a, b], [y], 2, activation=activation, potScaleInt16=False)
+        options = {"activation": activation, "potScaleInt16": False}
+        return self.derived("ADD", [a, b], name=name, scale=scale, zero_point=zero_point, **options)
+
+    def derived(self, op, inputs, *, shape=None, scale=0.0731, zero_point=-9, name="", version=2, **options) -> int:
+        """An operator that gives one tensor of its first input's type, in the shape its inputs broadcast to."""
+        shape = np.broadcast_shapes(*map(self.shape, inputs)) if shape is None else shape
+        y = self.tensor(name or op.lower(), shape, type=self.type(inputs[0]), scale=scale, zero_point=zero_point)
+        self.operator(op, inputs, [y], version, **options)
+        return y
+
+    def transpose_conv(
+        self, x, channels, kernel=3, *, name="transpose_conv", scale=0.0577, zero_point=9, stride=2,
+        activation="NONE", weight_scale=None, per_channel=True, bias=True,
+    ) -> int:  # fmt: skip
+        batch, height, width, depth = self.shape(x)
+        taps = kernel**2 * depth // stride**2
+        shape = [channels, kernel, kernel, depth]
+        weights = self.weights(x, shape, 0, taps, name, weight_scale, per_channel, bias, scale)
+        shape = [batch, height * stride, width * stride, channels]
+        size = self.tensor(f"{name}/shape", [4], type="INT32", data=shape)
+        inputs = [size, weights[0], x, *weights[1:]]
+        options = {"padding": schema.Padding.SAME, "strideW": stride, "strideH": stride, "activation": activation}
+        y = self.tensor(name, shape, type=self.type(x), scale=scale, zero_point=zero_point)
+        self.operator("TRANSPOSE_CONV", inputs, [y], 3, **options)
         return y
 
     def mean(self, x, *, name="mean", scale=0.0273, zero_point=-12) -> int:
         """Global average over height and width, to [batch, channels]."""
         axes = self.tensor(f"{name}/axes", [2], type="INT32", data=[1, 2])
         batch, _, _, channels = self.shape(x)
-        y = self.tensor(name, [batch, channels], scale=scale, zero_point=zero_point)
+        y = self.tensor(name, [batch, channels], type=self.type(x), scale=scale, zero_point=zero_point)
         self.operator("MEAN", [x, axes], [y], 2, keepDims=False)
         return y
 
@@ -209,7 +249,7 @@ class TFLiteBuilder:
         return y
 
     def _same_scale(self, name, x, shape) -> int:
-        return self.tensor(name, shape, scale=self.scale(x), zero_point=self.zero_point(x))
+        return self.tensor(name, shape, type=self.type(x), scale=self.scale(x), zero_point=self.zero_point(x))
 
     def pool(self, x, kind="MAX", *, name="pool") -> int:
         """2x2 pooling with stride 2, at the input's scale."""
@@ -256,7 +296,16 @@ _OPTIONS = {
     "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
     "FULLY_CONNECTED": "FullyConnectedOptions",
     "ADD": "AddOptions",
+    "SUB": "SubOptions",
     "MUL": "MulOptions",
+    "BATCH_MATMUL": "BatchMatMulOptions",
+    "MAXIMUM": "MaximumMinimumOptions",
+    "MINIMUM": "MaximumMinimumOptions",
+    "LEAKY_RELU": "LeakyReluOptions",
+    "HARD_SWISH": "HardSwishOptions",
+    "TRANSPOSE_CONV": "TransposeConvOptions",
+    "SVDF": "SVDFOptions",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTMOptions",
     "MEAN": "ReducerOptions",
     "QUANTIZE": "QuantizeOptions",
     "MAX_POOL_2D": "Pool2DOptions",

@@ -2,6 +2,8 @@
 
 usage: python -m tflm_export --bits K [flags] MODEL.tflite     write MODEL_kK.tflite
        python -m tflm_export --check --bits K MODEL.tflite     exit with 0 if every rescale is on the k-bit grid, else 1
+       python -m tflm_export --search --max_drop X --calibration FILE.npz MODEL.tflite
+                                                               write the narrowest MODEL_searched.tflite within X
        python -m tflm_export --explain MODEL.tflite            show each rescale
        python -m tflm_export --dump MODEL.tflite               print the multipliers of a narrowed model as JSON
 """
@@ -12,9 +14,10 @@ import sys
 
 from absl import flags
 
-from tflm_export import cc_array, files, metadata, rescale
+from tflm_export import c_source, cc_array, files, metadata, rescale, settings
 from tflm_export.errors import ModelError, UsageError
 from tflm_export.explain import explain
+from tflm_export.flatbuffer.model import parse
 from tflm_export.narrow import METHODS, check, narrow
 from tflm_export.report import Report
 
@@ -41,6 +44,41 @@ _CC_ARRAY = flags.DEFINE_string(
     "cc_array",
     None,
     "Folder for the model as C++ array too: NAME_model_data.cc and .h.",
+    flag_values=_FLAGS,
+)
+_C_SOURCE = flags.DEFINE_string(
+    "c_source", None, "Folder for the model as a C99 program part too, with the kernels it needs.", flag_values=_FLAGS
+)
+_CORE = flags.DEFINE_enum(
+    "core", "portable", list(c_source.CORES), "Core that --c_source is tuned for.", flag_values=_FLAGS
+)
+_CALIBRATION = flags.DEFINE_string(
+    "calibration",
+    None,
+    "File of real inputs (.npz): arrays named as the model's inputs, or one array. Three rows of four choose scales "
+    "and round weights, the fourth measures the agreement with the stock model.",
+    flag_values=_FLAGS,
+)
+_BITS_CONFIG = flags.DEFINE_string(
+    "bits_config",
+    None,
+    "YAML or JSON file of bits (or {bits, method}) by operator index or by regular expression on the name of its "
+    "output tensor; --bits holds for the others.",
+    flag_values=_FLAGS,
+)
+_SEARCH = flags.DEFINE_bool(
+    "search", False, "Find the narrowest bits, operator by operator, within --max_drop.", flag_values=_FLAGS
+)
+_MAX_DROP = flags.DEFINE_float(
+    "max_drop",
+    0.01,
+    "For --search: tolerated share of rows that change class; for outputs that are no classes, relative change.",
+    flag_values=_FLAGS,
+)
+_VERIFY = flags.DEFINE_integer(
+    "verify",
+    None,
+    "Run both models on LiteRT and TFLM on this many rows, of --calibration or random.",
     flag_values=_FLAGS,
 )
 _STRICT = flags.DEFINE_bool("strict", False, "Write nothing if any rescale cannot be narrowed.", flag_values=_FLAGS)
@@ -78,7 +116,7 @@ def _run(path: str) -> int:
     modes = [name for name in ("check", "explain", "dump") if _FLAGS[name].value]
     if len(modes) > 1:
         raise UsageError(f"--{modes[0]} and --{modes[1]} exclude each other")
-    writing = [name for name in ("output", "cc_array") if _FLAGS[name].value is not None]
+    writing = [name for name in ("output", "cc_array", "c_source") if _FLAGS[name].value is not None]
     if modes and writing:
         raise UsageError(f"--{modes[0]} writes no model; leave out --{writing[0]}")
     if _EXPLAIN.value:
@@ -87,6 +125,10 @@ def _run(path: str) -> int:
     if _DUMP.value:
         print(json.dumps(metadata.dump(files.read(path))))
         return EXIT_OK
+    if _SEARCH.value:
+        if modes or _BITS.value is not None or _BITS_CONFIG.value is not None:
+            raise UsageError("--search chooses the bits; leave out --bits, --bits_config and --check")
+        return _narrow(path, None)
     if _BITS.value is None:
         raise UsageError("--bits is required; see --help")
     bits = rescale.check_bits(_BITS.value)
@@ -104,29 +146,94 @@ def _check(path: str, bits: int) -> int:
     return EXIT_MODEL if report.offenders else EXIT_OK
 
 
-def _narrow(path: str, bits: int) -> int:
+def _narrow(path: str, bits: int | None) -> int:
     output = _OUTPUT.value
     if output is None:
         root, extension = os.path.splitext(path)
-        output = f"{root}_k{bits}{extension or '.tflite'}"
+        output = f"{root}_{'searched' if bits is None else f'k{bits}'}{extension or '.tflite'}"
     if output == "-":
         raise UsageError("--output - (standard output) is not supported; name a file")
     folder = _CC_ARRAY.value
     array_paths = [] if folder is None else [os.path.join(folder, name) for name in cc_array.sources(b"", output)]
     _require_writable([output, *array_paths])
-    data, report = narrow(files.read(path), bits, _METHOD.value)
+    if _C_SOURCE.value is not None and not os.path.isdir(_C_SOURCE.value):
+        raise UsageError(f"cannot write C sources: there is no directory {_C_SOURCE.value}")
+    stock = files.read(path)
+    train, test = _calibration(stock)
+    if bits is None:
+        data, report = _search(stock, train, test)
+    else:
+        rules = settings.load(_BITS_CONFIG.value) if _BITS_CONFIG.value is not None else None
+        data, report = narrow(stock, bits, _METHOD.value, train, rules)
     if _STRICT.value and report.offenders:
         first = report.offenders[0]
         raise ModelError(f"{len(report.offenders)} rescales cannot be narrowed: {first.label}: {first.reason}")
     if _METADATA.value:
         data = metadata.attach(data, report)
     arrays = zip(array_paths, cc_array.sources(data, output).values(), strict=False)
-    files.write({output: data} | dict(arrays) | _report_file(report))
+    program = None if _C_SOURCE.value is None else _program(data, output, report)
+    sources = {os.path.join(_C_SOURCE.value, name): text for name, text in program.files().items()} if program else {}
+    _require_writable(list(sources))
+    files.write({output: data} | dict(arrays) | sources | _report_file(report))
     print(report.table())
     print(f"{output}: {_summary(report)}; {len(data)} bytes of flash")
     for array_path in array_paths:
         print(array_path)
+    if program is not None:
+        print(f"{_C_SOURCE.value}: {len(sources)} files; {program.summary()}")
+    if test is not None:
+        from tflm_export.compare import compare
+
+        print(f"agreement with the stock model: {compare(parse(stock), parse(data), list(test.values()))}")
+    if _VERIFY.value is not None:
+        print(_verify(stock, data, test))
     return EXIT_OK
+
+
+def _program(data: bytes, output: str, report: Report):
+    """The model as C for --core."""
+    widths = {row.bits for row in report.rows}
+    if len(widths) > 1:
+        raise UsageError("--c_source needs one width for all operators; leave out --bits_config and --search")
+    return c_source.lower(data, cc_array.identifier(output), *widths, core=_CORE.value)
+
+
+def _calibration(stock: bytes) -> tuple[dict | None, dict | None]:
+    """The rows of --calibration to calibrate with and to measure on, in the model's integers; None without the flag."""
+    if _VERIFY.value is not None and _VERIFY.value < 1:
+        raise UsageError(f"--verify needs at least one row, got {_VERIFY.value}")
+    if _CALIBRATION.value is None:
+        return None, None
+    from tflm_export import calibration
+
+    model = parse(stock)
+    arrays = calibration.quantized_inputs(model, calibration.load(_CALIBRATION.value))
+    return calibration.split({t.name: a for t, a in zip(model.subgraphs[0].inputs, arrays, strict=True)})
+
+
+def _search(stock: bytes, train: dict | None, test: dict | None) -> tuple[bytes, Report]:
+    """The narrowest model within --max_drop; shows its progress on a terminal, and its rules."""
+    if train is None:
+        raise UsageError("--search measures on real inputs; pass --calibration FILE.npz")
+    if not _MAX_DROP.value >= 0:
+        raise UsageError(f"--max_drop must not be negative, got {_MAX_DROP.value}")
+    from tflm_export.search import search
+
+    def progress():
+        if sys.stderr.isatty():
+            print(".", end="", file=sys.stderr, flush=True)
+
+    found = search(stock, _METHOD.value, train, list(test.values()), _MAX_DROP.value, progress)
+    print(f"{found.tried} settings tried; bits by operator, for --bits_config: {json.dumps(found.rules)}")
+    return found.data, found.report
+
+
+def _verify(stock: bytes, data: bytes, inputs: dict | None) -> str:
+    from tflm_export import verify
+
+    rows = _VERIFY.value
+    arrays = [array[:rows] for array in inputs.values()] if inputs else verify.random_inputs(parse(stock), rows)
+    return verify.verify(stock, data, arrays).table()
 
 
 def _require_writable(outputs: list[str]) -> None:
@@ -145,7 +252,8 @@ def _report_file(report: Report) -> dict[str, bytes]:
 
 def _summary(report: Report) -> str:
     narrowed = len(report.rows) - len(report.offenders)
-    width = "1 bit" if report.bits == 1 else f"{report.bits} bits"
+    widest = max(row.bits for row in report.rows)
+    width = "1 bit" if widest == 1 else f"{widest} bits"
     text = f"{narrowed} of {len(report.rows)} operators with a rescale are at most {width} wide"
     return text + (f"; {len(report.offenders)} not" if report.offenders else "")
 

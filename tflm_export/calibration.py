@@ -1,10 +1,13 @@
 """What real inputs say about a model: the layers' input statistics, and what clipping would cost."""
 
 import dataclasses
+import io
+import zipfile
 from collections.abc import Hashable
 
 import numpy as np
 
+from tflm_export import files
 from tflm_export.errors import ModelError, UsageError
 from tflm_export.flatbuffer.model import Model, Operator
 from tflm_export.ops import op_for
@@ -56,6 +59,36 @@ class Calibration:
         limits = np.iinfo(self.trace.tensors[key].dtype)
         low, high = ((end - tensor.zero_point) * scale / tensor.scale for end in (limits.min, limits.max))
         return float(np.mean(np.square(values - np.clip(values, low, high)), dtype=np.float64)) * tensor.scale**2
+
+
+def load(path: str) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file.
+
+    Raises:
+      UsageError: the file cannot be read, or is no .npz file of plain arrays.
+    """
+    content = io.BytesIO(files.read(path))
+    try:
+        with np.load(content, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (ValueError, AttributeError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise UsageError(f"{path} is no .npz file of arrays: {error}") from error
+
+
+def split(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Rows to calibrate with, and every fourth row to measure on.
+
+    Raises:
+      UsageError: there are fewer than four rows.
+    """
+    rows = min(len(array) for array in arrays.values())
+    if rows < 4:
+        raise UsageError(f"the calibration data has {rows} rows; four at least are needed, every fourth measures")
+    held_out = np.arange(rows) % 4 == 3
+    return (
+        {name: array[:rows][~held_out] for name, array in arrays.items()},
+        {name: array[:rows][held_out] for name, array in arrays.items()},
+    )
 
 
 def quantized_inputs(model: Model, arrays: dict[str, np.ndarray]) -> list[np.ndarray]:

@@ -1,8 +1,9 @@
 """Who uses what in a model: needed to know which bytes an operator may change on its own."""
 
 import collections
+import functools
 
-from tflm_export.flatbuffer.model import Model, Tensor
+from tflm_export.flatbuffer.model import Model, Operator, Tensor
 
 
 class Graph:
@@ -29,11 +30,19 @@ class Graph:
 
         Elements that stand for zero do so at every scale and may be shared.
         """
-        return (
-            self._tensor_uses[tensor.key] == 1
-            and tensor.key not in self._sharing
-            and (self._buffer_tensors[tensor.data_offset] == 1 or _is_zero(tensor))
-        )
+        return self.is_used_once(tensor) and (self._buffer_tensors[tensor.data_offset] == 1 or _is_zero(tensor))
+
+    def is_used_once(self, tensor: Tensor) -> bool:
+        """Whether a tensor has one user and a scale of its own."""
+        return self._tensor_uses[tensor.key] == 1 and tensor.key not in self._sharing
+
+    def owns_options(self, operator: Operator) -> bool:
+        """Whether no other operator has the same option table in the file."""
+        return self._option_uses[operator.options_offset] == 1
+
+    @functools.cached_property
+    def _option_uses(self) -> collections.Counter:
+        return collections.Counter(operator.options_offset for operator in self.model.operators)
 
 
 def _is_zero(tensor: Tensor) -> bool:

@@ -3,7 +3,7 @@
 Entry `keras_rat.rescale`, a FlexBuffer:
 
     {"version": 1, "bits": k, "method": "...", "rounding": "half_up",
-     "operators": [{"subgraph": i, "operator": j, "op": "CONV_2D", "multiplier": [m...], "shift": [s...],
+     "operators": [{"subgraph": i, "operator": j, "op": "CONV_2D", "bits": k, "multiplier": [m...], "shift": [s...],
                     "accumulator_bound": largest |acc| over all int8 inputs}, ...]}
 
 with one multiplier and shift for each rescale factor: output channels, or the inputs of an operator without weights.
@@ -45,16 +45,17 @@ def attach(data: bytes, report: Report) -> bytes:
         with builder.Vector():
             for row in report.rows:
                 if row.narrow and not row.reason:
-                    _operator(builder, operators[row.subgraph, row.index], row, report.bits)
+                    _operator(builder, operators[row.subgraph, row.index], row)
     return add_metadata(data, NAME, bytes(builder.Finish()))
 
 
-def _operator(builder, operator, row, bits: int) -> None:
-    recovered = rescale.recover(op_for(operator).factors(operator), bits)
+def _operator(builder, operator, row) -> None:
+    recovered = rescale.recover(op_for(operator).factors(operator), row.bits)
     with builder.Map():
         for key, value in (
             ("subgraph", row.subgraph),
             ("operator", row.index),
+            ("bits", row.bits),
             ("accumulator_bound", row.accumulator),
         ):
             builder.Key(key)

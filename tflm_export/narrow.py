@@ -5,20 +5,25 @@ import dataclasses
 import numpy as np
 
 from tflm_export import rescale, solver
-from tflm_export.errors import ModelError, UsageError
+from tflm_export.errors import ModelError
 from tflm_export.flatbuffer.model import Model, Operator, parse
 from tflm_export.flatbuffer.writer import Edits
 from tflm_export.graph import Graph
 from tflm_export.ops import op_for
-from tflm_export.ops.base import Declaration, Plan
+from tflm_export.ops.base import Declaration, Plan, quantized_tensors
 from tflm_export.report import Report, Row
+from tflm_export.settings import Setting, resolve
 from tflm_export.solver import METHODS
 
 __all__ = ["METHODS", "check", "narrow"]
 
 
 def narrow(
-    data: bytes, bits: int, method: str = solver.REQUANTIZE, calibration: dict[str, np.ndarray] | None = None
+    data: bytes,
+    bits: int,
+    method: str = solver.REQUANTIZE,
+    calibration: dict[str, np.ndarray] | None = None,
+    rules: dict | None = None,
 ) -> tuple[bytes, Report]:
     """Puts every rescale of a model on the k-bit grid.
 
@@ -30,6 +35,8 @@ def narrow(
       calibration: a few dozen to a few hundred rows of real inputs, by input name (any name where there is one input):
         integers of the input's type, or real values. "requantize" then rounds weights for what these inputs make of
         them, and weighs clipping against coarser steps.
+      rules: bits, or a dict of bits and method, for single operators: by index, or by a regular expression searched in
+        the name of the operator's output tensor.
 
     Returns:
       The narrowed file, of the same length and equal in every byte that is no scale, int8 weight or bias; and a report
@@ -40,14 +47,12 @@ def narrow(
       ModelError: the bytes are no TFLite model, are damaged, or hold no rescale that can be narrowed; or there is
         calibration data and the model has operators that cannot be simulated.
     """
-    bits = rescale.check_bits(bits)
-    if method not in METHODS:
-        raise UsageError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    default = Setting(bits, method)
     model = parse(data)
+    settings = resolve(model, default, rules)
     declarations = _declare(model)
     measured = None if calibration is None else _measure(model, calibration)
-    solution, reasons = _solve(model, declarations, bits, method, measured)
-    plan = Plan(solution.scales, bits, method, measured and measured.statistics)
+    solution, reasons = _solve(model, declarations, default, settings, measured)
     edits = Edits(model.data)
     for tensor in model.tensors:
         scale = solution.scales.get(tensor.key)
@@ -55,10 +60,12 @@ def narrow(
             stored = tensor.quantization.scale
             edits.set(stored.offset, stored.values, np.array([scale]), f"scale of {tensor.name}")
     for operator, declaration in declarations:
-        if declaration.node is not None:
-            op_for(operator).edit(operator, plan, edits)
+        if declaration.nodes:
+            setting = settings[operator.subgraph, operator.index]
+            statistics = measured and measured.statistics
+            op_for(operator).edit(operator, Plan(solution.scales, setting.bits, setting.method, statistics), edits)
     narrowed = edits.finish()
-    return narrowed, _report(model, parse(narrowed), reasons, bits, method)
+    return narrowed, _report(model, parse(narrowed), reasons, default, settings)
 
 
 def check(data: bytes, bits: int) -> Report:
@@ -78,7 +85,7 @@ def check(data: bytes, bits: int) -> Report:
     bits = rescale.check_bits(bits)
     model = parse(data)
     reasons = {(op.subgraph, op.index): declaration.reason for op, declaration in _declare(model) if declaration.reason}
-    return _report(model, model, reasons, bits, "")
+    return _report(model, model, reasons, Setting(bits), None)
 
 
 def _declare(model: Model) -> list[tuple[Operator, Declaration]]:
@@ -94,12 +101,22 @@ def _measure(model: Model, arrays: dict[str, np.ndarray]):
     return calibration.Calibration.run(model, calibration.quantized_inputs(model, arrays))
 
 
-def _solve(model: Model, declarations: list, bits: int, method: str, measured) -> tuple[solver.Solution, dict]:
+def _solve(
+    model: Model, declarations: list, default: Setting, settings: dict, measured
+) -> tuple[solver.Solution, dict]:
     """The solved scales, and the reasons of the operators that are not narrowed by (subgraph, index)."""
-    nodes = [(operator, declaration) for operator, declaration in declarations if declaration.node is not None]
+    chosen = [settings[operator.subgraph, operator.index] for operator, d in declarations for _ in d.nodes]
+    nodes = [(operator, node) for operator, declaration in declarations for node in declaration.nodes]
     border = [t for subgraph in model.subgraphs for t in (*subgraph.inputs, *subgraph.outputs)]
-    pinned = {tensor.key for tensor in border} | {tensor.key for tensor in model.tensors if tensor.is_variable}
+    pinned = {tensor.key for tensor in model.tensors if tensor.is_variable}
+    pinned -= {key for _, declaration in declarations for key in declaration.states}
+    pinned |= {tensor.key for tensor in border}
     pinned |= {key for _, declaration in declarations for key in declaration.pins}
+    if len({setting.method for setting in chosen}) > 1:
+        # An operator that keeps its integers needs the scales they were made for, whatever its neighbours do.
+        kept = {key for key, setting in settings.items() if setting.method == solver.KEEP}
+        pinned |= {t.key for op in model.operators if (op.subgraph, op.index) in kept for t in quantized_tensors(op)}
+    fixed = {key: scale for _, declaration in declarations for key, scale in declaration.fixed.items()}
     scales = {
         t.key: t.scale
         for t in model.tensors
@@ -108,32 +125,38 @@ def _solve(model: Model, declarations: list, bits: int, method: str, measured) -
     ties = [tie for _, declaration in declarations for tie in declaration.ties]
     ties += [tie for tie in Graph(model).shared_scales if any(key in scales for key in tie)]
     problem = solver.Problem(
-        scales,
-        [declaration.node for _, declaration in nodes],
+        scales | fixed,
+        [node for _, node in nodes],
         [tuple(key for key in tie if key in scales) for tie in ties],
-        pinned & scales.keys(),
+        (pinned & scales.keys()) | fixed.keys(),
         {key for _, declaration in declarations for key in declaration.constants},
         measured and measured.clipping,
+        [(setting.bits, setting.method) for setting in chosen],
     )
-    solution = solver.solve(problem, bits, method)
+    solution = solver.solve(problem, default.bits, default.method)
     reasons = {(op.subgraph, op.index): declaration.reason for op, declaration in declarations if declaration.reason}
+    names = {tensor.key: f"{tensor.index} ({tensor.name})" for tensor in model.tensors}
     for index in solution.unsolved:
-        operator = nodes[index][0]
+        operator, node = nodes[index]
+        bound = dict.fromkeys(names[key] for key in (*node.inputs, node.output) if key in names)
         reasons[operator.subgraph, operator.index] = (
-            "its scales are bound on both sides by other operators or the model's border"
+            "its scales are bound on both sides by other operators or the model's border: tensors " + ", ".join(bound)
         )
     return solution, reasons
 
 
-def _report(before: Model, after: Model, reasons: dict, bits: int, method: str) -> Report:
+def _report(before: Model, after: Model, reasons: dict, default: Setting, settings: dict | None) -> Report:
+    """The report of a narrowing, or of a check (no settings)."""
     rows = []
     for old, new in zip(before.operators, after.operators, strict=True):
-        row = _row(old, new, bits, reasons.get((old.subgraph, old.index), ""), method)
+        key = old.subgraph, old.index
+        setting = default if settings is None else settings[key]
+        row = _row(old, new, setting.bits, reasons.get(key, ""), "" if settings is None else setting.method)
         if row is not None:
             rows.append(row)
     if all(row.reason for row in rows):
         raise ModelError(_nothing_to_narrow(before, rows))
-    return Report(bits, method, tuple(rows))
+    return Report(default.bits, "" if settings is None else default.method, tuple(rows))
 
 
 def _nothing_to_narrow(model: Model, rows: list[Row]) -> str:
@@ -152,7 +175,7 @@ def _row(old: Operator, new: Operator, bits: int, reason: str, method: str) -> R
     op = op_for(old)
     before, after = op.factors(old), op.factors(new)
     if before is None:
-        return Row(old.subgraph, old.index, old.name, old.label, reason=reason) if reason else None
+        return Row(old.subgraph, old.index, old.name, old.label, bits, reason=reason) if reason else None
     narrow = bool(rescale.is_narrow(after, bits).all())
     if method and not narrow and not reason:
         reason = "its factor left the range that float32 scales can express"
@@ -161,6 +184,7 @@ def _row(old: Operator, new: Operator, bits: int, reason: str, method: str) -> R
         old.index,
         old.name,
         old.label,
+        bits=bits,
         factors=before.size,
         bits_before=int(rescale.significant_bits(before).max()),
         bits_after=int(rescale.significant_bits(after).max()),
@@ -174,7 +198,7 @@ def _row(old: Operator, new: Operator, bits: int, reason: str, method: str) -> R
     gain = np.divide(after, before, out=np.ones_like(before), where=before > 0) if kept else np.ones(1)
     return dataclasses.replace(
         row,
-        gain_error=float(np.abs(gain - 1).max()),
+        gain_error=max(float(np.abs(gain - 1).max()), 0.0 if kept else op.gain_error(old, new)),
         weight_error=0.0 if kept else op.weight_error(old, new),
         accumulator=int(bound.accumulator.max()),
         fits_int32=bool(bound.product.max() < 2**31),

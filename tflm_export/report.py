@@ -9,6 +9,7 @@ class Row:
 
     Attributes:
       subgraph, index, op, label: which operator.
+      bits: the width k it was to have.
       factors: number of its rescale factors: output channels, or inputs of an operator without weights.
       bits_before, bits_after: significant bits of its widest multiplier; 31 stands for 17 and more.
       narrow: whether all its factors are on the k-bit grid.
@@ -23,6 +24,7 @@ class Row:
     index: int
     op: str
     label: str
+    bits: int
     factors: int = 0
     bits_before: int | None = None
     bits_after: int | None = None
@@ -65,16 +67,19 @@ class Report:
     def table(self) -> str:
         """The report as text, one line an operator."""
         head = ("", "op", "factors", "bits", "gain error", "weight error", "worst |acc|", "acc*m", "")
-        lines = [head, *(_cells(row) for row in self.rows)]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-        right = {0, 2, 4, 5, 6}
-        return "\n".join(
-            "  ".join(
-                cell.rjust(width) if i in right else cell.ljust(width)
-                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in lines
-        )
+        return columns([head, *(_cells(row) for row in self.rows)], right={0, 2, 4, 5, 6})
+
+
+def columns(lines: list[tuple[str, ...]], right: set[int]) -> str:
+    """Lines of cells as text with aligned columns; `right` are the columns that are aligned to the right."""
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
 
 
 def _cells(row: Row) -> tuple[str, ...]:

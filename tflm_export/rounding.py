@@ -18,31 +18,34 @@ RIDGE = 0.01
 SWEEPS = 4
 
 
-def round_weights(target: np.ndarray, kernel: tuple[int, int], one_sided: bool) -> np.ndarray:
+def round_weights(
+    target: np.ndarray, kernel: tuple[int, int], one_sided: bool, limits: tuple[int, int] = (-LIMIT, LIMIT)
+) -> np.ndarray:
     """Integers for the weights of a layer, without data.
 
     Args:
-      target: float64 [channels, taps, inputs], the weights in units of their new scales, |target| <= 127.
+      target: float64 [channels, taps, inputs], the weights in units of their new scales, within the limits.
       kernel: height and width; taps = height * width in row-major order.
       one_sided: whether the layer's inputs are never negative.
+      limits: the smallest and the largest integer there may be.
 
     Returns:
-      Integers in float64 of the same shape, -127..127.
+      Integers in float64 of the same shape.
     """
     channels, taps, inputs = target.shape
     if taps == 1:
         integers = np.rint(target)
     else:
         rows = np.ascontiguousarray(target.transpose(0, 2, 1)).reshape(-1, taps)
-        integers = error_feedback(rows, _tap_correlation(kernel))
+        integers = error_feedback(rows, _tap_correlation(kernel), limits)
         integers = integers.reshape(channels, inputs, taps).transpose(0, 2, 1)
     flat = np.ascontiguousarray(integers).reshape(channels, -1)
     if one_sided:
         flat = _cancel_sums(flat, target.reshape(channels, -1))
-    return np.clip(flat, -LIMIT, LIMIT).reshape(target.shape)
+    return np.clip(flat, *limits).reshape(target.shape)
 
 
-def error_feedback(target: np.ndarray, hessian: np.ndarray) -> np.ndarray:
+def error_feedback(target: np.ndarray, hessian: np.ndarray, limits: tuple[int, int] = (-LIMIT, LIMIT)) -> np.ndarray:
     """Integers q near `target` with small `(q - target)^T H (q - target)` in each row.
 
     Rounds one column after another and spreads each error over the columns to come (GPTQ, arXiv 2210.17323), then
@@ -51,9 +54,10 @@ def error_feedback(target: np.ndarray, hessian: np.ndarray) -> np.ndarray:
     Args:
       target: float64 [rows, n].
       hessian: float64 [n, n], or [rows, n, n] with a matrix for each row; symmetric, positive definite.
+      limits: the smallest and the largest integer there may be.
 
     Returns:
-      Integers in float64 [rows, n], -127..127.
+      Integers in float64 [rows, n].
     """
     if hessian.ndim == 2:  # the columns of most weight first
         order = np.argsort(-np.diag(hessian), kind="stable")
@@ -69,15 +73,15 @@ def error_feedback(target: np.ndarray, hessian: np.ndarray) -> np.ndarray:
     rest = wanted.copy()
     integers = np.empty_like(rest)
     for i in range(len(rest)):
-        integers[i] = np.clip(np.rint(rest[i]), -LIMIT, LIMIT)
+        integers[i] = np.clip(np.rint(rest[i]), *limits)
         rest[i + 1 :] -= feedback[i, i + 1 :] * (rest[i] - integers[i])
-    _descend(integers, wanted, matrix)
+    _descend(integers, wanted, matrix, limits)
     result = np.empty_like(integers)
     result[order] = integers
     return result.T
 
 
-def _descend(integers: np.ndarray, wanted: np.ndarray, matrix: np.ndarray) -> None:
+def _descend(integers: np.ndarray, wanted: np.ndarray, matrix: np.ndarray, limits: tuple[int, int]) -> None:
     """Coordinate descent in place; [n, rows], matrix [n, n, rows or 1]."""
     error = integers - wanted
     shared = matrix.shape[2] == 1
@@ -85,7 +89,7 @@ def _descend(integers: np.ndarray, wanted: np.ndarray, matrix: np.ndarray) -> No
     for _ in range(SWEEPS):
         changed = False
         for i in range(len(integers)):
-            better = np.clip(np.rint(integers[i] - gradient[i] / matrix[i, i]), -LIMIT, LIMIT)
+            better = np.clip(np.rint(integers[i] - gradient[i] / matrix[i, i]), *limits)
             step = better - integers[i]
             if step.any():
                 gradient += matrix[:, i] * step

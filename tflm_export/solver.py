@@ -1,17 +1,19 @@
 """Assigns the scales of activations so that every rescale factor can land on the k-bit grid. Knows no operator.
 
-The unknowns are the scales of activation tensors, named by any hashable key. Two kinds of nodes relate them:
+The unknowns are the scales of activation tensors, named by any hashable key. Three kinds of nodes relate them:
 
 - `Weighted`: factor `Sx * Sw[c] / Sy` with weights of its own. Per-channel weight scales take the factor to the grid
   afterwards whatever Sx and Sy are, so such a node leaves its output scale free to move. With one weight scale for the
   whole tensor the output scale moves instead, and the weights stay as they are.
 - `Sum`: factors `Si / Sy`, one an input (ADD, and with a single input MEAN or QUANTIZE).
+- `Product`: one factor `Sa * Sb / Sy` (MUL).
 
 Without data a scale only ever grows, at most to twice its value, so nothing new clips; with data it may also shrink
 where the clipping that this causes costs less than the coarser steps of the next larger scale. Zero points keep their
 meaning. Walking the nodes in execution order, a Sum whose inputs are all free keeps its output scale and moves its
-inputs; otherwise its output scale moves to suit the first input that is settled, and the free inputs follow. Once a
-scale was used to settle another one it stays. The measurements behind these rules: moving the output of a residual
+inputs; otherwise its output scale moves to suit the first input that is settled, and the free inputs follow. A Product
+moves its output, or where that is settled an input that is free. Once a scale was used to settle another one it stays.
+Constants never shrink. The measurements behind these rules: moving the output of a residual
 addition where its branches could have moved costs ResNet8 on CIFAR-10 three points of agreement with the stock model.
 """
 
@@ -49,17 +51,26 @@ class Sum:
 
 
 @dataclasses.dataclass(frozen=True)
+class Product:
+    """An operator that multiplies two activations: factor `inputs[0] * inputs[1] / output`."""
+
+    inputs: tuple[Hashable, Hashable]
+    output: Hashable
+
+
+@dataclasses.dataclass(frozen=True)
 class Problem:
     """The activation scales of a graph and what binds them.
 
     Attributes:
       scales: stock scale of every key.
-      nodes: Weighted and Sum nodes, in execution order.
+      nodes: Weighted, Sum and Product nodes, in execution order.
       ties: groups of keys that must keep one common scale.
       pinned: keys whose scale must not move (graph inputs and outputs, fixed-function operators).
       constants: keys of constant tensors, free to be requantised to any larger scale.
       clipping: mean squared error, in real units, that clipping costs a key's tensor at another scale, measured on
         data; None without data.
+      settings: (bits, method) of each node, where they are not all those of `solve`.
     """
 
     scales: dict[Hashable, float]
@@ -68,11 +79,12 @@ class Problem:
     pinned: set[Hashable]
     constants: set[Hashable]
     clipping: Callable[[Hashable, float], float] | None = None
+    settings: list[tuple[int, str]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Solution:
-    """Scales for every key, and the Sum nodes that no scale within the rules could serve.
+    """Scales for every key, and the Sum and Product nodes that no scale within the rules could serve.
 
     Attributes:
       scales: float32-representable scale of every key.
@@ -104,15 +116,24 @@ class _Solver:
         # A group is free to move if every one of its producers has weights (or a constant) that can follow.
         weighted = {self.root[node.output] for node in problem.nodes if isinstance(node, Weighted)}
         weighted |= {self.root[key] for key in problem.constants}
-        summed = {self.root[node.output] for node in problem.nodes if isinstance(node, Sum)}
-        self.follows = weighted - summed
+        others = {self.root[node.output] for node in problem.nodes if isinstance(node, (Sum, Product))}
+        self.follows = weighted - others
+        # What a node needs to move, which no per-tensor weights may settle for their own sake.
         self.wanted = {self.root[key] for node in problem.nodes if isinstance(node, Sum) for key in node.inputs}
+        for node in problem.nodes:
+            if isinstance(node, Product) and self.root[node.output] in self.settled:
+                self.wanted.update(self.root[key] for key in node.inputs)
 
     def run(self) -> Solution:
         unsolved = []
         for index, node in enumerate(self.problem.nodes):
+            if self.problem.settings is not None:
+                self.bits, self.method = self.problem.settings[index]
             if isinstance(node, Sum):
                 if not self._sum(node):
+                    unsolved.append(index)
+            elif isinstance(node, Product):
+                if not self._product(node):
                     unsolved.append(index)
             elif node.weight_scale is not None and self.method == REQUANTIZE:
                 self._per_tensor(node)
@@ -122,12 +143,14 @@ class _Solver:
         self.scales[root] = float(np.float32(scale))
         self.settled.add(root)
 
-    def _targets(self, numerator: float, denominator: float, stock: float, rounding: str) -> list[float]:
-        """The factors to choose from; `rounding` is the one that makes the free scale grow."""
+    def _targets(
+        self, numerator: float, denominator: float, stock: float, rounding: str, grows: bool = False
+    ) -> list[float]:
+        """The factors to choose from; `rounding` makes the free scale grow, the only way if it must (`grows`)."""
         if self.method == KEEP:
             return [float(rescale.snap(stock, self.bits, "nearest").value)]
         factor = numerator / denominator
-        roundings = [rounding] if self.problem.clipping is None else ["up", "down"]
+        roundings = [rounding] if self.problem.clipping is None or grows else ["up", "down"]
         targets = {float(rescale.snap(factor, self.bits, r).value) for r in roundings}
         return sorted(target for target in targets if target > 0)
 
@@ -139,7 +162,7 @@ class _Solver:
 
     def _best_input(self, key: Hashable, output: float, stock: float) -> tuple[float, float]:
         """The cheapest scale of a free input at a given output scale, and its cost."""
-        targets = self._targets(self.scales[self.root[key]], output, stock, "up")
+        targets = self._targets(self.scales[self.root[key]], output, stock, "up", key in self.problem.constants)
         candidates = [output * target for target in targets]
         return min(((scale, self._cost(key, scale)) for scale in candidates), key=lambda pair: pair[1])
 
@@ -174,6 +197,40 @@ class _Solver:
                 self._set(self.root[key], self._best_input(key, self.scales[y], stock[key])[0])
         self.settled.update(self.root[key] for key in anchors)
         return all(rescale.is_narrow(self.scales[self.root[key]] / self.scales[y], self.bits) for key in node.inputs)
+
+    def _product(self, node: Product) -> bool:
+        """Settles the scales of a product; False if its factor cannot be on the grid."""
+        a, b = (self.root[key] for key in node.inputs)
+        y = self.root[node.output]
+        first, second, output = (self.problem.scales[key] for key in (*node.inputs, node.output))
+        stock = first * second / output
+        if y not in self.settled and y not in (a, b):
+            product = self.scales[a] * self.scales[b]
+            targets = self._targets(product, self.scales[y], stock, "down")
+            self._cheapest(node.output, [product / target for target in targets])
+        else:
+            # Activations before constants, whose coarser rounding is the same error in every inference.
+            keys = sorted(node.inputs, key=lambda key: key in self.problem.constants)
+            free = [key for key in keys if self.root[key] in self.follows - self.settled - {y}]
+            if free:
+                self._factor(free[0], a, b, y, stock)
+        self.settled.update((a, b, y))
+        return bool(rescale.is_narrow(self.scales[a] * self.scales[b] / self.scales[y], self.bits))
+
+    def _factor(self, key: Hashable, a: Hashable, b: Hashable, y: Hashable, stock: float) -> None:
+        """Moves one input of a product, or both where they share a scale."""
+        constant = key in self.problem.constants
+        targets = self._targets(self.scales[a] * self.scales[b], self.scales[y], stock, "up", constant)
+        if a == b:
+            self._cheapest(key, [np.sqrt(target * self.scales[y]) for target in targets])
+        else:
+            other = self.scales[b if self.root[key] == a else a]
+            self._cheapest(key, [target * self.scales[y] / other for target in targets])
+
+    def _cheapest(self, key: Hashable, candidates: list[float]) -> None:
+        """Settles a scale at the cheapest of the candidates; leaves it where there is none."""
+        if candidates:
+            self._set(self.root[key], min(candidates, key=lambda scale: self._cost(key, scale)))
 
     def _output_cost(self, node: Sum, free: list, stock: dict, scale: float) -> float:
         branches = sum(self._best_input(key, scale, stock[key])[1] for key in free)

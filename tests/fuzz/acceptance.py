@@ -10,7 +10,7 @@ import sys
 
 def loads(data: bytes) -> bool:
     """Whether LiteRT reads a model and plans its memory."""
-    from benchmarks.runtimes import litert_module
+    from tflm_export.runtimes import litert_module
 
     try:
         litert_module().Interpreter(model_content=data, num_threads=1).allocate_tensors()

@@ -6,7 +6,7 @@ from benchmarks.datasets import DATA_VARIABLE, data_folder
 
 FOLDER = data_folder()
 REASON = f"no folder of real models and data: set {DATA_VARIABLE}"
-# The int8 models the exporter can narrow, at least in part.
+# The models the exporter can narrow, at least in part.
 NARROWABLE = (
     "baselines/fsdd_int8",
     "baselines/har_sp_int8",
@@ -14,20 +14,31 @@ NARROWABLE = (
     "baselines/resnet8_cifar10jpeg_int8",
     "models/ai-edge-quantizer__conv_fc_mnist_srq_a8w8",
     "models/ai-edge-quantizer__partly_quantized_mnist",
+    "models/coral__deeplabv3_mnv2_dm05_pascal_quant",
     "models/coral__keras_lstm_mnist_ptq",
+    "models/coral__mobilenet_v1_0.25_128_quant",
     "models/coral__posenet_mobilenet_v1_075_353_481_16_quant_decoder",
     "models/coral__tf2_mobilenet_v2_1.0_224_ptq",
+    "models/himax__kwt1_relu_mfcc_fvp_aligned_vela",
     "models/micro-wake-word-models__alexa",
     "models/micro-wake-word-models__okay_nabu",
     "models/mltk__fingerprint_signature_generator",
     "models/mltk__image_example1",
     "models/mltk__keyword_spotting_on_off_v3",
+    "models/tflite-micro__conv0",
+    "models/tflite-micro__conv1",
+    "models/tflite-micro__conv5",
+    "models/tflite-micro__conv8",
     "models/tflite-micro__dtln_noise_suppression",
     "models/tflite-micro__hello_world_int8",
     "models/tflite-micro__keyword_scrambled",
+    "models/tflite-micro__leaky_relu0",
     "models/tflite-micro__micro_speech_quantized",
     "models/tflite-micro__person_detect",
     "models/tflite-micro__trained_lstm_int8",
+    "models/tflite-micro__transpose_conv0",
+    "models/tflite-micro__transpose_conv3",
+    "models/tflite-support__mobilenet_v1_0.25_224_quant",
     "models/tiny__ad01_int8",
     "models/tiny__kws_ref_model",
     "models/tiny__pretrainedResnet_quant",

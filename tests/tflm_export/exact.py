@@ -6,8 +6,8 @@ import numpy as np
 import peer
 from tflite_micro import runtime as tflm
 
-from benchmarks.runtimes import litert_module
 from tests.tflite_builder import pack, unpack
+from tflm_export.runtimes import litert_module
 
 
 def multipliers(operator: peer.Operator, bits: int) -> tuple[np.ndarray, np.ndarray]:

@@ -8,9 +8,8 @@ import numpy as np
 import peer
 import pytest
 
-from benchmarks import runtimes
 from tests.tflite_builder import TFLiteBuilder, pack, residual_network, schema, unpack
-from tflm_export import METHODS, ModelError, UsageError, check, narrow
+from tflm_export import METHODS, ModelError, UsageError, check, narrow, runtimes
 
 WIDTHS = (1, 2, 3, 4, 8, 12)
 NETWORK = residual_network()
@@ -32,14 +31,34 @@ def mask(data: bytes, spans) -> np.ndarray:
     return inside
 
 
+# Inputs of operators that requantize may rewrite.
+REQUANTISED = {
+    **dict.fromkeys(peer.WEIGHTED, slice(1, 3)),
+    "TRANSPOSE_CONV": slice(1, 4, 2),
+    "ADD": slice(2),
+    "SUB": slice(2),
+    "MUL": slice(2),
+    "PRELU": slice(1, 2),
+    "SVDF": slice(1, 4),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": slice(1, 16),
+}
+
+
+def alpha_span(operator) -> range:
+    """The bytes of a LEAKY_RELU's alpha."""
+    table = operator.table.BuiltinOptions()
+    offset = table.Pos + table.Offset(4)
+    return range(offset, offset + 4)
+
+
 def allowed(data: bytes, method: str) -> np.ndarray:
-    """Bytes that are a scale, or (requantize) an int8 weight, an int32 bias or an int8 constant addend."""
+    """Bytes that are a scale or an alpha, or (requantize) a weight, a bias or a constant of some operators."""
     spans = [t.scale_span for t in peer.tensors(data)]
+    spans += [alpha_span(operator) for operator in peer.operators(data) if operator.name == "LEAKY_RELU"]
     if method == "requantize":
         for operator in peer.operators(data):
-            constants = {**dict.fromkeys(peer.WEIGHTED, operator.inputs[1:3]), "ADD": operator.inputs}
-            tensors = [t for t in constants.get(operator.name, ()) if t is not None]
-            spans += [t.data_span for t in tensors if t.type in ("INT8", "INT32")]
+            tensors = operator.inputs[REQUANTISED.get(operator.name, slice(0))]
+            spans += [t.data_span for t in tensors if t is not None and t.type != "FLOAT32"]
     return mask(data, spans)
 
 

@@ -12,9 +12,9 @@ from tflm_export.report import Report, Row
 
 def test_offenders_and_width():
     rows = (
-        Row(0, 0, "CONV_2D", "a", 3, 31, 2, True),
-        Row(0, 1, "ADD", "b", 2, 31, 31, False, reason="bound"),
-        Row(1, 0, "MUL", "c", reason="not supported"),
+        Row(0, 0, "CONV_2D", "a", 4, 3, 31, 2, True),
+        Row(0, 1, "ADD", "b", 4, 2, 31, 31, False, reason="bound"),
+        Row(1, 0, "MUL", "c", 4, reason="not supported"),
     )
     report = Report(4, "requantize", rows)
     assert report.offenders == rows[1:]

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from tflite_micro import runtime as tflm
 
-from benchmarks.runtimes import litert_module, quantize_input
 from tests.tflite_builder import TFLiteBuilder, residual_network, schema
 from tflm_export import ModelError, UsageError, narrow, rescale
 from tflm_export.flatbuffer.model import Model, parse
 from tflm_export.ops.context import dtype_of
+from tflm_export.runtimes import litert_module, quantize_input
 from tflm_export.simulator import Rounding, simulate, unsupported
 
 RUNTIMES = ("tflite", "tflm")
@@ -50,8 +50,8 @@ STOCK = (
     "models/mediapipe__3in3out_model_swaps_input_2_and_0",
     "models/tflite-micro__simple_add_model",
 )
-# uint8 models, which TFLM does not run.
-LITERT_ONLY = ("models/coral__mobilenet_v1_0.25_128_quant", "models/coral__split_concat")
+# uint8 models, which TFLM does not run, and widths.
+LITERT_ONLY = {"models/coral__mobilenet_v1_0.25_128_quant": (31, 4, 1), "models/coral__split_concat": (31,)}
 # Files that LiteRT refuses.
 TFLM_ONLY = ("models/tflite-micro__person_detect",)
 # int16 activations with int8 weights and int64 biases: (name, whether its first input is the output's shape).
@@ -155,7 +155,7 @@ def variant(name: str, bits: int) -> bytes:
 
 CASES = [(name, bits, runtime) for name in NARROWED for bits in (31, 4, 1) for runtime in RUNTIMES]
 CASES += [(name, 31, runtime) for name in STOCK for runtime in RUNTIMES]
-CASES += [(name, 31, "tflite") for name in LITERT_ONLY]
+CASES += [(name, bits, "tflite") for name, widths in LITERT_ONLY.items() for bits in widths]
 CASES += [(name, bits, "tflm") for name in TFLM_ONLY for bits in (31, 4, 1)]
 
 
@@ -202,13 +202,10 @@ def test_every_layer_on_real_inputs(name, runtime, bits):
     assert not differences(data, [[row[None]] for row in inputs], runtime)
 
 
-@pytest.mark.parametrize("name", GOLDEN)
-@pytest.mark.parametrize("rounding", RUNTIMES)
-def test_int16_activations_equal_upstreams_golden_outputs(name, rounding):
-    data = corpus.read(f"models/tflite-micro__{name}")
+def published(name: str, data: bytes) -> tuple[list[np.ndarray], np.ndarray]:
+    """Upstream's inputs of a model and the output it expects."""
     folder = corpus.FOLDER / "golden_int16x8"
-    model = parse(data)
-    graph = model.subgraphs[0]
+    graph = parse(data).subgraphs[0]
 
     def column(what, tensor):
         kind = "int32" if tensor.type == "INT32" else "int16"
@@ -217,8 +214,16 @@ def test_int16_activations_equal_upstreams_golden_outputs(name, rounding):
         return values.astype(dtype_of(tensor)).reshape(tensor.shape)
 
     inputs = [column(f"input{i}", tensor) for i, tensor in enumerate(graph.inputs)]
+    return inputs, column("golden", graph.outputs[0])
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+@pytest.mark.parametrize("rounding", RUNTIMES)
+def test_int16_activations_equal_upstreams_golden_outputs(name, rounding):
+    data = corpus.read(f"models/tflite-micro__{name}")
+    inputs, golden = published(name, data)
     (output,) = simulate(data, inputs, rounding).outputs
-    np.testing.assert_array_equal(output, column("golden", graph.outputs[0]))
+    np.testing.assert_array_equal(output, golden)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

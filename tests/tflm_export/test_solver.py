@@ -1,5 +1,6 @@
 """The scale solver's documented rules on hand-made problems, and its invariants on random graphs."""
 
+import dataclasses
 from fractions import Fraction
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tflm_export import UsageError
-from tflm_export.solver import KEEP, METHODS, REQUANTIZE, Problem, Sum, Weighted, solve
+from tflm_export.solver import KEEP, METHODS, REQUANTIZE, Problem, Product, Sum, Weighted, solve
 
 WIDTHS = (1, 2, 3, 4, 8, 12)
 FLOAT32 = 2.0**-24
@@ -23,6 +24,10 @@ def problem(scales, nodes, ties=(), pinned=(), constants=()):
 
 def factor(solution, x, y) -> Fraction:
     return Fraction(solution.scales[x]) / Fraction(solution.scales[y])
+
+
+def product_factor(solution, a, b, y) -> Fraction:
+    return Fraction(solution.scales[a]) * Fraction(solution.scales[b]) / Fraction(solution.scales[y])
 
 
 def growth(before, after, key) -> float:
@@ -169,6 +174,84 @@ def test_keep_rounds_the_stock_factors_to_nearest(bits):
         assert peer.off_grid(factor(solution, x, y), bits) < OFF_GRID
 
 
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_a_product_moves_its_output(bits):
+    scales = {"x": 0.0311, "a": 0.0478, "c": 0.0213, "y": 0.0529, "z": 0.0311}
+    nodes = [Weighted("x", "a"), Product(("a", "c"), "y"), Weighted("y", "z")]
+    p = problem(scales, nodes, pinned=["x"], constants=["c"])
+    solution = solve(p, bits, REQUANTIZE)
+    assert solution.unsolved == ()
+    assert [growth(p, solution, key) for key in "xacz"] == [1] * 4
+    assert 1 < growth(p, solution, "y") < 1 + 2.0 ** (1 - bits)
+    assert peer.off_grid(product_factor(solution, "a", "c", "y"), bits) < OFF_GRID
+
+
+@pytest.mark.parametrize(("a", "b", "moves"), [("f", "x", "f"), ("c", "f", "f"), ("x", "c", "c")])
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_a_pinned_product_moves_an_input_activations_before_constants(bits, a, b, moves):
+    scales = {"x": 0.0311, "f": 0.0478, "c": 0.0213, "y": 0.0529}
+    nodes = [Weighted("x", "f"), Product((a, b), "y")]
+    p = problem(scales, nodes, pinned=["x", "y"], constants=["c"])
+    solution = solve(p, bits, REQUANTIZE)
+    assert solution.unsolved == ()
+    assert {key for key in scales if growth(p, solution, key) != 1} == {moves}
+    assert 1 < growth(p, solution, moves) < 1 + 2.0 ** (1 - bits)
+    assert peer.off_grid(product_factor(solution, a, b, "y"), bits) < OFF_GRID
+
+
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_a_square_moves_its_input_by_the_root(bits):
+    p = problem({"x": 0.03, "a": 0.31, "y": 0.0529}, [Weighted("x", "a"), Product(("a", "a"), "y")], pinned=["x", "y"])
+    solution = solve(p, bits, REQUANTIZE)
+    assert solution.unsolved == ()
+    assert 1 < growth(p, solution, "a") < np.sqrt(2)
+    assert peer.off_grid(product_factor(solution, "a", "a", "y"), bits) < OFF_GRID
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_product_bound_on_both_sides_is_reported(method):
+    p = problem({"x": 0.03, "y": 0.0529}, [Product(("x", "x"), "y")], pinned=["x", "y"])
+    assert solve(p, 4, method).unsolved == (0,)
+
+
+def test_per_tensor_weights_leave_what_a_pinned_product_needs():
+    """But not where its output can move."""
+    nodes = [Weighted("x", "h", 0.0173), Product(("h", "x"), "y")]
+    p = problem({"x": 0.0311, "h": 0.00529, "y": 0.07}, nodes, pinned=["x", "y"])
+    solution = solve(p, 1, REQUANTIZE)
+    assert solution.unsolved == ()
+    assert peer.off_grid(product_factor(solution, "h", "x", "y"), 1) < OFF_GRID
+    p = problem(p.scales, nodes, pinned=["x"])
+    solution = solve(p, 1, REQUANTIZE)
+    assert min(growth(p, solution, key) for key in "hy") > 1
+    assert solution.unsolved == ()
+
+
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_keep_rounds_the_stock_factor_of_a_product_to_nearest(bits):
+    scales = {"x": 0.0311, "a": 0.0478, "y": 0.0529, "z": 0.0613}
+    nodes = [Weighted("x", "a"), Product(("a", "x"), "y"), Product(("y", "y"), "z")]
+    for pinned in (["x"], ["x", "y"]):
+        p = problem(scales, nodes, pinned=pinned)
+        solution = solve(p, bits, KEEP)
+        assert solution.unsolved == ()
+        for a, b, y in (("a", "x", "y"), ("y", "y", "z")):
+            assert peer.nearest(product_factor(solution, a, b, y), bits) == peer.nearest(
+                product_factor(p, a, b, y), bits
+            )
+
+
+def test_with_data_constants_still_never_shrink():
+    """What clipping would cost is measured on what is computed."""
+    nodes = [Sum(("x", "c"), "y"), Product(("x", "d"), "z")]
+    scales = {"x": 0.0311, "c": 0.0529 * 1.01, "d": 0.0213, "y": 0.0529, "z": 0.0311 * 0.0213 / 1.01}
+    p = dataclasses.replace(
+        problem(scales, nodes, pinned=["x", "y", "z"], constants=["c", "d"]), clipping=lambda key, scale: 0.0
+    )
+    solution = solve(p, 1, REQUANTIZE)
+    assert min(growth(p, solution, key) for key in "cd") > 1.5
+
+
 @pytest.mark.parametrize("bits", [0, 32, True, 1.5])
 def test_widths_out_of_range(bits):
     with pytest.raises(UsageError, match="bits must be an integer"):
@@ -188,7 +271,7 @@ def graphs(draw):
     for _ in range(draw(st.integers(1, 10))):
         key = len(scales)
         earlier = st.integers(0, key - 1)
-        kind = draw(st.sampled_from(["channels", "tensor", "sum", "sum", "tie", "constant"]))
+        kind = draw(st.sampled_from(["channels", "tensor", "sum", "sum", "product", "tie", "constant"]))
         if kind == "tie":
             source = draw(earlier)
             scales[key] = scales[source]
@@ -201,6 +284,8 @@ def graphs(draw):
             nodes.append(Weighted(draw(earlier), key, draw(st.floats(2.0**-14, 2.0**-3, width=32))))
         elif kind == "sum":
             nodes.append(Sum(tuple(draw(st.lists(earlier, min_size=1, max_size=3))), key))
+        elif kind == "product":
+            nodes.append(Product((draw(earlier), draw(earlier)), key))
         else:
             constants.add(key)
     pinned = {0} | set(draw(st.lists(st.integers(0, len(scales) - 1), max_size=3)))
@@ -218,6 +303,9 @@ def test_invariants_on_random_graphs(p, bits, method):
         if isinstance(node, Sum):
             worst = max(peer.off_grid(factor(solution, x, node.output), bits) for x in node.inputs)
             assert (worst > OFF_GRID) == (index in solution.unsolved)
+        elif isinstance(node, Product):
+            distance = peer.off_grid(product_factor(solution, *node.inputs, node.output), bits)
+            assert (distance > OFF_GRID) == (index in solution.unsolved)
     for key in p.pinned:
         assert solution.scales[key] == p.scales[key]
     for first, second in p.ties:

@@ -117,6 +117,22 @@ class Operator:
         table = self._options(type(field))
         return default if table is None else table.scalar(field, layout, default)
 
+    def option_offset(self, field: enum.IntEnum) -> int:
+        """The byte position of a scalar of the operator's option table, 0 where it is absent."""
+        table = self._options(type(field))
+        return 0 if table is None else table.position(field)
+
+    @property
+    def options_offset(self) -> int:
+        """The byte position of the operator's option table, 0 where it has none."""
+        return self.table.target(schema.Operator.BUILTIN_OPTIONS) if self.table is not None else 0
+
+    @property
+    def intermediates(self) -> tuple[int, ...]:
+        """Indices of the tensors that describe values inside the operator; may be out of range."""
+        found = self.table.vector(schema.Operator.INTERMEDIATES, "<i4") if self.table is not None else None
+        return () if found is None else tuple(found.values.tolist())
+
     def option_string(self, field: enum.IntEnum) -> str:
         """A string of the operator's option table, empty where it is absent."""
         table = self._options(type(field))

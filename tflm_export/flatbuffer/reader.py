@@ -73,7 +73,7 @@ class Table:
         self._vtable = offset - reader.unpack(INT32, offset)
         self._vtable_size = reader.unpack(UINT16, self._vtable)
 
-    def _field(self, number: int) -> int:
+    def position(self, number: int) -> int:
         """The byte position of a field, 0 where it is absent."""
         entry = 4 + 2 * number
         if entry + 2 > self._vtable_size:
@@ -83,7 +83,7 @@ class Table:
 
     def scalar(self, number: int, layout: struct.Struct, default=0):
         """A scalar field."""
-        position = self._field(number)
+        position = self.position(number)
         return self.reader.unpack(layout, position) if position else default
 
     @property
@@ -93,7 +93,7 @@ class Table:
 
     def target(self, number: int) -> int:
         """The byte position an offset field points to, 0 where it is absent."""
-        position = self._field(number)
+        position = self.position(number)
         if not position:
             return 0
         target = position + self.reader.unpack(UINT32, position)

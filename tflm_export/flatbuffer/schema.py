@@ -58,6 +58,7 @@ class Operator(enum.IntEnum):
     OUTPUTS = 2
     BUILTIN_OPTIONS_TYPE = 3
     BUILTIN_OPTIONS = 4
+    INTERMEDIATES = 8
 
 
 class Buffer(enum.IntEnum):

@@ -4,19 +4,16 @@ from tflm_export.flatbuffer.options import AddOptions
 from tflm_export.ops.base import register
 from tflm_export.ops.context import fused_activation
 from tflm_export.ops.elementwise import broadcast_mixes_rows, elementwise_problem, plain_int32, sum_of_terms
-from tflm_export.ops.summed import SummedOp
+from tflm_export.ops.summed import TermsOp
 
 
 @register("ADD")
-class Add(SummedOp):
+class Add(TermsOp):
     """Elementwise addition, broadcasting and constants included.
 
     The stock kernels spend three multipliers on it, Sa and Sb over twice the larger and a common one to Sy; a kernel
     that sums exactly before its one rounding needs just the two factors.
     """
-
-    run_inputs = 2
-    min_inputs = 2
 
     def run(self, operator, inputs, context):
         activation = fused_activation(operator, AddOptions.ACTIVATION)

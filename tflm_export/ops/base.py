@@ -5,14 +5,16 @@ from collections.abc import Callable, Hashable
 
 import numpy as np
 
+from tflm_export import rescale
 from tflm_export.errors import ModelError
 from tflm_export.flatbuffer.model import Operator, Tensor
 from tflm_export.flatbuffer.writer import Edits
 from tflm_export.graph import Graph
 from tflm_export.ops.context import Context
 from tflm_export.ops.statistics import Statistics
-from tflm_export.solver import Sum, Weighted
+from tflm_export.solver import Product, Sum, Weighted
 
+ACTIVATION_TYPES = ("INT8", "UINT8", "INT16")
 SMALLEST_SCALE = 2.0**-60  # of an activation; far from where float32 quotients of scales lose digits
 
 
@@ -21,17 +23,21 @@ class Declaration:
     """What an operator asks of the scale solver.
 
     Attributes:
-      node: its rescale factors as a solver node, None where it has none that can be narrowed.
+      nodes: its rescale factors as solver nodes; none where it has none that can be narrowed.
       ties: groups of tensors it needs at one common scale.
       pins: tensors whose scale it needs as it is.
       constants: constant inputs it can requantise.
+      states: variable tensors that it alone uses, whose scale may move with its nodes.
+      fixed: scales that its kernel has built in, by keys of its own choice that its nodes use.
       reason: why its rescales cannot be narrowed; empty where they can, or where it has none.
     """
 
-    node: Weighted | Sum | None = None
+    nodes: tuple[Weighted | Sum | Product, ...] = ()
     ties: tuple[tuple[Hashable, ...], ...] = ()
     pins: tuple[Hashable, ...] = ()
     constants: tuple[Hashable, ...] = ()
+    states: tuple[Hashable, ...] = ()
+    fixed: dict[Hashable, float] = dataclasses.field(default_factory=dict)
     reason: str = ""
 
 
@@ -54,7 +60,7 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class WorstCase:
-    """Bounds of a rescale's integers over all int8 inputs.
+    """Bounds of a rescale's integers over all inputs of its tensors' types.
 
     Attributes:
       accumulator: float64 [factors], largest |acc|.
@@ -105,6 +111,10 @@ class Op:
 
     def weight_error(self, before: Operator, after: Operator) -> float:
         """Largest relative RMS change of the real weights of a channel; 0 where there are none."""
+        return 0.0
+
+    def gain_error(self, before: Operator, after: Operator) -> float:
+        """Largest |gain - 1| of a factor that "requantize" too rounds with nothing to make up for it."""
         return 0.0
 
     def run(self, operator: Operator, inputs: list, context: Context) -> list[np.ndarray]:
@@ -181,18 +191,47 @@ def quantized_keys(operator: Operator) -> tuple:
     return tuple(tensor.key for tensor in quantized_tensors(operator))
 
 
-def int8_problem(*tensors: Tensor) -> str:
-    """Why tensors cannot be the int8 activations of a narrowed operator; empty if they can."""
+def activation_problem(*tensors: Tensor, types=ACTIVATION_TYPES) -> str:
+    """Why tensors cannot be the activations, all of one type, of a narrowed operator; empty if they can."""
+    if len({tensor.type for tensor in tensors}) > 1:
+        listed = dict.fromkeys(f"tensor {t.index} ({t.name}) is {t.type}" for t in tensors)
+        return f"{', '.join(listed)}; one type is needed for all"
+    return scale_problem(*tensors, types=types)
+
+
+def scale_problem(*tensors: Tensor, types=ACTIVATION_TYPES) -> str:
+    """Why tensors cannot be activations of a narrowed operator; empty if they can."""
     for tensor in tensors:
         where = f"tensor {tensor.index} ({tensor.name})"
-        if tensor.type != "INT8":
-            return f"{where} is {tensor.type}; only INT8 activations are supported so far"
+        if tensor.type not in types:
+            return f"{where} is {tensor.type}; {' or '.join(types)} is needed"
         if tensor.quantization is None:
             return f"{where} has no scale"
         if tensor.quantization.scale.values.size != 1:
-            return f"{where} is quantised per channel, which no int8 kernel takes"
+            return f"{where} is quantised per channel, which no kernel takes"
         if not SMALLEST_SCALE <= tensor.scale <= 1 / SMALLEST_SCALE:
             return f"{where} has scale {tensor.scale:g}, outside {SMALLEST_SCALE:g}..{1 / SMALLEST_SCALE:g}"
-        if not -128 <= tensor.zero_point <= 127:
-            return f"{where} has zero point {tensor.zero_point}, outside int8"
+        limits = np.iinfo(tensor.type.lower())
+        if not limits.min <= tensor.zero_point <= limits.max:
+            return f"{where} has zero point {tensor.zero_point}, outside {tensor.type}"
+        if tensor.type == "INT16" and tensor.zero_point:
+            return f"{where} has zero point {tensor.zero_point}; INT16 activations are symmetric"
     return ""
+
+
+def int8_problem(*tensors: Tensor) -> str:
+    """Why tensors cannot be the int8 activations of an operator; empty if they can."""
+    return scale_problem(*tensors, types=("INT8",))
+
+
+def rounded_apart(accumulator: np.ndarray, factors: np.ndarray, bits: int) -> WorstCase:
+    """Bounds of rescales with a rounding each, from the largest |acc| under each factor."""
+    recovered = rescale.recover(factors, bits)
+    half = np.ldexp(0.5, np.maximum(recovered.shift, 0))
+    return WorstCase(accumulator, accumulator * recovered.multiplier + half)
+
+
+def reach(tensor: Tensor) -> int:
+    """The largest |integer - zero point| of a tensor."""
+    limits = np.iinfo(tensor.type.lower())
+    return max(limits.max - tensor.zero_point, tensor.zero_point - limits.min)

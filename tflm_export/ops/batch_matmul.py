@@ -5,16 +5,22 @@ import numpy as np
 from tflm_export import rescale
 from tflm_export.flatbuffer.options import BatchMatMulOptions
 from tflm_export.flatbuffer.reader import UINT8
-from tflm_export.ops.base import Unsupported, register
+from tflm_export.ops.base import register
 from tflm_export.ops.context import Rounding, centred, emit, exact_product
 from tflm_export.ops.elementwise import broadcast_mixes_rows
+from tflm_export.ops.product import ProductOp
 
 
 @register("BATCH_MATMUL")
-class BatchMatMul(Unsupported):
+class BatchMatMul(ProductOp):
     """Either operand may be transposed; leading dimensions broadcast."""
 
-    run_inputs = 2
+    types = ("INT8", "INT16")
+
+    def count(self, operator):
+        a = operator.inputs[0]
+        rows_first = operator.option(BatchMatMulOptions.ADJ_X, UINT8)
+        return max(1, a.shape[-2 if rows_first else -1]) if len(a.shape) > 1 else 1
 
     def run(self, operator, inputs, context):
         """Source: BatchMatMul in tensorflow/lite/kernels/internal/reference/batch_matmul.h."""

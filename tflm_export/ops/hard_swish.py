@@ -2,12 +2,13 @@
 
 import numpy as np
 
-from tflm_export import rescale
-from tflm_export.ops.base import Unsupported, register
+from tflm_export import rescale, solver
+from tflm_export.ops.base import Declaration, Op, activation_problem, quantized_keys, reach, register, rounded_apart
 from tflm_export.ops.context import centred, saturate
 from tflm_export.rescale import doubling_high_multiply, rounding_divide_by_pot
 
 _INT16 = np.iinfo(np.int16)
+_RELU_SCALE = 3 / 32768  # of the steps in which relu6(x + 3) / 6 is computed
 
 
 def _multiplier16(factor: np.float32) -> tuple[int, int]:
@@ -21,8 +22,36 @@ def _shifted_left(x: np.ndarray, bits: int) -> np.ndarray:
 
 
 @register("HARD_SWISH")
-class HardSwish(Unsupported):
-    """The same 16-bit steps in every runtime."""
+class HardSwish(Op):
+    """The same 16-bit steps in every runtime, with two rescales of `128 * (x - Zx)`.
+
+    One goes to the output's scale. The other goes to units of 3/32768 for the relu6, which the input's scale lands on
+    the grid if it can move.
+    """
+
+    min_inputs = 1
+
+    def declare(self, operator, graph):
+        if self.factors(operator) is None:
+            return Declaration(pins=quantized_keys(operator))
+        x, y = operator.inputs[0], operator.outputs[0]
+        problem = activation_problem(x, y, types=("INT8", "UINT8"))
+        if not problem and x.scale >= 32 * y.scale:
+            problem = f"its output scale {y.scale:g} is too small for the kernel's right shift"
+        if problem:
+            return Declaration(pins=quantized_keys(operator), reason=problem)
+        relu = ("scale", 128 * _RELU_SCALE)
+        nodes = (solver.Sum((x.key,), relu), solver.Sum((x.key,), y.key))
+        return Declaration(nodes=nodes, fixed={relu: 128 * _RELU_SCALE})
+
+    def factors(self, operator):
+        x, y = operator.inputs[0], operator.outputs[0]
+        if not (x.is_quantized and y.is_quantized and y.scale > 0):
+            return None
+        return rescale.effective_scale(x.scale, 1 / 128, np.array([y.scale, _RELU_SCALE]))
+
+    def worst_case(self, operator, bits):
+        return rounded_apart(np.full(2, 128.0 * reach(operator.inputs[0])), self.factors(operator), bits)
 
     def run(self, operator, inputs, context):
         """Source: HardSwish in tensorflow/lite/kernels/internal/reference/hard_swish.h."""

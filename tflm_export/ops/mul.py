@@ -1,17 +1,15 @@
 """MUL: `y = Zy + Sa*Sb/Sy * (a - Za) * (b - Zb)`."""
 
-from tflm_export import rescale
 from tflm_export.flatbuffer.options import MulOptions
-from tflm_export.ops.base import Unsupported, register
+from tflm_export.ops.base import register
 from tflm_export.ops.context import centred, emit, fused_activation
 from tflm_export.ops.elementwise import broadcast_mixes_rows, elementwise_problem, plain_int32
+from tflm_export.ops.product import ProductOp, real_product
 
 
 @register("MUL")
-class Mul(Unsupported):
+class Mul(ProductOp):
     """Elementwise multiplication."""
-
-    run_inputs = 2
 
     def run(self, operator, inputs, context):
         """Source: tensorflow/lite/kernels/internal/reference/integer_ops/mul.h."""
@@ -20,7 +18,7 @@ class Mul(Unsupported):
         if y.type == "INT32":
             return plain_int32(activation, inputs[0] * inputs[1])
         a, b = operator.inputs
-        factor = rescale.effective_scale(a.scale, b.scale, y.scale)
+        factor = real_product(context.rounding, a, b, y)
         product = centred(a, inputs[0]) * centred(b, inputs[1])
         return [emit(y, context.requantize(product, factor), activation)]
 

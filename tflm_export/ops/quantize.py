@@ -3,7 +3,7 @@
 import numpy as np
 
 from tflm_export import rescale
-from tflm_export.ops.base import int8_problem, register
+from tflm_export.ops.base import register, scale_problem
 from tflm_export.ops.context import INTEGER_TYPES, centred, emit
 from tflm_export.ops.summed import SummedOp
 
@@ -13,10 +13,7 @@ class Quantize(SummedOp):
     """Change of scale, zero point or integer type."""
 
     def problem(self, operator):
-        # A change of zero point alone, as from uint8 to int8 at a model's border, is on every grid in any type.
-        if rescale.is_narrow(self.factors(operator), 1).all():
-            return ""
-        return int8_problem(*operator.inputs, *operator.outputs)
+        return scale_problem(*operator.inputs, *operator.outputs)
 
     def run(self, operator, inputs, context):
         """Source: AffineQuantize and Requantize in tensorflow/lite/kernels/internal/reference."""

@@ -4,11 +4,14 @@ import numpy as np
 
 from tflm_export import rescale, solver
 from tflm_export.flatbuffer.model import Operator, Tensor
-from tflm_export.ops.base import Declaration, Op, WorstCase, int8_problem, quantized_keys
+from tflm_export.flatbuffer.options import AddOptions, SubOptions
+from tflm_export.flatbuffer.reader import UINT8
+from tflm_export.ops.base import Declaration, Op, WorstCase, activation_problem, quantized_keys, reach
+from tflm_export.ops.constants import constant_keys, requantise_constants
 
 
 class SummedOp(Op):
-    """Base of ADD, MEAN and QUANTIZE."""
+    """Base of ADD, SUB, MEAN, QUANTIZE and RELU."""
 
     min_inputs = 1
 
@@ -26,16 +29,16 @@ class SummedOp(Op):
         problem = self.problem(operator)
         if problem:
             return Declaration(pins=quantized_keys(operator), reason=problem)
-        constants = [t for t in self.terms(operator) if t.is_constant]
+        owned, pinned = constant_keys(graph, self.terms(operator))
         return Declaration(
-            node=solver.Sum(tuple(t.key for t in self.terms(operator)), operator.outputs[0].key),
-            pins=tuple(t.key for t in constants if not graph.owns(t)),
-            constants=tuple(t.key for t in constants if graph.owns(t)),
+            nodes=(solver.Sum(tuple(t.key for t in self.terms(operator)), operator.outputs[0].key),),
+            pins=pinned,
+            constants=owned,
         )
 
     def problem(self, operator: Operator) -> str:
         """Why the operator cannot be narrowed, empty if it can."""
-        return int8_problem(*self.terms(operator), operator.outputs[0])
+        return activation_problem(*self.terms(operator), operator.outputs[0])
 
     def factors(self, operator):
         terms, y = self.terms(operator), operator.outputs[0]
@@ -44,26 +47,33 @@ class SummedOp(Op):
         return np.array([rescale.effective_scale(t.scale, 1.0, y.scale) for t in terms])
 
     def edit(self, operator, plan, edits):
-        if plan.method == solver.KEEP:
-            return
-        scales = plan.scales
-        for tensor in self.terms(operator):
-            if tensor.is_constant and scales[tensor.key] != tensor.scale:
-                ratio = tensor.scale / scales[tensor.key]
-                integers = np.rint((tensor.data - float(tensor.zero_point)) * ratio) + tensor.zero_point
-                edits.set(tensor.data_offset, tensor.data, np.clip(integers, -128, 127), f"constant {tensor.name}")
+        requantise_constants(self.terms(operator), plan, edits)
 
     def worst_case(self, operator, bits):
         """Terms are aligned to the largest shift and summed before the one rounding."""
         recovered = rescale.recover(self.factors(operator), bits)
-        reach = [_reach(t) * self.count(operator) for t in self.terms(operator)]
+        reaches = np.array([reach(t) * self.count(operator) for t in self.terms(operator)], np.float64)
         shift = recovered.shift.max()
-        products = np.ldexp(np.array(reach, np.float64) * recovered.multiplier, shift - recovered.shift)
+        products = np.ldexp(reaches * recovered.multiplier, shift - recovered.shift)
         total = products.sum() + np.ldexp(0.5, max(shift, 0))
-        return WorstCase(np.array(reach, np.float64), np.full(len(reach), total))
+        return WorstCase(reaches, np.full(len(reaches), total))
 
 
-def _reach(tensor: Tensor) -> int:
-    """The largest |integer - zero point| of a tensor."""
-    limits = np.iinfo(tensor.type.lower())
-    return max(limits.max - tensor.zero_point, tensor.zero_point - limits.min)
+class TermsOp(SummedOp):
+    """Base of ADD and SUB.
+
+    Attributes:
+      options: fields of its option table.
+    """
+
+    min_inputs = 2
+    run_inputs = 2
+    options: type[AddOptions | SubOptions] = AddOptions
+
+    def declare(self, operator, graph):
+        # LiteRT shifts int16 terms instead of rescaling them, and insists on powers of two.
+        if operator.outputs[0].type == "INT16" and operator.option(self.options.POT_SCALE_INT16, UINT8, 1):
+            narrow = self.factors(operator) is None or rescale.is_narrow(self.factors(operator), 1).all()
+            reason = "" if narrow else "its option pot_scale_int16 is set, but its scales are no powers of two"
+            return Declaration(pins=quantized_keys(operator), reason=reason)
+        return super().declare(operator, graph)

@@ -2,14 +2,77 @@
 
 import numpy as np
 
+from tflm_export import solver
+from tflm_export.flatbuffer.model import Operator
 from tflm_export.flatbuffer.options import SVDFOptions
-from tflm_export.ops.base import Unsupported, register
+from tflm_export.ops.base import Declaration, Op, quantized_keys, register, scale_problem
 from tflm_export.ops.context import Rounding, centred, emit, exact_product, saturate
+from tflm_export.ops.layer import Layer
+from tflm_export.ops.weighted import is_float, together
 
 
 @register("SVDF")
-class SVDF(Unsupported):
-    """Inputs are activations, feature weights, time weights, bias and the state, which holds the last outputs."""
+class SVDF(Op):
+    """Inputs are activations, feature weights, time weights, bias and the state, which holds the last outputs.
+
+    Two rescales: to the state, landed on the grid by the feature weights, and from it to the output, by the time
+    weights, which have 16 bits in most models. The state keeps its scale.
+    """
+
+    min_inputs = 3
+
+    def layers(self, operator: Operator) -> tuple[Layer, Layer]:
+        """Over features, and over time."""
+        x, features, time, bias, state = operator.inputs[:5]
+        y, rank = operator.outputs[0], operator.option(SVDFOptions.RANK)
+        return (
+            Layer(x, features, None, state.key, state.scale),
+            Layer(state, time, bias, y.key, y.scale, weight_type=state.type, summed_channels=rank),
+        )
+
+    def declare(self, operator, graph):
+        if is_float(operator.inputs[0], *operator.outputs):
+            return Declaration(pins=quantized_keys(operator))
+        problem = self.problem(operator, graph)
+        if problem:
+            return Declaration(pins=quantized_keys(operator), reason=problem)
+        first, second = self.layers(operator)
+        # The output stays: 16-bit weights lose less.
+        second = solver.Weighted(second.x.key, second.output) if second.w.type == "INT16" else second.node
+        return Declaration(nodes=(first.node, second), pins=(first.output,))
+
+    def problem(self, operator: Operator, graph) -> str:
+        """Why the operator cannot be narrowed, empty if it can."""
+        problem = self.simulation_problem(operator)
+        if problem:
+            return problem
+        x, features, time, _, state = operator.inputs
+        problem = scale_problem(x, state, operator.outputs[0], types=("INT8", "INT16"))
+        if problem:
+            return problem
+        for w in (features, time):
+            if w.quantization is None or w.quantization.scale.values.size != 1:
+                return f"weight tensor {w.index} ({w.name}) needs one scale"
+        return next((p for p in (layer.problem(graph) for layer in self.layers(operator)) if p), "")
+
+    def factors(self, operator):
+        tensors = (*operator.inputs[:3], *operator.inputs[4:5], *operator.outputs)
+        if len(tensors) < 5 or not all(t is not None and t.is_quantized for t in tensors):
+            return None
+        if not (operator.inputs[4].scale > 0 and operator.outputs[0].scale > 0):
+            return None
+        return np.concatenate([layer.factors for layer in self.layers(operator)])
+
+    def edit(self, operator, plan, edits):
+        for layer in self.layers(operator):
+            layer.edit(plan, edits)
+
+    def worst_case(self, operator, bits):
+        return together([layer.worst_case(bits) for layer in self.layers(operator)])
+
+    def weight_error(self, before, after):
+        pairs = zip(self.layers(before), self.layers(after), strict=True)
+        return max(old.weight_error(new) for old, new in pairs)
 
     def run(self, operator, inputs, context):
         """Source: EvalIntegerSvdfReference in tensorflow/lite/micro/kernels/svdf_common.cc."""
@@ -38,10 +101,12 @@ class SVDF(Unsupported):
         y = operator.outputs[0]
         types = (x.type, features.type, state.type, y.type)
         if types != ("INT8", "INT8", time.type, "INT8") or time.type not in ("INT8", "INT16"):
-            return f"tensors of types {', '.join((*types, time.type))} are not simulated"
+            return f"tensors of types {', '.join((*types, time.type))} are not supported"
         rank = operator.option(SVDFOptions.RANK)
+        if len(features.shape) != 2 or len(time.shape) != 2 or features.shape[0] != time.shape[0]:
+            return f"its weights of shapes {list(features.shape)} and {list(time.shape)} do not fit"
         if rank < 1 or features.shape[0] % rank:
-            return f"a rank of {rank} with {features.shape[0]} filters is not simulated"
+            return f"a rank of {rank} with {features.shape[0]} filters is not supported"
         return ""
 
     def mixes_rows(self, operator):

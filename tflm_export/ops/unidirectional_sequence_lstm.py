@@ -2,16 +2,20 @@
 
 import numpy as np
 
-from tflm_export import fixed_point, rescale
+from tflm_export import fixed_point, rescale, solver
+from tflm_export.flatbuffer.model import Operator, Tensor
 from tflm_export.flatbuffer.options import UnidirectionalSequenceLSTMOptions as Options
 from tflm_export.flatbuffer.reader import FLOAT32, UINT8
-from tflm_export.ops.base import Unsupported, register
+from tflm_export.ops.base import Declaration, Op, quantized_keys, register, rounded_apart, scale_problem
 from tflm_export.ops.context import Rounding, centred, exact_product, fused_activation, saturate
+from tflm_export.ops.layer import Layer
 from tflm_export.ops.logistic import logistic_from_table, tanh_from_table
+from tflm_export.ops.weighted import is_float, together
 
 _GATES = ("input", "forget", "cell", "output")  # their inputs are 1.. (weights), 5.. (recurrent weights), 12.. (biases)
 _HIDDEN, _CELL = 18, 19
 _GATE_SCALE, _OUTPUT_SCALE = 2.0**-12, 2.0**-15
+_GATE_KEY = ("scale", _GATE_SCALE)
 _INT16 = np.iinfo(np.int16)
 
 
@@ -20,13 +24,80 @@ def _int16(integers: np.ndarray) -> np.ndarray:
 
 
 @register("UNIDIRECTIONAL_SEQUENCE_LSTM")
-class UnidirectionalSequenceLSTM(Unsupported):
+class UnidirectionalSequenceLSTM(Op):
     """Without peepholes, projection and layer normalisation, as TFLM has it.
+
+    Factors are those of input and recurrent weights for each gate, to units of 2**-12; of the forget gate times the
+    cell, and of the input gate times the cell gate, which are powers of two; and of the new hidden state. The weights
+    land the first eight on the grid, the scale of the hidden state, which is the output's too, the last one.
 
     The runtimes differ: TFLM looks logistic and tanh up in a table and rescales the products of gates with 31-bit
     multipliers; LiteRT computes both functions in 16-bit fixed point and shifts the products. Narrow kernels are
     simulated as TFLM's with narrow multipliers.
     """
+
+    def layers(self, operator: Operator) -> list[Layer]:
+        """Of the input and of the hidden state, for each gate."""
+        tensors = operator.inputs
+        gates = range(len(_GATES))
+        of_input = [Layer(tensors[0], tensors[1 + i], tensors[12 + i], _GATE_KEY, _GATE_SCALE) for i in gates]
+        return of_input + [Layer(tensors[_HIDDEN], tensors[5 + i], None, _GATE_KEY, _GATE_SCALE) for i in gates]
+
+    def declare(self, operator, graph):
+        if not operator.inputs or operator.inputs[0] is None or is_float(operator.inputs[0], *operator.outputs):
+            return Declaration(pins=quantized_keys(operator))
+        problem = self.problem(operator, graph)
+        if problem:
+            return Declaration(pins=quantized_keys(operator), reason=problem)
+        hidden, y = operator.inputs[_HIDDEN], operator.outputs[0]
+        product = ("scale", _OUTPUT_SCALE**2)
+        nodes = (*(layer.node for layer in self.layers(operator)), solver.Sum((product,), y.key))
+        fixed = {_GATE_KEY: _GATE_SCALE, product: _OUTPUT_SCALE**2}
+        described = _hidden_intermediates(operator, graph)
+        same = {(t.scale, t.zero_point) for t in (hidden, y, *described)}
+        if len(same) > 1 or not graph.is_used_once(hidden):
+            return Declaration(nodes, pins=(hidden.key, y.key), fixed=fixed)
+        tie = (hidden.key, y.key, *(t.key for t in described))
+        return Declaration(nodes, ties=(tie,), states=(hidden.key,), fixed=fixed)
+
+    def problem(self, operator: Operator, graph) -> str:
+        """Why the operator cannot be narrowed, empty if it can."""
+        problem = self.simulation_problem(operator)
+        if problem:
+            return problem
+        x, hidden, cell = (operator.inputs[i] for i in (0, _HIDDEN, _CELL))
+        activations = (x, hidden, operator.outputs[0])
+        problem = scale_problem(*activations, types=("INT8",)) or scale_problem(cell, types=("INT16",))
+        if problem:
+            return problem
+        if not rescale.is_narrow(cell.scale, 1):
+            return f"its cell state {cell.index} ({cell.name}) has scale {cell.scale:g}, which is no power of two"
+        return next((p for p in (layer.problem(graph) for layer in self.layers(operator)) if p), "")
+
+    def factors(self, operator):
+        if len(operator.inputs) <= _CELL or not operator.outputs:
+            return None
+        needed = [operator.inputs[i] for i in (*range(9), _HIDDEN, _CELL)]
+        if not all(t is not None and t.is_quantized for t in (*needed, operator.outputs[0])):
+            return None
+        hidden, cell = operator.inputs[_HIDDEN].scale, operator.inputs[_CELL].scale
+        if not (hidden > 0 and cell > 0):
+            return None
+        products = [_OUTPUT_SCALE, _OUTPUT_SCALE**2 / cell, _OUTPUT_SCALE**2 / hidden]
+        return np.concatenate([*(layer.factors for layer in self.layers(operator)), products])
+
+    def edit(self, operator, plan, edits):
+        for layer in self.layers(operator):
+            layer.edit(plan, edits)
+
+    def worst_case(self, operator, bits):
+        bounds = [layer.worst_case(bits) for layer in self.layers(operator)]
+        products = rounded_apart(np.full(3, 2.0**30), self.factors(operator)[-3:], bits)
+        return together([*bounds, products])
+
+    def weight_error(self, before, after):
+        pairs = zip(self.layers(before), self.layers(after), strict=True)
+        return max(old.weight_error(new) for old, new in pairs)
 
     def run(self, operator, inputs, context):
         """Sources: lstm_eval.cc in tensorflow/lite/micro/kernels, and in tensorflow/lite/kernels for LiteRT."""
@@ -64,6 +135,13 @@ class UnidirectionalSequenceLSTM(Unsupported):
 
     def mixes_rows(self, operator):
         return True
+
+
+def _hidden_intermediates(operator: Operator, graph) -> list[Tensor]:
+    """The tensor from whose scale LiteRT takes that of the hidden state; none where the file has none."""
+    tensors = graph.model.subgraphs[operator.subgraph].tensors
+    index = (*operator.intermediates, *[-1] * 5)[4]
+    return [tensors[index]] if 0 <= index < len(tensors) and tensors[index].is_quantized else []
 
 
 class _Step:

@@ -1,0 +1,219 @@
+"""Modelled cycles of Arm Cortex-M code: what the published instruction tables say of each executed basic block.
+
+Zero wait states, no contention between fetch and data. A block's cost is a sum over its instructions, and what leaving
+it by a branch adds. Sources, all by Arm:
+
+- Cortex-M0+ Technical Reference Manual r0p1 (DDI 0484C), table 3-1. The multiplier takes 1 or 32 cycles, an option of
+  the chip; 1 unless told otherwise.
+- Cortex-M0 Technical Reference Manual r0p0 (DDI 0432C), table 3-1.
+- Cortex-M3 Technical Reference Manual r2p1 (DDI 0337I), table 3-1 and section 3.3.3, load/store timings.
+- Cortex-M4 Technical Reference Manual r0p1 (DDI 0439), table 3-1 and section 3.3.3.
+
+The M3 and M4 tables leave ranges: a pipeline refill is 1 to 3 cycles, a division 2 to 12, a long multiplication on the
+M3 3 to 7. `Assumptions` says which value is taken; a report gives both ends. There are no published tables for the
+Cortex-M7 and M33, which issue two instructions at a time or overlap them: for those, instructions are all there is.
+Instructions in an IT block whose condition fails are costed as if it held.
+"""
+
+import dataclasses
+import functools
+
+import capstone
+from capstone import arm
+
+
+@dataclasses.dataclass(frozen=True)
+class Assumptions:
+    """Values within the ranges of the tables.
+
+    Attributes:
+      refill: cycles to refill the pipeline after a taken branch on M3 and M4, 1 to 3.
+      divide: SDIV and UDIV on M3 and M4, 2 to 12.
+      long_multiply, long_accumulate: SMULL, UMULL (3 to 5) and SMLAL, UMLAL (4 to 7) on the M3.
+      multiply: MULS on M0 and M0+, 1 or 32.
+    """
+
+    refill: int = 2
+    divide: int = 7
+    long_multiply: int = 4
+    long_accumulate: int = 5
+    multiply: int = 1
+
+
+TYPICAL = Assumptions()
+LEAST = Assumptions(1, 2, 3, 4)
+MOST = Assumptions(3, 12, 5, 7)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """Cycles of one pass through a basic block.
+
+    Attributes:
+      instructions: how many it has.
+      cycles: when execution goes on behind it.
+      taken: what is added when it goes elsewhere.
+    """
+
+    instructions: int
+    cycles: int
+    taken: int
+
+
+class UnknownInstructionError(ValueError):
+    """An instruction that the tables of the core do not have."""
+
+
+def _ids(names: str) -> frozenset[int]:
+    return frozenset(getattr(arm, f"ARM_INS_{name}") for name in names.split())
+
+
+_LOADS = _ids("LDR LDRB LDRH LDRSB LDRSH")
+_STORES = _ids("STR STRB STRH")
+_DOUBLES = _ids("LDRD STRD")
+_MULTIPLES = _ids("LDM LDMDB STM STMDB PUSH POP")
+_LINKS, _EXCHANGES, _JUMPS, _COMPARE_JUMPS = _ids("BL"), _ids("BX BLX"), _ids("B"), _ids("CBZ CBNZ")
+_TABLE_JUMPS = _ids("TBB TBH")
+_SYSTEM = _ids("MRS MSR DMB DSB ISB")
+_MULTIPLY, _DIVIDE = _ids("MUL"), _ids("SDIV UDIV")
+_ACCUMULATE = _ids("MLA MLS")
+_LONG_MULTIPLY, _LONG_ACCUMULATE = _ids("SMULL UMULL"), _ids("SMLAL UMLAL")
+_V6M = _ids("""
+    ADC ADD ADR AND ASR BIC CMN CMP EOR LSL LSR MOV MVN NOP ORR REV REV16 REVSH ROR RSB SBC SUB SXTB SXTH TST UXTB UXTH
+    CPS SEV YIELD MOVS
+""") | _ids("HINT")  # fmt: skip
+_V7M = _V6M | _MULTIPLY | _ids("""
+    BFC BFI CLZ IT MOVT MOVW ORN RBIT RRX SBFX SSAT TEQ UBFX USAT
+""") | _ids("ADDW SUBW")  # fmt: skip
+_DSP = _ids("""
+    PKHBT PKHTB QADD QADD16 QADD8 QDADD QDSUB QSUB QSUB16 QSUB8 SADD16 SADD8 SEL SMLABB SMLABT SMLATB SMLATT SMLAD
+    SMLADX SMLALBB SMLALBT SMLALTB SMLALTT SMLALD SMLALDX SMLAWB SMLAWT SMLSD SMLSDX SMMLA SMMLAR SMMLS SMMLSR SMMUL
+    SMMULR SMUAD SMUADX SMULBB SMULBT SMULTB SMULTT SMULWB SMULWT SMUSD SMUSDX SSAT16 SSUB16 SSUB8 SXTAB SXTAB16 SXTAH
+    SXTB16 UADD16 UADD8 USAT16 USUB16 USUB8 UXTAB UXTAB16 UXTAH UXTB16 USAD8 USADA8 UHADD8 UHADD16 SHADD8 SHADD16
+""") | _ids("UMAAL")  # fmt: skip
+
+
+@functools.cache
+def _disassembler() -> capstone.Cs:
+    disassembler = capstone.Cs(capstone.CS_ARCH_ARM, capstone.CS_MODE_THUMB | capstone.CS_MODE_MCLASS)
+    disassembler.detail = True
+    return disassembler
+
+
+def _writes_pc(instruction) -> bool:
+    return arm.ARM_REG_PC in instruction.regs_access()[1]
+
+
+def _registers(instruction) -> int:
+    """How many registers a load or store of several moves."""
+    return len(instruction.operands) - (instruction.id not in _ids("PUSH POP"))
+
+
+def _armv6m(instructions, assumptions: Assumptions, plus: bool) -> tuple[int, int]:
+    cycles, taken = 0, 0
+    refill = 1 if plus else 2  # what a taken branch costs beyond its first cycle
+    for instruction in instructions:
+        kind = instruction.id
+        if kind in _LOADS | _STORES:
+            cycles += 2
+        elif kind in _MULTIPLES:
+            cycles += 1 + _registers(instruction)
+            taken += (2 if plus else 3) if _writes_pc(instruction) else 0
+        elif kind in _JUMPS | _EXCHANGES:
+            cycles, taken = cycles + 1, refill
+        elif kind in _LINKS:
+            cycles, taken = cycles + 1, refill + 1
+        elif kind in _SYSTEM:
+            cycles += 3 if plus else 4
+        elif kind in _MULTIPLY:
+            cycles += assumptions.multiply
+        elif kind in _V6M:
+            cycles += 1
+            taken += refill if _writes_pc(instruction) else 0
+        else:
+            raise _unknown(instruction)
+    return cycles, taken
+
+
+def _armv7m(instructions, assumptions: Assumptions, dsp: bool) -> tuple[int, int]:
+    cycles, taken = 0, 0
+    loaded: set | None = None  # registers of a load that the next load or store overlaps with
+    computed: set = set()  # registers of a data-processing result, which addresses wait for
+    for instruction in instructions:
+        kind, written = instruction.id, set(instruction.regs_access()[1])
+        address = {o.mem.base for o in instruction.operands if o.type == arm.ARM_OP_MEM}
+        address |= {o.mem.index for o in instruction.operands if o.type == arm.ARM_OP_MEM and o.mem.index}
+        single = kind in _LOADS | _STORES
+        indexed = any(o.type == arm.ARM_OP_MEM and o.mem.index for o in instruction.operands)
+        if kind in _MULTIPLES:
+            implied = arm.ARM_REG_SP if kind in _ids("PUSH POP") else instruction.operands[0].reg
+            address = {implied}
+        cost = 1
+        if single:
+            overlapped = loaded is not None and not loaded & address
+            cost = 1 if overlapped or (kind in _STORES and not indexed) else 2
+        elif kind in _DOUBLES:
+            cost = 3
+        elif kind in _MULTIPLES:
+            cost = 1 + _registers(instruction)
+        elif kind in _TABLE_JUMPS:
+            cost = 2
+        elif kind in _DIVIDE:
+            cost = assumptions.divide
+        elif kind in _ACCUMULATE:
+            cost = 1 if dsp else 2
+        elif kind in _LONG_MULTIPLY:
+            cost = 1 if dsp else assumptions.long_multiply
+        elif kind in _LONG_ACCUMULATE:
+            cost = 1 if dsp else assumptions.long_accumulate
+        elif kind not in _V7M | _JUMPS | _LINKS | _EXCHANGES | _COMPARE_JUMPS | _SYSTEM | (_DSP if dsp else set()):
+            raise _unknown(instruction)
+        cycles += cost + bool(address & computed)
+        jumps = kind in _JUMPS | _LINKS | _EXCHANGES | _COMPARE_JUMPS | _TABLE_JUMPS
+        taken = assumptions.refill if jumps or _writes_pc(instruction) else taken
+        moves = single or kind in _DOUBLES | _MULTIPLES
+        loaded = {instruction.operands[0].reg} if kind in _LOADS and not _writes_pc(instruction) else None
+        computed = set() if moves else written
+    return cycles, taken
+
+
+def _unknown(instruction) -> UnknownInstructionError:
+    text = f"{instruction.mnemonic} {instruction.op_str}".strip()
+    return UnknownInstructionError(f"the core's instruction table has no {text} (at {instruction.address:#x})")
+
+
+_CORES = {
+    "cortex-m0": lambda block, a: _armv6m(block, a, plus=False),
+    "cortex-m0plus": lambda block, a: _armv6m(block, a, plus=True),
+    "cortex-m3": lambda block, a: _armv7m(block, a, dsp=False),
+    "cortex-m4": lambda block, a: _armv7m(block, a, dsp=True),
+}
+CORES = tuple(_CORES)
+
+
+def _block(code: bytes, address: int) -> list:
+    block = list(_disassembler().disasm(code, address))
+    if sum(len(instruction.bytes) for instruction in block) != len(code):
+        raise UnknownInstructionError(f"no Thumb instructions at {address:#x}: {code.hex()}")
+    return block
+
+
+def count(code: bytes, address: int) -> int:
+    """How many instructions a basic block has, on any core."""
+    return len(_block(code, address))
+
+
+def block_cost(code: bytes, address: int, cpu: str, assumptions: Assumptions = TYPICAL) -> Cost:
+    """Cost of a basic block.
+
+    Args:
+      code: its Thumb instructions.
+      address: where it stands.
+      cpu: one of CORES.
+      assumptions: values within the ranges of the tables.
+
+    Raises:
+      UnknownInstructionError: an instruction is not in the core's table, or is no instruction.
+    """
+    block = _block(code, address)
+    return Cost(len(block), *_CORES[cpu](block, assumptions))

@@ -1,0 +1,56 @@
+"""What the kernels should compute, from the definitions: python integers and Fractions, loops over every element."""
+
+import itertools
+import math
+from fractions import Fraction
+
+import numpy as np
+
+
+def half_up(value: Fraction) -> int:
+    return math.floor(value + Fraction(1, 2))
+
+
+def saturate(value: int) -> int:
+    return max(-128, min(127, value))
+
+
+def factor(multiplier: int, shift: int) -> Fraction:
+    return Fraction(int(multiplier)) / Fraction(2) ** int(shift)
+
+
+def narrow(accumulators: np.ndarray, multipliers, shifts, zero_point: int) -> np.ndarray:
+    """Outputs [..., channels] of integer accumulators."""
+    outputs = np.empty(accumulators.shape, np.int8)
+    for index in np.ndindex(accumulators.shape):
+        channel = index[-1] % len(multipliers)
+        product = int(accumulators[index]) * factor(multipliers[channel], shifts[channel])
+        outputs[index] = saturate(zero_point + half_up(product))
+    return outputs
+
+
+def output_size(size: int, kernel: int, stride: int, dilation: int, same: bool) -> tuple[int, int]:
+    """How many windows, and how far the first one reaches out."""
+    reach = (kernel - 1) * dilation + 1
+    if not same:
+        return (size - reach) // stride + 1, 0
+    count = (size + stride - 1) // stride
+    return count, max(0, (count - 1) * stride + reach - size) // 2
+
+
+def windows(image: np.ndarray, window) -> np.ndarray:
+    """Integers [batches, oh, ow, kh, kw, channels] under each window of a native.Window; None outside the image."""
+    w = window
+    shape = (w.batches, w.output_height, w.output_width, w.kernel_height, w.kernel_width, w.input_channels)
+    result = np.full(shape, None, object)
+    for b, oy, ox, ky, kx in itertools.product(*map(range, shape[:5])):
+        y = oy * w.stride_height + ky * w.dilation_height - w.pad_top
+        x = ox * w.stride_width + kx * w.dilation_width - w.pad_left
+        if 0 <= y < w.input_height and 0 <= x < w.input_width:
+            result[b, oy, ox, ky, kx] = image[b, y, x].tolist()
+    return result
+
+
+def centred(view: np.ndarray, zero_point: int) -> np.ndarray:
+    """int64, zero outside the image."""
+    return np.where(np.equal(view, None), zero_point, view).astype(np.int64) - zero_point

@@ -1,0 +1,335 @@
+"""Emitted C against the simulator: whole models, layer by layer, on the host."""
+
+import math
+import re
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks import datasets
+from tests.kernels import native
+from tests.tflite_builder import TFLiteBuilder, residual_network
+from tflm_export import ModelError, UsageError, c_source, kernels, narrow, planner
+from tflm_export.ops.context import Rounding
+from tflm_export.runtimes import TFLM
+from tflm_export.simulator import simulate
+
+FOLDER = datasets.data_folder()
+MODELS = {
+    "ad": "models/tiny__ad01_int8.tflite",
+    "kws": "models/tiny__kws_ref_model.tflite",
+    "vww": "models/tiny__vww_96_int8.tflite",
+    "resnet8": "models/tiny__pretrainedResnet_quant.tflite",
+    "fsdd": "baselines/fsdd_int8.tflite",
+}
+
+requires_data = pytest.mark.skipif(FOLDER is None, reason=f"no data folder; set ${datasets.DATA_VARIABLE}")
+
+
+def random_inputs(program, rows: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(-128, 128, (rows, *program.input.shape)).astype(np.int8)
+
+
+class Compiled:
+    """A program on the host. Its layers are visible, so that each one can be called."""
+
+    def __init__(self, program: c_source.Program):
+        self.program = program
+        self.library = native.library(program.files(), "-DNARROW_LAYER=", "-Wno-missing-prototypes")
+
+    def invoke(self, x: np.ndarray) -> np.ndarray:
+        with native.guarded(math.prod(self.program.output.shape)) as y:
+            getattr(self.library, f"{self.program.name}_invoke")(
+                native.pointer(np.ascontiguousarray(x)), native.pointer(y)
+            )
+            return y.reshape(self.program.output.shape).copy()
+
+    def layer(self, step, inputs: list[np.ndarray]) -> np.ndarray:
+        function = getattr(self.library, self.program.layer(step))
+        arguments = [native.pointer(np.ascontiguousarray(x)) for x in inputs]
+        with native.guarded(math.prod(step.output.shape)) as y, native.guarded(step.scratch) as scratch:
+            function(*arguments, native.pointer(y), *([native.pointer(scratch)] if step.scratch else []))
+            return y.reshape(step.output.shape).copy()
+
+
+def assert_equals_simulator(data: bytes, bits: int, rounding: str, rows: int = 2, core: str = "portable") -> None:
+    """Every layer on the simulator's own inputs, then the whole model."""
+    compiled = Compiled(c_source.lower(data, "model", bits, Rounding(rounding), core))
+    program = compiled.program
+    for x in random_inputs(program, rows):
+        trace = simulate(data, x, rounding, bits if rounding == "narrow" else None)
+        for step in program.steps:
+            inputs = [trace[t] for t in step.inputs if not t.is_constant]
+            output = compiled.layer(step, inputs)
+            np.testing.assert_array_equal(output, trace[step.output].reshape(output.shape), step.operator.label)
+        np.testing.assert_array_equal(compiled.invoke(x), trace.outputs[0].reshape(program.output.shape))
+
+
+@native.requires_gcc
+@pytest.mark.parametrize("bits", [1, 4, 8, 31])
+def test_every_kind_of_operator(bits):
+    assert_equals_simulator(narrow(residual_network(), bits)[0], bits, "narrow")
+
+
+@native.requires_gcc
+def test_every_kind_of_operator_with_the_stock_rescale():
+    assert_equals_simulator(residual_network(), 31, "tflm")
+
+
+@native.requires_gcc
+@requires_data
+@pytest.mark.parametrize(
+    ("name", "bits"),
+    [*((name, 1) for name in MODELS), ("ad", 4), ("kws", 4), ("kws", 8), ("vww", 8), ("resnet8", 8), ("fsdd", 4)],
+)
+def test_real_models(name, bits):
+    data = narrow((FOLDER / MODELS[name]).read_bytes(), bits)[0]
+    assert_equals_simulator(data, bits, "narrow", rows=1)
+
+
+@native.requires_gcc
+@requires_data
+@pytest.mark.parametrize("core", sorted(set(c_source.CORES) - {"portable"}))
+@pytest.mark.parametrize("name", ["ad", "vww"])
+def test_real_models_for_single_cores(name, core):
+    """On the host their kernels are plain C."""
+    data = narrow((FOLDER / MODELS[name]).read_bytes(), 1)[0]
+    assert_equals_simulator(data, 1, "narrow", rows=1, core=core)
+
+
+@native.requires_gcc
+@requires_data
+@pytest.mark.parametrize("name", MODELS)
+def test_stock_rescale_equals_tflm(name):
+    """The comparison's other side is TFLM itself, bit for bit."""
+    data = (FOLDER / MODELS[name]).read_bytes()
+    compiled = Compiled(c_source.lower(data, "model", 31, Rounding.TFLM))
+    runtime = TFLM(data)
+    for x in random_inputs(compiled.program, 2):
+        np.testing.assert_array_equal(compiled.invoke(x), runtime.run(x).reshape(compiled.program.output.shape))
+
+
+@native.requires_gcc
+@requires_data
+@pytest.mark.parametrize("bits", [1, 8])
+def test_spoken_digits_stay_recognised(bits):
+    """fsdd, 600 recordings: 97.17 % stock (LiteRT)."""
+    data = narrow((FOLDER / MODELS["fsdd"]).read_bytes(), bits)[0]
+    compiled = Compiled(c_source.lower(data, "fsdd", bits))
+    with np.load(FOLDER / "data" / "fsdd_mfcc.npz") as arrays:
+        x, labels = arrays["x_test"], arrays["y_test"]
+    tensor = compiled.program.input
+    integers = np.clip(np.rint(x / tensor.scale) + tensor.zero_point, -128, 127).astype(np.int8)
+    guesses = [compiled.invoke(row[None]).argmax() for row in integers]
+    assert np.mean(guesses == labels) > 0.96
+
+
+def chain(build) -> bytes:
+    """A model of `build(builder, input)`, which returns the output tensor."""
+    b = TFLiteBuilder(3)
+    x = b.input([1, 6, 6, 4])
+    return b.build(x, build(b, x))
+
+
+def _unary(b, x, op, **options):
+    y = b.tensor(op.lower(), b.shape(x), scale=0.011, zero_point=9)
+    b.operator(op, [x], [y], 1, **options)
+    return y
+
+
+def _padded(b, x):
+    sides = b.tensor("sides", [4, 2], type="INT32", data=[[0, 0], [1, 2], [0, 3], [2, 0]])
+    y = b.tensor("padded", [1, 9, 9, 6], scale=b.scale(x), zero_point=b.zero_point(x))
+    b.operator("PAD", [x, sides], [y])
+    return y
+
+
+def _multiplied(b, x):
+    y = b.tensor("product", b.shape(x), scale=0.0071, zero_point=-4)
+    b.operator("MUL", [x, b.constant([4])], [y], 1, activation="RELU")
+    return y
+
+
+SHAPES = {
+    "relu": lambda b, x: _unary(b, x, "RELU"),
+    "relu6": lambda b, x: _unary(b, x, "RELU6"),
+    "pad": _padded,
+    "mul": _multiplied,
+    "quantize": lambda b, x: b.quantize(x),
+    "reshape of the input": lambda b, x: b.reshape(x, [1, 9, 16]),
+    "two reshapes behind a layer": lambda b, x: b.reshape(b.reshape(b.conv(x, 3), [1, 108]), [1, 12, 9]),
+    "a tensor read twice, much later": lambda b, x: b.add(c := b.conv(x, 3, name="c"), b.conv(b.conv(c, 5), 3, 1)),
+    "concatenation of the input with itself": lambda b, x: b.concat([x, x]),
+    "clamped": lambda b, x: b.conv(x, 3, activation="RELU_N1_TO_1"),
+}
+
+
+@native.requires_gcc
+@pytest.mark.parametrize("rounding", ["narrow", "tflm"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_small_models(shape, rounding):
+    assert_equals_simulator(chain(SHAPES[shape]), 4 if rounding == "narrow" else 31, rounding)
+
+
+MAIN = """
+#include <stdio.h>
+#include <stdlib.h>
+#include "model.h"
+
+int main(void) {
+  int8_t *input = malloc(MODEL_INPUT_BYTES);
+  int8_t *output = malloc(MODEL_OUTPUT_BYTES);
+  for (int i = 0; i < MODEL_INPUT_BYTES; ++i) input[i] = (int8_t)(i * 37);
+  model_invoke(input, output);
+  for (int i = 0; i < MODEL_OUTPUT_BYTES; ++i) printf("%d\\n", output[i]);
+  free(input);
+  free(output);
+  return 0;
+}
+"""
+
+
+@native.requires_gcc
+@pytest.mark.parametrize("flags", [["-fsanitize=address", "-O1"], ["-O3"], ["-m32", "-O2", "-c"]], ids=" ".join)
+def test_memory_and_warnings(flags, tmp_path):
+    """Inputs and outputs of their exact size on the heap, under the address sanitizer; and other compiler settings."""
+    data = narrow(residual_network(batch=1), 1)[0]
+    program = c_source.lower(data, "model", 1)
+    for file, content in program.files().items():
+        (tmp_path / file).write_bytes(content)
+    units = sorted(tmp_path.glob("*.c"))
+    if "-c" in flags:
+        flags = ["-ffreestanding", *flags]
+        for unit in units:
+            native.run(["gcc", *native.WARNINGS, *flags, "-o", tmp_path / "unit.o", unit])
+        return
+    (tmp_path / "main.c").write_text(MAIN)
+    native.run(["gcc", *native.WARNINGS, *flags, "-o", tmp_path / "model", *units, tmp_path / "main.c"])
+    native.run(["sh", "-c", f"{tmp_path}/model > {tmp_path}/output"])
+    output = np.array((tmp_path / "output").read_text().split(), int)
+    count = math.prod(program.input.shape)
+    x = (np.arange(count) * 37).astype(np.uint8).view(np.int8).reshape(program.input.shape)
+    np.testing.assert_array_equal(output, simulate(data, x, "narrow", 1).outputs[0].reshape(-1))
+
+
+@pytest.mark.skipif(shutil.which("clang") is None, reason="clang is not installed")
+def test_clang_has_no_warnings(tmp_path):
+    for file, content in c_source.emit(narrow(residual_network(), 4)[0], "model", 4).items():
+        (tmp_path / file).write_bytes(content)
+    for unit in tmp_path.glob("*.c"):
+        native.run(["clang", *native.WARNINGS, "-ffreestanding", "-c", "-o", tmp_path / "unit.o", unit])
+
+
+def test_zig_has_no_warnings(tmp_path):
+    pytest.importorskip("ziglang", reason="ziglang is not installed")
+    for file, content in c_source.emit(narrow(residual_network(), 4)[0], "model", 4).items():
+        (tmp_path / file).write_bytes(content)
+    target = "-target thumb-freestanding-eabi -mcpu=cortex_m0plus -O2 -ffreestanding -fno-sanitize=undefined".split()
+    units = sorted(tmp_path.glob("*.c"))
+    for unit in units:
+        native.run([sys.executable, "-m", "ziglang", "cc", *native.WARNINGS, *target, "-c", "-o", tmp_path / "o", unit])
+
+
+def test_the_folder_is_self_contained():
+    files = c_source.emit(narrow(residual_network(), 1)[0], "my-model.v2", 1)
+    assert {"my_model_v2.c", "my_model_v2.h"} < files.keys()
+    for name, content in files.items():
+        for include in re.findall(r'#include "(.+)"', content.decode()):
+            assert include in files, name
+    standard = {i for content in files.values() for i in re.findall(r"#include <(.+)>", content.decode())}
+    assert standard <= {"stdint.h", "stddef.h", "arm_acle.h"}  # all of them freestanding
+    assert "narrow_mean_wide.c" not in files
+
+
+def test_names_that_begin_with_a_digit():
+    assert "model_2nd.c" in c_source.emit(narrow(residual_network(), 1)[0], "2nd", 1)
+
+
+def test_every_kernel_is_one_function_of_its_files_name():
+    for path in kernels.FOLDER.glob("*.c"):
+        names = re.findall(r"^\w[\w ]*?\b(narrow_\w+)\(", path.read_text(), re.MULTILINE)
+        known = {path.stem, *(f"{path.stem}_{end}" for end in "shift multiply wide stock sums".split())}
+        assert names, path.name
+        assert set(names) <= known, path.name
+
+
+def test_the_same_bytes_every_time():
+    data = narrow(residual_network(), 4)[0]
+    assert c_source.emit(data, "model", 4) == c_source.emit(data, "model", 4)
+
+
+def test_all_operators_without_a_kernel_are_named():
+    def build(b, x):
+        for op in ("TANH", "ABS"):
+            x = _unary(b, x, op)
+        y = b.tensor("transposed", [1, 6, 4, 6], scale=0.011, zero_point=9)
+        order = b.tensor("order", [4], type="INT32", data=[0, 1, 3, 2])
+        b.operator("TRANSPOSE", [x, order], [y])
+        return y
+
+    with pytest.raises(ModelError, match=r"operator 1 ABS \(abs\): .*; operator 2 TRANSPOSE \(transposed\): .*kernel"):
+        c_source.emit(chain(build), "model", 1)
+
+
+def test_int8_borders_are_needed():
+    b = TFLiteBuilder()
+    x = b.input([1, 4], type="INT16")
+    with pytest.raises(ModelError, match="the model's input does not fit the kernels"):
+        c_source.emit(b.build(x, b.quantize(x)), "model", 1)
+
+
+def test_one_input_and_one_output_are_needed():
+    b = TFLiteBuilder()
+    x, y = b.input([1, 4], name="x"), b.input([1, 4], name="y")
+    with pytest.raises(ModelError, match="2 inputs; C source is written for one"):
+        c_source.emit(b.build([x, y], b.add(x, y)), "model", 1)
+
+
+def test_arguments_are_checked():
+    data = residual_network()
+    with pytest.raises(UsageError, match="bits"):
+        c_source.emit(data, "model", 0)
+    with pytest.raises(UsageError, match="core must be one of portable, cortex-m0plus, cortex-m4"):
+        c_source.lower(data, "model", 1, core="z80")
+    with pytest.raises(UsageError, match="'narrow' and 'tflm' only"):
+        c_source.lower(data, "model", 1, rounding=Rounding.TFLITE)
+
+
+def test_names_from_the_file_cannot_leave_their_comment():
+    b = TFLiteBuilder()
+    x = b.input([1, 6, 6, 4])
+    data = b.build(x, b.conv(x, 3, name='*/ int evil; /* "??/\n\\'))
+    source = c_source.emit(data, "model", 1)["model.c"].decode()
+    assert re.sub(r"/\*.*?\*/", "", source).count("evil") == 0
+    assert "??" not in source
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 9), st.integers(0, 4)), max_size=12))
+def test_plans(cases):
+    buffers = [planner.Buffer(i, size, first, first + length) for i, (size, first, length) in enumerate(cases)]
+    plan = planner.plan(buffers)
+    assert planner.plan(buffers[::-1]) == plan
+    assert plan.lower_bound <= plan.size
+    for i, a in enumerate(buffers):
+        start = plan.offsets[i]
+        assert start % planner.ALIGNMENT == 0
+        assert start + a.size <= plan.size
+        for j, b in enumerate(buffers[:i]):
+            apart = start + a.size <= plan.offsets[j] or plan.offsets[j] + b.size <= start
+            assert apart or a.last < b.first or b.last < a.first
+
+
+def test_a_chain_needs_two_buffers_at_a_time():
+    buffers = [planner.Buffer(i, size, i, i + 1) for i, size in enumerate([100, 40, 80, 60])]
+    plan = planner.plan(buffers)
+    assert (plan.size, plan.lower_bound) == (140, 140)
+
+
+def test_the_summary_has_the_figures():
+    program = c_source.lower(narrow(residual_network(), 1)[0], "model", 1)
+    assert f"{program.constant_bytes} bytes of flash for constants" in program.summary()
+    assert f"{program.plan.size} bytes of RAM" in program.summary()

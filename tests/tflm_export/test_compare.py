@@ -1,0 +1,58 @@
+"""Agreement figures against direct numpy."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests.tflite_builder import residual_network
+from tflm_export import narrow
+from tflm_export.compare import agreement, compare
+from tflm_export.flatbuffer.model import parse
+from tflm_export.runtimes import TFLM
+
+NETWORK = residual_network(batch=1)
+
+
+def output():
+    return parse(NETWORK).subgraphs[0].outputs[0]
+
+
+def test_figures():
+    stock = np.array([[10, 0, -10], [4, 5, 6]], np.int8)
+    other = np.array([[10, 0, -10], [6, 5, 4]], np.int8)
+    found = agreement(stock, other, output(), output())
+    centred = stock - stock.mean(1, keepdims=True)
+    relative = np.sqrt(np.mean((other - stock.astype(float)) ** 2) / np.mean(centred**2))
+    assert found.rows == 2
+    assert found.top1 == 0.5
+    assert found.relative_change == pytest.approx(relative)
+    assert found.sqnr == pytest.approx(-20 * np.log10(relative))
+    assert "top-1 agreement 50.00%" in str(found)
+
+
+def test_no_change_and_no_signal():
+    same = np.ones((3, 4), np.int8)
+    assert agreement(same, same, output(), output()).sqnr == np.inf
+    assert agreement(same, same, output(), output()).relative_change == 0
+    assert agreement(same, same * 2, output(), output()).relative_change == 1
+
+
+def test_each_model_has_its_own_scale():
+    """The same real values at a scale 1.5 times as large, as narrowing leaves a hidden layer."""
+    tensor = output()
+    scale = dataclasses.replace(tensor.quantization.scale, values=tensor.quantization.scale.values * np.float32(1.5))
+    larger = dataclasses.replace(tensor, quantization=dataclasses.replace(tensor.quantization, scale=scale))
+    stock = np.array([[-128 + 30, -128 + 60, -128 + 90]], np.int8)
+    other = np.array([[-128 + 20, -128 + 40, -128 + 60]], np.int8)
+    assert agreement(stock, other, tensor, larger).relative_change == pytest.approx(0, abs=1e-6)
+    assert agreement(stock, other, tensor, tensor).relative_change > 0.5
+
+
+def test_models_are_compared_as_tflm_runs_them():
+    narrowed, _ = narrow(NETWORK, 1)
+    inputs = np.random.default_rng(0).integers(-128, 128, (20, 8, 8, 3), np.int8)
+    found = compare(parse(NETWORK), parse(narrowed), [inputs])
+    runs = [TFLM(data).run(inputs) for data in (NETWORK, narrowed)]
+    assert found.top1 == np.mean(runs[0].argmax(1) == runs[1].argmax(1))
+    assert found.relative_change == agreement(*runs, output(), output()).relative_change

@@ -1,0 +1,87 @@
+"""The metadata entry: the multipliers it names are those of the file, and nothing else of the file changes."""
+
+import io
+import zipfile
+
+import numpy as np
+import peer
+import pytest
+
+from tests.tflite_builder import TFLiteBuilder, residual_network, unpack
+from tflm_export import ModelError, check, metadata, narrow
+from tflm_export.flatbuffer.metadata import add_metadata, read_metadata
+from tflm_export.runtimes import LiteRT
+
+NETWORK = residual_network()
+
+
+@pytest.mark.parametrize("bits", [1, 4, 8])
+def test_the_entry_names_every_multiplier(bits):
+    narrowed, report = narrow(NETWORK, bits)
+    entry = metadata.dump(metadata.attach(narrowed, report))
+    assert (entry["version"], entry["bits"], entry["method"]) == (1, bits, "requantize")
+    operators = dict(enumerate(peer.subgraphs(narrowed)[0].operators))
+    assert [row.index for row in report.rows] == [described["operator"] for described in entry["operators"]]
+    for described in entry["operators"]:
+        operator = operators[described["operator"]]
+        assert described["op"] == operator.name
+        pairs = [peer.nearest(factor, bits) for factor in operator.factors]
+        assert list(zip(described["multiplier"], described["shift"], strict=True)) == pairs
+        assert described["accumulator_bound"] > 0
+
+
+def test_the_old_file_stands_whole_behind_the_new_tables():
+    narrowed, report = narrow(NETWORK, 2)
+    described = metadata.attach(narrowed, report)
+    assert described.endswith(narrowed)
+    assert (len(described) - len(narrowed)) % 64 == 0  # tensors stay aligned
+    before, after = unpack(narrowed), unpack(described)
+    assert [e.name.decode() for e in after.metadata] == ["keras_rat.rescale"]
+    assert len(after.buffers) == len(before.buffers) + 1
+    for old, new in zip(before.buffers, after.buffers, strict=False):
+        np.testing.assert_array_equal(
+            new.data if new.data is not None else [], old.data if old.data is not None else []
+        )
+    assert check(described, 2).offenders == ()
+    inputs = np.random.default_rng(0).integers(-128, 128, (8, 8, 8, 3), np.int8)
+    np.testing.assert_array_equal(LiteRT(described).run(inputs), LiteRT(narrowed).run(inputs))
+
+
+def test_a_second_entry_replaces_the_first():
+    narrowed, report = narrow(NETWORK, 4)
+    again, report_again = narrow(metadata.attach(narrowed, report), 1)
+    described = metadata.attach(again, report_again)
+    assert metadata.dump(described)["bits"] == 1
+    assert len(unpack(described).metadata) == 1
+
+
+def test_other_entries_and_an_appended_zip_survive():
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("labels.txt", "cat\ndog\n")
+    data = add_metadata(NETWORK, "min_runtime_version", b"1.5.0") + archive.getvalue()
+    narrowed, report = narrow(data, 1)
+    described = metadata.attach(narrowed, report)
+    assert read_metadata(described, "min_runtime_version") == b"1.5.0"
+    with zipfile.ZipFile(io.BytesIO(described)) as file:
+        assert file.read("labels.txt") == b"cat\ndog\n"
+
+
+def test_operators_that_are_not_narrow_are_left_out():
+    b = TFLiteBuilder()
+    x = b.input([1, 4, 4, 2])
+    y = b.unknown(b.conv(x, 3, name="good"), op="CUSTOM:strange")
+    narrowed, report = narrow(b.build(x, y), 1)
+    assert [op["op"] for op in metadata.dump(metadata.attach(narrowed, report))["operators"]] == ["CONV_2D"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\0", b"not a flexbuffer", b"\x02\x03\x14\x02\x40\x01\x40"])
+def test_a_damaged_entry_is_an_error(content):
+    with pytest.raises(ModelError, match=r"keras_rat\.rescale"):
+        metadata.dump(add_metadata(NETWORK, metadata.NAME, content))
+
+
+def test_a_model_without_the_entry_is_an_error():
+    with pytest.raises(ModelError, match="no metadata entry"):
+        metadata.dump(NETWORK)
+    assert read_metadata(NETWORK, metadata.NAME) is None

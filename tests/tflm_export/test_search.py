@@ -1,0 +1,71 @@
+"""The search for the narrowest setting: within the tolerance, and minimal as far as it looks."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.tflite_builder import residual_network
+from tflm_export import ModelError, narrow
+from tflm_export.__main__ import main
+from tflm_export.compare import compare
+from tflm_export.flatbuffer.model import parse
+from tflm_export.search import UNIFORM, drop, search
+
+NETWORK = residual_network(seed=1, batch=1)
+
+
+def rows(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-128, 128, (count, 8, 8, 3), np.int8)
+
+
+TRAIN, TEST = {"input": rows(24)}, [rows(60, seed=1)]
+
+
+def lost(data: bytes) -> float:
+    return drop(compare(parse(NETWORK), parse(data), TEST))
+
+
+@pytest.mark.parametrize("max_drop", [0.02, 0.1, 1.0])
+def test_the_result_is_within_the_tolerance_and_reproducible(max_drop):
+    tried = []
+    found = search(NETWORK, "requantize", TRAIN, TEST, max_drop, lambda: tried.append(1))
+    assert lost(found.data) <= max_drop
+    assert drop(found.agreement) == lost(found.data)
+    assert len(tried) == found.tried
+    widest = max(found.rules.values())
+    assert narrow(NETWORK, widest, "requantize", TRAIN, found.rules)[0] == found.data
+    for bits in UNIFORM[: UNIFORM.index(widest)]:
+        assert lost(narrow(NETWORK, bits, "requantize", TRAIN)[0]) > max_drop
+    for row in found.report.rows:
+        assert row.bits == found.rules[row.index]
+
+
+def test_any_drop_allows_pure_shifts():
+    assert set(search(NETWORK, "requantize", TRAIN, TEST, 1.0).rules.values()) == {1}
+
+
+def test_a_tolerance_out_of_reach():
+    with pytest.raises(ModelError, match=r"no width up to 16 bits is within -0\.01: \d+ bits drop"):
+        search(NETWORK, "requantize", TRAIN, TEST, -0.01)
+
+
+def test_on_the_command_line(tmp_path, capsys):
+    model, data, report = tmp_path / "model.tflite", tmp_path / "data.npz", tmp_path / "report.json"
+    model.write_bytes(NETWORK)
+    np.savez(data, x=rows(80))
+    flags = ["--search", "--max_drop=0.2", f"--calibration={data}", f"--report={report}"]
+    assert main(["tflm_export", *flags, str(model)]) == 0
+    printed = capsys.readouterr().out
+    assert "for --bits_config: {" in printed
+    assert "on 20 rows" in printed
+    assert (tmp_path / "model_searched.tflite").is_file()
+    assert json.loads(report.read_text())["rows"]
+    for flags, words in (
+        (["--search"], "pass --calibration"),
+        (["--search", "--max_drop=-1", f"--calibration={data}"], "--max_drop must not be negative"),
+        (["--search", "--bits=4"], "--search chooses the bits"),
+        (["--search", "--check"], "--search chooses the bits"),
+    ):
+        assert main(["tflm_export", *flags, "--overwrite", str(model)]) == 2
+        assert words in capsys.readouterr().err

@@ -1,0 +1,100 @@
+"""Bits and method operator by operator."""
+
+import json
+
+import peer
+import pytest
+
+from tests.tflite_builder import residual_network
+from tflm_export import UsageError, check, narrow
+from tflm_export.__main__ import main
+from tflm_export.flatbuffer.model import parse
+from tflm_export.settings import Setting, load, resolve
+
+NETWORK = residual_network(batch=1)
+MODEL = parse(NETWORK)
+
+
+def test_each_operator_gets_its_own_width():
+    rules = {0: 8, r"^branch\d": {"bits": 4}, "logits": 16}
+    narrowed, report = narrow(NETWORK, 2, rules=rules)
+    wanted = {"stem": 8, "branch0": 4, "branch1": 4, "logits": 16}
+    for row in report.rows:
+        name = MODEL.subgraphs[0].operators[row.index].outputs[0].name
+        assert row.bits == wanted.get(name, 2), name
+        assert row.narrow
+        factors = peer.subgraphs(narrowed)[0].operators[row.index].factors
+        assert max(peer.off_grid(factor, row.bits) for factor in factors) < 2.0**-21
+    assert {row.index for row in check(narrowed, 2).offenders} <= {row.index for row in report.rows if row.bits > 2}
+
+
+def test_an_operator_that_keeps_its_integers_among_others_that_do_not():
+    stock = narrow(NETWORK, 31)[0]
+    narrowed, report = narrow(NETWORK, 1, rules={"hidden": {"bits": 8, "method": "keep"}})
+    (row,) = (r for r in report.rows if r.bits == 8)
+    old, new = (peer.subgraphs(data)[0].operators[row.index] for data in (stock, narrowed))
+    for before, after in zip(old.inputs[1:], new.inputs[1:], strict=True):
+        assert (before.integers == after.integers).all()
+    # Its own scales stay, so the bias stands for the same real values as before up to the gain.
+    for before, after in ((old.inputs[0], new.inputs[0]), (old.outputs[0], new.outputs[0])):
+        assert before.scale == after.scale
+    assert 0 < row.gain_error <= 2.0**-8
+
+
+def test_the_first_rule_that_fits_counts():
+    settings = resolve(MODEL, Setting(4), {"stem": 1, 0: 8})
+    assert settings[0, 0] == Setting(1)
+    assert settings[0, 1] == Setting(4)
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        ({99: 4}, "fit no operator: 99"),
+        ({"nowhere": 4}, "fit no operator: 'nowhere'"),
+        ({"(": 4}, "neither an operator index nor a regular expression"),
+        ({0: 0}, "bits must be"),
+        ({0: "4"}, "bits must be"),
+        ({0: {"bits": 4, "width": 3}}, "width is none of bits, method"),
+        ({0: {"method": "kept"}}, "method must be one of"),
+        ({1.5: 4}, "neither an operator index"),
+    ],
+)
+def test_rules_that_make_no_sense(rules, words):
+    with pytest.raises(UsageError, match=words):
+        narrow(NETWORK, 4, rules=rules)
+
+
+@pytest.mark.parametrize(
+    ("text", "rules"),
+    [
+        ('{"0": 8, "logits": {"bits": 4, "method": "keep"}}', {0: 8, "logits": {"bits": 4, "method": "keep"}}),
+        ("0: 8\nlogits: {bits: 4, method: keep}\n", {0: 8, "logits": {"bits": 4, "method": "keep"}}),
+        ("{}", {}),
+    ],
+)
+def test_files(tmp_path, text, rules):
+    path = tmp_path / "rules.yaml"
+    path.write_text(text)
+    assert load(str(path)) == rules
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", "a: [", "4"])
+def test_files_that_are_no_rules(tmp_path, text):
+    path = tmp_path / "rules.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=r"rules\.yaml"):
+        load(str(path))
+
+
+def test_on_the_command_line(tmp_path, capsys):
+    model, rules, report = tmp_path / "model.tflite", tmp_path / "rules.json", tmp_path / "report.json"
+    model.write_bytes(NETWORK)
+    rules.write_text('{"stem": 8}')
+    flags = ["--bits=1", f"--bits_config={rules}", f"--report={report}"]
+    assert main(["tflm_export", *flags, str(model)]) == 0
+    assert {row["bits"] for row in json.loads(report.read_text())["rows"]} == {1, 8}
+    capsys.readouterr()
+    rules.write_text('{"steam": 8}')
+    assert main(["tflm_export", *flags, "--overwrite", str(model)]) == 2
+    assert "rules that fit no operator: 'steam'" in capsys.readouterr().err

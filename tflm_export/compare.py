@@ -1,0 +1,57 @@
+"""How far a narrowed model's outputs are from the stock model's."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from tflm_export.flatbuffer.model import Model, Tensor
+from tflm_export.simulator import simulate
+
+
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """Outputs of two models on the same inputs.
+
+    Attributes:
+      rows: inferences compared.
+      top1: share of rows with the same largest output; None where the output is no vector of classes.
+      relative_change: RMS change of the real outputs over the RMS of the stock outputs about their mean.
+      sqnr: the same as a signal-to-noise ratio, dB; infinite where nothing changed.
+    """
+
+    rows: int
+    top1: float | None
+    relative_change: float
+    sqnr: float
+
+    def __str__(self) -> str:
+        top1 = "" if self.top1 is None else f"top-1 agreement {self.top1:.2%}, "
+        return f"{top1}relative change {self.relative_change:.2%} (SQNR {self.sqnr:.1f} dB) on {self.rows} rows"
+
+
+def agreement(stock: np.ndarray, other: np.ndarray, output: Tensor, other_output: Tensor) -> Agreement:
+    """Compares what a tensor of two models held, [rows, ...], as real values by each model's own scale."""
+    real, changed = _real(stock, output), _real(other, other_output)
+    signal = np.sqrt(np.mean(np.square(real - real.mean(1 if real.shape[1] > 1 else None, keepdims=True))))
+    noise = np.sqrt(np.mean(np.square(changed - real)))
+    relative = float(noise / signal) if signal else float(noise > 0)
+    classes = len(output.shape) == 2 and output.shape[1] > 1
+    top1 = float(np.mean(real.argmax(1) == changed.argmax(1))) if classes else None
+    return Agreement(len(stock), top1, relative, -20 * math.log10(relative) if relative else math.inf)
+
+
+def compare(stock: Model, narrowed: Model, inputs: list[np.ndarray]) -> Agreement:
+    """Compares two models of one structure on inputs, both as TensorFlow Lite Micro computes them.
+
+    Raises:
+      ModelError: a model has operators that cannot be simulated.
+    """
+    before, after = (simulate(model, inputs, "tflm").outputs[0] for model in (stock, narrowed))
+    return agreement(before, after, stock.subgraphs[0].outputs[0], narrowed.subgraphs[0].outputs[0])
+
+
+def _real(values: np.ndarray, tensor: Tensor) -> np.ndarray:
+    """float64 [rows, elements]."""
+    real = values.reshape(len(values), -1).astype(np.float64)
+    return (real - tensor.zero_point) * tensor.scale if tensor.is_quantized else real

@@ -1,0 +1,168 @@
+"""A layer's rescale, folded into where its accumulators start, and the proof that its integers fit.
+
+With acc the sum over raw inputs, `Zy + ((acc * m + 2**(s-1)) >> s)` equals `(acc * m + 2**(s-1) + Zy * 2**s) >> s`: the
+rounding and the zero point are constants of the channel, and where m is 1 they are part of the bias.
+"""
+
+import dataclasses
+import enum
+
+import numpy as np
+
+from tflm_export import rescale
+from tflm_export.kernels.step import UnsupportedError
+from tflm_export.ops.context import Rounding
+
+INT32_LIMIT = 1 << 31
+_SATURATED = 256  # a nonzero accumulator times this leaves int8 at any zero point
+_WIDEST_SHIFT = 62
+
+
+class End(str, enum.Enum):
+    """How a layer's kernels end; see narrow_kernels.h."""
+
+    SHIFT = "shift"
+    MULTIPLY = "multiply"
+    WIDE = "wide"
+    STOCK = "stock"
+
+
+@dataclasses.dataclass(frozen=True)
+class Channel:
+    """The rescale of one channel.
+
+    Attributes:
+      multiplier, shift: `acc * multiplier >> shift`, shift not negative.
+      constant: the one output the channel ever has, None where it depends on the input.
+    """
+
+    multiplier: int
+    shift: int
+    constant: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Folded:
+    """The rescale of a layer.
+
+    Attributes:
+      end: which kernel computes it.
+      start, multiplier, fold: int32 [channels]; the latter two None where the kernel does not read them.
+      shift: int8 [channels].
+      zero_point: Zy.
+      dead: bool [channels]: outputs are constant, and `start` relies on weights that are 0.
+    """
+
+    end: End
+    start: np.ndarray
+    multiplier: np.ndarray | None
+    fold: np.ndarray | None
+    shift: np.ndarray
+    zero_point: int
+    dead: np.ndarray
+
+    def constants(self) -> dict[str, np.ndarray]:
+        """The arrays that the kernel reads, by the name of their field in narrow_rescale."""
+        arrays = {"start": self.start, "multiplier": self.multiplier, "fold": self.fold, "shift": self.shift}
+        return {name: values for name, values in arrays.items() if values is not None}
+
+
+def simplify(multiplier: int, shift: int, low: int, high: int, zero_point: int) -> Channel:
+    """The smallest integers that rescale accumulators in low..high as `multiplier * 2**-shift` does, rounded once."""
+    if low == high or multiplier == 0 or (shift > 0 and max(-low, high) * multiplier < 1 << (shift - 1)):
+        integer = rounded(low * multiplier, shift) if low == high else 0
+        return Channel(0, 0, max(-128, min(127, integer + zero_point)))
+    if shift <= 0:
+        return Channel(min(multiplier << -shift, _SATURATED), 0)
+    common = min(shift, (multiplier & -multiplier).bit_length() - 1)
+    return Channel(multiplier >> common, shift - common)
+
+
+def rounded(product: int, shift: int) -> int:
+    """`product / 2**shift` rounded once, halves up, in exact integers."""
+    return product << -shift if shift <= 0 else (product + (1 << (shift - 1))) >> shift
+
+
+def fold(
+    factors: np.ndarray, bits: int, rounding: Rounding, bias: np.ndarray, offset: np.ndarray, reach: np.ndarray,
+    sums: tuple[np.ndarray, np.ndarray], zero_point: int,
+) -> Folded:  # fmt: skip
+    """Folds a layer.
+
+    Args:
+      factors: float64 [1] or [channels], the real rescale factors.
+      bits: multiplier width of narrow rounding.
+      rounding: NARROW, or TFLM for the stock end.
+      bias: integers [channels].
+      offset: integers [channels], what centring the inputs adds to the sum over raw ones: -Zx * sum(w).
+      reach: integers [channels], bound on any partial sum over raw inputs.
+      sums: smallest and largest accumulator with bias and offset, integers [channels] each.
+      zero_point: Zy.
+
+    Raises:
+      UnsupportedError: an accumulator could leave 32 bits.
+    """
+    channels = len(bias)
+    start = [int(b) + int(o) for b, o in zip(bias, offset, strict=True)]
+    _require_int32(start, reach)
+    if rounding is not Rounding.NARROW:
+        stock = rescale.quantize_multiplier(np.broadcast_to(factors, channels))
+        beyond = np.where(stock.multiplier == 0, 0, stock.shift - rescale.MAX_BITS)
+        if (beyond < -31).any():
+            raise UnsupportedError("its factor is too large for the stock rescale")
+        no_dead = np.zeros(channels, bool)
+        return Folded(
+            End.STOCK, _int32(start), _int32(stock.multiplier), None, beyond.astype(np.int8), zero_point, no_dead
+        )
+    recovered = rescale.recover(np.broadcast_to(factors, channels), bits)
+    low, high = ([int(v) for v in bound] for bound in sums)
+    rescales = [
+        simplify(int(m), int(s), *bound, zero_point)
+        for m, s, *bound in zip(recovered.multiplier, recovered.shift, low, high, strict=True)
+    ]
+    dead = np.array([c.constant is not None for c in rescales])
+    shift = [0 if c.constant is not None else c.shift for c in rescales]
+    constant = [((1 << s) >> 1) + (zero_point << s) for s in shift]
+    multiplier = [1 if c.constant is not None else c.multiplier for c in rescales]
+    shifted = [b + c if r.constant is None else r.constant for b, c, r in zip(start, constant, rescales, strict=True)]
+    if set(multiplier) == {1} and all(map(_fits_int32, shifted, np.where(dead, 0, reach).tolist())):
+        return Folded(End.SHIFT, _int32(shifted), None, None, np.array(shift, np.int8), zero_point, dead)
+    narrow = all(
+        _fits_int32(m * end) and _fits_int32(m * end + c)
+        for m, c, *ends, d in zip(multiplier, constant, low, high, dead, strict=True)
+        for end in ends
+        if not d
+    )
+    base = 0 if narrow else zero_point  # the wide end adds Zy itself
+    start = [b if r.constant is None else r.constant - base for b, r in zip(start, rescales, strict=True)]
+    if narrow:
+        constant = np.where(dead, 0, constant)
+        return Folded(
+            End.MULTIPLY,
+            _int32(start),
+            _int32(multiplier),
+            _int32(constant),
+            np.array(shift, np.int8),
+            zero_point,
+            dead,
+        )
+    if max(shift) > _WIDEST_SHIFT:
+        raise UnsupportedError(f"a shift of {max(shift)} bits is beyond 64-bit arithmetic")
+    return Folded(End.WIDE, _int32(start), _int32(multiplier), None, np.array(shift, np.int8), zero_point, dead)
+
+
+def _require_int32(start: list[int], reach) -> None:
+    for c, (value, bound) in enumerate(zip(start, reach, strict=True)):
+        if not _fits_int32(value, int(bound)):
+            raise UnsupportedError(
+                f"the accumulator of channel {c} can reach {abs(value) + int(bound)}, beyond 32 bits"
+            )
+
+
+def _fits_int32(value: int, reach: int = 0) -> bool:
+    """Whether the value and everything within reach of it is an int32."""
+    return value - reach >= -INT32_LIMIT and value + reach < INT32_LIMIT
+
+
+def _int32(values) -> np.ndarray:
+    return np.array(values, np.int32)

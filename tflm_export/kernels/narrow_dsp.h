@@ -1,0 +1,60 @@
+/* Two products at a time: the DSP extension of Cortex-M4, M7 and M33, and the same in plain C for any other machine. */
+#ifndef NARROW_DSP_H
+#define NARROW_DSP_H
+
+#include "narrow_rescale.h"
+
+#if defined(__ARM_FEATURE_DSP) && !defined(NARROW_NO_DSP)
+#include <arm_acle.h>
+
+/* Bytes 0 and 2, widened to a pair of int16. */
+static NARROW_INLINE int32_t narrow_even(int32_t x) { return __sxtb16(x); }
+
+/* Bytes 1 and 3. The rotation is part of the instruction. */
+static NARROW_INLINE int32_t narrow_odd(int32_t x) {
+  return __sxtb16((int32_t)(((uint32_t)x >> 8) | ((uint32_t)x << 24)));
+}
+
+/* acc + both products of two pairs. */
+static NARROW_INLINE int32_t narrow_mac2(int32_t x, int32_t w, int32_t acc) { return __smlad(x, w, acc); }
+
+/* acc + the product of the lower, of the upper halves. */
+static NARROW_INLINE int32_t narrow_mac_low(int32_t x, int32_t w, int32_t acc) { return __smlabb(x, w, acc); }
+static NARROW_INLINE int32_t narrow_mac_high(int32_t x, int32_t w, int32_t acc) { return __smlatt(x, w, acc); }
+
+#else
+
+static NARROW_INLINE int32_t narrow_pair(int32_t low, int32_t high) {
+  return (int32_t)(((uint32_t)low & 0xffffu) | ((uint32_t)high << 16));
+}
+
+static NARROW_INLINE int32_t narrow_even(int32_t x) { return narrow_pair((int8_t)x, (int8_t)(x >> 16)); }
+static NARROW_INLINE int32_t narrow_odd(int32_t x) { return narrow_pair((int8_t)(x >> 8), (int8_t)(x >> 24)); }
+
+static NARROW_INLINE int32_t narrow_mac_low(int32_t x, int32_t w, int32_t acc) {
+  return acc + (int16_t)x * (int16_t)w;
+}
+
+static NARROW_INLINE int32_t narrow_mac_high(int32_t x, int32_t w, int32_t acc) {
+  return acc + (int16_t)(x >> 16) * (int16_t)(w >> 16);
+}
+
+static NARROW_INLINE int32_t narrow_mac2(int32_t x, int32_t w, int32_t acc) {
+  return narrow_mac_high(x, w, narrow_mac_low(x, w, acc));
+}
+
+#endif
+
+/* A word of four bytes at any address. */
+static NARROW_INLINE int32_t narrow_load(const int8_t *from) {
+#if defined(__GNUC__)
+  int32_t word;
+  __builtin_memcpy(&word, from, sizeof word);
+  return word;
+#else
+  return (int32_t)((uint32_t)(uint8_t)from[0] | (uint32_t)(uint8_t)from[1] << 8 | (uint32_t)(uint8_t)from[2] << 16 |
+                   (uint32_t)(uint8_t)from[3] << 24);
+#endif
+}
+
+#endif

@@ -1,0 +1,34 @@
+#include "narrow_dot.h"
+
+static NARROW_INLINE void fully_connected(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
+                                          const int8_t *weights, const int8_t *input, int8_t *output,
+                                          narrow_end *end) {
+  /* Copies that no store through an int8_t pointer can reach, so that compilers keep them in registers. */
+  const narrow_rescale own_rescale = *rescale;
+  rescale = &own_rescale;
+  for (int32_t row = 0; row < rows; ++row) {
+    narrow_dot(depth, channels, rescale, weights, input, output, end);
+    input += depth;
+    output += channels;
+  }
+}
+
+void narrow_fully_connected_shift(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
+                                  const int8_t *weights, const int8_t *input, int8_t *output) {
+  fully_connected(rows, depth, channels, rescale, weights, input, output, narrow_end_shift);
+}
+
+void narrow_fully_connected_multiply(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
+                                     const int8_t *weights, const int8_t *input, int8_t *output) {
+  fully_connected(rows, depth, channels, rescale, weights, input, output, narrow_end_multiply);
+}
+
+void narrow_fully_connected_wide(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
+                                 const int8_t *weights, const int8_t *input, int8_t *output) {
+  fully_connected(rows, depth, channels, rescale, weights, input, output, narrow_end_wide);
+}
+
+void narrow_fully_connected_stock(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
+                                  const int8_t *weights, const int8_t *input, int8_t *output) {
+  fully_connected(rows, depth, channels, rescale, weights, input, output, narrow_end_stock);
+}

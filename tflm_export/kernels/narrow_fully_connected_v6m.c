@@ -1,0 +1,113 @@
+#include "narrow_rescale.h"
+
+/* Adds the products of depth4 steps to the accumulators of 2 channels.
+ *
+ * depth4: a multiple of 4, at least 4. columns: [depth4] inputs. weights: as in narrow_conv_2d_v6m. sums: [2]. */
+#if defined(__ARM_ARCH_6M__) && defined(__GNUC__) && !defined(NARROW_NO_V6M)
+
+void narrow_fully_connected_v6m_sums(int32_t depth4, const int32_t *columns, const int32_t *weights, int32_t sums[2]);
+
+/* 19 cycles for 4 products on a Cortex-M0+. r0, r1 point to columns and weights, r6, r7 are the sums. */
+#define STEP                \
+  "ldm    r1!, {r2}\n\t"    \
+  "ldm    r0!, {r3, r4}\n\t" \
+  "sxtb   r5, r2\n\t"       \
+  "muls   r5, r3, r5\n\t"   \
+  "adds   r6, r6, r5\n\t"   \
+  "lsls   r5, r2, #8\n\t"   \
+  "asrs   r5, r5, #24\n\t"  \
+  "muls   r5, r4, r5\n\t"   \
+  "adds   r6, r6, r5\n\t"   \
+  "lsls   r5, r2, #16\n\t"  \
+  "asrs   r5, r5, #24\n\t"  \
+  "muls   r5, r3, r5\n\t"   \
+  "adds   r7, r7, r5\n\t"   \
+  "asrs   r5, r2, #24\n\t"  \
+  "muls   r5, r4, r5\n\t"   \
+  "adds   r7, r7, r5\n\t"
+
+__asm__(
+    ".syntax unified\n\t"
+    ".section .text.narrow_fully_connected_v6m_sums, \"ax\", %progbits\n\t"
+    ".align 2\n\t"
+    ".global narrow_fully_connected_v6m_sums\n\t"
+    ".type narrow_fully_connected_v6m_sums, %function\n\t"
+    ".thumb_func\n"
+    "narrow_fully_connected_v6m_sums:\n\t"
+    "push   {r3-r7, lr}\n\t"
+    "lsls   r0, r0, #2\n\t"
+    "adds   r0, r0, r1\n\t"
+    "mov    r12, r0\n\t" /* the end of the columns */
+    "movs   r0, r1\n\t"
+    "movs   r1, r2\n\t"
+    "ldm    r3!, {r6, r7}\n"
+    "1:\n\t" STEP STEP
+    "cmp    r0, r12\n\t"
+    "bne    1b\n\t"
+    "ldr    r3, [sp]\n\t"
+    "stm    r3!, {r6, r7}\n\t"
+    "pop    {r3-r7, pc}\n\t"
+    ".size narrow_fully_connected_v6m_sums, . - narrow_fully_connected_v6m_sums\n\t"
+    ".text\n");
+
+#else
+
+static void narrow_fully_connected_v6m_sums(int32_t depth4, const int32_t *columns, const int32_t *weights,
+                                            int32_t sums[2]) {
+  for (int32_t i = 0; i < depth4; i += 2, ++weights) {
+    for (int32_t c = 0; c < 2; ++c) {
+      sums[c] += columns[i] * (int8_t)((uint32_t)*weights >> (8 * c));
+      sums[c] += columns[i + 1] * (int8_t)((uint32_t)*weights >> (16 + 8 * c));
+    }
+  }
+}
+
+#endif
+
+static NARROW_INLINE void fully_connected_v6m(int32_t rows, int32_t depth, int32_t channels,
+                                              const narrow_rescale *rescale, const int32_t *weights,
+                                              const int8_t *input, int8_t *output, int8_t *scratch,
+                                              narrow_end *end) {
+  /* Copies that no store through an int8_t pointer can reach, so that compilers keep them in registers. */
+  const narrow_rescale own_rescale = *rescale;
+  rescale = &own_rescale;
+  const int32_t depth4 = (depth + 3) & ~3;
+  int32_t *const columns = (int32_t *)(void *)scratch;
+  for (int32_t i = depth; i < depth4; ++i) columns[i] = 0;
+  for (int32_t row = 0; row < rows; ++row, input += depth, output += channels) {
+    const int32_t *w = weights;
+    for (int32_t i = 0; i < depth; ++i) columns[i] = input[i];
+    for (int32_t c = 0; c < channels; c += 2, w += depth4 / 2) {
+      int32_t sums[2];
+      sums[0] = rescale->start[c];
+      sums[1] = rescale->start[c + 1];
+      narrow_fully_connected_v6m_sums(depth4, columns, w, sums);
+      output[c] = end(rescale, c, sums[0]);
+      output[c + 1] = end(rescale, c + 1, sums[1]);
+    }
+  }
+}
+
+void narrow_fully_connected_v6m_shift(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
+                                      const int32_t *weights, const int8_t *input, int8_t *output,
+                                      int8_t *scratch) {
+  fully_connected_v6m(rows, depth, channels, rescale, weights, input, output, scratch, narrow_end_shift);
+}
+
+void narrow_fully_connected_v6m_multiply(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
+                                         const int32_t *weights, const int8_t *input, int8_t *output,
+                                         int8_t *scratch) {
+  fully_connected_v6m(rows, depth, channels, rescale, weights, input, output, scratch, narrow_end_multiply);
+}
+
+void narrow_fully_connected_v6m_wide(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
+                                     const int32_t *weights, const int8_t *input, int8_t *output,
+                                     int8_t *scratch) {
+  fully_connected_v6m(rows, depth, channels, rescale, weights, input, output, scratch, narrow_end_wide);
+}
+
+void narrow_fully_connected_v6m_stock(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
+                                      const int32_t *weights, const int8_t *input, int8_t *output,
+                                      int8_t *scratch) {
+  fully_connected_v6m(rows, depth, channels, rescale, weights, input, output, scratch, narrow_end_stock);
+}

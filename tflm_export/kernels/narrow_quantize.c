@@ -1,0 +1,5 @@
+#include "narrow_rescale.h"
+
+void narrow_quantize(int32_t count, int32_t factor, int32_t start, int32_t shift, const int8_t *input, int8_t *output) {
+  for (int32_t i = 0; i < count; ++i) output[i] = narrow_saturate((input[i] * factor + start) >> shift);
+}

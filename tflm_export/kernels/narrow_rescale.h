@@ -1,0 +1,73 @@
+/* The last step of an accumulator, to be inlined into every loop that has one. */
+#ifndef NARROW_RESCALE_H
+#define NARROW_RESCALE_H
+
+#include "narrow_kernels.h"
+
+#if defined(__GNUC__)
+#define NARROW_INLINE inline __attribute__((always_inline))
+#else
+#define NARROW_INLINE inline
+#endif
+
+#if defined(__ARM_FEATURE_SAT)
+#include <arm_acle.h>
+#endif
+
+/* C99 leaves >> of a negative integer to the implementation; all that follows needs the arithmetic one. */
+typedef char narrow_needs_an_arithmetic_shift[(-3 >> 1) == -2 ? 1 : -1];
+
+/* min(max(x, -128), 127). */
+static NARROW_INLINE int8_t narrow_saturate(int32_t x) {
+#if defined(__ARM_FEATURE_SAT)
+  return (int8_t)__ssat(x, 8);
+#else
+  if ((uint32_t)x + 128u > 255u) x = x < 0 ? -128 : 127;
+  return (int8_t)x;
+#endif
+}
+
+/* 2 * a * b / 2^32, rounded, halves up. a: any; b: 0..2^31 - 1. (gemmlowp's SaturatingRoundingDoublingHighMul.) */
+static NARROW_INLINE int32_t narrow_doubling_high_multiply(int32_t a, int32_t b) {
+  return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
+}
+
+/* x / 2^exponent, halves away from zero; exponent: 0..31. (gemmlowp's RoundingDivideByPOT.) */
+static NARROW_INLINE int32_t narrow_rounding_divide_by_pot(int32_t x, int32_t exponent) {
+  const int32_t mask = (int32_t)((1u << exponent) - 1u);
+  const int32_t remainder = x & mask;
+  const int32_t threshold = (mask >> 1) + (x < 0);
+  return (x >> exponent) + (remainder > threshold);
+}
+
+/* TFLite's MultiplyByQuantizedMultiplier with two roundings; shift: beyond 31, to the right. A left shift wraps. */
+static NARROW_INLINE int32_t narrow_stock_rescale(int32_t acc, int32_t multiplier, int32_t shift) {
+  if (shift < 0) return narrow_doubling_high_multiply((int32_t)((uint32_t)acc << -shift), multiplier);
+  return narrow_rounding_divide_by_pot(narrow_doubling_high_multiply(acc, multiplier), shift);
+}
+
+/* The four ends of a layer: the output of channel c from its accumulator. */
+typedef int8_t narrow_end(const narrow_rescale *rescale, int32_t c, int32_t acc);
+
+static NARROW_INLINE int8_t narrow_end_shift(const narrow_rescale *rescale, int32_t c, int32_t acc) {
+  return narrow_saturate(acc >> rescale->shift[c]);
+}
+
+static NARROW_INLINE int8_t narrow_end_multiply(const narrow_rescale *rescale, int32_t c, int32_t acc) {
+  return narrow_saturate((acc * rescale->multiplier[c] + rescale->fold[c]) >> rescale->shift[c]);
+}
+
+static NARROW_INLINE int8_t narrow_end_wide(const narrow_rescale *rescale, int32_t c, int32_t acc) {
+  const int32_t shift = rescale->shift[c];
+  const int64_t half = ((int64_t)1 << shift) >> 1;
+  const int64_t y = (((int64_t)acc * rescale->multiplier[c] + half) >> shift) + rescale->zero_point;
+  return y < -128 ? -128 : y > 127 ? 127 : (int8_t)y;
+}
+
+static NARROW_INLINE int8_t narrow_end_stock(const narrow_rescale *rescale, int32_t c, int32_t acc) {
+  const int32_t y = narrow_stock_rescale(acc, rescale->multiplier[c], rescale->shift[c]);
+  const int32_t low = -128 - rescale->zero_point, high = 127 - rescale->zero_point; /* y + Zy could leave 32 bits */
+  return (int8_t)((y < low ? low : y > high ? high : y) + rescale->zero_point);
+}
+
+#endif

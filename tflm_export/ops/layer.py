@@ -1,0 +1,226 @@
+"""One rescale by constant weights: factor `Sx * Sw[c] / Sy`, landed on the grid by the weight scales.
+
+`requantize` rounds the factor up, writes the larger weight scale that makes it so and re-rounds weights and bias to it.
+`keep` rounds the factor to nearest and writes a scale that says so; weights and bias keep their bytes.
+"""
+
+import dataclasses
+from collections.abc import Callable, Hashable
+
+import numpy as np
+
+from tflm_export import rescale, rounding, solver
+from tflm_export.flatbuffer.model import Tensor
+from tflm_export.flatbuffer.writer import Edits
+from tflm_export.graph import Graph
+from tflm_export.ops.base import SMALLEST_SCALE, Plan, WorstCase, rounded_apart
+from tflm_export.ops.statistics import Statistics
+
+_BLOCK = 1 << 13  # weights that are rounded at a time: keeps temporary memory small beside the file
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """Weights, what they are multiplied with, and what their sums are rescaled to.
+
+    Attributes:
+      x: the input.
+      w: the weights.
+      bias: added to the sums; None where there is none.
+      output: the solver's key of the scale that the sums are rescaled to.
+      output_scale: that scale in the stock file.
+      weight_type: the type of weights that the kernels take.
+      bias_type: the type of biases that the kernels take.
+      weight_rank: dimensions of the weight tensor.
+      channel_axis: which of them are the output channels.
+      summed_channels: how many consecutive channels go into one sum.
+      float32_product: whether the runtimes multiply Sx and a per-tensor Sw in float32.
+    """
+
+    x: Tensor
+    w: Tensor
+    bias: Tensor | None
+    output: Hashable
+    output_scale: float
+    weight_type: str = "INT8"
+    bias_type: str = "INT32"
+    weight_rank: int = 2
+    channel_axis: int = 0
+    summed_channels: int = 1
+    float32_product: bool = False
+
+    @property
+    def node(self) -> solver.Weighted:
+        """Its factor as a solver node."""
+        scale = self.w.quantization.scale.values
+        per_tensor = float(scale[0]) if scale.size == 1 and scale[0] > 0 else None
+        return solver.Weighted(self.x.key, self.output, per_tensor)
+
+    def problem(self, graph: Graph) -> str:
+        """Why its weights and bias cannot be requantised, empty if they can."""
+        w, bias = self.w, self.bias
+        where = f"weight tensor {w.index} ({w.name})"
+        if w.type != self.weight_type or w.quantization is None:
+            scales = "without scales" if w.quantization is None else ""
+            return f"{where} is {w.type} {scales}; {self.weight_type} with scales is needed"
+        if w.data is None:
+            return f"{where} is computed at run time; a constant is needed"
+        if len(w.shape) != self.weight_rank or not w.data.size:
+            return f"{where} has shape {list(w.shape)}; {self.weight_rank} dimensions are needed, none of them 0"
+        channels = w.quantization.scale.values.size
+        if w.type == "UINT8":
+            if channels > 1 or not 0 <= w.zero_point <= 255:
+                return f"{where} has {channels} scales and zero point {w.zero_point}; 1 and 0 to 255 are needed"
+        elif w.quantization.zero_point.any():
+            return f"{where} has a zero point other than 0"
+        if channels not in (1, w.shape[self.channel_axis]):
+            return f"{where} has {channels} scales for {w.shape[self.channel_axis]} output channels"
+        if channels > 1 and w.quantization.dimension != self.channel_axis:
+            return f"{where} is quantised along dimension {w.quantization.dimension}; {self.channel_axis} is needed"
+        if w.quantization.scale.values.max() > 1 / SMALLEST_SCALE:
+            return f"{where} has scale {w.quantization.scale.values.max():g}, over {1 / SMALLEST_SCALE:g}"
+        if not graph.owns(w):
+            return f"{where} is shared with another operator or tensor"
+        if bias is None:
+            return ""
+        where = f"bias tensor {bias.index} ({bias.name})"
+        if bias.type != self.bias_type or bias.data is None:
+            run_time = "" if bias.is_constant else " computed at run time"
+            return f"{where} is {bias.type}{run_time}; {self.bias_type} is needed"
+        sums = w.shape[self.channel_axis] // self.summed_channels
+        if bias.data.size != sums:
+            return f"{where} has {bias.data.size} elements for {sums} output channels"
+        if bias.quantization is not None and bias.quantization.scale.values.size != channels:
+            return f"{where} has {bias.quantization.scale.values.size} scales, its weights have {channels}"
+        if not graph.owns(bias):
+            return f"{where} is shared with another operator or tensor"
+        return ""
+
+    @property
+    def factors(self) -> np.ndarray:
+        """The real factors of the file; float64 [1] or [channels]."""
+        return self._factors(self.x.scale, self.w.quantization.scale.values, self.output_scale)
+
+    def _factors(self, input_scale, weight_scale, output_scale) -> np.ndarray:
+        product_first = self.float32_product and weight_scale.size == 1
+        factor = rescale.effective_scale(input_scale, weight_scale, output_scale, product_first)
+        # The runtimes flush factors this small to 0; such a rescale has no multiplier to narrow.
+        return np.where(rescale.quantize_multiplier(factor).multiplier == 0, 0.0, factor)
+
+    def edit(self, plan: Plan, edits: Edits, measure: Callable[[], Statistics] | None = None) -> None:
+        """Writes the scales of weights and bias that put the factors on the grid, and the integers that follow.
+
+        Args:
+          plan: the solved scales.
+          edits: takes the changes.
+          measure: gives the moments of what the weights are multiplied with; None without data.
+        """
+        w, bias = self.w, self.bias
+        input_scale, output_scale = plan.scales[self.x.key], plan.scales[self.output]
+        old = w.quantization.scale.values
+        factor = self._factors(input_scale, old, output_scale)
+        if plan.method == solver.KEEP:
+            target = rescale.snap(self.factors, plan.bits, "nearest").value
+            settled = np.isclose(target, factor, rtol=rescale.FLOAT32_TOLERANCE, atol=0)
+        else:
+            target = rescale.snap(factor, plan.bits, "up").value
+            settled = rescale.is_narrow(factor, plan.bits)
+        new = np.where(settled, old, target * output_scale / input_scale).astype(np.float32)
+        edits.set(w.quantization.scale.offset, old, new, f"scales of {w.name}")
+        if bias is not None and bias.quantization is not None:
+            new_bias_scale = (np.float64(input_scale) * new).astype(np.float32)
+            old_bias_scale = bias.quantization.scale.values
+            kept = settled & (input_scale == self.x.scale)
+            new_bias_scale = np.where(kept, old_bias_scale, new_bias_scale)
+            edits.set(bias.quantization.scale.offset, old_bias_scale, new_bias_scale, f"scales of {bias.name}")
+        if plan.method == solver.KEEP:
+            return
+        growth = np.divide(new.astype(np.float64), old, out=np.ones(old.shape), where=old > 0)
+        shift = 0.0  # of the accumulators, in old units
+        if (growth != 1).any():
+            statistics = measure() if measure is not None else None
+            rows = self._rounded(growth, statistics)
+            integers = self._weight_shape(rows + self._weight_zero if self._weight_zero else rows)
+            edits.set(w.data_offset, w.data, integers, f"weights {w.name}")
+            if statistics is not None:
+                shift = ((self._rows - rows * growth.reshape(-1, 1)) * statistics.mean).sum(1)
+        growth = growth * (input_scale / self.x.scale)
+        if bias is not None and ((growth != 1).any() or np.any(shift)):
+            limits = np.iinfo(bias.data.dtype)
+            # The largest float64 that an int64 holds is not its largest integer.
+            high = np.nextafter(2.0**63, 0) if bias.data.dtype.itemsize == 8 else limits.max
+            integers = np.clip(np.rint((bias.data + shift) / growth), limits.min, high)
+            edits.set(bias.data_offset, bias.data, integers, f"bias {bias.name}")
+
+    @property
+    def _weight_zero(self) -> int:
+        return int(self.w.quantization.zero_point[0])
+
+    @property
+    def _rows(self) -> np.ndarray:
+        """The centred weights as [channels, elements]."""
+        w = self.w
+        rows = np.moveaxis(w.data, self.channel_axis, 0).reshape(w.shape[self.channel_axis], -1)
+        return np.subtract(rows, self._weight_zero, dtype=np.int16) if self._weight_zero else rows
+
+    def _weight_shape(self, rows: np.ndarray) -> np.ndarray:
+        """Values of [channels, elements] in the shape of the weights."""
+        shape = self.w.shape
+        channels_first = [shape[self.channel_axis], *np.delete(shape, self.channel_axis)]
+        return np.moveaxis(rows.reshape(channels_first), 0, self.channel_axis)
+
+    @property
+    def _limits(self) -> tuple[int, int]:
+        """The smallest and largest centred weight; the signed types are used symmetrically."""
+        limits = np.iinfo(self.w.data.dtype)
+        low = limits.min if limits.min == 0 else -limits.max
+        return low - self._weight_zero, limits.max - self._weight_zero
+
+    def _rounded(self, growth: np.ndarray, statistics: Statistics | None) -> np.ndarray:
+        """Centred weights at scales that grew, [channels, elements]; where a scale did not, the integers stay."""
+        old = self._rows
+        new = old.copy()
+        growth = np.broadcast_to(growth, len(old))
+        kernel = self.w.shape[1:3] if len(self.w.shape) == 4 else (1, 1)
+        one_sided = self.x.type != "INT16" and self.x.zero_point == np.iinfo(self.x.type.lower()).min
+        changed = np.flatnonzero(growth != 1)
+        step = max(1, _BLOCK // old.shape[1]) if statistics is None else len(old)
+        for block in (changed[i : i + step] for i in range(0, len(changed), step)):
+            target = old[block] / growth[block, None]
+            if statistics is None:
+                taps = target.reshape(len(block), kernel[0] * kernel[1], -1)
+                rounded = rounding.round_weights(taps, kernel, one_sided, self._limits)
+            else:
+                covariance = statistics.covariance
+                covariance = covariance[block] if covariance.ndim == 3 else covariance
+                rounded = rounding.error_feedback(target, covariance, self._limits)
+            new[block] = rounded.reshape(len(block), -1)
+        return new
+
+    def worst_case(self, bits: int) -> WorstCase:
+        """Bounds of its integers with k-bit multipliers."""
+        positive = np.maximum(self._rows, 0).sum(1, dtype=np.int64).reshape(-1, self.summed_channels).sum(1)
+        negative = np.minimum(self._rows, 0).sum(1, dtype=np.int64).reshape(-1, self.summed_channels).sum(1)
+        limits = np.iinfo(self.x.type.lower())
+        low, high = limits.min - self.x.zero_point, limits.max - self.x.zero_point
+        # In float64, for an int64 bias and what is added to it may leave int64.
+        offset = self.bias.data.reshape(-1).astype(np.float64) if self.bias is not None else 0.0
+        most = positive * high + negative * low + offset
+        least = positive * low + negative * high + offset
+        return rounded_apart(np.maximum(np.abs(most), np.abs(least)), self.factors, bits)
+
+    def weight_error(self, after: "Layer") -> float:
+        """Largest relative RMS change of the real weights of a channel."""
+        old_scale, new_scale = (layer.w.quantization.scale.values.astype(np.float64) for layer in (self, after))
+        a, b = self._rows, after._rows
+        # Sums of products of integers are exact; only they are combined in float64.
+        power, cross, new_power = (_row_products(*pair) for pair in ((a, a), (a, b), (b, b)))
+        power = power * old_scale**2
+        error = power - 2 * old_scale * new_scale * cross + new_scale**2 * new_power
+        relative = np.divide(error, power, out=np.zeros_like(power), where=power > 0)
+        return float(np.sqrt(relative.max(initial=0.0)))
+
+
+def _row_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Sum over each row of a * b, exact in float64 [rows]; int8 or int16 [rows, n]."""
+    return np.einsum("ij,ij->i", a, b, dtype=np.int64, casting="unsafe").astype(np.float64)

@@ -1,0 +1,64 @@
+"""Operators that multiply two activations: one factor `Sa * Sb / Sy`."""
+
+import numpy as np
+
+from tflm_export import rescale, solver
+from tflm_export.flatbuffer.model import Operator, Tensor
+from tflm_export.ops.base import (
+    ACTIVATION_TYPES,
+    Declaration,
+    Op,
+    activation_problem,
+    quantized_keys,
+    reach,
+    rounded_apart,
+)
+from tflm_export.ops.constants import constant_keys, requantise_constants
+from tflm_export.ops.context import Rounding
+
+
+def real_product(rounding: Rounding, a: Tensor, b: Tensor, y: Tensor) -> float:
+    """Sa * Sb / Sy as a runtime computes it: LiteRT in float32, TFLM in float64."""
+    real = np.float32 if rounding is Rounding.TFLITE else np.float64
+    return float(real(a.scale) * real(b.scale) / real(y.scale))
+
+
+class ProductOp(Op):
+    """Base of MUL and BATCH_MATMUL.
+
+    Attributes:
+      types: of the activations.
+    """
+
+    min_inputs = 2
+    run_inputs = 2
+    types = ACTIVATION_TYPES
+
+    def count(self, operator: Operator) -> int:
+        """How many products are summed before the rescale."""
+        return 1
+
+    def declare(self, operator, graph):
+        if self.factors(operator) is None:
+            return Declaration(pins=quantized_keys(operator))
+        operands, y = operator.inputs[:2], operator.outputs[0]
+        problem = activation_problem(*operands, y, types=self.types)
+        if problem:
+            return Declaration(pins=quantized_keys(operator), reason=problem)
+        owned, pinned = constant_keys(graph, operands)
+        node = solver.Product(tuple(t.key for t in operands), y.key)
+        return Declaration(nodes=(node,), pins=pinned, constants=owned)
+
+    def factors(self, operator):
+        (a, b), y = operator.inputs[:2], operator.outputs[0]
+        if not (a.is_quantized and b.is_quantized and y.is_quantized and y.scale > 0):
+            return None
+        return np.array([rescale.effective_scale(a.scale, b.scale, y.scale)])
+
+    def edit(self, operator, plan, edits):
+        requantise_constants(operator.inputs[:2], plan, edits)
+
+    def worst_case(self, operator, bits):
+        a, b = operator.inputs[:2]
+        accumulator = np.array([float(reach(a)) * reach(b) * self.count(operator)])
+        return rounded_apart(accumulator, self.factors(operator), bits)

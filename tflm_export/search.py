@@ -1,0 +1,86 @@
+"""The narrowest multipliers that keep a model's outputs within a tolerance, measured on data."""
+
+import dataclasses
+
+import numpy as np
+
+from tflm_export.compare import Agreement, compare
+from tflm_export.errors import ModelError
+from tflm_export.flatbuffer.model import parse
+from tflm_export.narrow import narrow
+from tflm_export.report import Report
+
+UNIFORM = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16)
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """The result of a search.
+
+    Attributes:
+      rules: bits by operator index, for `narrow`'s rules.
+      data, report: the narrowed model.
+      agreement: on the rows that measured.
+      tried: models that were narrowed and measured.
+    """
+
+    rules: dict[int, int]
+    data: bytes
+    report: Report
+    agreement: Agreement
+    tried: int
+
+
+def search(
+    data: bytes, method: str, train: dict[str, np.ndarray], test: list[np.ndarray], max_drop: float, on_try=lambda: None
+) -> Found:
+    """Finds the narrowest setting, first one width for all operators, then operator by operator.
+
+    Widens all operators together until the drop is within the tolerance; then, from the widest to the narrowest gain in
+    bits, returns single operators to one bit where the drop stays within it.
+
+    Args:
+      data: a .tflite file.
+      method: "requantize" or "keep".
+      train: calibration rows by input name.
+      test: rows to measure on, one array for each input.
+      max_drop: tolerated drop of the top-1 agreement with the stock model, in points (0.01 is one in a hundred rows);
+        for outputs that are no classes, tolerated relative change.
+      on_try: called after each model that was measured.
+
+    Raises:
+      ModelError: no width up to 16 bits is within the tolerance; or the model cannot be narrowed or simulated.
+    """
+    stock = parse(data)
+    tried = 0
+
+    def measure(bits: int, rules: dict[int, int]) -> tuple[bytes, Report, Agreement, float]:
+        nonlocal tried
+        narrowed, report = narrow(data, bits, method, train, rules)
+        agreement = compare(stock, parse(narrowed), test)
+        tried += 1
+        on_try()
+        return narrowed, report, agreement, drop(agreement)
+
+    best = None
+    for bits in UNIFORM:
+        narrowed, report, agreement, lost = measure(bits, {})
+        best = (lost, bits) if best is None or lost < best[0] else best
+        if lost <= max_drop:
+            break
+    else:
+        raise ModelError(f"no width up to {UNIFORM[-1]} bits is within {max_drop:g}: {best[1]} bits drop {best[0]:.4g}")
+    operators = [row.index for row in report.rows if row.subgraph == 0 and row.factors and not row.reason]
+    rules = dict.fromkeys(operators, bits)
+    found = narrowed, report, agreement
+    for index in operators if bits > 1 else ():
+        candidate = rules | {index: 1}
+        narrowed, report, agreement, lost = measure(bits, candidate)
+        if lost <= max_drop:
+            rules, found = candidate, (narrowed, report, agreement)
+    return Found(rules, *found, tried)
+
+
+def drop(agreement: Agreement) -> float:
+    """What a tolerance is compared with: rows that changed class, else the relative change."""
+    return agreement.relative_change if agreement.top1 is None else 1 - agreement.top1

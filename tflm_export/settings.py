@@ -1,0 +1,100 @@
+"""Bits and method operator by operator."""
+
+import dataclasses
+import json
+import re
+
+from tflm_export import files, rescale
+from tflm_export.errors import UsageError
+from tflm_export.flatbuffer.model import Model, Operator
+from tflm_export.solver import METHODS
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """How an operator is narrowed.
+
+    Attributes:
+      bits: multiplier width k, 1 to 31.
+      method: "requantize" or "keep".
+
+    Raises:
+      UsageError: either is out of range.
+    """
+
+    bits: int
+    method: str = METHODS[0]
+
+    def __post_init__(self):
+        rescale.check_bits(self.bits)
+        if self.method not in METHODS:
+            raise UsageError(f"method must be one of {', '.join(METHODS)}, got {self.method!r}")
+
+
+def resolve(model: Model, default: Setting, rules: dict | None) -> dict[tuple[int, int], Setting]:
+    """The setting of every operator, by (subgraph, index).
+
+    Args:
+      model: the model.
+      default: for operators that no rule names.
+      rules: by operator index (of the main subgraph) or by a regular expression that is searched in the name of the
+        operator's first output tensor: the bits, or a dict of bits and method. The first rule that fits counts.
+
+    Raises:
+      UsageError: a rule is not of that form, or fits no operator.
+    """
+    parsed = [(key, _setting(key, value, default)) for key, value in (rules or {}).items()]
+    unused = {key for key, _ in parsed}
+    settings = {}
+    for operator in model.operators:
+        fitting = [(key, setting) for key, setting in parsed if _fits(key, operator)]
+        unused -= {key for key, _ in fitting}
+        settings[operator.subgraph, operator.index] = fitting[0][1] if fitting else default
+    if unused:
+        raise UsageError(f"rules that fit no operator: {', '.join(map(repr, sorted(unused, key=str)))}")
+    return settings
+
+
+def load(path: str) -> dict:
+    """The rules of a YAML or JSON file.
+
+    Raises:
+      UsageError: the file cannot be read, is no mapping, or is YAML and PyYAML is not installed.
+    """
+    text = files.read(path).decode("utf-8", "replace")
+    try:
+        rules = json.loads(text)
+    except ValueError:
+        rules = _yaml(path, text)
+    if not isinstance(rules, dict):
+        raise UsageError(f"{path} must map operator indices or name patterns to bits, got {type(rules).__name__}")
+    return {int(key) if isinstance(key, str) and key.isdecimal() else key: value for key, value in rules.items()}
+
+
+def _yaml(path: str, text: str):
+    try:
+        import yaml
+    except ImportError:
+        raise UsageError(f"{path} is no JSON, and PyYAML is not installed; pip install pyyaml") from None
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is neither JSON nor YAML: {' '.join(str(error).split())}") from error
+
+
+def _setting(key, value, default: Setting) -> Setting:
+    if isinstance(value, dict):
+        unknown = value.keys() - {"bits", "method"}
+        if unknown:
+            raise UsageError(f"rule {key!r}: {', '.join(map(str, unknown))} is none of bits, method")
+        return Setting(value.get("bits", default.bits), value.get("method", default.method))
+    return Setting(value, default.method)
+
+
+def _fits(key, operator: Operator) -> bool:
+    if isinstance(key, int):
+        return (operator.subgraph, operator.index) == (0, key)
+    try:
+        return bool(operator.outputs) and re.search(key, operator.outputs[0].name) is not None
+    except (re.error, TypeError) as error:
+        raise UsageError(f"rule {key!r} is neither an operator index nor a regular expression: {error}") from error

@@ -1,0 +1,135 @@
+"""Runs a stock and a narrowed model on the installed runtimes, layer by layer."""
+
+import dataclasses
+
+import numpy as np
+
+from tflm_export import runtimes
+from tflm_export.compare import Agreement, agreement
+from tflm_export.flatbuffer.model import Model, Tensor, parse
+from tflm_export.report import columns
+from tflm_export.simulator import simulate, unsupported
+
+# XNNPACK runs as it is deployed, without keeping tensors: its outputs alone are compared.
+RUNTIMES = {
+    "LiteRT": lambda data: runtimes.LiteRT(data),
+    "LiteRT reference": lambda data: runtimes.LiteRT(data, reference=True, keep_tensors=True),
+    "TFLM": lambda data: runtimes.TFLM(data, keep_tensors=True),
+}
+SIMULATED = {"LiteRT reference": "tflite", "TFLM": "tflm"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """An operator's first output.
+
+    Attributes:
+      label: which operator.
+      change: relative change from stock to narrowed, by runtime that keeps its tensors.
+      differences: integers of the narrowed model that differ from the simulator's, by runtime; None where it does
+        not run the model.
+    """
+
+    label: str
+    change: dict[str, float]
+    differences: dict[str, int | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Verification:
+    """What the runtimes say.
+
+    Attributes:
+      outputs: agreement of the narrowed with the stock model, by runtime.
+      layers: every operator with a quantised output, in execution order.
+      failures: why a runtime could not run the models, by runtime.
+    """
+
+    outputs: dict[str, Agreement]
+    layers: tuple[Layer, ...]
+    failures: dict[str, str]
+
+    def table(self) -> str:
+        """The verification as text."""
+        names = [name for name in self.outputs if name in SIMULATED]
+        head = ("", *(f"change, {n}" for n in names), *(f"{n} vs simulator" for n in names))
+        rows = [
+            (layer.label, *(f"{layer.change[n]:.2%}" for n in names), *(_count(layer.differences[n]) for n in names))
+            for layer in self.layers
+        ]
+        lines = [columns([head, *rows], right=set(range(1, len(head))))]
+        lines += [f"{name}: {found}" for name, found in self.outputs.items()]
+        lines += [f"{name}: cannot run the model: {reason}" for name, reason in self.failures.items()]
+        return "\n".join(lines)
+
+
+def verify(stock: bytes, narrowed: bytes, inputs: list[np.ndarray]) -> Verification:
+    """Compares two models of one structure on the installed runtimes.
+
+    Args:
+      stock, narrowed: .tflite files.
+      inputs: one array for each input, in the tensors' integer types.
+    """
+    models = parse(stock), parse(narrowed)
+    last = models[0].subgraphs[0].outputs[0]
+    outputs, changes, differences, failures = {}, {}, {}, {}
+    for name, start in RUNTIMES.items():
+        tensors = _outputs(models[0]) if name in SIMULATED else [last]
+        try:
+            before, after = (runtimes.all_tensors(start(data), tensors, inputs, data) for data in (stock, narrowed))
+        except (RuntimeError, ValueError, ImportError) as error:
+            failures[name] = " ".join(str(error).split())
+            continue
+        changed = {
+            t.index: agreement(before[t.index], after[t.index], t, models[1].subgraphs[0].tensors[t.index])
+            for t in tensors
+        }
+        outputs[name] = changed[last.index]
+        if name in SIMULATED:
+            changes[name] = {index: found.relative_change for index, found in changed.items()}
+            differences[name] = _differences(models[1], inputs, SIMULATED[name], after)
+    layers = tuple(
+        Layer(
+            f"{operator.index} {operator.name}",
+            {name: changes[name][operator.outputs[0].index] for name in changes},
+            {name: found.get(operator.outputs[0].index) for name, found in differences.items()},
+        )
+        for operator in models[0].subgraphs[0].operators
+        if operator.outputs and operator.outputs[0].is_quantized
+    )
+    return Verification(outputs, layers, failures)
+
+
+def random_inputs(model: Model, rows: int, seed: int = 0) -> list[np.ndarray]:
+    """Uniformly random inputs of the model's types; for float inputs, standard normal ones."""
+    random = np.random.default_rng(seed)
+    arrays = []
+    for tensor in model.subgraphs[0].inputs:
+        shape = (rows * (tensor.shape or (1,))[0], *tensor.shape[1:])
+        if tensor.type == "FLOAT32":
+            arrays.append(random.standard_normal(shape).astype(np.float32))
+        else:
+            limits = np.iinfo(tensor.type.lower())
+            arrays.append(random.integers(limits.min, limits.max, shape, limits.dtype, endpoint=True))
+    return arrays
+
+
+def _outputs(model: Model) -> list[Tensor]:
+    """The first outputs of operators that compute quantised tensors, and the model's output."""
+    graph = model.subgraphs[0]
+    computed = {
+        op.outputs[0].index: op.outputs[0] for op in graph.operators if op.outputs and op.outputs[0].is_quantized
+    }
+    return list((computed | {graph.outputs[0].index: graph.outputs[0]}).values())
+
+
+def _differences(model: Model, inputs, rounding: str, found: dict[int, np.ndarray]) -> dict[int, int]:
+    """Integers that differ between a runtime and the simulator, by tensor; empty where it cannot be simulated."""
+    if unsupported(model):
+        return {}
+    trace = simulate(model, inputs, rounding)
+    return {t.index: int(np.count_nonzero(trace[t] != found[t.index])) for t in _outputs(model)}
+
+
+def _count(differences: int | None) -> str:
+    return "" if differences is None else str(differences)
