@@ -17,6 +17,8 @@ from tflm_export.solver import METHODS
 
 __all__ = ["METHODS", "check", "narrow"]
 
+LARGEST_BOUND = 2**62  # an accumulator that may grow beyond this is reported so; no kernel has one
+
 
 def narrow(
     data: bytes,
@@ -200,6 +202,6 @@ def _row(old: Operator, new: Operator, bits: int, reason: str, method: str) -> R
         row,
         gain_error=max(float(np.abs(gain - 1).max()), 0.0 if kept else op.gain_error(old, new)),
         weight_error=0.0 if kept else op.weight_error(old, new),
-        accumulator=int(bound.accumulator.max()),
+        accumulator=int(min(bound.accumulator.max(), LARGEST_BOUND)),
         fits_int32=bool(bound.product.max() < 2**31),
     )

@@ -15,7 +15,7 @@ class Row:
       narrow: whether all its factors are on the k-bit grid.
       gain_error: largest |M_after / M_before - 1| of a factor that was rounded with nothing to make up for it ("keep").
       weight_error: largest relative RMS change of a channel's real weights ("requantize").
-      accumulator: largest |acc| over all int8 inputs.
+      accumulator: largest |acc| over all inputs of the tensors' types; 2**62 stands for anything larger.
       fits_int32: whether |acc * m| plus the rounding constant stays below 2**31.
       reason: why it was not narrowed; empty where it was.
     """
