@@ -10,6 +10,7 @@ import pytest
 from tests.tflite_builder import TFLiteBuilder, residual_network, unpack
 from tflm_export import ModelError, check, metadata, narrow
 from tflm_export.flatbuffer.metadata import add_metadata, read_metadata
+from tflm_export.flatbuffer.model import parse
 from tflm_export.runtimes import LiteRT
 
 NETWORK = residual_network()
@@ -85,3 +86,16 @@ def test_a_model_without_the_entry_is_an_error():
     with pytest.raises(ModelError, match="no metadata entry"):
         metadata.dump(NETWORK)
     assert read_metadata(NETWORK, metadata.NAME) is None
+
+
+def test_a_bound_beyond_64_bits_is_capped():
+    """int64 biases as large as they get: with the products on top they leave int64."""
+    b = TFLiteBuilder()
+    x = b.input([1, 6], type="INT16", scale=0.001, zero_point=0)
+    data = b.build(x, b.fully_connected(x, 7, scale=0.002, zero_point=0))
+    bias = next(t for t in parse(data).tensors if t.type == "INT64")
+    extreme = np.full(7, np.iinfo(np.int64).min).tobytes()
+    data = data[: bias.data_offset] + extreme + data[bias.data_offset + len(extreme) :]
+    narrowed, report = narrow(data, 31)
+    assert report.rows[0].accumulator == 2**62
+    assert metadata.dump(metadata.attach(narrowed, report))["operators"][0]["accumulator_bound"] == 2**62
