@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import tempfile
 
 from tflm_export.errors import UsageError
@@ -59,9 +60,7 @@ def write(contents: dict[str, bytes]) -> None:
                     os.fsync(file.fileno())
             for path, name in temporary.items():
                 if os.path.lexists(path):
-                    backup = _beside(path, cleaning)
-                    os.replace(path, backup)
-                    undoing.callback(os.replace, backup, path)
+                    undoing.callback(os.replace, _second_name(path, cleaning), path)
                 else:
                     undoing.callback(_remove, path)
                 os.replace(name, path)
@@ -76,6 +75,17 @@ def _beside(path: str, cleaning: contextlib.ExitStack) -> str:
     cleaning.callback(_remove, name)
     os.close(handle)
     os.chmod(name, 0o666 & ~_umask())
+    return name
+
+
+def _second_name(path: str, cleaning: contextlib.ExitStack) -> str:
+    """Another name for a file, from which it can be put back; the file stays where it is all the while."""
+    name = _beside(path, cleaning)
+    os.remove(name)
+    try:
+        os.link(path, name, follow_symlinks=False)
+    except OSError:  # a file system without hard links
+        shutil.copy2(path, name, follow_symlinks=False)
     return name
 
 

@@ -2,7 +2,9 @@
 
 import os
 import stat
+import subprocess
 import sys
+import time
 
 import pytest
 
@@ -123,3 +125,51 @@ def test_require_writable(folder):
             files.require_writable(name, overwrite=False)
         files.require_writable(name, overwrite=True)
     assert contents(folder) == {"there": b""}
+
+
+LOOP = """
+import sys
+from tflm_export import files
+path, letter = sys.argv[1], sys.argv[2].encode()
+print("started", flush=True)
+for _ in range(int(sys.argv[3])):
+    files.write({path: letter * (1 << 20)})
+"""
+
+
+def start(path, letter, count):
+    command = [sys.executable, "-c", LOOP, str(path), letter, str(count)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "started\n"
+    return process
+
+
+def assert_whole(path):
+    content = path.read_bytes()
+    assert content in (b"a" * (1 << 20), b"b" * (1 << 20)), (len(content), set(content))
+
+
+def test_two_writers_of_one_file_never_mix(tmp_path):
+    path = tmp_path / "out"
+    path.write_bytes(b"a" * (1 << 20))
+    writers = [start(path, letter, 40) for letter in "ab"]
+    while any(writer.poll() is None for writer in writers):
+        assert_whole(path)
+    assert_whole(path)
+    for writer in writers:
+        assert writer.returncode == 0
+        writer.stdout.close()
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.02, 0.05, 0.1])
+def test_a_writer_that_is_killed_leaves_no_half_file(tmp_path, delay):
+    path = tmp_path / "out"
+    path.write_bytes(b"b" * (1 << 20))
+    writer = start(path, "a", 1000)
+    time.sleep(delay)
+    writer.kill()
+    writer.wait()
+    writer.stdout.close()
+    assert_whole(path)
+    # What a killed process could not clean up has another name.
+    assert all(left.name.startswith(".out.") for left in tmp_path.iterdir() if left != path)
