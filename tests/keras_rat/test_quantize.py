@@ -27,8 +27,9 @@ def test_exports_exactly_its_all():
 def test_the_exporter_does_not_import_training():
     for path in pathlib.Path(tflm_export.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            names = [alias.name for alias in getattr(node, "names", [])] + [getattr(node, "module", None) or ""]
-            imported = names if isinstance(node, (ast.Import, ast.ImportFrom)) else []
+            if not isinstance(node, (ast.Import, ast.ImportFrom)):
+                continue
+            imported = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
             assert not any(name.split(".")[0] in ("keras_rat", "tensorflow", "tf_keras") for name in imported), path
 
 
