@@ -170,7 +170,7 @@ def _narrow(path: str, bits: int | None) -> int:
         raise ModelError(f"{len(report.offenders)} rescales cannot be narrowed: {first.label}: {first.reason}")
     if _METADATA.value:
         data = metadata.attach(data, report)
-    arrays = zip(array_paths, cc_array.sources(data, output).values(), strict=False)
+    arrays = zip(array_paths, cc_array.sources(data, output).values(), strict=True) if array_paths else ()
     program = None if _C_SOURCE.value is None else _program(data, output, report)
     sources = {os.path.join(_C_SOURCE.value, name): text for name, text in program.files().items()} if program else {}
     _require_writable(list(sources))

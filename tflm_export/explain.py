@@ -31,13 +31,12 @@ def _paragraph(operator: Operator, factors: np.ndarray) -> str:
     bits = int(rescale.significant_bits(factors).max())
     recovered = rescale.recover(factors, max(bits, 1))
     zero_point = operator.outputs[0].zero_point
-    product = f"{_formula(recovered)}"
     width = "1 bit" if bits == 1 else f"{bits} bits"
     where = f"{operator.subgraph}." if operator.subgraph else ""
     return (
         f"{where}{operator.index} {operator.label.split(' ', 2)[2]}\n"
-        f"    y = {zero_point} + {product}    {factors.size} factor{'s' if factors.size > 1 else ''} of {width}, "
-        f"M = {_span(factors, '.4g')}"
+        f"    y = {zero_point} + {_formula(recovered)}    "
+        f"{factors.size} factor{'s' if factors.size > 1 else ''} of {width}, M = {_span(factors, '.4g')}"
     )
 
 

@@ -52,9 +52,10 @@ def narrow(
     default = Setting(bits, method)
     model = parse(data)
     settings = resolve(model, default, rules)
-    declarations = _declare(model)
+    graph = Graph(model)
+    declarations = _declare(model, graph)
     measured = None if calibration is None else _measure(model, calibration)
-    solution, reasons = _solve(model, declarations, default, settings, measured)
+    solution, reasons = _solve(graph, declarations, default, settings, measured)
     edits = Edits(model.data)
     for tensor in model.tensors:
         scale = solution.scales.get(tensor.key)
@@ -86,14 +87,17 @@ def check(data: bytes, bits: int) -> Report:
     """
     bits = rescale.check_bits(bits)
     model = parse(data)
-    reasons = {(op.subgraph, op.index): declaration.reason for op, declaration in _declare(model) if declaration.reason}
+    reasons = {
+        (op.subgraph, op.index): declaration.reason
+        for op, declaration in _declare(model, Graph(model))
+        if declaration.reason
+    }
     return _report(model, model, reasons, Setting(bits), None)
 
 
-def _declare(model: Model) -> list[tuple[Operator, Declaration]]:
+def _declare(model: Model, graph: Graph) -> list[tuple[Operator, Declaration]]:
     if not any(True for _ in model.operators):
         raise ModelError("the model has no operators")
-    graph = Graph(model)
     return [(operator, op_for(operator).declare(operator, graph)) for operator in model.operators]
 
 
@@ -104,9 +108,10 @@ def _measure(model: Model, arrays: dict[str, np.ndarray]):
 
 
 def _solve(
-    model: Model, declarations: list, default: Setting, settings: dict, measured
+    graph: Graph, declarations: list, default: Setting, settings: dict, measured
 ) -> tuple[solver.Solution, dict]:
     """The solved scales, and the reasons of the operators that are not narrowed by (subgraph, index)."""
+    model = graph.model
     chosen = [settings[operator.subgraph, operator.index] for operator, d in declarations for _ in d.nodes]
     nodes = [(operator, node) for operator, declaration in declarations for node in declaration.nodes]
     border = [t for subgraph in model.subgraphs for t in (*subgraph.inputs, *subgraph.outputs)]
@@ -125,7 +130,7 @@ def _solve(
         if t.is_quantized and t.quantization.scale.values.size == 1 and t.scale > 0
     }
     ties = [tie for _, declaration in declarations for tie in declaration.ties]
-    ties += [tie for tie in Graph(model).shared_scales if any(key in scales for key in tie)]
+    ties += [tie for tie in graph.shared_scales if any(key in scales for key in tie)]
     problem = solver.Problem(
         scales | fixed,
         [node for _, node in nodes],

@@ -199,8 +199,9 @@ class Layer:
 
     def worst_case(self, bits: int) -> WorstCase:
         """Bounds of its integers with k-bit multipliers."""
-        positive = np.maximum(self._rows, 0).sum(1, dtype=np.int64).reshape(-1, self.summed_channels).sum(1)
-        negative = np.minimum(self._rows, 0).sum(1, dtype=np.int64).reshape(-1, self.summed_channels).sum(1)
+        rows = self._rows
+        positive = np.maximum(rows, 0).sum(1, dtype=np.int64).reshape(-1, self.summed_channels).sum(1)
+        negative = np.minimum(rows, 0).sum(1, dtype=np.int64).reshape(-1, self.summed_channels).sum(1)
         limits = np.iinfo(self.x.type.lower())
         low, high = limits.min - self.x.zero_point, limits.max - self.x.zero_point
         # In float64, for an int64 bias and what is added to it may leave int64.
