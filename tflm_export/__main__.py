@@ -14,7 +14,7 @@ import sys
 
 from absl import flags
 
-from tflm_export import c_source, cc_array, files, metadata, rescale, settings
+from tflm_export import c_source, files, metadata, outputs, rescale, settings
 from tflm_export.errors import ModelError, UsageError
 from tflm_export.explain import explain
 from tflm_export.flatbuffer.model import parse
@@ -136,79 +136,58 @@ def _run(path: str) -> int:
 
 
 def _check(path: str, bits: int) -> int:
-    _require_writable([])
+    outputs.require_writable([_REPORT.value], _OVERWRITE.value)
     report = check(files.read(path), bits)
-    files.write(_report_file(report))
+    files.write(outputs.report_files(report, _REPORT.value))
     for row in report.offenders:
         width = f"{row.bits_after} bits" if row.bits_after is not None else row.reason
         print(f"{row.label}: {width}")
-    print(f"{path}: {_summary(report)}")
+    print(f"{path}: {report.summary()}")
     return EXIT_MODEL if report.offenders else EXIT_OK
 
 
 def _narrow(path: str, bits: int | None) -> int:
-    output = _OUTPUT.value
-    if output is None:
-        root, extension = os.path.splitext(path)
-        output = f"{root}_{'searched' if bits is None else f'k{bits}'}{extension or '.tflite'}"
-    if output == "-":
-        raise UsageError("--output - (standard output) is not supported; name a file")
-    folder = _CC_ARRAY.value
-    array_paths = [] if folder is None else [os.path.join(folder, name) for name in cc_array.sources(b"", output)]
-    _require_writable([output, *array_paths])
-    if _C_SOURCE.value is not None and not os.path.isdir(_C_SOURCE.value):
-        raise UsageError(f"cannot write C sources: there is no directory {_C_SOURCE.value}")
+    suffix = "searched" if bits is None else f"k{bits}"
+    wanted = outputs.Outputs(
+        model=outputs.default_path(path, suffix) if _OUTPUT.value is None else _OUTPUT.value,
+        report=_REPORT.value,
+        array_folder=_CC_ARRAY.value,
+        source_folder=_C_SOURCE.value,
+        core=_CORE.value,
+        with_metadata=_METADATA.value,
+        overwrite=_OVERWRITE.value,
+    )
+    wanted.check()
     stock = files.read(path)
+    if _VERIFY.value is not None and _VERIFY.value < 1:
+        raise UsageError(f"--verify needs at least one row, got {_VERIFY.value}")
     train, test = _calibration(stock)
     if bits is None:
         data, report = _search(stock, train, test)
     else:
         rules = settings.load(_BITS_CONFIG.value) if _BITS_CONFIG.value is not None else None
         data, report = narrow(stock, bits, _METHOD.value, train, rules)
-    if _STRICT.value and report.offenders:
-        first = report.offenders[0]
-        raise ModelError(f"{len(report.offenders)} rescales cannot be narrowed: {first.label}: {first.reason}")
-    if _METADATA.value:
-        data = metadata.attach(data, report)
-    arrays = zip(array_paths, cc_array.sources(data, output).values(), strict=True) if array_paths else ()
-    program = None if _C_SOURCE.value is None else _program(data, output, report)
-    sources = {os.path.join(_C_SOURCE.value, name): text for name, text in program.files().items()} if program else {}
-    _require_writable(list(sources))
-    files.write({output: data} | dict(arrays) | sources | _report_file(report))
+    if _STRICT.value:
+        report.require_narrow()
+    written = wanted.write(data, report)
     print(report.table())
-    print(f"{output}: {_summary(report)}; {len(data)} bytes of flash")
-    for array_path in array_paths:
-        print(array_path)
-    if program is not None:
-        print(f"{_C_SOURCE.value}: {len(sources)} files; {program.summary()}")
+    print(*written.lines, sep="\n")
     if test is not None:
         from tflm_export.compare import compare
 
         print(f"agreement with the stock model: {compare(parse(stock), parse(data), list(test.values()))}")
     if _VERIFY.value is not None:
-        print(_verify(stock, data, test))
+        print(_verify(stock, written.model, test))
     return EXIT_OK
-
-
-def _program(data: bytes, output: str, report: Report):
-    """The model as C for --core."""
-    widths = {row.bits for row in report.rows}
-    if len(widths) > 1:
-        raise UsageError("--c_source needs one width for all operators; leave out --bits_config and --search")
-    return c_source.lower(data, cc_array.identifier(output), *widths, core=_CORE.value)
 
 
 def _calibration(stock: bytes) -> tuple[dict | None, dict | None]:
     """The rows of --calibration to calibrate with and to measure on, in the model's integers; None without the flag."""
-    if _VERIFY.value is not None and _VERIFY.value < 1:
-        raise UsageError(f"--verify needs at least one row, got {_VERIFY.value}")
     if _CALIBRATION.value is None:
         return None, None
     from tflm_export import calibration
 
-    model = parse(stock)
-    arrays = calibration.quantized_inputs(model, calibration.load(_CALIBRATION.value))
-    return calibration.split({t.name: a for t, a in zip(model.subgraphs[0].inputs, arrays, strict=True)})
+    return calibration.split(calibration.by_input(parse(stock), calibration.load(_CALIBRATION.value)))
 
 
 def _search(stock: bytes, train: dict | None, test: dict | None) -> tuple[bytes, Report]:
@@ -234,28 +213,6 @@ def _verify(stock: bytes, data: bytes, inputs: dict | None) -> str:
     rows = _VERIFY.value
     arrays = [array[:rows] for array in inputs.values()] if inputs else verify.random_inputs(parse(stock), rows)
     return verify.verify(stock, data, arrays).table()
-
-
-def _require_writable(outputs: list[str]) -> None:
-    """Refuses what could not be written, the report included, before any work is done."""
-    outputs = [*outputs, *([_REPORT.value] if _REPORT.value is not None else [])]
-    for output in outputs:
-        files.require_writable(output, _OVERWRITE.value)
-    files.require_distinct(outputs)
-
-
-def _report_file(report: Report) -> dict[str, bytes]:
-    if _REPORT.value is None:
-        return {}
-    return {_REPORT.value: (json.dumps(report.to_dict(), indent=1) + "\n").encode()}
-
-
-def _summary(report: Report) -> str:
-    narrowed = len(report.rows) - len(report.offenders)
-    widest = max(row.bits for row in report.rows)
-    width = "1 bit" if widest == 1 else f"{widest} bits"
-    text = f"{narrowed} of {len(report.rows)} operators with a rescale are at most {width} wide"
-    return text + (f"; {len(report.offenders)} not" if report.offenders else "")
 
 
 def run() -> None:

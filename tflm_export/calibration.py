@@ -91,6 +91,12 @@ def split(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[st
     )
 
 
+def by_input(model: Model, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """`quantized_inputs` by input name."""
+    names = [tensor.name for tensor in model.subgraphs[0].inputs]
+    return dict(zip(names, quantized_inputs(model, arrays), strict=True))
+
+
 def quantized_inputs(model: Model, arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
     """Arrays of calibration or test data in the integers of a model's inputs.
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from tflm_export.errors import ModelError
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -63,6 +65,20 @@ class Report:
     def to_dict(self) -> dict:
         """The report as JSON-serialisable values."""
         return dataclasses.asdict(self) | {"max_bits": self.max_bits}
+
+    def require_narrow(self) -> None:
+        """Raises ModelError where a rescale is not on the k-bit grid."""
+        if self.offenders:
+            first = self.offenders[0]
+            raise ModelError(f"{len(self.offenders)} rescales cannot be narrowed: {first.label}: {first.reason}")
+
+    def summary(self) -> str:
+        """The report in a line for people."""
+        narrowed = len(self.rows) - len(self.offenders)
+        widest = max(row.bits for row in self.rows)
+        width = "1 bit" if widest == 1 else f"{widest} bits"
+        text = f"{narrowed} of {len(self.rows)} operators with a rescale are at most {width} wide"
+        return text + (f"; {len(self.offenders)} not" if self.offenders else "")
 
     def table(self) -> str:
         """The report as text, one line an operator."""

@@ -8,113 +8,33 @@ import enum
 PADDING_SAME = 0
 ACTIVATIONS = ("NONE", "RELU", "RELU_N1_TO_1", "RELU6", "TANH", "SIGN_BIT")  # by code
 
-
-class Conv2DOptions(enum.IntEnum):
-    PADDING = 0
-    STRIDE_W = 1
-    STRIDE_H = 2
-    ACTIVATION = 3
-    DILATION_W = 4
-    DILATION_H = 5
-
-
-class DepthwiseConv2DOptions(enum.IntEnum):
-    PADDING = 0
-    STRIDE_W = 1
-    STRIDE_H = 2
-    DEPTH_MULTIPLIER = 3
-    ACTIVATION = 4
-    DILATION_W = 5
-    DILATION_H = 6
-
-
-class Pool2DOptions(enum.IntEnum):
-    PADDING = 0
-    STRIDE_W = 1
-    STRIDE_H = 2
-    FILTER_WIDTH = 3
-    FILTER_HEIGHT = 4
-    ACTIVATION = 5
-
-
-class SVDFOptions(enum.IntEnum):
-    RANK = 0
-    ACTIVATION = 1
-
-
-class FullyConnectedOptions(enum.IntEnum):
-    ACTIVATION = 0
-    WEIGHTS_FORMAT = 1
-    KEEP_NUM_DIMS = 2
-
-
-class SoftmaxOptions(enum.IntEnum):
-    BETA = 0
-
-
-class ConcatenationOptions(enum.IntEnum):
-    AXIS = 0
-    ACTIVATION = 1
-
-
-class AddOptions(enum.IntEnum):
-    ACTIVATION = 0
-    POT_SCALE_INT16 = 1
-
-
-class MulOptions(enum.IntEnum):
-    ACTIVATION = 0
-
-
-class ReducerOptions(enum.IntEnum):
-    KEEP_DIMS = 0
-
-
-class SubOptions(enum.IntEnum):
-    ACTIVATION = 0
-    POT_SCALE_INT16 = 1
-
-
-class StridedSliceOptions(enum.IntEnum):
-    BEGIN_MASK = 0
-    END_MASK = 1
-    ELLIPSIS_MASK = 2
-    NEW_AXIS_MASK = 3
-    SHRINK_AXIS_MASK = 4
-    OFFSET = 5
-
-
-class TransposeConvOptions(enum.IntEnum):
-    PADDING = 0
-    STRIDE_W = 1
-    STRIDE_H = 2
-    ACTIVATION = 3
-
-
-class UnidirectionalSequenceLSTMOptions(enum.IntEnum):
-    ACTIVATION = 0
-    CELL_CLIP = 1
-    PROJ_CLIP = 2
-    TIME_MAJOR = 3
-
-
-class LeakyReluOptions(enum.IntEnum):
-    ALPHA = 0
-
-
-class BatchMatMulOptions(enum.IntEnum):
-    ADJ_X = 0
-    ADJ_Y = 1
-
-
-class CallOnceOptions(enum.IntEnum):
-    INIT_SUBGRAPH_INDEX = 0
-
-
-class VarHandleOptions(enum.IntEnum):
-    CONTAINER = 0
-    SHARED_NAME = 1
-
+# Fields in the order of the .fbs file, numbered from 0.
+Conv2DOptions = enum.IntEnum("Conv2DOptions", "PADDING STRIDE_W STRIDE_H ACTIVATION DILATION_W DILATION_H", start=0)
+DepthwiseConv2DOptions = enum.IntEnum(
+    "DepthwiseConv2DOptions", "PADDING STRIDE_W STRIDE_H DEPTH_MULTIPLIER ACTIVATION DILATION_W DILATION_H", start=0
+)
+Pool2DOptions = enum.IntEnum(
+    "Pool2DOptions", "PADDING STRIDE_W STRIDE_H FILTER_WIDTH FILTER_HEIGHT ACTIVATION", start=0
+)
+SVDFOptions = enum.IntEnum("SVDFOptions", "RANK ACTIVATION", start=0)
+FullyConnectedOptions = enum.IntEnum("FullyConnectedOptions", "ACTIVATION WEIGHTS_FORMAT KEEP_NUM_DIMS", start=0)
+SoftmaxOptions = enum.IntEnum("SoftmaxOptions", "BETA", start=0)
+ConcatenationOptions = enum.IntEnum("ConcatenationOptions", "AXIS ACTIVATION", start=0)
+AddOptions = enum.IntEnum("AddOptions", "ACTIVATION POT_SCALE_INT16", start=0)
+MulOptions = enum.IntEnum("MulOptions", "ACTIVATION", start=0)
+ReducerOptions = enum.IntEnum("ReducerOptions", "KEEP_DIMS", start=0)
+SubOptions = enum.IntEnum("SubOptions", "ACTIVATION POT_SCALE_INT16", start=0)
+StridedSliceOptions = enum.IntEnum(
+    "StridedSliceOptions", "BEGIN_MASK END_MASK ELLIPSIS_MASK NEW_AXIS_MASK SHRINK_AXIS_MASK OFFSET", start=0
+)
+TransposeConvOptions = enum.IntEnum("TransposeConvOptions", "PADDING STRIDE_W STRIDE_H ACTIVATION", start=0)
+UnidirectionalSequenceLSTMOptions = enum.IntEnum(
+    "UnidirectionalSequenceLSTMOptions", "ACTIVATION CELL_CLIP PROJ_CLIP TIME_MAJOR", start=0
+)
+LeakyReluOptions = enum.IntEnum("LeakyReluOptions", "ALPHA", start=0)
+BatchMatMulOptions = enum.IntEnum("BatchMatMulOptions", "ADJ_X ADJ_Y", start=0)
+CallOnceOptions = enum.IntEnum("CallOnceOptions", "INIT_SUBGRAPH_INDEX", start=0)
+VarHandleOptions = enum.IntEnum("VarHandleOptions", "CONTAINER SHARED_NAME", start=0)
 
 # Code in the BuiltinOptions union; 0 is "no table".
 UNION_CODES = {

@@ -1,0 +1,113 @@
+"""The files that narrowing a model gives: the model, and on request its report, a C++ array and a C program."""
+
+import dataclasses
+import json
+import os
+
+from tflm_export import c_source, cc_array, files, metadata
+from tflm_export.errors import UsageError
+from tflm_export.report import Report
+
+
+def default_path(model: str, suffix: str) -> str:
+    """Where the narrowed model goes if nothing else is said: beside the stock one, e.g. MODEL_k4.tflite."""
+    root, extension = os.path.splitext(model)
+    return f"{root}_{suffix}{extension or '.tflite'}"
+
+
+def report_files(report: Report, path: str | None) -> dict[str, bytes]:
+    """A report as a JSON file, content by path; nothing without a path."""
+    return {} if path is None else {path: (json.dumps(report.to_dict(), indent=1) + "\n").encode()}
+
+
+def require_writable(paths: list[str | None], overwrite: bool) -> None:
+    """Raises UsageError where a path (None is none) cannot become an output file, or two of them are one file."""
+    given = [path for path in paths if path is not None]
+    for path in given:
+        files.require_writable(path, overwrite)
+    files.require_distinct(given)
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """What was written.
+
+    Attributes:
+      model: the narrowed file's bytes, with its metadata entry if there is one.
+      lines: which files there are besides the report, for people.
+    """
+
+    model: bytes
+    lines: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+    """Which files to write. Nothing is written before everything is known to be possible.
+
+    Attributes:
+      model: path of the narrowed model; its stem names the sources.
+      report: path of the report as JSON.
+      array_folder: folder of the model as a C++ array.
+      source_folder: folder of the model as a C99 program part.
+      core: whose kernels it is to use, one of `c_source.CORES`.
+      with_metadata: whether the model gets the entry `metadata.NAME`.
+      overwrite: whether files that exist are replaced.
+    """
+
+    model: str
+    report: str | None = None
+    array_folder: str | None = None
+    source_folder: str | None = None
+    core: str = "portable"
+    with_metadata: bool = True
+    overwrite: bool = False
+
+    def check(self) -> None:
+        """Refuses what could not be written, before any work is done.
+
+        Raises:
+          UsageError: a file exists already or cannot be written, or two outputs are one file.
+        """
+        if self.model == "-":
+            raise UsageError("--output - (standard output) is not supported; name a file")
+        require_writable([self.model, *self._array(b""), self.report], self.overwrite)
+        if self.source_folder is not None and not os.path.isdir(self.source_folder):
+            raise UsageError(f"cannot write C sources: there is no directory {self.source_folder}")
+
+    def write(self, narrowed: bytes, report: Report) -> Written:
+        """Writes all files or none.
+
+        Args:
+          narrowed: the file that `narrow` returned.
+          report: what it reported.
+
+        Raises:
+          UsageError: a file cannot be written, or the program would need more than one width.
+          ModelError: an operator cannot be written as C.
+        """
+        data = metadata.attach(narrowed, report) if self.with_metadata else narrowed
+        array = self._array(data)
+        program = None if self.source_folder is None else self._program(data, report)
+        sources = _inside(self.source_folder, {} if program is None else program.files())
+        require_writable([*sources, self.report], self.overwrite)
+        files.write({self.model: data} | array | sources | report_files(report, self.report))
+        lines = [f"{self.model}: {report.summary()}; {len(data)} bytes of flash", *array]
+        if program is not None:
+            lines.append(f"{self.source_folder}: {len(sources)} files; {program.summary()}")
+        return Written(data, tuple(lines))
+
+    def _array(self, data: bytes) -> dict[str, bytes]:
+        """The sources of the C++ array by path."""
+        return {} if self.array_folder is None else _inside(self.array_folder, cc_array.sources(data, self.model))
+
+    def _program(self, data: bytes, report: Report) -> c_source.Program:
+        widths = {row.bits for row in report.rows}
+        if len(widths) > 1:
+            raise UsageError("--c_source needs one width for all operators; leave out --bits_config and --search")
+        return c_source.lower(data, cc_array.identifier(self.model), *widths, core=self.core)
+
+
+def _inside(folder: str | None, contents: dict[str, bytes]) -> dict[str, bytes]:
+    """Contents by path instead of by name in a folder."""
+    return {os.path.join(folder, name): content for name, content in contents.items()}
