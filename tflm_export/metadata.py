@@ -8,6 +8,9 @@ Entry `keras_rat.rescale`, a FlexBuffer:
 
 with one multiplier and shift for each rescale factor: output channels, or the inputs of an operator without weights.
 Stock runtimes ignore it, and it is never the only source: the same pairs follow from the scales (`rescale.recover`).
+
+Netron's model properties list every entry by name, but show a value only where it is text, printable ASCII of less than
+256 bytes. Entry `keras_rat.summary` is such a line, for people who open the model there.
 """
 
 import numpy as np
@@ -20,11 +23,12 @@ from tflm_export.ops import op_for
 from tflm_export.report import Report
 
 NAME = "keras_rat.rescale"
+SUMMARY = "keras_rat.summary"
 VERSION = 1
 
 
 def attach(data: bytes, report: Report) -> bytes:
-    """The file with the entry that describes its narrow operators, an older entry replaced.
+    """The file with the entries that describe its narrow operators, older ones replaced.
 
     Args:
       data: the narrowed file.
@@ -46,7 +50,8 @@ def attach(data: bytes, report: Report) -> bytes:
             for row in report.rows:
                 if row.narrow and not row.reason:
                     _operator(builder, operators[row.subgraph, row.index], row)
-    return add_metadata(data, NAME, bytes(builder.Finish()))
+    summary = f"{report.method}: {report.summary()}"
+    return add_metadata(data, {NAME: bytes(builder.Finish()), SUMMARY: summary.encode()})
 
 
 def _operator(builder, operator, row) -> None:

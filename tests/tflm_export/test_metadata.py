@@ -37,8 +37,8 @@ def test_the_old_file_stands_whole_behind_the_new_tables():
     assert described.endswith(narrowed)
     assert (len(described) - len(narrowed)) % 64 == 0  # tensors stay aligned
     before, after = unpack(narrowed), unpack(described)
-    assert [e.name.decode() for e in after.metadata] == ["keras_rat.rescale"]
-    assert len(after.buffers) == len(before.buffers) + 1
+    assert [e.name.decode() for e in after.metadata] == ["keras_rat.rescale", "keras_rat.summary"]
+    assert len(after.buffers) == len(before.buffers) + 2
     for old, new in zip(before.buffers, after.buffers, strict=False):
         np.testing.assert_array_equal(
             new.data if new.data is not None else [], old.data if old.data is not None else []
@@ -48,19 +48,26 @@ def test_the_old_file_stands_whole_behind_the_new_tables():
     np.testing.assert_array_equal(LiteRT(described).run(inputs), LiteRT(narrowed).run(inputs))
 
 
-def test_a_second_entry_replaces_the_first():
+def test_the_summary_is_a_line_of_text():
+    narrowed, report = narrow(NETWORK, 1)
+    text = read_metadata(metadata.attach(narrowed, report), "keras_rat.summary").decode("ascii")
+    count = sum(operator.rescales for operator in peer.operators(narrowed))
+    assert text == f"requantize: {count} of {count} operators with a rescale are at most 1 bit wide"
+
+
+def test_second_entries_replace_the_first():
     narrowed, report = narrow(NETWORK, 4)
     again, report_again = narrow(metadata.attach(narrowed, report), 1)
     described = metadata.attach(again, report_again)
     assert metadata.dump(described)["bits"] == 1
-    assert len(unpack(described).metadata) == 1
+    assert len(unpack(described).metadata) == 2
 
 
 def test_other_entries_and_an_appended_zip_survive():
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("labels.txt", "cat\ndog\n")
-    data = add_metadata(NETWORK, "min_runtime_version", b"1.5.0") + archive.getvalue()
+    data = add_metadata(NETWORK, {"min_runtime_version": b"1.5.0"}) + archive.getvalue()
     narrowed, report = narrow(data, 1)
     described = metadata.attach(narrowed, report)
     assert read_metadata(described, "min_runtime_version") == b"1.5.0"
@@ -79,7 +86,7 @@ def test_operators_that_are_not_narrow_are_left_out():
 @pytest.mark.parametrize("content", [b"", b"\0", b"not a flexbuffer", b"\x02\x03\x14\x02\x40\x01\x40"])
 def test_a_damaged_entry_is_an_error(content):
     with pytest.raises(ModelError, match=r"keras_rat\.rescale"):
-        metadata.dump(add_metadata(NETWORK, metadata.NAME, content))
+        metadata.dump(add_metadata(NETWORK, {metadata.NAME: content}))
 
 
 def test_a_model_without_the_entry_is_an_error():

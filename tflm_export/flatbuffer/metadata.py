@@ -1,4 +1,4 @@
-"""Named metadata buffers of a .tflite file: read one, or add one without touching what is there.
+"""Named metadata buffers of a .tflite file: read one, or add some without touching what is there.
 
 FlatBuffers offsets only point forwards, so a root table that must refer to a longer list of buffers cannot go to the
 end of the file. It goes to the front: new tables are put before the old file, which moves as a block. Its own offsets
@@ -34,13 +34,12 @@ def read_metadata(data: bytes, name: str) -> bytes | None:
     return None
 
 
-def add_metadata(data: bytes, name: str, content: bytes) -> bytes:
-    """The file with a metadata entry added; an entry of that name is taken off the list first.
+def add_metadata(data: bytes, contents: dict[str, bytes]) -> bytes:
+    """The file with metadata entries added; older entries of these names are taken off the list first.
 
     Args:
       data: a .tflite file.
-      name: e.g. "keras_rat.rescale".
-      content: the entry's bytes.
+      contents: the entries' bytes by name, e.g. "keras_rat.rescale".
 
     Returns:
       The old file, byte for byte, behind a new root table.
@@ -52,15 +51,17 @@ def add_metadata(data: bytes, name: str, content: bytes) -> bytes:
     buffers = root.tables(schema.Model.BUFFERS)
     if any(table.scalar(schema.Buffer.OFFSET, UINT64) > 1 for table in buffers):
         raise ModelError("the model keeps tensors outside its FlatBuffer; metadata cannot be added")
-    entries = [t for t in root.tables(schema.Model.METADATA) if t.string(schema.Metadata.NAME) != name]
+    entries = [t for t in root.tables(schema.Model.METADATA) if t.string(schema.Metadata.NAME) not in contents]
     front = _Front()
     buffer_list, entry_list = front.model(root)
-    new_buffer = front.table_list(buffer_list, buffers)
-    new_entry = front.table_list(entry_list, entries)
-    (content_field,) = front.table(new_buffer, {schema.Buffer.DATA: None})
-    front.vector(content_field, content, _DATA_ALIGNMENT)
-    name_field, _ = front.table(new_entry, {schema.Metadata.NAME: None, schema.Metadata.BUFFER: len(buffers)})
-    front.vector(name_field, name.encode(), 4, terminator=b"\0")
+    new_buffers = front.table_list(buffer_list, buffers, len(contents))
+    new_entries = front.table_list(entry_list, entries, len(contents))
+    for i, (name, content) in enumerate(contents.items()):
+        (content_field,) = front.table(new_buffers[i], {schema.Buffer.DATA: None})
+        front.vector(content_field, content, _DATA_ALIGNMENT)
+        fields = {schema.Metadata.NAME: None, schema.Metadata.BUFFER: len(buffers) + i}
+        name_field, _ = front.table(new_entries[i], fields)
+        front.vector(name_field, name.encode(), 4, terminator=b"\0")
     return front.before(data)
 
 
@@ -96,15 +97,16 @@ class _Front:
         self._bytes += struct.pack(f"<i{len(fields)}I", table - vtable, *(value or 0 for value in fields.values()))
         return [table + 4 + 4 * i for i in range(len(fields))]
 
-    def table_list(self, pointer: int, old: list[Table]) -> int:
-        """A vector of tables, the old ones and one to come; returns where that one is pointed to from."""
+    def table_list(self, pointer: int, old: list[Table], more: int) -> list[int]:
+        """A vector of tables, the old ones and some to come; returns where those are pointed to from."""
         self._point(pointer, len(self._bytes))
-        self._bytes += struct.pack("<I", len(old) + 1)
+        self._bytes += struct.pack("<I", len(old) + more)
         for table in old:
             self._old_targets[len(self._bytes)] = table.offset
             self._bytes += bytes(4)
-        self._bytes += bytes(4)
-        return len(self._bytes) - 4
+        first = len(self._bytes)
+        self._bytes += bytes(4 * more)
+        return list(range(first, len(self._bytes), 4))
 
     def vector(self, pointer: int, content: bytes, alignment: int, terminator: bytes = b"") -> None:
         """A vector of bytes whose elements are aligned."""
