@@ -18,6 +18,7 @@ from tflm_export.errors import UsageError
 
 MAX_BITS = 31
 FLOAT32_TOLERANCE = 2.0**-21
+_FLUSHED_BELOW = 2.0**-32 * (1 - 2.0**-32)  # what rounds up to 2**-32 is kept
 READABLE_BITS = 16  # a random factor is on the 16-bit grid by chance once in 64 times, on the 8-bit grid in 16,000
 ROUNDINGS = ("nearest", "up", "down")
 
@@ -112,16 +113,19 @@ def _normalised(multiplier: np.ndarray, shift: np.ndarray, bits: int) -> Rescale
 
 def is_narrow(factor, bits: int) -> np.ndarray:
     """Whether factors lie on the k-bit grid, up to `FLOAT32_TOLERANCE`. Bool array of the factor's shape."""
-    factor = _checked(factor)
-    grid = decompose(factor, bits).value
+    return _is_near(factor, decompose(factor, bits))
+
+
+def _is_near(factor, grid: Rescale) -> np.ndarray:
+    """Whether factors equal those of a grid up to `FLOAT32_TOLERANCE`."""
     with np.errstate(under="ignore"):
-        return np.abs(factor - grid) <= FLOAT32_TOLERANCE * factor
+        return np.abs(factor - grid.value) <= FLOAT32_TOLERANCE * np.asarray(factor, np.float64)
 
 
 def snap(factor, bits: int, rounding: str) -> Rescale:
     """`decompose`, but a factor that is on the grid already (`is_narrow`) stays there whatever the rounding."""
     directed, nearest = decompose(factor, bits, rounding), decompose(factor, bits)
-    narrow = is_narrow(factor, bits)
+    narrow = _is_near(factor, nearest)
     return Rescale(
         np.where(narrow, nearest.multiplier, directed.multiplier), np.where(narrow, nearest.shift, directed.shift)
     )
@@ -136,7 +140,7 @@ def significant_bits(factor) -> np.ndarray:
     factor = _checked(factor)
     mantissa, _ = np.frexp(factor)
     widths = np.arange(1, READABLE_BITS + 1).reshape(-1, *(1,) * factor.ndim)
-    scaled = np.ldexp(mantissa, widths)
+    scaled = mantissa * 2.0**widths
     narrow = np.abs(scaled - np.floor(scaled + 0.5)) <= FLOAT32_TOLERANCE * scaled
     width = np.where(narrow.any(0), narrow.argmax(0) + 1, MAX_BITS)
     return np.where(factor == 0, 0, width)
@@ -147,9 +151,13 @@ def quantize_multiplier(factor) -> Rescale:
 
     Source: QuantizeMultiplier in tensorflow/lite/kernels/internal/quantization_util.cc.
     """
-    stock = decompose(factor, MAX_BITS)
-    flushed = stock.shift - MAX_BITS > 31
-    return Rescale(np.where(flushed, 0, stock.multiplier), np.where(flushed, 0, stock.shift))
+    return decompose(flush(factor), MAX_BITS)
+
+
+def flush(factor) -> np.ndarray:
+    """Factors with 0 in place of those that round to less than 2**-32 at 31 bits; float64."""
+    factor = _checked(factor)
+    return np.where(factor < _FLUSHED_BELOW, 0.0, factor)
 
 
 def effective_scale(input_scale, weight_scale, output_scale, float32_product: bool = False) -> np.ndarray:

@@ -10,6 +10,9 @@ nearest rounding, 97.2 % with this, 97.4 % with error feedback over all inputs o
 in their number. Two kernel libraries agree on the stock file in 97.9 %.
 """
 
+import dataclasses
+import functools
+
 import numpy as np
 
 LIMIT = 127  # symmetric int8 weights
@@ -37,12 +40,12 @@ def round_weights(
         integers = np.rint(target)
     else:
         rows = np.ascontiguousarray(target.transpose(0, 2, 1)).reshape(-1, taps)
-        integers = error_feedback(rows, _tap_correlation(kernel), limits)
+        integers = _round_columns(rows, _tap_feedback(kernel), limits)
         integers = integers.reshape(channels, inputs, taps).transpose(0, 2, 1)
     flat = np.ascontiguousarray(integers).reshape(channels, -1)
     if one_sided:
         flat = _cancel_sums(flat, target.reshape(channels, -1))
-    return np.clip(flat, *limits).reshape(target.shape)
+    return np.clip(flat, *limits, out=flat).reshape(target.shape)
 
 
 def error_feedback(target: np.ndarray, hessian: np.ndarray, limits: tuple[int, int] = (-LIMIT, LIMIT)) -> np.ndarray:
@@ -59,25 +62,54 @@ def error_feedback(target: np.ndarray, hessian: np.ndarray, limits: tuple[int, i
     Returns:
       Integers in float64 [rows, n].
     """
-    if hessian.ndim == 2:  # the columns of most weight first
-        order = np.argsort(-np.diag(hessian), kind="stable")
-        hessian = hessian[np.ix_(order, order)]
-    else:
-        order = np.arange(target.shape[1])
-    # The error of a column falls on those to come as the Cholesky factor of inv(H) says.
-    feedback = np.swapaxes(np.linalg.cholesky(np.linalg.inv(hessian)), -1, -2)
-    feedback = feedback / np.diagonal(feedback, axis1=-2, axis2=-1)[..., None]
-    # Columns come first: each step touches whole rows of these arrays. The matrices become [n, n, rows or 1].
-    feedback, matrix = (np.moveaxis(m.reshape(-1, *m.shape[-2:]), 0, -1) for m in (feedback, hessian))
-    wanted = target[:, order].T
+    return _round_columns(target, _Feedback.of(hessian), limits)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Feedback:
+    """How the error of a column falls on the others.
+
+    Attributes:
+      order: of the columns, int64 [n].
+      later: what falls on columns to come, [n, n, rows or 1], in that order.
+      hessian: the matrix in that order, [n, n, rows or 1].
+    """
+
+    order: np.ndarray
+    later: np.ndarray
+    hessian: np.ndarray
+
+    @classmethod
+    def of(cls, hessian: np.ndarray) -> "_Feedback":
+        """For a matrix [n, n], or one for each row [rows, n, n]."""
+        order = np.arange(hessian.shape[-1])
+        if hessian.ndim == 2:  # the columns of most weight first
+            order = np.argsort(-np.diag(hessian), kind="stable")
+            hessian = hessian[np.ix_(order, order)]
+        # The error of a column falls on those to come as the Cholesky factor of inv(H) says.
+        later = np.swapaxes(np.linalg.cholesky(np.linalg.inv(hessian)), -1, -2)
+        later = later / np.diagonal(later, axis1=-2, axis2=-1)[..., None]
+        # Columns come first: each step touches whole rows of these arrays.
+        later, hessian = (np.moveaxis(m.reshape(-1, *m.shape[-2:]), 0, -1) for m in (later, hessian))
+        return cls(order, later, hessian)
+
+
+@functools.lru_cache(maxsize=4)
+def _tap_feedback(kernel: tuple[int, int]) -> _Feedback:
+    return _Feedback.of(_tap_correlation(kernel))
+
+
+def _round_columns(target: np.ndarray, feedback: _Feedback, limits: tuple[int, int]) -> np.ndarray:
+    """`error_feedback` with the matrix prepared."""
+    wanted = target[:, feedback.order].T
     rest = wanted.copy()
     integers = np.empty_like(rest)
     for i in range(len(rest)):
         integers[i] = np.clip(np.rint(rest[i]), *limits)
-        rest[i + 1 :] -= feedback[i, i + 1 :] * (rest[i] - integers[i])
-    _descend(integers, wanted, matrix, limits)
+        rest[i + 1 :] -= feedback.later[i, i + 1 :] * (rest[i] - integers[i])
+    _descend(integers, wanted, feedback.hessian, limits)
     result = np.empty_like(integers)
-    result[order] = integers
+    result[feedback.order] = integers
     return result.T
 
 
@@ -116,8 +148,7 @@ def _cancel_sums(integers: np.ndarray, target: np.ndarray) -> np.ndarray:
     total = error.sum(1, dtype=np.float64)
     sign = np.sign(total).astype(np.float32)
     steps = np.minimum(np.rint(np.abs(total)).astype(np.int64), error.shape[1])
-    towards = error * sign[:, None]  # the larger, the cheaper to undo
+    towards = np.multiply(error, sign[:, None], out=error)  # the larger, the cheaper to undo
     ranked = np.sort(towards, axis=1)
-    threshold = np.take_along_axis(ranked, np.maximum(error.shape[1] - steps, 0)[:, None] % error.shape[1], axis=1)
-    move = (towards >= threshold) & (steps > 0)[:, None]
-    return integers - move * sign[:, None]
+    threshold = np.where(steps > 0, ranked[np.arange(len(ranked)), -np.maximum(steps, 1)], np.inf)
+    return integers - (towards >= threshold[:, None]) * sign[:, None]

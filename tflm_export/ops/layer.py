@@ -16,7 +16,7 @@ from tflm_export.graph import Graph
 from tflm_export.ops.base import SMALLEST_SCALE, Plan, WorstCase, rounded_apart
 from tflm_export.ops.statistics import Statistics
 
-_BLOCK = 1 << 13  # weights that are rounded at a time: keeps temporary memory small beside the file
+_BLOCK = 1 << 15  # weights that are rounded at a time: keeps temporary memory small beside the file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,9 +103,8 @@ class Layer:
 
     def _factors(self, input_scale, weight_scale, output_scale) -> np.ndarray:
         product_first = self.float32_product and weight_scale.size == 1
-        factor = rescale.effective_scale(input_scale, weight_scale, output_scale, product_first)
-        # The runtimes flush factors this small to 0; such a rescale has no multiplier to narrow.
-        return np.where(rescale.quantize_multiplier(factor).multiplier == 0, 0.0, factor)
+        # The runtimes flush the smallest factors to 0; such a rescale has no multiplier to narrow.
+        return rescale.flush(rescale.effective_scale(input_scale, weight_scale, output_scale, product_first))
 
     def edit(self, plan: Plan, edits: Edits, measure: Callable[[], Statistics] | None = None) -> None:
         """Writes the scales of weights and bias that put the factors on the grid, and the integers that follow.
@@ -123,7 +122,7 @@ class Layer:
             target = rescale.snap(self.factors, plan.bits, "nearest").value
             settled = np.isclose(target, factor, rtol=rescale.FLOAT32_TOLERANCE, atol=0)
         else:
-            target = rescale.snap(factor, plan.bits, "up").value
+            target = rescale.decompose(factor, plan.bits, "up").value
             settled = rescale.is_narrow(factor, plan.bits)
         new = np.where(settled, old, target * output_scale / input_scale).astype(np.float32)
         edits.set(w.quantization.scale.offset, old, new, f"scales of {w.name}")
@@ -200,8 +199,10 @@ class Layer:
     def worst_case(self, bits: int) -> WorstCase:
         """Bounds of its integers with k-bit multipliers."""
         rows = self._rows
-        positive = np.maximum(rows, 0).sum(1, dtype=np.int64).reshape(-1, self.summed_channels).sum(1)
-        negative = np.minimum(rows, 0).sum(1, dtype=np.int64).reshape(-1, self.summed_channels).sum(1)
+        total, positive = (
+            part.sum(1, dtype=np.int64).reshape(-1, self.summed_channels).sum(1) for part in (rows, np.maximum(rows, 0))
+        )
+        negative = total - positive
         limits = np.iinfo(self.x.type.lower())
         low, high = limits.min - self.x.zero_point, limits.max - self.x.zero_point
         # In float64, for an int64 bias and what is added to it may leave int64.
