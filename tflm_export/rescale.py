@@ -68,9 +68,9 @@ def check_bits(bits) -> int:
 
 def _checked(factor) -> np.ndarray:
     factor = np.asarray(factor, np.float64)
-    bad = ~np.isfinite(factor) | (factor < 0)
-    if bad.any():
-        raise ValueError(f"a rescale factor must be finite and not negative, got {factor[bad].flat[0]!r}")
+    good = (factor >= 0) & (factor < np.inf)
+    if not good.all():
+        raise ValueError(f"a rescale factor must be finite and not negative, got {factor[~good].flat[0]!r}")
     return factor
 
 

@@ -45,7 +45,7 @@ def round_weights(
     flat = np.ascontiguousarray(integers).reshape(channels, -1)
     if one_sided:
         flat = _cancel_sums(flat, target.reshape(channels, -1))
-    return np.clip(flat, *limits, out=flat).reshape(target.shape)
+    return _clip(flat, limits).reshape(target.shape)
 
 
 def error_feedback(target: np.ndarray, hessian: np.ndarray, limits: tuple[int, int] = (-LIMIT, LIMIT)) -> np.ndarray:
@@ -105,7 +105,7 @@ def _round_columns(target: np.ndarray, feedback: _Feedback, limits: tuple[int, i
     rest = wanted.copy()
     integers = np.empty_like(rest)
     for i in range(len(rest)):
-        integers[i] = np.clip(np.rint(rest[i]), *limits)
+        integers[i] = _clip(np.rint(rest[i]), limits)
         rest[i + 1 :] -= feedback.later[i, i + 1 :] * (rest[i] - integers[i])
     _descend(integers, wanted, feedback.hessian, limits)
     result = np.empty_like(integers)
@@ -121,7 +121,7 @@ def _descend(integers: np.ndarray, wanted: np.ndarray, matrix: np.ndarray, limit
     for _ in range(SWEEPS):
         changed = False
         for i in range(len(integers)):
-            better = np.clip(np.rint(integers[i] - gradient[i] / matrix[i, i]), *limits)
+            better = _clip(np.rint(integers[i] - gradient[i] / matrix[i, i]), limits)
             step = better - integers[i]
             if step.any():
                 gradient += matrix[:, i] * step
@@ -129,6 +129,12 @@ def _descend(integers: np.ndarray, wanted: np.ndarray, matrix: np.ndarray, limit
                 changed = True
         if not changed:
             break
+
+
+def _clip(values: np.ndarray, limits: tuple[int, int]) -> np.ndarray:
+    """Clips in place, in two passes that are vectorised; np.clip takes several times as long."""
+    np.maximum(values, limits[0], out=values)
+    return np.minimum(values, limits[1], out=values)
 
 
 def _tap_correlation(kernel: tuple[int, int]) -> np.ndarray:
