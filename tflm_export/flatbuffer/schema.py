@@ -11,66 +11,21 @@ import numpy as np
 FILE_IDENTIFIER = b"TFL3"
 SCHEMA_VERSION = 3
 
-
-class Model(enum.IntEnum):
-    VERSION = 0
-    OPERATOR_CODES = 1
-    SUBGRAPHS = 2
-    DESCRIPTION = 3
-    BUFFERS = 4
-    METADATA = 6
-
-
-class OperatorCode(enum.IntEnum):
-    DEPRECATED_BUILTIN_CODE = 0
-    CUSTOM_CODE = 1
-    VERSION = 2
-    BUILTIN_CODE = 3
-
-
-class SubGraph(enum.IntEnum):
-    TENSORS = 0
-    INPUTS = 1
-    OUTPUTS = 2
-    OPERATORS = 3
-    NAME = 4
-
-
-class Tensor(enum.IntEnum):
-    SHAPE = 0
-    TYPE = 1
-    BUFFER = 2
-    NAME = 3
-    QUANTIZATION = 4
-    IS_VARIABLE = 5
-
-
-class Quantization(enum.IntEnum):
-    SCALE = 2
-    ZERO_POINT = 3
-    DETAILS_TYPE = 4
-    QUANTIZED_DIMENSION = 6
-
-
-class Operator(enum.IntEnum):
-    OPCODE_INDEX = 0
-    INPUTS = 1
-    OUTPUTS = 2
-    BUILTIN_OPTIONS_TYPE = 3
-    BUILTIN_OPTIONS = 4
-    INTERMEDIATES = 8
-
-
-class Buffer(enum.IntEnum):
-    DATA = 0
-    OFFSET = 1
-    SIZE = 2
-
-
-class Metadata(enum.IntEnum):
-    NAME = 0
-    BUFFER = 1
-
+Model = enum.IntEnum("Model", "VERSION OPERATOR_CODES SUBGRAPHS DESCRIPTION BUFFERS METADATA_BUFFER METADATA", start=0)
+OperatorCode = enum.IntEnum("OperatorCode", "DEPRECATED_BUILTIN_CODE CUSTOM_CODE VERSION BUILTIN_CODE", start=0)
+SubGraph = enum.IntEnum("SubGraph", "TENSORS INPUTS OUTPUTS OPERATORS NAME", start=0)
+Tensor = enum.IntEnum("Tensor", "SHAPE TYPE BUFFER NAME QUANTIZATION IS_VARIABLE", start=0)
+Quantization = enum.IntEnum(
+    "Quantization", "MIN MAX SCALE ZERO_POINT DETAILS_TYPE DETAILS QUANTIZED_DIMENSION", start=0
+)
+Operator = enum.IntEnum(
+    "Operator",
+    "OPCODE_INDEX INPUTS OUTPUTS BUILTIN_OPTIONS_TYPE BUILTIN_OPTIONS CUSTOM_OPTIONS CUSTOM_OPTIONS_FORMAT "
+    "MUTATING_VARIABLE_INPUTS INTERMEDIATES",
+    start=0,
+)
+Buffer = enum.IntEnum("Buffer", "DATA OFFSET SIZE", start=0)
+Metadata = enum.IntEnum("Metadata", "NAME BUFFER", start=0)
 
 TENSOR_TYPES = """
     FLOAT32 FLOAT16 INT32 UINT8 INT64 STRING BOOL INT16 COMPLEX64 INT8 FLOAT64 COMPLEX128 UINT64 RESOURCE VARIANT
