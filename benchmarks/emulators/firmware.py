@@ -1,24 +1,32 @@
-"""Builds a model's C source into a bare-metal ELF file."""
+"""Builds a model's C source into a bare-metal ELF file, and reads such files."""
 
+import contextlib
 import dataclasses
 import pathlib
 import shutil
 import subprocess
 import sys
 
+from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
+from benchmarks.emulators.boards import BOARDS
+from tflm_export import ModelError
 from tflm_export.c_source import Program
 
 _FOLDER = pathlib.Path(__file__).parent
-CPUS = ("cortex-m0", "cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33")
+CPUS = tuple(BOARDS)
 TOOLCHAINS = ("zig", "gcc")
 # Not -nostdlib: it would drop compiler-rt, and with it memcpy, division and 64-bit multiplication.
 _ZIG = "-target thumb-freestanding-eabi -fno-sanitize=undefined".split()
-_GCC = "-mthumb -mfloat-abi=soft -nostartfiles --specs=nano.specs --specs=nosys.specs".split()
+# Not -fipa-icf: layers with the same code would become one, and be counted as one.
+_GCC = "-fno-ipa-icf -mthumb -mfloat-abi=soft -nostartfiles --specs=nano.specs --specs=nosys.specs".split()
 _COMMON = (
     "-std=c99 -Wall -Wextra -Werror -ffreestanding -fomit-frame-pointer -ffunction-sections -fdata-sections".split()
 )
+
+
+_SHOWN = 20  # lines of a compiler's complaint
 
 
 class BuildError(RuntimeError):
@@ -37,6 +45,9 @@ class Firmware:
       symbols: addresses by name, without the Thumb bit.
       segments: (address, content) of what is loaded.
       code_end: first address behind code and constants.
+      code_start: their first address.
+      memory: (first address, address behind) of all that has a place in memory.
+      sizes: bytes of variables by name.
     """
 
     path: pathlib.Path
@@ -46,6 +57,16 @@ class Firmware:
     symbols: dict[str, int]
     segments: tuple[tuple[int, bytes], ...]
     code_end: int
+    code_start: int = 0
+    memory: tuple[tuple[int, int], ...] = ()
+    sizes: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    def function(self, name: str) -> int:
+        """Address of a function, which gcc may have renamed: NAME.constprop.0, NAME.isra.0."""
+        found = [n for n in self.symbols if n == name or n.startswith((f"{name}.constprop.", f"{name}.isra."))]
+        if not found:
+            raise ModelError(f"{self.path} has no function {name}")
+        return self.symbols[found[0]]
 
 
 def build(program: Program, cpu: str, folder: pathlib.Path, toolchain: str = "zig", optimize: str = "-O2") -> Firmware:
@@ -54,55 +75,154 @@ def build(program: Program, cpu: str, folder: pathlib.Path, toolchain: str = "zi
     Raises:
       BuildError: the compiler is missing or fails.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    files = program.files()
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    elf = folder / f"{program.name}.elf"
     upper = program.name.upper()
+    sizes = (f"{upper}_INPUT_BYTES", f"{upper}_OUTPUT_BYTES")
+    return link(program.name, program.files(), f"{program.name}_invoke", sizes, cpu, folder, toolchain, optimize)
+
+
+def link(
+    name: str, files: dict[str, bytes], invoke: str, sizes: tuple, cpu: str, folder: pathlib.Path, toolchain: str,
+    optimize: str = "-O2",
+) -> Firmware:  # fmt: skip
+    """Compiles C files, links them with firmware.c and reads the result.
+
+    Args:
+      name: of the ELF file, and of the header that declares `invoke`.
+      files: contents by file name, written to the folder.
+      invoke: C function of (const int8_t *input, int8_t *output).
+      sizes: bytes of input and output, as C expressions.
+      cpu: one of CPUS.
+      folder: made where it is not there.
+      toolchain: one of TOOLCHAINS.
+      optimize: the compiler's flag.
+
+    Raises:
+      BuildError: the compiler is missing or fails.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, content in files.items():
+        (folder / file).write_bytes(content)
+    elf = folder / f"{name}.elf"
     command = [
         *_compiler(toolchain, cpu),
         *_COMMON,
         optimize,
-        f'-DFIRMWARE_HEADER="{program.name}.h"',
-        f"-DFIRMWARE_INPUT_BYTES={upper}_INPUT_BYTES",
-        f"-DFIRMWARE_OUTPUT_BYTES={upper}_OUTPUT_BYTES",
-        f"-DFIRMWARE_INVOKE={program.name}_invoke",
+        f'-DFIRMWARE_HEADER="{name}.h"',
+        f"-DFIRMWARE_INPUT_BYTES={sizes[0]}",
+        f"-DFIRMWARE_OUTPUT_BYTES={sizes[1]}",
+        f"-DFIRMWARE_INVOKE={invoke}",
+        f"-DFIRMWARE_UART={BOARDS[cpu].uart:#x}u",
         f"-I{folder}",
-        *(str(folder / name) for name in files if name.endswith((".c", ".S"))),
+        *(str(folder / file) for file in files if file.endswith((".c", ".S"))),
         str(_FOLDER / "firmware.c"),
         "-Wl,--gc-sections",
-        f"-Wl,-T,{_FOLDER / 'firmware.ld'}",
+        f"-Wl,-T,{_linker_script(cpu, folder)}",
         "-o",
         str(elf),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise BuildError(f"{toolchain} failed for {cpu}:\n{done.stdout}{done.stderr}")
+        said = (done.stdout + done.stderr).splitlines()
+        cut = [f"... and {len(said) - _SHOWN} lines more"] if len(said) > _SHOWN else []
+        raise BuildError("\n".join([f"{toolchain} failed for {cpu}:", *said[:_SHOWN], *cut]))
     return load(elf, cpu)
 
 
 def _compiler(toolchain: str, cpu: str) -> list[str]:
     if toolchain == "zig":
-        return [sys.executable, "-m", "ziglang", "cc", *_ZIG, f"-mcpu={cpu.replace('-', '_')}"]
+        core = cpu.replace("-", "_") + ("+dsp" if cpu == "cortex-m33" else "")  # zig leaves it out there
+        return [sys.executable, "-m", "ziglang", "cc", *_ZIG, f"-mcpu={core}"]
     gcc = shutil.which("arm-none-eabi-gcc")
     if gcc is None:
         raise BuildError("arm-none-eabi-gcc is not installed; use --toolchain zig, which is on PyPI (ziglang)")
     return [gcc, *_GCC, f"-mcpu={cpu}"]
 
 
+def _linker_script(cpu: str, folder: pathlib.Path) -> pathlib.Path:
+    """firmware.ld, with the addresses of the core's board."""
+    script = _FOLDER / "firmware.ld"
+    board = BOARDS[cpu]
+    if (board.flash, board.ram) == (0, 0x20000000):
+        return script
+    text = script.read_text().replace("0x00000000", f"{board.flash:#x}").replace("0x20000000", f"{board.ram:#x}")
+    own = folder / "firmware.ld"
+    own.write_text(text)
+    return own
+
+
+# Symbols that an engine needs, beside which there may be firmware_main and firmware_report.
+CONTRACT = (
+    "firmware_reset", "firmware_infer", "firmware_idle", "firmware_input", "firmware_output", "firmware_stack",
+)  # fmt: skip
+_WRITE, _ALLOC = 1, 2  # SHF_WRITE, SHF_ALLOC
+# Tag_CPU_arch of the Arm ABI's build attributes -> cores that run it here with equal right.
+_ARCHITECTURES = {
+    11: ("cortex-m0", "cortex-m0plus"),  # v6-M
+    12: ("cortex-m0", "cortex-m0plus"),  # v6S-M
+    10: ("cortex-m3",),  # v7, profile M
+    13: ("cortex-m4", "cortex-m7"),  # v7E-M
+    17: ("cortex-m33",),  # v8-M mainline
+}
+
+
 def load(path: pathlib.Path, cpu: str) -> Firmware:
-    """Reads an ELF file that was built with firmware.ld."""
-    with path.open("rb") as stream:
-        elf = ELFFile(stream)
+    """Reads an ELF file that holds to the CONTRACT: firmware.c and firmware.ld, or a like of them.
+
+    Raises:
+      ModelError: it is no ELF file, or lacks symbols.
+    """
+    with _open(path) as elf:
         segments = tuple(
             (s["p_paddr"], s.data()) for s in elf.iter_segments() if s["p_type"] == "PT_LOAD" and s["p_filesz"]
         )
         table = elf.get_section_by_name(".symtab")
-        symbols = {s.name: s["st_value"] & ~1 for s in table.iter_symbols() if s.name and s["st_shndx"] != "SHN_UNDEF"}
-        sections = [s for s in elf.iter_sections() if s["sh_flags"] & 2]  # SHF_ALLOC
-        stored = [s for s in sections if s["sh_type"] != "SHT_NOBITS"]
-        flash = sum(s["sh_size"] for s in stored)
-        ram = sum(s["sh_size"] for s in sections if s["sh_addr"] >= 0x20000000)
-        code_end = max(s["sh_addr"] + s["sh_size"] for s in stored if s["sh_addr"] < 0x20000000)
-    return Firmware(path, cpu, flash, ram, symbols, segments, code_end)
+        known = [s for s in table.iter_symbols() if s.name and s["st_shndx"] != "SHN_UNDEF"] if table else []
+        symbols = {s.name: s["st_value"] & ~1 for s in known}
+        sizes = {s.name: s["st_size"] for s in known if s["st_info"]["type"] == "STT_OBJECT"}
+        sections = [s for s in elf.iter_sections() if s["sh_flags"] & _ALLOC and s["sh_size"]]
+    missing = [name for name in CONTRACT if name not in symbols]
+    if missing:
+        raise ModelError(f"{path} has no symbols {', '.join(missing)}; docs/device.md says what an ELF file must have")
+    stored = [s for s in sections if s["sh_type"] != "SHT_NOBITS"]
+    constant = [s for s in stored if not s["sh_flags"] & _WRITE]
+    return Firmware(
+        path,
+        cpu,
+        sum(s["sh_size"] for s in stored),
+        sum(s["sh_size"] for s in sections if s["sh_flags"] & _WRITE),
+        symbols,
+        segments,
+        max(s["sh_addr"] + s["sh_size"] for s in constant),
+        min(s["sh_addr"] for s in constant),
+        tuple((s["sh_addr"], s["sh_addr"] + s["sh_size"]) for s in sections),
+        sizes,
+    )
+
+
+def cores(path: pathlib.Path) -> tuple[str, ...]:
+    """The cores that an ELF file was built for, by its build attributes; empty where it has none.
+
+    Raises:
+      ModelError: it is no ELF file.
+    """
+    with _open(path) as elf:
+        section = elf.get_section_by_name(".ARM.attributes")
+        if section is None:
+            return ()
+        for subsection in section.iter_subsections():
+            for block in subsection.iter_subsubsections():
+                for attribute in block.iter_attributes("TAG_CPU_ARCH"):
+                    return _ARCHITECTURES.get(attribute.value, ())
+    return ()
+
+
+@contextlib.contextmanager
+def _open(path: pathlib.Path):
+    try:
+        with path.open("rb") as stream:
+            elf = ELFFile(stream)
+            if elf["e_machine"] != "EM_ARM":
+                raise ModelError(f"{path} is an ELF file for {elf['e_machine']}, not for Arm")
+            yield elf
+    except (OSError, ELFError) as error:
+        raise ModelError(f"{path} cannot be read as an ELF file: {error}") from error

@@ -1,7 +1,6 @@
 """Runs firmware in the Unicorn emulator, in process, and counts every basic block."""
 
 import ctypes
-import dataclasses
 import functools
 import pathlib
 import subprocess
@@ -13,6 +12,8 @@ import unicorn
 from unicorn import arm_const
 from unicorn.unicorn_py3 import unicorn as binding
 
+from benchmarks.emulators.boards import BOARDS
+from benchmarks.emulators.execution import Block, EngineError, Execution
 from benchmarks.emulators.firmware import Firmware
 
 # UC_MODE_MCLASS alone would silently mean a Cortex-M33; the M0 runs all of ARMv6-M.
@@ -24,27 +25,11 @@ _MODELS = {
     "cortex-m7": arm_const.UC_CPU_ARM_CORTEX_M7,
     "cortex-m33": arm_const.UC_CPU_ARM_CORTEX_M33,
 }
-_FLASH, _RAM, _SIZE = 0x00000000, 0x20000000, 4 << 20
+_PAGES = 22  # memory is mapped in pieces of 4 MB
+_DEVICE = 4096  # bytes of a device; plain memory here: the console is not busy, and SysTick stands still
+_SYSTEM_CONTROL = 0xE000E000
 _STACK_CHECKED = 64 << 10
 _PAINT = 0xA5
-
-
-@dataclasses.dataclass(frozen=True)
-class Block:
-    """Executions of one basic block in one layer.
-
-    Attributes:
-      layer: its number, 0 before the first.
-      address, code: where it stands, and its instructions.
-      entries: how often it ran.
-      continued: how often execution went on right behind it.
-    """
-
-    layer: int
-    address: int
-    code: bytes
-    entries: int
-    continued: int
 
 
 class _Counter(ctypes.Structure):
@@ -92,27 +77,33 @@ class Machine:
     def __init__(self, firmware: Firmware, layers: list[str], native: bool = True):
         self.firmware = firmware
         self._engine = engine = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB, _MODELS[firmware.cpu])
-        engine.mem_map(_FLASH, _SIZE)
-        engine.mem_map(_RAM, _SIZE)
+        self._stack_top = stack = firmware.symbols["firmware_stack"]
+        areas = [*firmware.memory, (stack - _STACK_CHECKED, stack)]
+        areas += [(address, address + len(content)) for address, content in firmware.segments]
+        for page in sorted({p for start, end in areas for p in range(start >> _PAGES, ((end - 1) >> _PAGES) + 1)}):
+            engine.mem_map(page << _PAGES, 1 << _PAGES)
+        for device in (BOARDS[firmware.cpu].uart, _SYSTEM_CONTROL):
+            engine.mem_map(device, _DEVICE)
         for address, content in firmware.segments:
             engine.mem_write(address, content)
-        length = (firmware.code_end + 1) // 2
+        self._base = firmware.code_start
+        length = (firmware.code_end - self._base + 1) // 2
         self._marks = np.zeros(length, np.uint8)
         for number, name in enumerate(layers, 1):
-            self._marks[firmware.symbols[name] // 2] = number
+            self._marks[(firmware.function(name) - self._base) // 2] = number
         self._entries = np.zeros((len(layers) + 1, length), np.uint64)
         self._continued = np.zeros_like(self._entries)
         self._sizes = np.zeros(length, np.uint32)
         self._counter = _Counter(
-            _FLASH,
+            self._base,
             length,
             *(a.ctypes.data for a in (self._marks, self._entries, self._continued, self._sizes)),
             previous_end=_NOWHERE,
         )
         self.is_native = native and _native_hook() is not None
         self._hook = self._add_native_hook() if self.is_native else engine.hook_add(unicorn.UC_HOOK_BLOCK, self._count)
-        self._stack_top = firmware.symbols["firmware_stack"]
-        self._start("firmware_reset")
+        # Data in place, but no inference where the program can be stopped before.
+        self._start("firmware_reset", "firmware_main" if "firmware_main" in firmware.symbols else "firmware_idle")
         self.forget()
 
     def _add_native_hook(self):
@@ -132,8 +123,8 @@ class Machine:
 
     def _count(self, engine, address: int, size: int, data) -> None:
         """What count_block in block_counter.c does."""
-        counter, at = self._counter, address // 2
-        if at >= counter.length or self._sizes[at] not in (0, size):
+        counter, at = self._counter, (address - self._base) // 2
+        if not 0 <= at < counter.length or self._sizes[at] not in (0, size):
             counter.conflicts += 1
             return
         if address == counter.previous_end:
@@ -144,15 +135,15 @@ class Machine:
         counter.previous_end = address + size
         self._entries.reshape(-1)[counter.previous] += np.uint64(1)
 
-    def _start(self, function: str) -> None:
+    def _start(self, function: str, until: str = "firmware_idle") -> None:
         symbols, engine = self.firmware.symbols, self._engine
         idle = symbols["firmware_idle"]
         self._counter.layer, self._counter.previous_end = 0, _NOWHERE
         engine.reg_write(arm_const.UC_ARM_REG_SP, self._stack_top)
         engine.reg_write(arm_const.UC_ARM_REG_LR, idle | 1)
-        engine.emu_start(symbols[function] | 1, idle)
+        engine.emu_start(symbols[function] | 1, symbols[until])
         if self._counter.conflicts:
-            raise RuntimeError(f"{self._counter.conflicts} basic blocks could not be counted")
+            raise EngineError(f"{self._counter.conflicts} basic blocks could not be counted")
 
     def forget(self) -> None:
         """Sets all counts to 0 and paints the stack."""
@@ -177,6 +168,27 @@ class Machine:
         """All blocks that ran since `forget`."""
         found = []
         for layer, at in np.argwhere(self._entries).tolist():
-            code = bytes(self._engine.mem_read(2 * at, int(self._sizes[at])))
-            found.append(Block(layer, 2 * at, code, int(self._entries[layer, at]), int(self._continued[layer, at])))
+            address = self._base + 2 * at
+            code = bytes(self._engine.mem_read(address, int(self._sizes[at])))
+            found.append(Block(layer, address, code, int(self._entries[layer, at]), int(self._continued[layer, at])))
         return found
+
+
+def execute(firmware: Firmware, layers: list[str], inputs: np.ndarray, size: int) -> Execution:
+    """Inferences in process.
+
+    Args:
+      firmware: what to run.
+      layers: as for `Machine`.
+      inputs: int8 [rows, ...].
+      size: bytes of an output.
+
+    Raises:
+      EngineError: the program faults, or its basic blocks cannot be counted.
+    """
+    try:
+        machine = Machine(firmware, layers)
+        outputs = np.stack([machine.infer(row, size) for row in inputs])
+    except unicorn.UcError as error:
+        raise EngineError(f"{firmware.path.name} faulted in Unicorn: {error}") from error
+    return Execution(outputs, blocks=machine.blocks(), stack=machine.stack)

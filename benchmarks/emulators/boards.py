@@ -1,0 +1,36 @@
+"""The boards of the cores: memory map, console, and what QEMU calls them."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Board:
+    """Where firmware finds things, and QEMU's machine with this map.
+
+    Attributes:
+      machine: of qemu-system-arm.
+      core: of that machine. ARMv6-M is a subset of ARMv7-M: an M3 runs the same instructions as an M0+, equally many.
+      instructions: a SysTick tick under `-icount shift=0`, where an instruction takes a nanosecond.
+      flash, ram, uart: first addresses; 4 MB of flash and of RAM.
+    """
+
+    machine: str
+    core: str
+    instructions: int = 40  # 25 MHz
+    flash: int = 0x00000000
+    ram: int = 0x20000000
+    uart: int = 0x40004000
+
+
+MEMORY_BYTES = 4 << 20
+_AN385 = Board("mps2-an385", "cortex-m3")
+# The M33 starts in secure state, which sees its memory and devices at other addresses.
+_AN505 = Board("mps2-an505", "cortex-m33", 50, 0x10000000, 0x38000000, 0x50200000)
+BOARDS = {
+    "cortex-m0": _AN385,
+    "cortex-m0plus": _AN385,
+    "cortex-m3": _AN385,
+    "cortex-m4": Board("mps2-an386", "cortex-m4"),
+    "cortex-m7": Board("mps2-an500", "cortex-m7"),
+    "cortex-m33": _AN505,
+}
