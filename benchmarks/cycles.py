@@ -189,6 +189,7 @@ _CORES = {
     "cortex-m4": lambda block, a: _armv7m(block, a, dsp=True),
 }
 CORES = tuple(_CORES)
+WITHOUT_TABLE = "Arm publishes no table of its instructions' cycles, for it overlaps them or issues two at a time"
 
 
 def _block(code: bytes, address: int) -> list:
@@ -217,3 +218,14 @@ def block_cost(code: bytes, address: int, cpu: str, assumptions: Assumptions = T
     """
     block = _block(code, address)
     return Cost(len(block), *_CORES[cpu](block, assumptions))
+
+
+def executed(block, cpu: str, assumptions: Assumptions = TYPICAL) -> int:
+    """Cycles of all executions of a basic block.
+
+    Args:
+      block: an emulators.execution.Block.
+      cpu, assumptions: as for `block_cost`.
+    """
+    cost = block_cost(block.code, block.address, cpu, assumptions)
+    return block.entries * cost.cycles + (block.entries - block.continued) * cost.taken

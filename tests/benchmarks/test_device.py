@@ -1,12 +1,15 @@
 """The harness: firmware in the emulator equals the simulator, and its counts can be trusted."""
 
 import json
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
 
 from tests.tflite_builder import TFLiteBuilder, residual_network
-from tflm_export import UsageError, c_source, narrow
+from tflm_export import ModelError, UsageError, c_source, narrow
+from tflm_export.ops.context import Rounding
 
 for module in ("unicorn", "capstone", "elftools", "ziglang"):
     pytest.importorskip(module, reason=f"{module} is not installed")
@@ -61,7 +64,8 @@ def test_cores_without_a_published_table_have_instructions_only(model, inputs):
     assert run.equal
     assert run.total("cycles") is None
     assert run.total("instructions") > 0
-    assert "no table" in device.table([run])
+    assert "cortex-m7: Arm publishes no table" in device.table([run])
+    assert run.to_dict()["no_cycles_because"].startswith("cortex-m7: Arm publishes no table")
 
 
 def test_counts_in_c_and_in_python_agree_and_repeat(model, inputs, tmp_path):
@@ -112,18 +116,87 @@ def test_a_loop_is_counted_exactly(tmp_path):
 def test_the_command_line(model, tmp_path, capsys):
     path = tmp_path / "net.tflite"
     path.write_bytes(model)
-    arguments = f"device --model {path} --cpu cortex-m4 --bits 1 --output {tmp_path / 'out'}".split()
-    device._FLAGS.unparse_flags()
-    assert device.main(arguments) == 0
+    assert main(f"--model {path} --cpu cortex-m4 --bits 1 --output {tmp_path / 'out'}") == 0
     text = capsys.readouterr().out
     assert "modelled cycles" in text
     assert "DIFFER" not in text
     runs = json.loads((tmp_path / "out" / "report.json").read_text())
     assert [run["rescale"] for run in runs] == ["stock", 1]
-    assert (tmp_path / "out" / "net_cortex-m4.png").stat().st_size > 1000
-    rows = (tmp_path / "out" / "net_cortex-m4_k1" / "layers.csv").read_text().splitlines()
+    assert (tmp_path / "out" / "net_cortex-m4_zig.png").stat().st_size > 1000
+    rows = (tmp_path / "out" / "net_cortex-m4_zig_k1" / "layers.csv").read_text().splitlines()
     assert rows[0] == '"Event","Tag","Ticks"'
     assert rows[1].startswith("0,CONV_2D,")
+
+
+def main(arguments: str) -> int:
+    device._FLAGS.unparse_flags()
+    for name in device._FLAGS:
+        device._FLAGS[name].unparse()
+    return device.main(["device", *arguments.split()])
+
+
+needs_gcc = pytest.mark.skipif(shutil.which("arm-none-eabi-gcc") is None, reason="arm-none-eabi-gcc is not installed")
+
+
+@needs_gcc
+@pytest.mark.parametrize("cpu", ["cortex-m0plus", "cortex-m4"])
+def test_both_compilers_side_by_side(model, inputs, cpu):
+    runs = [device.measure(model, "model", cpu, 1, inputs, toolchain=name) for name in firmware.TOOLCHAINS]
+    assert [run.equal for run in runs] == [True, True]
+    assert [[layer.op for layer in run.layers] for run in runs] == 2 * [[layer.op for layer in runs[0].layers]]
+    assert all(layer.cycles > 0 for run in runs for layer in run.layers)  # gcc's renamed functions are found
+    assert runs[0].total("cycles") != runs[1].total("cycles")
+    text = device.table(runs)
+    assert "zig" in text
+    assert "gcc" in text
+
+
+def test_a_slow_multiplier(model, inputs):
+    fast, slow = (device.measure(model, "m", "cortex-m0plus", 1, inputs[:1], multiplier=m) for m in (1, 32))
+    assert fast.total("instructions") == slow.total("instructions")
+    extra = slow.total("cycles") - fast.total("cycles")
+    assert extra > 0
+    assert extra % 31 == 0
+    assert slow.to_dict()["cycle_model"]["multiplier_cycles"] == 32
+
+
+def test_a_program_that_the_user_brings(model, tmp_path, capsys):
+    path, elf = tmp_path / "net.tflite", tmp_path / "tflm.elf"
+    path.write_bytes(model)
+    program = c_source.lower(model, "other", 31, Rounding.TFLM, "cortex-m4")
+    shutil.copy(firmware.build(program, "cortex-m4", tmp_path / "other").path, elf)
+    arguments = f"--model {path} --cpu cortex-m4 --cpu cortex-m0plus --bits 1 --output {tmp_path / 'out'}"
+    assert main(f"{arguments} --compare {elf}") == 0
+    runs = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [run["cpu"] for run in runs] == 3 * ["cortex-m4"] + 2 * ["cortex-m0plus"]
+    assert [run["rescale"] for run in runs] == ["stock", 1, "tflm", "stock", 1]
+    stock, narrow_one, brought = runs[:3]
+    assert brought["equal"]
+    for what in ("total_instructions", "total_cycles", "total_least", "total_most", "stack"):
+        assert brought[what] == stock[what]
+    assert brought["total_cycles"] > narrow_one["total_cycles"]
+    assert "= stock" in capsys.readouterr().out
+
+    with pytest.raises(UsageError, match=r"tflm\.elf was built for cortex-m4 or cortex-m7; add that as --cpu"):
+        main(f"--model {path} --cpu cortex-m3 --compare {elf}")
+    other = tmp_path / "bigger.tflite"
+    b = TFLiteBuilder(1)
+    x = b.input([1, 4, 4, 2])
+    other.write_bytes(b.build(x, b.conv(x, 4, 3, name="c")))
+    with pytest.raises(UsageError, match=r"holds none of these models: bigger: firmware_input has 192 bytes, .* 32"):
+        main(f"--model {other} --cpu cortex-m4 --compare {elf}")
+    with pytest.raises(ModelError, match=r"net\.tflite cannot be read as an ELF file"):
+        main(f"--model {path} --cpu cortex-m4 --compare {path}")
+
+
+def test_an_elf_file_without_the_symbols(tmp_path):
+    source, elf = tmp_path / "bare.c", tmp_path / "bare.o"
+    source.write_text("int firmware_infer(void) { return 1; }\n")
+    command = [*firmware._compiler("zig", "cortex-m4"), "-c", str(source), "-o", str(elf)]
+    subprocess.run(command, check=True, capture_output=True)
+    with pytest.raises(ModelError, match="no symbols firmware_reset, firmware_idle, firmware_input, firmware_output"):
+        firmware.load(elf, "cortex-m4")
+    assert firmware.cores(elf) == ("cortex-m4", "cortex-m7")
 
 
 def test_data_by_name_and_by_file(model, tmp_path):

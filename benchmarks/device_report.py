@@ -1,0 +1,99 @@
+"""Runs of `benchmarks.device` for people and for other programs: a table, TFLM's profiler CSV, a bar chart."""
+
+import csv
+import io
+import pathlib
+
+import numpy as np
+
+from benchmarks.device_runs import STOCK, Run, why_no_cycles
+
+_HEAD = (
+    "model", "cpu", "compiler", "rescale", "top-1", "outputs", "modelled cycles", "range", "an output", "saved",
+    "instructions", "flash", "arena", "stack",
+)  # fmt: skip
+
+
+def table(runs: list[Run]) -> str:
+    """Runs side by side; why there are no cycles, where there are none."""
+    lines = [_HEAD, *(_row(run, runs) for run in runs)]
+    kept = [i for i in range(len(_HEAD)) if any(line[i] for line in lines[1:])]
+    widths = {i: max(len(line[i]) for line in lines) for i in kept}
+    text = ["  ".join(line[i].ljust(widths[i]) for i in kept).rstrip() for line in lines]
+    reasons = dict.fromkeys(why_no_cycles(run) for run in runs if run.total("cycles") is None)
+    return "\n".join([*text, *(f"no modelled cycles: {reason}" for reason in reasons)])
+
+
+def _row(run: Run, runs: list[Run]) -> tuple[str, ...]:
+    spent = run.total("cycles")
+    instructions = f"{run.total('instructions') / 1e6:.3f} M{f' ± {run.resolution}' if run.resolution else ''}"
+    return (
+        run.model,
+        run.cpu,
+        run.toolchain,
+        run.label,
+        "" if run.accuracy is None else f"{run.accuracy:.2%}",
+        _outputs(run),
+        "" if spent is None else f"{spent / 1e6:.3f} M",
+        _range(run),
+        "" if run.per_output is None else f"{run.per_output:.1f}",
+        _saved(run, runs),
+        instructions,
+        str(run.flash),
+        "" if run.arena is None else str(run.arena),
+        "" if run.stack is None else str(run.stack),
+    )
+
+
+def _range(run: Run) -> str:
+    least, most = run.total("least"), run.total("most")
+    return "" if least == most else f"{least / 1e6:.2f}..{most / 1e6:.2f} M"
+
+
+def _outputs(run: Run) -> str:
+    if run.brought:
+        return "= stock" if run.equal else "not stock's"
+    return "= simulator" if run.equal else "DIFFER"
+
+
+def _saved(run: Run, runs: list[Run]) -> str:
+    """Against the stock rescale in the same kernels, by the same compiler."""
+    key = (run.model, run.cpu, run.toolchain, STOCK)
+    base = next((r for r in runs if (r.model, r.cpu, r.toolchain, r.rescale) == key), None)
+    if base in (None, run) or base.total("cycles") is None:
+        return ""
+    saved = base.total("cycles") - run.total("cycles")
+    return f"{saved / base.total('cycles'):.1%}, {saved / max(1, run.rescaled):.1f} per output"
+
+
+def profiler_csv(run: Run) -> str:
+    """Modelled cycles by layer in the layout of TFLM's MicroProfiler::LogCsv; instructions where there is no table."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    text.write('"Event","Tag","Ticks"\n')
+    for event, layer in enumerate(run.layers):
+        writer.writerow([event, layer.op, round(layer.instructions if layer.cycles is None else layer.cycles)])
+    return text.getvalue()
+
+
+def chart(runs: list[Run], path: pathlib.Path) -> None:
+    """Bars by layer of runs of one model on one core, one colour a rescale."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(max(6, 0.6 * len(runs[0].layers)), 4), layout="constrained")
+    width = 0.8 / len(runs)
+    what = "instructions" if runs[0].total("cycles") is None else "cycles"
+    for i, run in enumerate(runs):
+        label = "stock rescale" if run.rescale == STOCK else run.label
+        heights = [getattr(layer, what) / 1e6 for layer in run.layers]
+        axes.bar(np.arange(len(heights)) + i * width, heights, width, label=label)
+    axes.set_xticks(np.arange(len(runs[0].layers)) + 0.4 - width / 2)
+    axes.set_xticklabels([f"{layer.index} {layer.op.lower()}" for layer in runs[0].layers], rotation=60, ha="right")
+    axes.set_ylabel(f"{'modelled ' if what == 'cycles' else ''}{what}, millions")
+    axes.set_title(f"{runs[0].model}, {runs[0].cpu}, {runs[0].toolchain}")
+    axes.legend()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

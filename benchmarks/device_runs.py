@@ -1,0 +1,232 @@
+"""A model on one emulated core: builds it, runs it, and says what it took."""
+
+import dataclasses
+import math
+import pathlib
+import tempfile
+
+import numpy as np
+
+from benchmarks import cycles
+from benchmarks.emulators import firmware, qemu_engine, renode_engine, unicorn_engine
+from benchmarks.emulators.execution import Execution
+from tflm_export import ModelError, c_source, narrow
+from tflm_export.flatbuffer.model import parse
+from tflm_export.ops.context import Rounding
+from tflm_export.simulator import simulate
+
+STOCK = "stock"  # the 31-bit rescale with two roundings
+RESCALED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "MUL", "MEAN", "QUANTIZE")
+ENGINES = {"unicorn": unicorn_engine.execute, "qemu": qemu_engine.execute, "renode": renode_engine.execute}
+AUTO = "auto"
+# The kernels that suit a core. On the M3, which has no DSP extension, those for the M0+ take fewer cycles than the
+# portable ones and than the M4's in plain C.
+KERNELS = dict.fromkeys(("cortex-m0", "cortex-m0plus", "cortex-m3"), "cortex-m0plus") | dict.fromkeys(
+    ("cortex-m4", "cortex-m7", "cortex-m33"), "cortex-m4"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """What one operator took in one inference.
+
+    Attributes:
+      index, op, output: which operator.
+      instructions: executed, mean over inferences.
+      cycles, least, most: modelled, with the tables' ranges at their middle and ends; None where there is no table.
+    """
+
+    index: int
+    op: str
+    output: str
+    instructions: float
+    cycles: float | None
+    least: float | None
+    most: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A model with one rescale on one core.
+
+    Attributes:
+      model, cpu, rescale: what ran; the rescale is "stock", a width k, or the name of an ELF file that is compared.
+      engine, toolchain: the emulator and the compiler; the compiler of an ELF file is unknown, "".
+      multiplier: cycles of MULS on an M0 or M0+.
+      equal: whether every output equals the simulator's, of an ELF file: the simulator's with stock rescales.
+      brought: whether it is such an ELF file, which may hold another model than the simulator's.
+      samples: inferences.
+      accuracy: top-1 share on labelled data, None without labels.
+      flash, ram: bytes of code and constants; of static data, the arena among them.
+      arena, arena_bound: bytes of the plan, and what no plan can do without; None for an ELF file.
+      stack: bytes at its deepest; None where the engine does not tell.
+      rescaled: output elements that end in a rescale.
+      counted, resolution: instructions of an inference by the engine's clock, and by how much that may be off; None
+        where basic blocks were counted, which are exact.
+      layers: in execution order; empty where the engine does not tell.
+    """
+
+    model: str
+    cpu: str
+    rescale: str | int
+    engine: str
+    toolchain: str
+    multiplier: int
+    equal: bool
+    brought: bool
+    samples: int
+    accuracy: float | None
+    flash: int
+    ram: int
+    arena: int | None
+    arena_bound: int | None
+    stack: int | None
+    rescaled: int
+    counted: float | None
+    resolution: int
+    layers: tuple[Layer, ...]
+
+    def total(self, what: str) -> float | None:
+        """Sum over layers of "instructions", "cycles", "least" or "most"; None where it is not known."""
+        if not self.layers:
+            return self.counted if what == "instructions" else None
+        values = [getattr(layer, what) for layer in self.layers]
+        return None if None in values else sum(values)
+
+    @property
+    def label(self) -> str:
+        """The rescale, for people."""
+        return f"k = {self.rescale}" if isinstance(self.rescale, int) else self.rescale
+
+    @property
+    def per_output(self) -> float | None:
+        """Modelled cycles of the whole inference per output element that ends in a rescale."""
+        spent = self.total("cycles")
+        return None if spent is None or not self.rescaled else spent / self.rescaled
+
+    def to_dict(self) -> dict:
+        totals = {f"total_{what}": self.total(what) for what in ("instructions", "cycles", "least", "most")}
+        model = {"wait_states": 0, "multiplier_cycles": self.multiplier} | {
+            f"{what}_{end}": getattr(values, what)
+            for what in ("refill", "divide", "long_multiply", "long_accumulate")
+            for end, values in (("least", cycles.LEAST), ("typical", cycles.TYPICAL), ("most", cycles.MOST))
+        }
+        table = {"no_cycles_because": why_no_cycles(self)} if self.total("cycles") is None else {"cycle_model": model}
+        return dataclasses.asdict(self) | totals | {"cycles_per_rescaled_output": self.per_output} | table
+
+
+def why_no_cycles(run: Run) -> str:
+    """Why a run has no modelled cycles."""
+    if run.cpu not in cycles.CORES:
+        return f"{run.cpu}: {cycles.WITHOUT_TABLE}"
+    return f"{run.engine} counts instructions, but does not tell which; --engine unicorn does"
+
+
+def measure(
+    data: bytes, name: str, cpu: str, rescale: str | int, inputs: np.ndarray, labels: np.ndarray | None = None,
+    folder: pathlib.Path | None = None, toolchain: str = "zig", kernels: str = AUTO, engine: str = "unicorn",
+    multiplier: int = 1,
+) -> Run:  # fmt: skip
+    """Builds and runs a model.
+
+    Args:
+      data: a stock int8 .tflite file.
+      name: what to call it.
+      cpu: one of firmware.CPUS.
+      rescale: "stock" or the width k to narrow to.
+      inputs: int8 [rows, ...], in the model's integers.
+      labels: class indices [rows], or None.
+      folder: where C source and ELF file go; None for nowhere.
+      toolchain: one of firmware.TOOLCHAINS.
+      kernels: one of c_source.CORES, or "auto" for those that suit the core.
+      engine: one of ENGINES.
+      multiplier: cycles of MULS on an M0 or M0+, 1 or 32, an option of the chip.
+
+    Raises:
+      BuildError: the compiler is missing or fails.
+      EngineError: the emulator is missing or fails.
+    """
+    stock = rescale == STOCK
+    bits = 31 if stock else rescale
+    rounding = Rounding.TFLM if stock else Rounding.NARROW
+    data = data if stock else narrow(data, bits)[0]
+    program = c_source.lower(data, name, bits, rounding, KERNELS.get(cpu, "portable") if kernels == AUTO else kernels)
+    with tempfile.TemporaryDirectory() as scratch:
+        built = firmware.build(program, cpu, folder or pathlib.Path(scratch), toolchain)
+        size = math.prod(program.output.shape)
+        execution = ENGINES[engine](built, [program.layer(step) for step in program.steps], inputs, size)
+    expected = simulate(data, inputs, rounding, None if stock else bits).outputs[0].reshape(execution.outputs.shape)
+    steps = [(step.operator.index, step.operator.name, step.output.name) for step in program.steps]
+    return Run(
+        name, cpu, rescale, engine, toolchain, multiplier, bool((execution.outputs == expected).all()), False,
+        len(inputs), _accuracy(execution.outputs, labels), built.flash, built.ram, program.plan.size,
+        program.plan.lower_bound, execution.stack, _rescaled(data), execution.instructions, execution.resolution,
+        _layers(execution, steps, cpu, len(inputs), multiplier),
+    )  # fmt: skip
+
+
+def measure_elf(
+    path: pathlib.Path, data: bytes, name: str, cpu: str, inputs: np.ndarray, labels: np.ndarray | None = None,
+    engine: str = "unicorn", multiplier: int = 1,
+) -> Run:  # fmt: skip
+    """Runs an ELF file that the user brought, on the same inputs and under the same cycle model.
+
+    Args:
+      path: an ELF file for this core that holds to the contract in docs/device.md.
+      data: the .tflite file that it is compared with.
+      name, cpu, inputs, labels, engine, multiplier: as for `measure`.
+
+    Raises:
+      ModelError: it is no such ELF file, or its input or output is of another size than the model's.
+      EngineError: the emulator is missing or fails.
+    """
+    built = firmware.load(path, cpu)
+    problem = misfit(built, data)
+    if problem:
+        raise ModelError(f"{path}: {problem}")
+    size = math.prod(parse(data).subgraphs[0].outputs[0].shape)
+    execution = ENGINES[engine](built, ["firmware_infer"], inputs, size)
+    expected = simulate(data, inputs, Rounding.TFLM, None).outputs[0].reshape(execution.outputs.shape)
+    return Run(
+        name, cpu, path.stem, engine, "", multiplier, bool((execution.outputs == expected).all()), True, len(inputs),
+        _accuracy(execution.outputs, labels), built.flash, built.ram, None, None, execution.stack, _rescaled(data),
+        execution.instructions, execution.resolution,
+        _layers(execution, [(0, "INFERENCE", path.stem)], cpu, len(inputs), multiplier),
+    )  # fmt: skip
+
+
+def misfit(built: firmware.Firmware, data: bytes) -> str:
+    """Why an ELF file cannot hold this model: bytes of input and output; empty where it can."""
+    graph = parse(data).subgraphs[0]
+    for role, tensor in (("input", graph.inputs[0]), ("output", graph.outputs[0])):
+        has, needs = built.sizes.get(f"firmware_{role}"), math.prod(tensor.shape)
+        if has != needs:
+            return f"firmware_{role} has {has} bytes, the model's {role} {needs}"
+    return ""
+
+
+def _accuracy(outputs: np.ndarray, labels: np.ndarray | None) -> float | None:
+    return None if labels is None else float(np.mean(outputs.argmax(1) == labels))
+
+
+def _rescaled(data: bytes) -> int:
+    operators = parse(data).subgraphs[0].operators
+    return sum(math.prod(operator.outputs[0].shape) for operator in operators if operator.name in RESCALED)
+
+
+def _layers(execution: Execution, steps: list, cpu: str, samples: int, multiplier: int) -> tuple[Layer, ...]:
+    if execution.blocks is None:
+        return ()
+    tables = (cycles.TYPICAL, cycles.LEAST, cycles.MOST) if cpu in cycles.CORES else ()
+    tables = [dataclasses.replace(assumptions, multiply=multiplier) for assumptions in tables]
+    totals = np.zeros((len(steps) + 1, 1 + len(tables)))
+    for block in execution.blocks:
+        totals[block.layer] += (
+            block.entries * cycles.count(block.code, block.address),
+            *(cycles.executed(block, cpu, assumptions) for assumptions in tables),
+        )
+    totals[1] += totals[0]  # what runs before the first layer
+    return tuple(
+        Layer(*step, row[0], *(row[1:] or [None] * 3))
+        for step, row in zip(steps, (totals[1:] / samples).tolist(), strict=True)
+    )
