@@ -175,7 +175,7 @@ class Machine:
 
 
 def execute(firmware: Firmware, layers: list[str], inputs: np.ndarray, size: int) -> Execution:
-    """Inferences in process.
+    """Inferences in process, after one that is not counted.
 
     Args:
       firmware: what to run.
@@ -188,6 +188,8 @@ def execute(firmware: Firmware, layers: list[str], inputs: np.ndarray, size: int
     """
     try:
         machine = Machine(firmware, layers)
+        machine.infer(inputs[0], size)  # the first may set things up
+        machine.forget()
         outputs = np.stack([machine.infer(row, size) for row in inputs])
     except unicorn.UcError as error:
         raise EngineError(f"{firmware.path.name} faulted in Unicorn: {error}") from error
