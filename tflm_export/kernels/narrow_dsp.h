@@ -31,12 +31,13 @@ static NARROW_INLINE int32_t narrow_pair(int32_t low, int32_t high) {
 static NARROW_INLINE int32_t narrow_even(int32_t x) { return narrow_pair((int8_t)x, (int8_t)(x >> 16)); }
 static NARROW_INLINE int32_t narrow_odd(int32_t x) { return narrow_pair((int8_t)(x >> 8), (int8_t)(x >> 24)); }
 
+/* The sum wraps, as the instructions' does: the last tile of a layer adds up pixels that are not there. */
 static NARROW_INLINE int32_t narrow_mac_low(int32_t x, int32_t w, int32_t acc) {
-  return acc + (int16_t)x * (int16_t)w;
+  return (int32_t)((uint32_t)acc + (uint32_t)((int16_t)x * (int16_t)w));
 }
 
 static NARROW_INLINE int32_t narrow_mac_high(int32_t x, int32_t w, int32_t acc) {
-  return acc + (int16_t)(x >> 16) * (int16_t)(w >> 16);
+  return narrow_mac_low(x >> 16, w >> 16, acc);
 }
 
 static NARROW_INLINE int32_t narrow_mac2(int32_t x, int32_t w, int32_t acc) {
