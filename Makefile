@@ -7,15 +7,16 @@ STAMP := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export CUDA_VISIBLE_DEVICES ?= -1
 
-.PHONY: help demo test fuzz lint format clean
+.PHONY: help demo test bazel-test fuzz lint format clean
 
 help:
-	@echo "make demo    train, narrow, export and verify on real digits; results in build/demo"
-	@echo "make test    run the tests"
-	@echo "make fuzz    try 200,000 damaged models on the exporter (a quarter of an hour)"
-	@echo "make lint    run ruff"
-	@echo "make format  let ruff format and fix"
-	@echo "make clean   remove .venv and build"
+	@echo "make demo        train, narrow, export and verify on real digits; results in build/demo"
+	@echo "make test        run the tests"
+	@echo "make bazel-test  build the C kernels and run their host tests with Bazel"
+	@echo "make fuzz        try 200,000 damaged models on the exporter (a quarter of an hour)"
+	@echo "make lint        run ruff"
+	@echo "make format      let ruff format and fix"
+	@echo "make clean       remove .venv and build"
 
 $(STAMP): setup.py constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed; set PYTHON=")'
@@ -30,6 +31,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+bazel-test:
+	bazel test //...
 
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz

@@ -50,13 +50,13 @@ def debian_repositories():
         files = {"BUILD": _COVERAGE_TOOLS, "tools/BUILD": ""},
     )
 
-# TFLM's headers name each other from these folders. The defines are those of its own Makefile; a library may have been
-# built without its messages, and code without them links with either.
+# Headers are found from these folders. The first define is TFLM's own; a library may have been built with or without its
+# messages, and code without them links with either.
 _TFLM_BUILD = _PUBLIC + """
 cc_library(
     name = "tflm",
     srcs = ["lib/host/libtensorflow-microlite.a"],
-    hdrs = glob(["tensorflow/**/*.h", "third_party/**/*.h"]),
+    hdrs = glob(["**/*.h"]),
     defines = ["TF_LITE_STATIC_MEMORY", "TF_LITE_STRIP_ERROR_STRINGS"],
     includes = [".", "third_party/flatbuffers/include", "third_party/gemmlowp", "third_party/ruy"],
 )
@@ -72,16 +72,20 @@ def _tflm_repository(repository_ctx):
     if not folder:
         repository_ctx.file("BUILD", _NO_TFLM_BUILD, executable = False)
         return
-    for name in ["tensorflow", "third_party", "lib/host/libtensorflow-microlite.a"]:
-        path = repository_ctx.path(folder).get_child(*name.split("/"))
-        if not path.exists:
-            fail("TFLM_DIR=%s has no %s" % (folder, name))
-        repository_ctx.symlink(path, name)
+
+    # Files one by one: in the folders are TFLM's own BUILD files, which would make packages of them.
+    headers = ["tensorflow", "third_party/flatbuffers", "third_party/gemmlowp", "third_party/ruy"]
+    command = ["find", "-L"] + headers + ["lib/host/libtensorflow-microlite.a", "-name", "*.[ah]"]
+    found = repository_ctx.execute(command, working_directory = folder)
+    if found.return_code:
+        fail("TFLM_DIR=%s: %s" % (folder, found.stderr))
+    for name in found.stdout.splitlines():
+        repository_ctx.symlink(folder + "/" + name, name)
     repository_ctx.file("BUILD", _TFLM_BUILD, executable = False)
 
 tflm_repository = repository_rule(
     implementation = _tflm_repository,
     environ = ["TFLM_DIR"],
     local = True,
-    doc = "The user's build of TensorFlow Lite Micro, which TFLM_DIR points to; without it, an error where it is used.",
+    doc = "The user's build of TensorFlow Lite Micro, which TFLM_DIR points to. Without it, what needs it cannot be built.",
 )

@@ -112,7 +112,7 @@ static inline int8_t layer_output(const layer *l, int32_t c, int64_t products) {
   return saturated(y + l->output_zero);
 }
 
-/* One axis of a window: sizes, and how far the first window reaches out. */
+/* One axis of a window; returns the output's size. */
 static inline int32_t draw_axis(int dilated, int32_t *kernel, int32_t *stride, int32_t *dilation, int32_t *pad,
                                 int32_t *input) {
   for (;;) {
@@ -121,13 +121,17 @@ static inline int32_t draw_axis(int dilated, int32_t *kernel, int32_t *stride, i
     *dilation = dilated ? (int32_t)draw(1, 3) : 1;
     *input = (int32_t)draw(1, 9);
     const int32_t reach = (*kernel - 1) * *dilation + 1;
-    const int padded = draw(0, 2) != 0;
-    *pad = padded ? (int32_t)draw(0, reach - 1) : 0;
-    const int32_t room = *input + *pad + (padded ? (int32_t)draw(0, reach - 1) : 0) - reach;
+    /* Without a border, with one of which every window leaves something inside, or with windows wholly
+     * outside, as only kernels of several taps are given. */
+    const int64_t kind = draw(0, 6);
+    const int64_t most = kind < 2 ? 0 : kind == 6 && dilated ? 2 * (reach - 1) : reach - 1;
+    *pad = (int32_t)draw(0, most);
+    const int32_t room = *input + *pad + (int32_t)draw(0, most) - reach;
     if (room >= 0) return room / *stride + 1;
   }
 }
 
+/* dilated: whether dilations and windows wholly outside the image may be drawn, which pools are not given. */
 static inline narrow_window draw_window(int dilated, int32_t input_channels, int32_t output_channels) {
   narrow_window w;
   w.batches = (int32_t)draw(1, 2);
