@@ -162,6 +162,31 @@ static inline const int8_t *tap(const narrow_window *w, const int8_t *input, int
   return input + ((batch * w->input_height + iy) * w->input_width + ix) * w->input_channels + channel;
 }
 
+/* Holds a convolution's output against the definition. */
+static inline void check_conv_2d(const narrow_window *w, const layer *l, const int8_t *input,
+                                 const int8_t *output) {
+  int64_t index = 0;
+  for (int32_t b = 0; b < w->batches; ++b) {
+    for (int32_t y = 0; y < w->output_height; ++y) {
+      for (int32_t x = 0; x < w->output_width; ++x) {
+        for (int32_t c = 0; c < w->output_channels; ++c, ++index) {
+          int64_t sum = 0;
+          const int8_t *weights = l->weights + c * l->elements;
+          for (int32_t ky = 0; ky < w->kernel_height; ++ky) {
+            for (int32_t kx = 0; kx < w->kernel_width; ++kx) {
+              for (int32_t i = 0; i < w->input_channels; ++i, ++weights) {
+                const int8_t *element = tap(w, input, b, y, x, ky, kx, i);
+                if (element != NULL) sum += (int64_t)(*element - l->input_zero) * *weights;
+              }
+            }
+          }
+          check_equal(output[index], layer_output(l, c, sum), index);
+        }
+      }
+    }
+  }
+}
+
 /* Four bytes as a word, lowest first. */
 static inline int32_t word(int32_t b0, int32_t b1, int32_t b2, int32_t b3) {
   const uint32_t bits = ((uint32_t)b0 & 255) | ((uint32_t)b1 & 255) << 8 | ((uint32_t)b2 & 255) << 16 |
