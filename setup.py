@@ -16,7 +16,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["keras_rat", "keras_rat.*", "tflm_export", "tflm_export.*"]),
-    package_data={"tflm_export": ["kernels/*.c", "kernels/*.h"]},
+    package_data={"tflm_export": ["kernels/*.c", "kernels/*.h", "kernels/tflm/*"]},
     install_requires=["absl-py", "flatbuffers", "numpy"],
     extras_require={
         "train": ["tensorflow>=2.16,<2.20", "tf-keras>=2.16,<2.20", "tensorflow-model-optimization>=0.8"],

@@ -13,12 +13,15 @@ import pytest
 
 from tflm_export import kernels
 
-WARNINGS = "-std=c99 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror".split()
+_WARNINGS = "-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror".split()
+WARNINGS = ["-std=c99", *_WARNINGS]
+CPP_WARNINGS = ["-std=c++17", *_WARNINGS]
 UNDEFINED = "-fsanitize=undefined -fno-sanitize-recover=all".split()
 GUARD = 64  # bytes on each side of what a kernel may write
 _CANARY = 0x5A
 
 requires_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
+requires_gpp = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
 
 
 class Window(ctypes.Structure):
@@ -45,13 +48,15 @@ def run(command: list) -> None:
 
 
 def library(files: dict[str, bytes], *flags: str) -> ctypes.CDLL:
-    """A shared library of C files; nothing stays on disk."""
+    """A shared library of C or of C++ files; nothing stays on disk."""
+    units = [file for file in files if file.endswith((".c", ".cc"))]
+    compiler = ["g++", *CPP_WARNINGS] if units[0].endswith(".cc") else ["gcc", *WARNINGS]
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         for file, content in files.items():
             (folder / file).write_bytes(content)
-        units = [folder / file for file in files if file.endswith(".c")]
-        run(["gcc", *WARNINGS, *UNDEFINED, *flags, "-O1", "-shared", "-fPIC", "-o", folder / "library.so", *units])
+        units = [folder / file for file in units]
+        run([*compiler, *UNDEFINED, *flags, "-O1", "-shared", "-fPIC", "-o", folder / "library.so", *units])
         return ctypes.CDLL(str(folder / "library.so"))
 
 

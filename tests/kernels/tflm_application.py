@@ -1,0 +1,145 @@
+"""The application of docs/tflm.md on a host or an emulated core, linked with the TFLM that TFLM_DIR points to.
+
+TFLM_DIR is a folder with what TFLM's create_tflm_tree.py writes (`tensorflow/`, `third_party/`) and, from its
+`make microlite`, `lib/TARGET/libtensorflow-microlite.a` for each TARGET: host, cortex-m0plus or cortex-m4.
+"""
+
+import functools
+import math
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+
+import numpy as np
+import pytest
+
+from tests.kernels import native
+from tflm_export import cc_array, kernels
+from tflm_export.flatbuffer.model import parse
+
+VARIABLE = "TFLM_DIR"
+TARGETS = ("host", "cortex-m0plus", "cortex-m4")
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+_FOLDER = kernels.FOLDER / "tflm"
+_KERNELS = ("conv_2d", "depthwise_conv_2d", "fully_connected", "add", "add_wide", "clamp")
+_EMULATORS = _ROOT / "benchmarks" / "emulators"
+_CPP = "-std=c++17 -fno-rtti -fno-exceptions -fno-threadsafe-statics -DTF_LITE_STATIC_MEMORY".split()
+# A library may have been built without its messages; an application without them links with either.
+_CPP += ["-DTF_LITE_STRIP_ERROR_STRINGS", "-DNDEBUG"]
+_COMMON = "-O2 -Wall -Wextra -Werror -ffunction-sections -fdata-sections".split()
+_BARE_METAL = "-mthumb -mfloat-abi=soft -fomit-frame-pointer".split()
+# newlib's start-up files are not linked; the symbols it would give.
+_LINK = "-nostartfiles --specs=nano.specs --specs=nosys.specs -Wl,--defsym=__dso_handle=0,--defsym=end=firmware_bss_end"
+_HOST_MAIN = b"""
+#include <stdio.h>
+#include "firmware_header.h"
+
+/* Inferences on standard input, their outputs on standard output. */
+int main(void) {
+  static int8_t input[FIRMWARE_INPUT_BYTES], output[FIRMWARE_OUTPUT_BYTES];
+  while (fread(input, sizeof input, 1, stdin) == 1) {
+    if (model_invoke(input, output) != 0 || fwrite(output, sizeof output, 1, stdout) != 1) return 1;
+  }
+  return 0;
+}
+"""
+
+
+def source() -> str:
+    """The application in docs/tflm.md."""
+    (code,) = re.findall(r"```cpp\n(.*?)```", (_ROOT / "docs" / "tflm.md").read_text(encoding="utf-8"), re.DOTALL)
+    return code
+
+
+def tflm() -> pathlib.Path:
+    """The user's TFLM; skips the test where there is none."""
+    path = os.environ.get(VARIABLE)
+    if not path:
+        pytest.skip(f"no TensorFlow Lite Micro: set {VARIABLE} (docs/tflm.md)")
+    return pathlib.Path(path).resolve()
+
+
+def _tools(target: str) -> tuple[pathlib.Path, list[str], str]:
+    """The library, the compiler's options, and the prefix of its name; skips the test where something is missing."""
+    library = tflm() / "lib" / target / "libtensorflow-microlite.a"
+    prefix = "" if target == "host" else "arm-none-eabi-"
+    if not library.is_file():
+        pytest.skip(f"{VARIABLE} has no lib/{target}/{library.name}")
+    if shutil.which(f"{prefix}g++") is None:
+        pytest.skip(f"{prefix}g++ is not installed")
+    return library, _COMMON + ([] if target == "host" else [f"-mcpu={target}", *_BARE_METAL]), prefix
+
+
+def _compile(target: str, files: list[pathlib.Path], folder: pathlib.Path, *flags: str) -> list[pathlib.Path]:
+    """Objects of C and C++ files."""
+    _, options, prefix = _tools(target)
+    third_party = tflm() / "third_party"
+    system = [tflm(), *(third_party / name for name in ("flatbuffers/include", "gemmlowp", "ruy"))]
+    includes = [f"-I{path}" for path in (kernels.FOLDER, _FOLDER, folder)]
+    includes += [part for path in system for part in ("-isystem", str(path))]
+    objects = [folder / f"{file.name}.o" for file in files]
+    for file, output in zip(files, objects, strict=True):
+        compiler = [f"{prefix}g++", *_CPP] if file.suffix == ".cc" else [f"{prefix}gcc", "-std=c99"]
+        native.run([*compiler, *options, *includes, *flags, "-c", file, "-o", output])
+    return objects
+
+
+@functools.cache
+def _registrations(target: str) -> tuple[tempfile.TemporaryDirectory, list[pathlib.Path]]:
+    """Objects of the registrations and their kernels, and the folder that has to stay with them."""
+    folder = tempfile.TemporaryDirectory()
+    files = [*sorted(_FOLDER.glob("*.cc")), *(kernels.FOLDER / f"narrow_{name}.c" for name in _KERNELS)]
+    return folder, _compile(target, files, pathlib.Path(folder.name))
+
+
+def build(model: bytes, target: str, folder: pathlib.Path) -> pathlib.Path:
+    """Builds the application around a model.
+
+    Args:
+      model: a .tflite file with int8 input and output.
+      target: one of TARGETS.
+      folder: an empty one.
+
+    Returns:
+      The program: an ELF file with firmware.c's symbols, or a host's program.
+    """
+    library, options, prefix = _tools(target)
+    _, objects = _registrations(target)
+    graph = parse(model).subgraphs[0]
+    files = cc_array.sources(model, "model.tflite") | {
+        "application.cc": source().encode(),
+        "firmware_header.h": b"#include <stdint.h>\n\nint model_invoke(const int8_t *input, int8_t *output);\n",
+        "main.c": _HOST_MAIN,
+    }
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    is_host = target == "host"
+    units = [folder / name for name in files if name.endswith(".cc")]
+    units.append(folder / "main.c" if is_host else _EMULATORS / "firmware.c")
+    sizes = {"INPUT": graph.inputs[0], "OUTPUT": graph.outputs[0]}
+    defines = [f"-DFIRMWARE_{name}_BYTES={math.prod(tensor.shape)}" for name, tensor in sizes.items()]
+    defines += ['-DFIRMWARE_HEADER="firmware_header.h"', "-DFIRMWARE_INVOKE=model_invoke"]
+    program = folder / "program.elf"
+    link = [] if is_host else [*_LINK.split(), f"-Wl,-T,{_EMULATORS / 'firmware.ld'}"]
+    objects = [*_compile(target, units, folder, *defines), *objects]
+    native.run([f"{prefix}g++", *options, "-Wl,--gc-sections", *link, *objects, library, "-lm", "-o", program])
+    return program
+
+
+def run(model: bytes, inputs: np.ndarray, target: str, folder: pathlib.Path) -> np.ndarray:
+    """Outputs int8 [rows, elements] of the application for inputs int8 [rows, ...]."""
+    program = build(model, target, folder)
+    size = math.prod(parse(model).subgraphs[0].outputs[0].shape)
+    if target == "host":
+        done = subprocess.run([program], input=inputs.tobytes(), capture_output=True, check=False)
+        assert done.returncode == 0, "the application's model_invoke failed"
+        return np.frombuffer(done.stdout, np.int8).reshape(len(inputs), size)
+    for module in ("unicorn", "elftools", "ziglang"):
+        pytest.importorskip(module, reason=f"{module} is not installed")
+    from benchmarks.emulators import firmware, unicorn_engine
+
+    machine = unicorn_engine.Machine(firmware.load(program, target), [])
+    return np.stack([machine.infer(row, size) for row in inputs])
