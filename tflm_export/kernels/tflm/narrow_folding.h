@@ -38,7 +38,7 @@ struct Channel {
   };
   Kind kind;
   int32_t multiplier;  // kUsual
-  int32_t shift;       // kUsual: 0..48. kTiny: the least that takes every accumulator to 0
+  int32_t shift;       // kUsual: 0..48. kTiny: the least that takes every sum over raw inputs, without bias, to 0
   int64_t start;       // where an accumulator over raw inputs begins
   int64_t reach;       // how far from there it can get
   int64_t low, high;   // what it can end as
@@ -114,11 +114,8 @@ struct Layer {
       const int64_t output = rounded + output_zero_point;
       *channel = {Channel::kConstant, 1, 0, output < -128 ? -128 : output > 127 ? 127 : output, 0, 0, 0};
     } else if (tiny) {
-      channel->kind = Channel::kTiny;
-      channel->shift = 1;
-      while (low < -(int64_t{1} << (channel->shift - 1)) || high >= int64_t{1} << (channel->shift - 1)) {
-        ++channel->shift;
-      }
+      *channel = {Channel::kTiny, 0, 1, 0, reach, 0, 0};
+      while (RoundingConstant(channel->shift, 0) <= reach) ++channel->shift;
     }
     return true;
   }

@@ -22,15 +22,19 @@ struct Factor {
 inline int64_t RoundingShift(int64_t x, int shift) { return (x + (int64_t{1} << (shift - 1))) >> shift; }
 
 // Finds the narrowest grid, of 1 to 16 bits, that a factor lies on but for the rounding of float32 scales, and the
-// factor's place there: significant_bits and recover of tflm_export/rescale.py, bit for bit. Returns false for a factor
-// that is on none of them, negative or not finite.
+// factor's place there: significant_bits and recover of tflm_export/rescale.py, bit for bit. A factor that TFLite takes
+// for 0 is 0. Returns false for a factor that is on none of the grids, negative or not finite.
 inline bool Recover(double factor, Factor* recovered) {
   if (!(factor >= 0 && factor <= DBL_MAX)) return false;
-  *recovered = {0, 0};
-  if (factor == 0) return true;
-  constexpr int kMantissaBits = 53;
+  constexpr int kMantissaBits = 53, kStockBits = 31;
   int exponent;
   const int64_t mantissa = static_cast<int64_t>(std::ldexp(std::frexp(factor, &exponent), kMantissaBits));
+  int64_t stock = RoundingShift(mantissa, kMantissaBits - kStockBits);
+  const int carry = static_cast<int>(stock >> kStockBits);
+  stock >>= carry;
+  exponent += carry;
+  *recovered = {0, 0};
+  if (stock == 0 || exponent < -31) return true;
   int bits = 0;
   int64_t distance;
   do {
@@ -39,20 +43,9 @@ inline bool Recover(double factor, Factor* recovered) {
     distance = mantissa - (RoundingShift(mantissa, drop) << drop);
     if (distance < 0) distance = -distance;
   } while (distance > mantissa >> kToleranceBits);
-  // By way of TFLite's own 31 bits, whose flush to zero counts.
-  int64_t stock = RoundingShift(mantissa, kMantissaBits - 31);
-  if (stock >> 31) {
-    stock >>= 1;
-    ++exponent;
-  }
-  if (exponent < -31) return true;
-  int64_t multiplier = RoundingShift(stock, 31 - bits);
-  int32_t shift = bits - exponent;
-  if (multiplier >> bits) {
-    multiplier >>= 1;
-    --shift;
-  }
-  *recovered = {static_cast<int32_t>(multiplier), shift};
+  const int64_t multiplier = RoundingShift(stock, kStockBits - bits);
+  const int last_carry = static_cast<int>(multiplier >> bits);
+  *recovered = {static_cast<int32_t>(multiplier >> last_carry), bits - exponent - last_carry};
   return true;
 }
 

@@ -1,4 +1,5 @@
 // DEPTHWISE_CONV_2D.
+#include "narrow_core.h"
 #include "narrow_operator.h"
 #include "narrow_registrations.h"
 #include "narrow_windows.h"
@@ -27,12 +28,17 @@ class DepthwiseConv2D {
   }
 
   TfLiteStatus Invoke(TfLiteContext* context, TfLiteNode* node) const {
-    static constexpr decltype(&narrow_depthwise_conv_2d_shift) kEnds[] = {
+    static constexpr decltype(&narrow_depthwise_conv_2d_shift) kPortable[] = {
         narrow_depthwise_conv_2d_shift, narrow_depthwise_conv_2d_multiply, narrow_depthwise_conv_2d_wide};
+    static constexpr decltype(&narrow_depthwise_conv_2d_shift) kFours[] = {
+        narrow_depthwise_conv_2d_in_place_shift, narrow_depthwise_conv_2d_in_place_multiply,
+        narrow_depthwise_conv_2d_in_place_wide};
+    const bool fours =
+        kHasDsp && window_.output_channels % 4 == 0 && window_.output_channels == window_.input_channels;
     int8_t* const output = Output(context, node);
     auto* const patch = static_cast<int8_t*>(context->GetScratchBuffer(context, patch_));
-    kEnds[static_cast<int>(rescaled_.end)](&window_, &rescaled_.rescale, Input(context, node, 1),
-                                           Input(context, node, 0), output, patch);
+    (fours ? kFours : kPortable)[static_cast<int>(rescaled_.end)](
+        &window_, &rescaled_.rescale, Input(context, node, 1), Input(context, node, 0), output, patch);
     const int32_t pixels = window_.batches * window_.output_height * window_.output_width;
     Activate(rescaled_.low, rescaled_.high, pixels * window_.output_channels, output);
     return kTfLiteOk;

@@ -1,4 +1,5 @@
 // FULLY_CONNECTED.
+#include "narrow_core.h"
 #include "narrow_operator.h"
 #include "narrow_registrations.h"
 #include "tensorflow/lite/c/builtin_op_data.h"
@@ -27,7 +28,9 @@ class FullyConnected {
 
   TfLiteStatus Invoke(TfLiteContext* context, TfLiteNode* node) const {
     static constexpr decltype(&narrow_fully_connected_shift) kEnds[] = {
-        narrow_fully_connected_shift, narrow_fully_connected_multiply, narrow_fully_connected_wide};
+        kHasDsp ? narrow_fully_connected_in_place_shift : narrow_fully_connected_shift,
+        kHasDsp ? narrow_fully_connected_in_place_multiply : narrow_fully_connected_multiply,
+        kHasDsp ? narrow_fully_connected_in_place_wide : narrow_fully_connected_wide};
     int8_t* const output = Output(context, node);
     kEnds[static_cast<int>(rescaled_.end)](rows_, depth_, channels_, &rescaled_.rescale, Input(context, node, 1),
                                            Input(context, node, 0), output);

@@ -1,0 +1,126 @@
+#include "narrow_dsp.h"
+#include "narrow_in_place.h"
+#include "narrow_window.h"
+
+/* Tiles of 4 pixels and 1 channel: 4 accumulators, and for every four steps of depth one word of weights and eight of
+ * inputs, which were widened once for all channels. */
+
+/* The `count` bytes, 1..3, before the end of a row, zeros behind them: the next word may not be there. */
+static NARROW_INLINE int32_t narrow_load_tail(const int8_t *from, int32_t count) {
+  uint32_t word = (uint8_t)from[0];
+  if (count > 1) word |= (uint32_t)(uint8_t)from[1] << 8;
+  if (count > 2) word |= (uint32_t)(uint8_t)from[2] << 16;
+  return (int32_t)word;
+}
+
+/* Widens `depth` bytes of one pixel, zeros behind them, into every fourth word: bytes 0 and 2, then 1 and 3. */
+static NARROW_INLINE void widen(const int8_t *from, int32_t depth, int32_t *column) {
+  int32_t i = 0;
+  for (; i + 4 <= depth; i += 4, column += 8) {
+    const int32_t x = narrow_load(from + i);
+    column[0] = narrow_even(x);
+    column[4] = narrow_odd(x);
+  }
+  if (i < depth) {
+    const int32_t x = narrow_load_tail(from + i, depth - i);
+    column[0] = narrow_even(x);
+    column[4] = narrow_odd(x);
+  }
+}
+
+/* columns: [depth4 / 2, 4 pixels]; the first `count` pixels are stored, 1..4. */
+static NARROW_INLINE void tile(int32_t depth, int32_t channels, const narrow_rescale *rescale, const int8_t *weights,
+                               const int32_t *columns, int32_t count, int8_t *output, narrow_end *end) {
+  const int32_t whole = depth & ~3;
+  for (int32_t c = 0; c < channels; ++c, ++output) {
+    const int32_t start = rescale->start[c];
+    int32_t acc0 = start, acc1 = start, acc2 = start, acc3 = start;
+    const int32_t *x = columns;
+#define STEP(word)                                        \
+  do {                                                    \
+    const int32_t w = (word);                             \
+    const int32_t even = narrow_even(w), odd = narrow_odd(w); \
+    acc0 = narrow_mac2(x[0], even, acc0);                 \
+    acc1 = narrow_mac2(x[1], even, acc1);                 \
+    acc2 = narrow_mac2(x[2], even, acc2);                 \
+    acc3 = narrow_mac2(x[3], even, acc3);                 \
+    acc0 = narrow_mac2(x[4], odd, acc0);                  \
+    acc1 = narrow_mac2(x[5], odd, acc1);                  \
+    acc2 = narrow_mac2(x[6], odd, acc2);                  \
+    acc3 = narrow_mac2(x[7], odd, acc3);                  \
+    x += 8;                                               \
+  } while (0)
+    const int8_t *const last = weights + whole;
+    if (whole & 4) {
+      STEP(narrow_load(weights));
+      weights += 4;
+    }
+    while (weights < last) {
+      STEP(narrow_load(weights));
+      STEP(narrow_load(weights + 4));
+      weights += 8;
+    }
+    if (whole < depth) {
+      STEP(narrow_load_tail(weights, depth - whole));
+      weights += depth - whole;
+    }
+#undef STEP
+    int8_t *pixel = output;
+    *pixel = end(rescale, c, acc0);
+    if (count > 1) *(pixel += channels) = end(rescale, c, acc1);
+    if (count > 2) *(pixel += channels) = end(rescale, c, acc2);
+    if (count > 3) *(pixel += channels) = end(rescale, c, acc3);
+  }
+}
+
+static NARROW_INLINE void conv_2d_in_place(const narrow_window *window, const narrow_rescale *rescale,
+                                           const int8_t *weights, const int8_t *input, int8_t *output,
+                                           int8_t *scratch, narrow_end *end) {
+  /* Copies that no store through an int8_t pointer can reach, so that compilers keep them in registers. */
+  const narrow_rescale own_rescale = *rescale;
+  const narrow_window own_window = *window;
+  window = &own_window;
+  rescale = &own_rescale;
+  const int32_t image = window->input_height * window->input_width * window->input_channels;
+  const int32_t depth = window->kernel_height * window->kernel_width * window->input_channels;
+  const int32_t channels = window->output_channels;
+  int32_t *const columns = (int32_t *)(void *)scratch;
+  int8_t *const patch = scratch + 8 * ((depth + 3) & ~3);
+  int32_t count = 0;
+  for (int32_t batch = 0; batch < window->batches; ++batch, input += image) {
+    int32_t top = -window->pad_top;
+    for (int32_t y = 0; y < window->output_height; ++y, top += window->stride_height) {
+      int32_t left = -window->pad_left;
+      for (int32_t x = 0; x < window->output_width; ++x, left += window->stride_width) {
+        const int8_t *from = patch;
+        if (window->kernel_height * window->kernel_width == 1 && narrow_inside(window, top, left)) {
+          from = input + (top * window->input_width + left) * window->input_channels;
+        } else {
+          narrow_gather(window, input, top, left, patch);
+        }
+        widen(from, depth, columns + count);
+        if (++count == 4) {
+          tile(depth, channels, rescale, weights, columns, 4, output, end);
+          output += 4 * channels;
+          count = 0;
+        }
+      }
+    }
+  }
+  if (count != 0) tile(depth, channels, rescale, weights, columns, count, output, end);
+}
+
+void narrow_conv_2d_in_place_shift(const narrow_window *window, const narrow_rescale *rescale, const int8_t *weights,
+                                   const int8_t *input, int8_t *output, int8_t *scratch) {
+  conv_2d_in_place(window, rescale, weights, input, output, scratch, narrow_end_shift);
+}
+
+void narrow_conv_2d_in_place_multiply(const narrow_window *window, const narrow_rescale *rescale,
+                                      const int8_t *weights, const int8_t *input, int8_t *output, int8_t *scratch) {
+  conv_2d_in_place(window, rescale, weights, input, output, scratch, narrow_end_multiply);
+}
+
+void narrow_conv_2d_in_place_wide(const narrow_window *window, const narrow_rescale *rescale, const int8_t *weights,
+                                  const int8_t *input, int8_t *output, int8_t *scratch) {
+  conv_2d_in_place(window, rescale, weights, input, output, scratch, narrow_end_wide);
+}

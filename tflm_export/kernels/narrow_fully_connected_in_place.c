@@ -1,0 +1,58 @@
+#include "narrow_dsp.h"
+#include "narrow_in_place.h"
+
+static NARROW_INLINE int32_t dot(int32_t depth, const int8_t *weights, const int8_t *input, int32_t acc) {
+  for (int32_t i = 0; i < depth; ++i) acc += input[i] * weights[i];
+  return acc;
+}
+
+static NARROW_INLINE void fully_connected_in_place(int32_t rows, int32_t depth, int32_t channels,
+                                                   const narrow_rescale *rescale, const int8_t *weights,
+                                                   const int8_t *input, int8_t *output, narrow_end *end) {
+  /* Copies that no store through an int8_t pointer can reach, so that compilers keep them in registers. */
+  const narrow_rescale own_rescale = *rescale;
+  rescale = &own_rescale;
+  const int32_t whole = depth & ~3;
+  for (int32_t row = 0; row < rows; ++row, input += depth) {
+    const int8_t *w = weights;
+    int32_t c = 0;
+    /* Four channels share each word of inputs. */
+    for (; c + 4 <= channels; c += 4, w += 4 * depth) {
+      const int8_t *x = input, *w0 = w, *w1 = w0 + depth, *w2 = w1 + depth, *w3 = w2 + depth;
+      const int32_t *start = rescale->start + c;
+      int32_t acc0 = start[0], acc1 = start[1], acc2 = start[2], acc3 = start[3];
+      for (const int8_t *const last = x + whole; x < last; x += 4, w0 += 4, w1 += 4, w2 += 4, w3 += 4) {
+        const int32_t word = narrow_load(x);
+        const int32_t word0 = narrow_load(w0), word1 = narrow_load(w1), word2 = narrow_load(w2), word3 = narrow_load(w3);
+        const int32_t even = narrow_even(word), odd = narrow_odd(word);
+        acc0 = narrow_mac2(odd, narrow_odd(word0), narrow_mac2(even, narrow_even(word0), acc0));
+        acc1 = narrow_mac2(odd, narrow_odd(word1), narrow_mac2(even, narrow_even(word1), acc1));
+        acc2 = narrow_mac2(odd, narrow_odd(word2), narrow_mac2(even, narrow_even(word2), acc2));
+        acc3 = narrow_mac2(odd, narrow_odd(word3), narrow_mac2(even, narrow_even(word3), acc3));
+      }
+      *output++ = end(rescale, c, dot(depth - whole, w0, x, acc0));
+      *output++ = end(rescale, c + 1, dot(depth - whole, w1, x, acc1));
+      *output++ = end(rescale, c + 2, dot(depth - whole, w2, x, acc2));
+      *output++ = end(rescale, c + 3, dot(depth - whole, w3, x, acc3));
+    }
+    for (; c < channels; ++c, w += depth) *output++ = end(rescale, c, dot(depth, w, input, rescale->start[c]));
+  }
+}
+
+void narrow_fully_connected_in_place_shift(int32_t rows, int32_t depth, int32_t channels,
+                                           const narrow_rescale *rescale, const int8_t *weights, const int8_t *input,
+                                           int8_t *output) {
+  fully_connected_in_place(rows, depth, channels, rescale, weights, input, output, narrow_end_shift);
+}
+
+void narrow_fully_connected_in_place_multiply(int32_t rows, int32_t depth, int32_t channels,
+                                              const narrow_rescale *rescale, const int8_t *weights,
+                                              const int8_t *input, int8_t *output) {
+  fully_connected_in_place(rows, depth, channels, rescale, weights, input, output, narrow_end_multiply);
+}
+
+void narrow_fully_connected_in_place_wide(int32_t rows, int32_t depth, int32_t channels,
+                                          const narrow_rescale *rescale, const int8_t *weights, const int8_t *input,
+                                          int8_t *output) {
+  fully_connected_in_place(rows, depth, channels, rescale, weights, input, output, narrow_end_wide);
+}
