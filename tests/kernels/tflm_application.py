@@ -24,7 +24,6 @@ VARIABLE = "TFLM_DIR"
 TARGETS = ("host", "cortex-m0plus", "cortex-m4")
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _FOLDER = kernels.FOLDER / "tflm"
-_KERNELS = ("conv_2d", "depthwise_conv_2d", "fully_connected", "add", "add_wide", "clamp")
 _EMULATORS = _ROOT / "benchmarks" / "emulators"
 _CPP = "-std=c++17 -fno-rtti -fno-exceptions -fno-threadsafe-statics -DTF_LITE_STATIC_MEMORY".split()
 # A library may have been built without its messages; an application without them links with either.
@@ -91,7 +90,7 @@ def _compile(target: str, files: list[pathlib.Path], folder: pathlib.Path, *flag
 def _registrations(target: str) -> tuple[tempfile.TemporaryDirectory, list[pathlib.Path]]:
     """Objects of the registrations and their kernels, and the folder that has to stay with them."""
     folder = tempfile.TemporaryDirectory()
-    files = [*sorted(_FOLDER.glob("*.cc")), *(kernels.FOLDER / f"narrow_{name}.c" for name in _KERNELS)]
+    files = [*sorted(_FOLDER.glob("*.cc")), *sorted(kernels.FOLDER.glob("narrow_*.c"))]
     return folder, _compile(target, files, pathlib.Path(folder.name))
 
 

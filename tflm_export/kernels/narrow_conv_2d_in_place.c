@@ -5,7 +5,7 @@
 /* Tiles of 4 pixels and 1 channel: 4 accumulators, and for every four steps of depth one word of weights and eight of
  * inputs, which were widened once for all channels. */
 
-/* The `count` bytes, 1..3, before the end of a row, zeros behind them: the next word may not be there. */
+/* The `count` bytes, 1..3, before the end of a row, zeros behind them. */
 static NARROW_INLINE int32_t narrow_load_tail(const int8_t *from, int32_t count) {
   uint32_t word = (uint8_t)from[0];
   if (count > 1) word |= (uint32_t)(uint8_t)from[1] << 8;
@@ -28,48 +28,67 @@ static NARROW_INLINE void widen(const int8_t *from, int32_t depth, int32_t *colu
   }
 }
 
+/* Adds the products of four steps of depth to the sums of 4 pixels.
+ *
+ * word: four weights. x: [2, 4 pixels] of columns. */
+static NARROW_INLINE void step(int32_t word, const int32_t *x, int32_t sums[4]) {
+  const int32_t even = narrow_even(word), odd = narrow_odd(word);
+  for (int32_t i = 0; i < 4; ++i) sums[i] = narrow_mac2(x[4 + i], odd, narrow_mac2(x[i], even, sums[i]));
+}
+
+/* `blocks` times 16 steps, 1 or more; returns the columns behind them. */
+static NARROW_INLINE const int32_t *steps(int32_t blocks, const int8_t *weights, const int32_t *x, int32_t sums[4]) {
+#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && !defined(NARROW_NO_DSP)
+  /* 22 cycles for 16 products on a Cortex-M4, as LDM takes one for each register and one more; compilers, which load
+   * one by one, need 31. */
+#define STEP                             \
+  "ldr    %[odd], [%[w]], #4\n\t"        \
+  "ldmia  %[x]!, {r4, r5, r6, r8}\n\t"   \
+  "sxtb16 %[even], %[odd]\n\t"           \
+  "sxtb16 %[odd], %[odd], ror #8\n\t"    \
+  "smlad  %[a], r4, %[even], %[a]\n\t"   \
+  "smlad  %[b], r5, %[even], %[b]\n\t"   \
+  "smlad  %[c], r6, %[even], %[c]\n\t"   \
+  "smlad  %[d], r8, %[even], %[d]\n\t"   \
+  "ldmia  %[x]!, {r4, r5, r6, r8}\n\t"   \
+  "smlad  %[a], r4, %[odd], %[a]\n\t"    \
+  "smlad  %[b], r5, %[odd], %[b]\n\t"    \
+  "smlad  %[c], r6, %[odd], %[c]\n\t"    \
+  "smlad  %[d], r8, %[odd], %[d]\n\t"
+  const int8_t *const last = weights + 16 * blocks;
+  int32_t even, odd;
+  __asm__ volatile("1:\n\t" STEP STEP STEP STEP
+                   "cmp    %[w], %[last]\n\t"
+                   "bne    1b\n\t"
+                   : [a] "+r"(sums[0]), [b] "+r"(sums[1]), [c] "+r"(sums[2]), [d] "+r"(sums[3]), [x] "+r"(x),
+                     [w] "+r"(weights), [even] "=&r"(even), [odd] "=&r"(odd)
+                   : [last] "r"(last)
+                   : "r4", "r5", "r6", "r8", "cc", "memory");
+#undef STEP
+  return x;
+#else
+  for (int32_t i = 0; i < 4 * blocks; ++i, weights += 4, x += 8) step(narrow_load(weights), x, sums);
+  return x;
+#endif
+}
+
 /* columns: [depth4 / 2, 4 pixels]; the first `count` pixels are stored, 1..4. */
 static NARROW_INLINE void tile(int32_t depth, int32_t channels, const narrow_rescale *rescale, const int8_t *weights,
                                const int32_t *columns, int32_t count, int8_t *output, narrow_end *end) {
-  const int32_t whole = depth & ~3;
+  const int32_t blocks = depth / 16;
   for (int32_t c = 0; c < channels; ++c, ++output) {
     const int32_t start = rescale->start[c];
-    int32_t acc0 = start, acc1 = start, acc2 = start, acc3 = start;
-    const int32_t *x = columns;
-#define STEP(word)                                        \
-  do {                                                    \
-    const int32_t w = (word);                             \
-    const int32_t even = narrow_even(w), odd = narrow_odd(w); \
-    acc0 = narrow_mac2(x[0], even, acc0);                 \
-    acc1 = narrow_mac2(x[1], even, acc1);                 \
-    acc2 = narrow_mac2(x[2], even, acc2);                 \
-    acc3 = narrow_mac2(x[3], even, acc3);                 \
-    acc0 = narrow_mac2(x[4], odd, acc0);                  \
-    acc1 = narrow_mac2(x[5], odd, acc1);                  \
-    acc2 = narrow_mac2(x[6], odd, acc2);                  \
-    acc3 = narrow_mac2(x[7], odd, acc3);                  \
-    x += 8;                                               \
-  } while (0)
-    const int8_t *const last = weights + whole;
-    if (whole & 4) {
-      STEP(narrow_load(weights));
-      weights += 4;
-    }
-    while (weights < last) {
-      STEP(narrow_load(weights));
-      STEP(narrow_load(weights + 4));
-      weights += 8;
-    }
-    if (whole < depth) {
-      STEP(narrow_load_tail(weights, depth - whole));
-      weights += depth - whole;
-    }
-#undef STEP
+    int32_t sums[4] = {start, start, start, start};
+    const int32_t *x = blocks > 0 ? steps(blocks, weights, columns, sums) : columns;
+    int32_t i = 16 * blocks;
+    for (; i + 4 <= depth; i += 4, x += 8) step(narrow_load(weights + i), x, sums);
+    if (i < depth) step(narrow_load_tail(weights + i, depth - i), x, sums);
+    weights += depth;
     int8_t *pixel = output;
-    *pixel = end(rescale, c, acc0);
-    if (count > 1) *(pixel += channels) = end(rescale, c, acc1);
-    if (count > 2) *(pixel += channels) = end(rescale, c, acc2);
-    if (count > 3) *(pixel += channels) = end(rescale, c, acc3);
+    *pixel = end(rescale, c, sums[0]);
+    if (count > 1) *(pixel += channels) = end(rescale, c, sums[1]);
+    if (count > 2) *(pixel += channels) = end(rescale, c, sums[2]);
+    if (count > 3) *(pixel += channels) = end(rescale, c, sums[3]);
   }
 }
 
@@ -123,4 +142,9 @@ void narrow_conv_2d_in_place_multiply(const narrow_window *window, const narrow_
 void narrow_conv_2d_in_place_wide(const narrow_window *window, const narrow_rescale *rescale, const int8_t *weights,
                                   const int8_t *input, int8_t *output, int8_t *scratch) {
   conv_2d_in_place(window, rescale, weights, input, output, scratch, narrow_end_wide);
+}
+
+void narrow_conv_2d_in_place_stock(const narrow_window *window, const narrow_rescale *rescale, const int8_t *weights,
+                                   const int8_t *input, int8_t *output, int8_t *scratch) {
+  conv_2d_in_place(window, rescale, weights, input, output, scratch, narrow_end_stock);
 }

@@ -4,8 +4,8 @@
 
 /* Four channels of one pixel. taps: the window's first element of these channels; row, column: distances of its taps.
  * weights: the first one of these channels; step: from tap to tap. */
-static NARROW_INLINE void four_channels(int32_t height, int32_t width, const int8_t *taps, int32_t row,
-                                        int32_t column, const int8_t *weights, int32_t step, int32_t acc[4]) {
+static NARROW_INLINE void four_channels(int32_t height, int32_t width, const int8_t *taps, int32_t row, int32_t column,
+                                        const int8_t *weights, int32_t step, int32_t acc[4]) {
   for (int32_t ky = 0; ky < height; ++ky, taps += row) {
     const int8_t *tap = taps;
     for (int32_t kx = 0; kx < width; ++kx, tap += column, weights += step) {
@@ -40,8 +40,8 @@ static NARROW_INLINE void depthwise_pixel(const narrow_window *window, const nar
 }
 
 static NARROW_INLINE void depthwise_conv_2d_in_place(const narrow_window *window, const narrow_rescale *rescale,
-                                                const int8_t *weights, const int8_t *input, int8_t *output,
-                                                int8_t *patch, narrow_end *end) {
+                                                     const int8_t *weights, const int8_t *input, int8_t *output,
+                                                     int8_t *patch, narrow_end *end) {
   /* Copies that no store through an int8_t pointer can reach, so that compilers keep them in registers. */
   const narrow_rescale own_rescale = *rescale;
   const narrow_window own_window = *window;
@@ -71,16 +71,24 @@ static NARROW_INLINE void depthwise_conv_2d_in_place(const narrow_window *window
 }
 
 void narrow_depthwise_conv_2d_in_place_shift(const narrow_window *window, const narrow_rescale *rescale,
-                                        const int8_t *weights, const int8_t *input, int8_t *output, int8_t *patch) {
+                                             const int8_t *weights, const int8_t *input, int8_t *output,
+                                             int8_t *patch) {
   depthwise_conv_2d_in_place(window, rescale, weights, input, output, patch, narrow_end_shift);
 }
 
 void narrow_depthwise_conv_2d_in_place_multiply(const narrow_window *window, const narrow_rescale *rescale,
-                                           const int8_t *weights, const int8_t *input, int8_t *output, int8_t *patch) {
+                                                const int8_t *weights, const int8_t *input, int8_t *output,
+                                                int8_t *patch) {
   depthwise_conv_2d_in_place(window, rescale, weights, input, output, patch, narrow_end_multiply);
 }
 
 void narrow_depthwise_conv_2d_in_place_wide(const narrow_window *window, const narrow_rescale *rescale,
-                                       const int8_t *weights, const int8_t *input, int8_t *output, int8_t *patch) {
+                                            const int8_t *weights, const int8_t *input, int8_t *output, int8_t *patch) {
   depthwise_conv_2d_in_place(window, rescale, weights, input, output, patch, narrow_end_wide);
+}
+
+void narrow_depthwise_conv_2d_in_place_stock(const narrow_window *window, const narrow_rescale *rescale,
+                                             const int8_t *weights, const int8_t *input, int8_t *output,
+                                             int8_t *patch) {
+  depthwise_conv_2d_in_place(window, rescale, weights, input, output, patch, narrow_end_stock);
 }

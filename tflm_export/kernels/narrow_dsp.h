@@ -10,9 +10,11 @@
 /* Bytes 0 and 2, widened to a pair of int16. */
 static NARROW_INLINE int32_t narrow_even(int32_t x) { return __sxtb16(x); }
 
-/* Bytes 1 and 3. The rotation is part of the instruction. */
+/* Bytes 1 and 3. The rotation is part of the instruction, which gcc does not know. */
 static NARROW_INLINE int32_t narrow_odd(int32_t x) {
-  return __sxtb16((int32_t)(((uint32_t)x >> 8) | ((uint32_t)x << 24)));
+  int32_t pair;
+  __asm__("sxtb16 %0, %1, ror #8" : "=r"(pair) : "r"(x));
+  return pair;
 }
 
 /* acc + both products of two pairs. */

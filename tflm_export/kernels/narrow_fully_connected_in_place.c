@@ -17,23 +17,27 @@ static NARROW_INLINE void fully_connected_in_place(int32_t rows, int32_t depth, 
     const int8_t *w = weights;
     int32_t c = 0;
     /* Four channels share each word of inputs. */
-    for (; c + 4 <= channels; c += 4, w += 4 * depth) {
-      const int8_t *x = input, *w0 = w, *w1 = w0 + depth, *w2 = w1 + depth, *w3 = w2 + depth;
+    for (; c + 4 <= channels; c += 4) {
+      const int8_t *x = input;
       const int32_t *start = rescale->start + c;
       int32_t acc0 = start[0], acc1 = start[1], acc2 = start[2], acc3 = start[3];
-      for (const int8_t *const last = x + whole; x < last; x += 4, w0 += 4, w1 += 4, w2 += 4, w3 += 4) {
-        const int32_t word = narrow_load(x);
-        const int32_t word0 = narrow_load(w0), word1 = narrow_load(w1), word2 = narrow_load(w2), word3 = narrow_load(w3);
-        const int32_t even = narrow_even(word), odd = narrow_odd(word);
-        acc0 = narrow_mac2(odd, narrow_odd(word0), narrow_mac2(even, narrow_even(word0), acc0));
-        acc1 = narrow_mac2(odd, narrow_odd(word1), narrow_mac2(even, narrow_even(word1), acc1));
-        acc2 = narrow_mac2(odd, narrow_odd(word2), narrow_mac2(even, narrow_even(word2), acc2));
-        acc3 = narrow_mac2(odd, narrow_odd(word3), narrow_mac2(even, narrow_even(word3), acc3));
+      for (const int8_t *const last = x + whole; x < last; x += 4, w += 4) {
+        const int32_t inputs = narrow_load(x), even = narrow_even(inputs), odd = narrow_odd(inputs);
+        int32_t word = narrow_load(w);
+        acc0 = narrow_mac2(odd, narrow_odd(word), narrow_mac2(even, narrow_even(word), acc0));
+        word = narrow_load(w + depth);
+        acc1 = narrow_mac2(odd, narrow_odd(word), narrow_mac2(even, narrow_even(word), acc1));
+        word = narrow_load(w + 2 * depth);
+        acc2 = narrow_mac2(odd, narrow_odd(word), narrow_mac2(even, narrow_even(word), acc2));
+        word = narrow_load(w + 3 * depth);
+        acc3 = narrow_mac2(odd, narrow_odd(word), narrow_mac2(even, narrow_even(word), acc3));
       }
-      *output++ = end(rescale, c, dot(depth - whole, w0, x, acc0));
-      *output++ = end(rescale, c + 1, dot(depth - whole, w1, x, acc1));
-      *output++ = end(rescale, c + 2, dot(depth - whole, w2, x, acc2));
-      *output++ = end(rescale, c + 3, dot(depth - whole, w3, x, acc3));
+      const int32_t rest = depth - whole;
+      *output++ = end(rescale, c, dot(rest, w, x, acc0));
+      *output++ = end(rescale, c + 1, dot(rest, w + depth, x, acc1));
+      *output++ = end(rescale, c + 2, dot(rest, w + 2 * depth, x, acc2));
+      *output++ = end(rescale, c + 3, dot(rest, w + 3 * depth, x, acc3));
+      w += rest + 3 * depth;
     }
     for (; c < channels; ++c, w += depth) *output++ = end(rescale, c, dot(depth, w, input, rescale->start[c]));
   }
@@ -55,4 +59,10 @@ void narrow_fully_connected_in_place_wide(int32_t rows, int32_t depth, int32_t c
                                           const narrow_rescale *rescale, const int8_t *weights, const int8_t *input,
                                           int8_t *output) {
   fully_connected_in_place(rows, depth, channels, rescale, weights, input, output, narrow_end_wide);
+}
+
+void narrow_fully_connected_in_place_stock(int32_t rows, int32_t depth, int32_t channels,
+                                           const narrow_rescale *rescale, const int8_t *weights, const int8_t *input,
+                                           int8_t *output) {
+  fully_connected_in_place(rows, depth, channels, rescale, weights, input, output, narrow_end_stock);
 }

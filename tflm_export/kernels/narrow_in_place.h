@@ -16,6 +16,8 @@ void narrow_conv_2d_in_place_multiply(const narrow_window *window, const narrow_
                                       const int8_t *weights, const int8_t *input, int8_t *output, int8_t *scratch);
 void narrow_conv_2d_in_place_wide(const narrow_window *window, const narrow_rescale *rescale, const int8_t *weights,
                                   const int8_t *input, int8_t *output, int8_t *scratch);
+void narrow_conv_2d_in_place_stock(const narrow_window *window, const narrow_rescale *rescale, const int8_t *weights,
+                                   const int8_t *input, int8_t *output, int8_t *scratch);
 
 /* Dense layer. weights: [channels, depth]. */
 void narrow_fully_connected_in_place_shift(int32_t rows, int32_t depth, int32_t channels,
@@ -27,6 +29,9 @@ void narrow_fully_connected_in_place_multiply(int32_t rows, int32_t depth, int32
 void narrow_fully_connected_in_place_wide(int32_t rows, int32_t depth, int32_t channels,
                                           const narrow_rescale *rescale, const int8_t *weights, const int8_t *input,
                                           int8_t *output);
+void narrow_fully_connected_in_place_stock(int32_t rows, int32_t depth, int32_t channels,
+                                           const narrow_rescale *rescale, const int8_t *weights, const int8_t *input,
+                                           int8_t *output);
 
 /* Depthwise convolution; as many output as input channels, a multiple of 4.
  *
@@ -41,5 +46,8 @@ void narrow_depthwise_conv_2d_in_place_multiply(const narrow_window *window, con
 void narrow_depthwise_conv_2d_in_place_wide(const narrow_window *window, const narrow_rescale *rescale,
                                             const int8_t *weights, const int8_t *input, int8_t *output,
                                             int8_t *patch);
+void narrow_depthwise_conv_2d_in_place_stock(const narrow_window *window, const narrow_rescale *rescale,
+                                             const int8_t *weights, const int8_t *input, int8_t *output,
+                                             int8_t *patch);
 
 #endif
