@@ -1,4 +1,4 @@
-"""The kernels that read weights as they stand in a file: their plain C on the host, their assembly on an emulated core."""
+"""The kernels that read weights as they stand in a file: plain C on the host, assembly on emulated cores."""
 
 import types
 
