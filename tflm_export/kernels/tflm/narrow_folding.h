@@ -93,13 +93,18 @@ struct Layer {
     Factor factor;
     const double weight_scale = weight_scales[scales == 1 ? 0 : c];
     if (!Recover(input_scale * weight_scale / output_scale, &factor)) return false;
-    int64_t positive = 0, negative = 0;
+    if (elements >= 1 << 24) return false;  // their sum could leave 32 bits
+    int32_t sum = 0, magnitude = 0;
     const int8_t* weight = weights + c * channel_step;
-    for (int32_t i = 0; i < elements; ++i, weight += element_step) (*weight > 0 ? positive : negative) += *weight;
+    for (int32_t i = 0; i < elements; ++i, weight += element_step) {
+      sum += *weight;
+      magnitude += *weight < 0 ? -*weight : *weight;
+    }
+    const int64_t positive = (int64_t{magnitude} + sum) / 2, negative = positive - magnitude;
     const int32_t least = -128 - input_zero_point, most = 127 - input_zero_point;
     const int64_t b = bias == nullptr ? 0 : bias[c];
     const int64_t low = positive * least + negative * most + b, high = positive * most + negative * least + b;
-    const int64_t start = b - input_zero_point * (positive + negative), reach = 128 * (positive - negative);
+    const int64_t start = b - int64_t{input_zero_point} * sum, reach = int64_t{128} * magnitude;
     if (!FitsInt32(start - reach) || !FitsInt32(start + reach)) return false;
     if (factor.shift < 0) {  // 256 times an integer other than 0 saturates at any zero point
       factor.multiplier = factor.shift < -8 ? 256 * (factor.multiplier > 0) : factor.multiplier << -factor.shift;
