@@ -186,10 +186,35 @@ def recover(factor, bits: int) -> Rescale:
     Rounds TFLite's 31-bit multiplier to k bits, halves up; where the factor was put on the k-bit grid through float32
     scales this gives back exactly the multiplier that was meant, for k up to 20.
     """
-    bits = check_bits(bits)
+    return _cut(factor, np.int64(check_bits(bits)))
+
+
+def recover_held(factor, bits: int, widest: int = MAX_BITS) -> Rescale:
+    """The multipliers that a narrow kernel takes from a file: what its scales hold, each factor at its own width.
+
+    A factor on the grid of 16 bits or fewer gets the multiplier that was meant, whatever k is: rules may give single
+    operators more bits than the model. Any other factor belongs to an operator that was not narrowed, and is not
+    rounded to k bits, which nobody asked for, but keeps all of its 31.
+
+    Args:
+      factor: real factors, as the runtimes compute them.
+      bits: width k that the model was narrowed to. Only read above 16, where scales of float32 do not tell a grid's
+        width: factors on no narrower grid are then on this one.
+      widest: what the arithmetic has room for; wider multipliers are rounded to it.
+
+    Returns:
+      The Rescale of the factor's shape.
+    """
+    held = significant_bits(factor)
+    otherwise = MAX_BITS if check_bits(bits) <= READABLE_BITS else bits
+    return _cut(factor, np.minimum(np.where(held > READABLE_BITS, otherwise, held), widest))
+
+
+def _cut(factor, bits: np.ndarray) -> Rescale:
+    """The runtime's 31-bit multipliers rounded to `bits`, halves up."""
     stock = quantize_multiplier(factor)
     drop = MAX_BITS - bits
-    half = (1 << drop) >> 1
+    half = (np.int64(1) << drop) >> 1
     return _normalised((stock.multiplier + half) >> drop, stock.shift - drop, bits)
 
 

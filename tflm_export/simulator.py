@@ -70,7 +70,8 @@ def simulate(
       inputs: one array for each input of the model (a bare array where there is one), in the tensors' own types:
         [inferences * first dimension, other dimensions] with the tensor's dimensions.
       rounding: whose integers: "narrow", "tflm" or "tflite" (see `Rounding`).
-      bits: multiplier width k of "narrow", 1 to 31; 31 where it is left out. Must be left out otherwise.
+      bits: width k that the model was narrowed to, for "narrow", 1 to 31; 31 where it is left out. Must be left out
+        otherwise. Factors that the file does not hold on a grid of at most 16 bits keep 31 (`rescale.recover_held`).
 
     Returns:
       The Trace. State (resource variables, variable tensors) starts afresh with the call and goes on from one inference

@@ -19,6 +19,17 @@ def factor(multiplier: int, shift: int) -> Fraction:
     return Fraction(int(multiplier)) / Fraction(2) ** int(shift)
 
 
+def held(factor: float, bits: int) -> tuple[int, int]:
+    """The (multiplier, shift) of a real factor: the narrowest grid of up to 16 bits that holds it, else 31 bits."""
+    if factor < 2.0**-32:
+        return 0, 0
+    mantissa, exponent = math.frexp(factor)
+    scaled = [Fraction(mantissa) * 2**width for width in range(32)]
+    on_grid = [w for w in range(1, 17) if abs(half_up(scaled[w]) / scaled[w] - 1) <= Fraction(1, 2**21)]
+    width = min(on_grid, default=bits if bits > 16 else 31)
+    return half_up(scaled[width]), width - exponent
+
+
 def narrow(accumulators: np.ndarray, multipliers, shifts, zero_point: int) -> np.ndarray:
     """Outputs [..., channels] of integer accumulators."""
     outputs = np.empty(accumulators.shape, np.int8)

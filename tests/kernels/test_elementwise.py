@@ -18,7 +18,7 @@ from tflm_export.ops.context import Rounding
 pytestmark = native.requires_gcc
 
 INT8 = st.integers(-128, 127)
-SCALES = st.floats(1e-4, 10.0)
+SCALES = st.one_of(st.floats(1e-4, 10.0), st.builds(np.ldexp, st.integers(1, 15), st.integers(-9, 0)))
 ALL = np.arange(-128, 128).astype(np.int8)
 
 
@@ -46,8 +46,8 @@ def test_add(scales, zeros, bits, repeats, seed):
     arguments = [*numbers[:2], *map(native.ctypes.c_int64, numbers[2:5]), numbers[5]] if wide else numbers
     left, right = (random.choice([-128, -1, 0, 5, 127], n).astype(np.int8) for n in (5 * repeats, 5))
     output = native.call(function, *arguments, left, right, output_size=5 * repeats)
-    factors = rescale.recover(np.float64(np.float32(scales[:2])) / np.float32(scales[2]).astype(np.float64), bits)
-    fa, fb = (exact.factor(m, s) for m, s in zip(factors.multiplier, factors.shift, strict=True))
+    factors = np.float64(np.float32(scales[:2])) / np.float64(np.float32(scales[2]))
+    fa, fb = (exact.factor(*exact.held(factor, bits)) for factor in factors)
     wanted = [
         exact.saturate(
             zeros[2] + exact.half_up((int(p) - zeros[0]) * fa + (int(q) - zeros[1]) * fb)
@@ -57,9 +57,10 @@ def test_add(scales, zeros, bits, repeats, seed):
     assert output.tolist() == wanted
 
 
-@given(st.sampled_from([1, 4, 8, 31]), st.floats(1e-6, 2.0), INT8, INT8, INT8)
-def test_mul(bits, factor, za, zb, zy):
-    recovered = rescale.recover(np.array([factor]), bits)
+@given(st.sampled_from([1, 4, 8, 31]), st.floats(1e-6, 2.0), st.booleans(), INT8, INT8, INT8)
+def test_mul(bits, factor, narrowed, za, zb, zy):
+    factor = rescale.decompose(factor, bits).value if narrowed else factor
+    multiplier, shift = exact.held(factor, bits)
     ends = [p * q for p in (-128 - za, 127 - za) for q in (-128 - zb, 127 - zb)]
     low, high = np.array([min(ends)]), np.array([max(ends)])
     none, reach = np.zeros(1, np.int64), np.maximum(-low, high)
@@ -76,7 +77,7 @@ def test_mul(bits, factor, za, zb, zy):
         )  # fmt: skip
         assert arrays
         if rounding is Rounding.NARROW:
-            wanted = exact.narrow(products[:, None], recovered.multiplier, recovered.shift, zy)[:, 0]
+            wanted = exact.narrow(products[:, None], [multiplier], [shift], zy)[:, 0]
         else:
             stock = rescale.multiply_by_quantized_multiplier_double(products, rescale.quantize_multiplier(factor))
             wanted = np.clip(stock + zy, -128, 127)

@@ -40,8 +40,8 @@ class Layer:
         return folding.fold(self.factors, self.bits, rounding, *arguments)
 
     def expected(self, accumulators: np.ndarray) -> np.ndarray:
-        recovered = rescale.recover(self.factors, self.bits)
-        return exact.narrow(accumulators, recovered.multiplier, recovered.shift, self.output_zero)
+        multipliers, shifts = zip(*(exact.held(factor, self.bits) for factor in self.factors), strict=True)
+        return exact.narrow(accumulators, multipliers, shifts, self.output_zero)
 
     def expected_stock(self, accumulators: np.ndarray) -> np.ndarray:
         stock = rescale.quantize_multiplier(self.factors)
@@ -66,7 +66,9 @@ def layers(draw, channels: int, taps: int, inputs: int) -> Layer:
     factors = 2.0 ** (middle + exponent + random.uniform(-1, 1, channels))
     if draw(st.booleans()):
         factors[random.integers(channels)] = draw(st.sampled_from([0.0, 2.0**-33, 0.75, 1.0, 3.0, 40.0, 2.0**20]))
-    bits = draw(st.sampled_from([1, 2, 4, 8, 16, 31]))
+    bits = draw(st.sampled_from([1, 1, 2, 4, 8, 16, 31]))
+    if draw(st.sampled_from([True, True, False])):  # else the layer could not be narrowed
+        factors = rescale.decompose(factors, bits).value
     return Layer(weights, bias, factors, bits, draw(ZERO_POINTS), draw(ZERO_POINTS))
 
 
@@ -218,7 +220,9 @@ def simple_layer(factors, bits, *, bias=0, weights=None, zero=0) -> Layer:
         (simple_layer([2.0**-4, 2.0], 1), End.MULTIPLY),  # a left shift
         (simple_layer([2.0**-4, 1.0], 1), End.SHIFT),
         (simple_layer([2.0**-26] * 2, 1, bias=1 << 28, zero=-128), End.WIDE),  # Zy * 2**s leaves 32 bits
-        (simple_layer([0.7 * 2.0**-20] * 2, 16, bias=1 << 20), End.WIDE),
+        (simple_layer([0.703125 * 2.0**-4] * 2, 1), End.MULTIPLY),  # 45 / 64, more bits than the model's
+        (simple_layer([45875 * 2.0**-36] * 2, 16, bias=1 << 20), End.WIDE),
+        (simple_layer([0.7 * 2.0**-4] * 2, 1), End.WIDE),  # not narrowed
         (simple_layer([0.7 * 2.0**-4] * 2, 31), End.WIDE),
     ],
 )

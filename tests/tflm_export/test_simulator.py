@@ -440,6 +440,15 @@ def exact_multiplier(factor: float, bits: int) -> tuple[int, int]:
     return (m // 2, shift + bits - 1) if m == 1 << bits else (m, shift + bits)
 
 
+def held_multiplier(factor: float, bits: int) -> tuple[int, int]:
+    """The (m, s) of what a file holds: the narrowest grid of up to 16 bits with the factor on it, else all 31."""
+    for width in range(1, 17):
+        m, s = exact_multiplier(factor, width)
+        if abs(Fraction(m) / Fraction(2) ** s / Fraction(float(factor)) - 1) < Fraction(1, 2**21):
+            return m, s
+    return exact_multiplier(factor, 31 if bits <= 16 else bits)
+
+
 def rounded(value: Fraction) -> int:
     """Halves up."""
     return (value + Fraction(1, 2)).__floor__()
@@ -449,10 +458,13 @@ def clamped(value: int, tensor) -> int:
     return min(127, max(-128, value + tensor.zero_point))
 
 
-@pytest.mark.parametrize("bits", [1, 2, 4, 8, 31])
-def test_narrow_dense_layer_is_one_exact_rounding(bits):
+@pytest.mark.parametrize("narrowed", [True, False])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 20, 31])
+def test_narrow_dense_layer_is_one_exact_rounding(bits, narrowed):
+    """A layer that the file does not hold as narrow keeps 31 bits."""
     b = TFLiteBuilder(3)
     data = b.build(x := b.input([1, 12]), b.fully_connected(x, 5, per_channel=True))
+    data = narrow(data, bits)[0] if narrowed else data
     model = parse(data)
     (operator,) = model.subgraphs[0].operators
     tensor, weights, bias = operator.inputs
@@ -462,36 +474,48 @@ def test_narrow_dense_layer_is_one_exact_rounding(bits):
         for channel, output in enumerate(outputs):
             products = zip(weights.data[channel], row, strict=True)
             total = sum(int(w) * (int(v) - tensor.zero_point) for w, v in products) + int(bias.data[channel])
-            m, s = exact_multiplier(tensor.scale * float(weights.quantization.scale.values[channel]) / y.scale, bits)
+            m, s = held_multiplier(tensor.scale * float(weights.quantization.scale.values[channel]) / y.scale, bits)
+            assert m < 1 << bits or not narrowed
             assert output == clamped(rounded(total * m / Fraction(2) ** s), y)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 31])
-@pytest.mark.parametrize("scales", [(0.031, 0.047, 0.06), (0.5, 0.0001, 0.4), (0.001, 0.002, 0.9)])
+@pytest.mark.parametrize(
+    "scales", [(0.031, 0.047, 0.06), (0.5, 0.0001, 0.4), (0.001, 0.002, 0.9), (0.5, 0.375, 1.0), (0.25, 0.3, 0.5)]
+)
 def test_narrow_add_sums_exactly_before_its_one_rounding(bits, scales):
     a, b, y = (activation(scale, zero, (1, 40)) for scale, zero in zip(scales, (-7, 12, 3), strict=True))
     data = one_operator("ADD", [a, b], y, 2, "AddOptions")
     model = parse(data)
     first, second = batch(random_rows(model, 5))
     factors = [t.scale / model.subgraphs[0].outputs[0].scale for t in model.subgraphs[0].inputs]
-    real = [Fraction(m) / Fraction(2) ** s for m, s in (exact_multiplier(f, bits) for f in factors)]
+    real = [Fraction(m) / Fraction(2) ** s for m, s in (held_multiplier(f, bits) for f in factors)]
     output = simulate(data, [first, second], "narrow", bits).outputs[0]
     for v, w, got in zip(first.flat, second.flat, output.flat, strict=True):
         exact = (int(v) + 7) * real[0] + (int(w) - 12) * real[1]
         assert got == clamped(rounded(exact), model.subgraphs[0].outputs[0])
 
 
+@pytest.mark.parametrize("scale", [0.017, 0.06])
 @pytest.mark.parametrize("bits", [1, 4, 31])
-def test_narrow_mean_divides_exactly(bits):
-    data = one_operator("MEAN", [A, indices([1, 2])], activation(0.017, 5, (1, 4)), 2, "ReducerOptions")
+def test_narrow_mean_divides_exactly(bits, scale):
+    data = one_operator("MEAN", [A, indices([1, 2])], activation(scale, 5, (1, 4)), 2, "ReducerOptions")
     model = parse(data)
     (rows,) = batch(random_rows(model, 5))
-    m, s = exact_multiplier(model.subgraphs[0].inputs[0].scale / model.subgraphs[0].outputs[0].scale, bits)
+    m, s = held_multiplier(model.subgraphs[0].inputs[0].scale / model.subgraphs[0].outputs[0].scale, bits)
     output = simulate(data, rows, "narrow", bits).outputs[0]
     for row, got in zip(rows, output, strict=True):
         for channel in range(4):
             total = sum(int(v) + 7 for v in row[:, :, channel].flat)
             assert got[channel] == clamped(rounded(total * m / Fraction(2) ** s / 36), model.subgraphs[0].outputs[0])
+
+
+def test_rules_may_give_an_operator_more_bits_than_the_model():
+    """A factor of 3 bits in a model of k = 1 is not rounded to a shift."""
+    data = one_operator("QUANTIZE", [activation(0.05, 0)], activation(0.08, 0), 2)  # 5 / 8
+    rows = np.arange(-72, 72, dtype=np.int8).reshape(1, 6, 6, 4)
+    wanted = [rounded(Fraction(5 * int(v), 8)) for v in rows.flat]
+    assert simulate(data, rows, "narrow", 1).outputs[0].reshape(-1).tolist() == wanted
 
 
 def test_narrow_is_a_shift_at_one_bit():
@@ -600,3 +624,7 @@ def test_multipliers_of_the_factors_are_those_of_the_package():
         for bits in (1, 4, 31):
             recovered = rescale.recover(factor, bits)
             assert exact_multiplier(factor, bits) == (int(recovered.multiplier), int(recovered.shift))
+    for factor in (0.3, 0.0007, 0.625, 7.5, 3 * (1 + 2.0**-22), 3 * (1 + 2.0**-20)):
+        for bits in (1, 16, 17, 31):
+            held = rescale.recover_held(factor, bits)
+            assert held_multiplier(factor, bits) == (int(held.multiplier), int(held.shift))

@@ -91,7 +91,7 @@ def fold(
 
     Args:
       factors: float64 [1] or [channels], the real rescale factors.
-      bits: multiplier width of narrow rounding.
+      bits: width k that the model was narrowed to; factors it could not narrow keep 31 bits.
       rounding: NARROW, or TFLM for the stock end.
       bias: integers [channels].
       offset: integers [channels], what centring the inputs adds to the sum over raw ones: -Zx * sum(w).
@@ -114,7 +114,7 @@ def fold(
         return Folded(
             End.STOCK, _int32(start), _int32(stock.multiplier), None, beyond.astype(np.int8), zero_point, no_dead
         )
-    recovered = rescale.recover(np.broadcast_to(factors, channels), bits)
+    recovered = rescale.recover_held(np.broadcast_to(factors, channels), bits)
     low, high = ([int(v) for v in bound] for bound in sums)
     rescales = [
         simplify(int(m), int(s), *bound, zero_point)

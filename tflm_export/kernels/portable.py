@@ -27,7 +27,7 @@ class Portable:
     """Lowers operators to portable C99.
 
     Args:
-      bits: multiplier width k of narrow rounding.
+      bits: width k that the model was narrowed to.
       rounding: NARROW, or TFLM for the stock rescale.
     """
 
@@ -170,7 +170,7 @@ class Portable:
         activation = activation_of(operator, options.AddOptions.ACTIVATION)
         if self.rounding is not Rounding.NARROW:
             return self._add_stock(operator, (a, b), repeats, count, activation)
-        recovered = rescale.recover(
+        recovered = rescale.recover_held(
             np.array([rescale.effective_scale(t.scale, 1.0, y.scale) for t in (a, b)]), self.bits
         )
         shift = max(0, int(recovered.shift.max()))
@@ -255,7 +255,7 @@ class Portable:
         factor = rescale.effective_scale(x.scale, 1.0, y.scale)
         if self.rounding is not Rounding.NARROW:
             return self._mean_stock(operator, factor, outer, count, inner)
-        recovered = rescale.recover(factor, self.bits)
+        recovered = rescale.recover_held(factor, self.bits)
         multiplier, shift = int(recovered.multiplier), int(recovered.shift)
         # 2 * (sum * m / divisor) and 1, over two: floor then rounds halves up.
         factor = 2 * multiplier << max(-shift, 0)
@@ -306,7 +306,7 @@ class Portable:
     def quantize(self, operator: Operator) -> Step:
         """In 32 bits where they suffice, else from a table."""
         x, y = operator.inputs[0], operator.outputs[0]
-        recovered = rescale.recover(rescale.effective_scale(x.scale, 1.0, y.scale), self.bits)
+        recovered = rescale.recover_held(rescale.effective_scale(x.scale, 1.0, y.scale), self.bits)
         low, high = -128 - x.zero_point, 127 - x.zero_point
         channel = folding.simplify(int(recovered.multiplier), int(recovered.shift), low, high, y.zero_point)
         factor, shift = channel.multiplier, channel.shift

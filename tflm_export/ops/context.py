@@ -28,7 +28,8 @@ class Rounding(str, enum.Enum):
     """Whose rescales a simulation computes.
 
     Attributes:
-      NARROW: this package's kernels: k-bit multipliers, one rounding, halves up.
+      NARROW: this package's kernels: the multipliers that the file's scales hold, k bits wide where it was narrowed
+        (`rescale.recover_held`), one rounding, halves up.
       TFLM: TensorFlow Lite Micro: 31-bit multipliers, two roundings.
       TFLITE: LiteRT's reference kernels (OpResolverType.BUILTIN_REF): 31-bit multipliers, rounded as each kernel does.
     """
@@ -44,7 +45,7 @@ class Context:
 
     Attributes:
       rounding: whose integers.
-      bits: width k of the multipliers of `Rounding.NARROW`.
+      bits: width k that the model was narrowed to, for `Rounding.NARROW`.
       rows: how many rows stand in place of a first dimension of 1; None where shapes are as in the file.
       variables: contents of resource variables (by name) and of variable tensors (by key), kept from run to run.
       call: runs another subgraph by its index.
@@ -73,15 +74,20 @@ class Context:
           int64 array.
 
         Raises:
-          ModelError: a wide accumulator times a multiplier of more than 15 bits leaves 64 bits.
+          ModelError: a model narrowed to more than 15 bits has wide accumulators: the product would leave 64 bits.
+            (Factors that a narrower model left as they were have 15 bits here, as in the stock runtimes.)
         """
         if self.rounding is Rounding.NARROW:
             if wide and self.bits > _WIDE_BITS:
                 raise ModelError(f"int16 activations are simulated with narrow multipliers of up to {_WIDE_BITS} bits")
-            return rescale.recover(factor, self.bits).apply(accumulator)
+            return self.narrow_factors(factor, _WIDE_BITS if wide else rescale.MAX_BITS).apply(accumulator)
         if real and self.rounding is Rounding.TFLITE:
             return rescale.multiply_by_real(accumulator, factor)
         return self.rescale_stock(accumulator, rescale.quantize_multiplier(factor), wide)
+
+    def narrow_factors(self, factor, widest: int = rescale.MAX_BITS) -> rescale.Rescale:
+        """The multipliers of `Rounding.NARROW` for real factors, of at most `widest` bits."""
+        return rescale.recover_held(factor, self.bits, widest)
 
     def rescale_stock(self, accumulator: np.ndarray, stock: rescale.Rescale, wide: bool = False) -> np.ndarray:
         """Rescales accumulators with 31-bit multipliers, as the stock runtimes do; see `requantize`."""

@@ -52,7 +52,7 @@ def sum_of_terms(operator: Operator, inputs: list, signs, factors: np.ndarray, a
     """
     terms = [centred(tensor, x) for tensor, x in zip(operator.inputs, inputs, strict=True)]
     if context.rounding is Rounding.NARROW:
-        return [emit(operator.outputs[0], _aligned_sum(terms, signs, factors, context.bits), activation)]
+        return [emit(operator.outputs[0], _aligned_sum(terms, signs, context.narrow_factors(factors)), activation)]
     to_common, to_output, left_shift = _stock_factors(operator)
     total = sum(
         sign * context.requantize(term << left_shift, factor)
@@ -61,12 +61,11 @@ def sum_of_terms(operator: Operator, inputs: list, signs, factors: np.ndarray, a
     return [emit(operator.outputs[0], context.requantize(total, to_output), activation)]
 
 
-def _aligned_sum(terms: list, signs, factors: np.ndarray, bits: int) -> np.ndarray:
-    recovered = rescale.recover(factors, bits)
+def _aligned_sum(terms: list, signs, recovered: rescale.Rescale) -> np.ndarray:
     common = max(1, int(recovered.shift.max()))
     lifts = [int(common - shift) for shift in recovered.shift]
     # Ordinary scales fit 64 bits; where their ratio is absurd, integers of any size take over.
-    exact = np.int64 if max(lifts) + bits + 18 < 62 and common < 62 else object
+    exact = np.int64 if max(lifts) + rescale.MAX_BITS + 18 < 62 and common < 62 else object
     total = sum(
         (term.astype(exact) * (sign * int(m))) << lift
         for term, sign, m, lift in zip(terms, signs, recovered.multiplier, lifts, strict=True)

@@ -33,7 +33,7 @@ class Mean(SummedOp):
         count = math.prod(inputs[0].shape[axis] for axis in axes)
         factor = rescale.effective_scale(x.scale, 1.0, y.scale)
         if context.rounding is Rounding.NARROW:
-            recovered = rescale.recover(factor, context.bits)
+            recovered = context.narrow_factors(factor)
             left = max(-int(recovered.shift), 0)
             divisor = count << (int(recovered.shift) + left)
             integers = (2 * total * (int(recovered.multiplier) << left) + divisor) // (2 * divisor)
