@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tflm_export.kernels.planes import planes
 from tflm_export.kernels.portable import Portable, rescale_statement, window_statement
 from tflm_export.kernels.step import Step
 
@@ -13,6 +14,9 @@ class CortexM4(Portable):
         if operator.name == "CONV_2D" and len(weights) % 2 == 0:
             return self._conv(operator, folded, weights, view, activation)
         x, y = operator.inputs[0], operator.outputs[0]
+        sizes = planes(operator, view, folded.end) if operator.name == "DEPTHWISE_CONV_2D" else None
+        if sizes is not None:
+            return self._planes(operator, folded, weights, view, activation, sizes)
         if operator.name == "DEPTHWISE_CONV_2D" and x.shape[3] == y.shape[3] and y.shape[3] % 4 == 0:
             call = f"narrow_depthwise_conv_2d_dsp_{folded.end.value}(&window, &rescale, weights, x0, y, scratch);"
             statements = (window_statement(view, x, y), rescale_statement(folded), call)
@@ -20,6 +24,22 @@ class CortexM4(Portable):
             kernel = "narrow_depthwise_conv_2d_dsp.c"
             return self.with_activation(operator, (x,), statements, constants, activation, patch, kernel, folded)
         return super()._windowed(operator, folded, weights, view, activation, patch)
+
+    def _planes(self, operator, folded, columns, view, activation, sizes) -> Step:
+        x, y = operator.inputs[0], operator.outputs[0]
+        kernel, definition = sizes.definition("NARROW_DEPTHWISE_CONV_2D_PLANES_DSP")
+        end = "0" if sizes.is_whole else f"narrow_end_{folded.end.value}"
+        call = (
+            f"narrow_depthwise_conv_2d_planes_dsp(&window, &rescale, weights, {x.shape[3]}, 1, {sizes.height}, "
+            f"{sizes.pitch}, x0, y, scratch, {kernel}, {end});"
+        )
+        statements = (window_statement(view, x, y), rescale_statement(folded), call)
+        constants = {"weights": plane_words(columns)} | folded.constants()
+        scratch = (sizes.height * sizes.pitch + 7 & ~3) + sizes.sums
+        header = "narrow_depthwise_conv_2d_planes_dsp.h"
+        return self.with_activation(
+            operator, (x,), statements, constants, activation, scratch, header, folded, [definition]
+        )
 
     def _conv(self, operator, folded, rows, view, activation) -> Step:
         x, y = operator.inputs[0], operator.outputs[0]
@@ -57,6 +77,14 @@ def depth_pairs(rows: np.ndarray) -> np.ndarray:
     grouped = padded.reshape(channels // 2, 2, -1, 2, 2)
     words = grouped.transpose(0, 2, 4, 3, 1)
     return np.ascontiguousarray(words).reshape(channels // 2, -1).view("<i4")
+
+
+def plane_words(columns: np.ndarray) -> np.ndarray:
+    """Weights [9, channels] of 3x3 kernels as words of two int16, [channels, 5]: see the plane kernel's header."""
+    w = columns.T.reshape(-1, 3, 3).astype(np.int16)
+    outer = w[:, :, [0, 2]].reshape(-1, 6)
+    middle = np.pad(w[:, :, 1], ((0, 0), (0, 1)))
+    return np.ascontiguousarray(np.concatenate([outer, middle], 1)).view("<i4")
 
 
 def channel_pairs(columns: np.ndarray) -> np.ndarray:

@@ -151,7 +151,7 @@ class Portable:
         return self.with_activation(operator, inputs, statements, constants, activation, 0, kernel, folded)
 
     def with_activation(
-        self, operator, inputs, statements, constants, activation, scratch=0, kernel="", folded=None
+        self, operator, inputs, statements, constants, activation, scratch=0, kernel="", folded=None, definitions=()
     ) -> Step:
         """A step whose kernel saturates to int8, with a fused activation that is narrower than that behind it."""
         kernels = (kernel,)
@@ -161,7 +161,7 @@ class Portable:
             statements = (*statements, f"narrow_clamp({count}, {low}, {high}, y, y);")
             kernels = (kernel, "narrow_clamp.c")
         note = "" if folded is None else f"rescale: {folded.end.value}"
-        return Step(operator, tuple(inputs), tuple(statements), constants, scratch, kernels, note)
+        return Step(operator, tuple(inputs), tuple(statements), constants, scratch, kernels, tuple(definitions), note)
 
     # Operators on two tensors.
 

@@ -21,7 +21,8 @@ class Step:
       statements: C statements and declarations; they write `y`, and may use `scratch` and the constants by name.
       constants: integer arrays by name, of dtype int8 or int32.
       scratch: bytes of working memory.
-      kernels: the source files it calls.
+      kernels: the source files it calls, and headers it needs.
+      definitions: of C functions that the statements call, made by a macro of one of the headers. Steps may share them.
       note: what a reader wants to know of it, e.g. the width of its arithmetic.
     """
 
@@ -31,6 +32,7 @@ class Step:
     constants: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     scratch: int = 0
     kernels: tuple[str, ...] = ()
+    definitions: tuple[str, ...] = ()
     note: str = ""
 
     @property

@@ -1,0 +1,66 @@
+"""Depthwise convolution plane by plane: what the cores with a kernel for it share (narrow_planes.h)."""
+
+import dataclasses
+
+from tflm_export.flatbuffer.model import Operator
+from tflm_export.kernels.folding import End
+from tflm_export.ops.windows import Axis, Windows
+
+LARGEST_OFFSET = 4095  # of a load or an addition, bytes
+_SUM_BYTES = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Planes:
+    """The sizes of a layer.
+
+    Attributes:
+      height, pitch: rows and columns of a plane with its padding.
+      stride: in both directions.
+      output_width: as it says.
+      channels: as many of the output as of the input.
+      end: of the layer.
+    """
+
+    height: int
+    pitch: int
+    stride: int
+    output_width: int
+    channels: int
+    end: End
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the plane kernel ends the layer itself, instead of leaving sums to the caller."""
+        return self.end in (End.SHIFT, End.MULTIPLY)
+
+    def definition(self, macro: str, *more: int) -> tuple[str, str]:
+        """The name of the plane kernel, and the line of C that makes it."""
+        end = self.end.value if self.is_whole else "sum"
+        pixel = self.channels if self.is_whole else _SUM_BYTES
+        sizes = (self.pitch, self.stride, self.output_width // 4, self.output_width % 4, pixel, *more)
+        name = "_".join(["narrow_plane", end, *map(str, sizes)])
+        return name, f"{macro}({name}, {end.upper()}, {', '.join(map(str, sizes))})"
+
+    @property
+    def sums(self) -> int:
+        """Bytes of scratch memory for sums that the caller ends."""
+        return 0 if self.is_whole else _SUM_BYTES * self.output_width
+
+
+def planes(operator: Operator, view: Windows, end: End) -> Planes | None:
+    """The sizes of a depthwise layer, None where it is not a 3x3 one that goes plane by plane."""
+    x, y = operator.inputs[0], operator.outputs[0]
+    axes = (view.height, view.width)
+    if x.shape[3] != y.shape[3] or any(a.kernel != 3 or a.dilation != 1 for a in axes):
+        return None
+    if view.height.stride != view.width.stride or view.height.stride > 2 or 4 * y.shape[3] > LARGEST_OFFSET:
+        return None
+    height, pitch = _padded(view.height), _padded(view.width)
+    if 2 * pitch + 6 > LARGEST_OFFSET // 2:
+        return None
+    return Planes(height, pitch, view.height.stride, view.width.output, y.shape[3], end)
+
+
+def _padded(axis: Axis) -> int:
+    return max(axis.before + axis.size, (axis.output - 1) * axis.stride + axis.kernel)
