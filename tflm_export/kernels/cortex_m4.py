@@ -27,11 +27,10 @@ class CortexM4(Portable):
 
     def _planes(self, operator, folded, columns, view, activation, sizes) -> Step:
         x, y = operator.inputs[0], operator.outputs[0]
-        kernel, definition = sizes.definition("NARROW_DEPTHWISE_CONV_2D_PLANES_DSP")
-        end = "0" if sizes.is_whole else f"narrow_end_{folded.end.value}"
+        kernel, definition = sizes.definition("NARROW_DEPTHWISE_CONV_2D_PLANES_DSP", sizes.pitch)
         call = (
             f"narrow_depthwise_conv_2d_planes_dsp(&window, &rescale, weights, {x.shape[3]}, 1, {sizes.height}, "
-            f"{sizes.pitch}, x0, y, scratch, {kernel}, {end});"
+            f"{sizes.pitch}, x0, y, scratch, {kernel}, {sizes.end_argument});"
         )
         statements = (window_statement(view, x, y), rescale_statement(folded), call)
         constants = {"weights": plane_words(columns)} | folded.constants()

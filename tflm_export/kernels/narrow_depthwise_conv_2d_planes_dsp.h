@@ -109,7 +109,7 @@
   __asm__(".syntax unified\n\t"                                                                                   \
           ".section .text." #name ", \"ax\", %progbits\n\t"                                                       \
           ".align 2\n\t"                                                                                          \
-          ".global " #name "\n\t"                                                                                 \
+          ".weak " #name "\n\t"                                                                                 \
           ".type " #name ", %function\n\t"                                                                        \
           ".thumb_func\n" #name ":\n\t"                                                                           \
           "push {r4-r11, lr}\n\t"                                                                                 \
@@ -168,16 +168,14 @@ static NARROW_INLINE int32_t narrow_plane_sum(const int8_t *x, int32_t pitch, co
 static NARROW_INLINE void narrow_depthwise_conv_2d_plane(const int8_t *plane, void *output, const int32_t *weights,
                                                          const narrow_channel *channel, narrow_end *end, int32_t pitch,
                                                          int32_t stride, int32_t width, int32_t pixel) {
-  const narrow_rescale rescale = {&channel->start, &channel->multiplier, &channel->fold, 0, 0};
   const int8_t shift = (int8_t)channel->shift;
-  narrow_rescale own = rescale;
-  own.shift = &shift;
+  const narrow_rescale rescale = {&channel->start, &channel->multiplier, &channel->fold, &shift, 0};
   for (int32_t y = 0; y < channel->rows; ++y, plane += stride * pitch) {
     for (int32_t x = 0; x < width; ++x) {
       const int32_t sum = narrow_plane_sum(plane + x * stride, pitch, weights, channel->start);
       const int32_t at = (y * width + x) * pixel;
       if (end != 0) {
-        ((int8_t *)output)[at] = end(&own, 0, sum);
+        ((int8_t *)output)[at] = end(&rescale, 0, sum);
       } else {
         ((int32_t *)output)[at / 4] = sum;
       }
@@ -185,13 +183,9 @@ static NARROW_INLINE void narrow_depthwise_conv_2d_plane(const int8_t *plane, vo
   }
 }
 
-#define NARROW_DSP_END_SHIFT narrow_end_shift
-#define NARROW_DSP_END_MULTIPLY narrow_end_multiply
-#define NARROW_DSP_END_SUM 0
-
 #define NARROW_DEPTHWISE_CONV_2D_PLANES_DSP(name, end, pitch, stride, fours, ones, pixel)                         \
   static void name(const void *plane, void *output, const int32_t *weights, const narrow_channel *channel) {      \
-    narrow_depthwise_conv_2d_plane((const int8_t *)plane, output, weights, channel, NARROW_DSP_END_##end, pitch,  \
+    narrow_depthwise_conv_2d_plane((const int8_t *)plane, output, weights, channel, NARROW_PLANE_END_##end, pitch,  \
                                    stride, 4 * (fours) + (ones), pixel);                                          \
   }
 

@@ -34,13 +34,18 @@ class Planes:
         """Whether the plane kernel ends the layer itself, instead of leaving sums to the caller."""
         return self.end in (End.SHIFT, End.MULTIPLY)
 
-    def definition(self, macro: str, *more: int) -> tuple[str, str]:
-        """The name of the plane kernel, and the line of C that makes it."""
+    def definition(self, macro: str, pitch: int, *more: int) -> tuple[str, str]:
+        """The name of the plane kernel, and the line of C that makes it with this pitch and more of its own."""
         end = self.end.value if self.is_whole else "sum"
         pixel = self.channels if self.is_whole else _SUM_BYTES
-        sizes = (self.pitch, self.stride, self.output_width // 4, self.output_width % 4, pixel, *more)
+        sizes = (pitch, self.stride, self.output_width // 4, self.output_width % 4, pixel, *more)
         name = "_".join(["narrow_plane", end, *map(str, sizes)])
         return name, f"{macro}({name}, {end.upper()}, {', '.join(map(str, sizes))})"
+
+    @property
+    def end_argument(self) -> str:
+        """What the layer calls for sums."""
+        return "0" if self.is_whole else f"narrow_end_{self.end.value}"
 
     @property
     def sums(self) -> int:

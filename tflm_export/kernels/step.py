@@ -19,7 +19,7 @@ class Step:
       operator: the operator.
       inputs: the activations it reads, constant ones included: `x0`, `x1`, ... in the statements.
       statements: C statements and declarations; they write `y`, and may use `scratch` and the constants by name.
-      constants: integer arrays by name, of dtype int8 or int32.
+      constants: integer arrays by name, of dtype int8, uint8 or int32.
       scratch: bytes of working memory.
       kernels: the source files it calls, and headers it needs.
       definitions: of C functions that the statements call, made by a macro of one of the headers. Steps may share them.
