@@ -121,8 +121,10 @@ void {self.name}_invoke(const int8_t *input, int8_t *output);
 {includes}
 
 /* One function for each layer, so that profilers and debuggers see them. */
-#if !defined(NARROW_LAYER) && defined(__GNUC__)
+#if !defined(NARROW_LAYER) && defined(__clang__)
 #define NARROW_LAYER static __attribute__((noinline))
+#elif !defined(NARROW_LAYER) && defined(__GNUC__)
+#define NARROW_LAYER static __attribute__((noinline, noclone)) /* a clone would go by another name */
 #elif !defined(NARROW_LAYER)
 #define NARROW_LAYER static
 #endif
