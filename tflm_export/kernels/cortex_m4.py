@@ -1,23 +1,31 @@
 """Cortex-M4 and other cores with the DSP extension: weights in the order that SXTB16 and SMLAD want them."""
 
+import math
+
 import numpy as np
 
-from tflm_export.kernels.planes import planes
+from tflm_export.kernels.planes import LARGEST_OFFSET, planes
 from tflm_export.kernels.portable import Portable, rescale_statement, window_statement
 from tflm_export.kernels.step import Step
+from tflm_export.kernels.tiles import Layout, Tiles
+from tflm_export.ops.windows import Windows
+
+_TILE = 4  # pixels
 
 
 class CortexM4(Portable):
     """Two products an instruction where shapes allow; everything else as on any core."""
 
     def _windowed(self, operator, folded, weights, view, activation, patch) -> Step:
-        if operator.name == "CONV_2D" and len(weights) % 2 == 0:
-            return self._conv(operator, folded, weights, view, activation)
+        if operator.name == "CONV_2D":
+            return self._tiles(operator, folded, weights, view, activation) or super()._windowed(
+                operator, folded, weights, view, activation, patch
+            )
         x, y = operator.inputs[0], operator.outputs[0]
-        sizes = planes(operator, view, folded.end) if operator.name == "DEPTHWISE_CONV_2D" else None
+        sizes = planes(operator, view, folded.end)
         if sizes is not None:
             return self._planes(operator, folded, weights, view, activation, sizes)
-        if operator.name == "DEPTHWISE_CONV_2D" and x.shape[3] == y.shape[3] and y.shape[3] % 4 == 0:
+        if x.shape[3] == y.shape[3] and y.shape[3] % 4 == 0:
             call = f"narrow_depthwise_conv_2d_dsp_{folded.end.value}(&window, &rescale, weights, x0, y, scratch);"
             statements = (window_statement(view, x, y), rescale_statement(folded), call)
             constants = {"weights": channel_pairs(weights)} | folded.constants()
@@ -40,19 +48,53 @@ class CortexM4(Portable):
             operator, (x,), statements, constants, activation, scratch, header, folded, [definition]
         )
 
-    def _conv(self, operator, folded, rows, view, activation) -> Step:
+    def _tiles(self, operator, folded, rows, view: Windows, activation) -> Step | None:
+        """A convolution in tiles of four pixels and two channels; None where its shape does not allow them."""
         x, y = operator.inputs[0], operator.outputs[0]
-        call = f"narrow_conv_2d_dsp_{folded.end.value}(&window, &rescale, weights, x0, y, scratch);"
-        statements = (window_statement(view, x, y), rescale_statement(folded), call)
-        constants = {"weights": depth_pairs(rows)} | folded.constants()
-        scratch = 9 * (-(-rows.shape[1] // 4) * 4)
-        kernel = "narrow_conv_2d_dsp.c"
-        return self.with_activation(operator, (x,), statements, constants, activation, scratch, kernel, folded)
+        channels, inputs = len(rows), x.shape[3]
+        height, width = view.height, view.width
+        layout = Layout(channels, 1, math.prod(y.shape[1:]))
+        if channels % 2 or height.output * width.output < _TILE or (_TILE - 1) * channels > LARGEST_OFFSET:
+            return None
+        pointwise = (height.kernel, width.kernel, height.before, width.before) == (1, 1, 0, 0)
+        in_rows = height.dilation == width.dilation == 1 and (inputs % 4 == 0 or inputs == 3)
+        in_rows = in_rows and width.output >= _TILE and not pointwise
+        depth = -(-inputs // 4) * 4 if in_rows else inputs
+        if in_rows:
+            columns = max(width.before + width.size, (width.output - 1) * width.stride + width.kernel)
+            tiles = Tiles(folded, height.kernel, width.kernel * depth // 2, 2 * width.stride * depth, layout)
+            words = columns * depth // 2
+            call = f"narrow_conv_2d_rows_dsp(&window, &layer, {words}, {layout.image}, x0, y, scratch);"
+            scratch = 4 * (height.kernel * (words + 1) + 1)
+        else:
+            taps = height.kernel * width.kernel * inputs
+            depth4 = -(-taps // 4) * 4
+            tiles = Tiles(folded, 1, depth4 // 2, 2 * depth4, layout)
+            if pointwise and depth4 == inputs and height.stride == width.stride == 1:
+                call = f"narrow_conv_2d_pixels_dsp(&window, &layer, {layout.image}, x0, y, scratch);"
+                scratch = 8 * depth4
+            else:
+                call = f"narrow_conv_2d_windows_dsp(&window, &layer, {depth4}, {layout.image}, x0, y, scratch);"
+                scratch = 9 * depth4
+        if (_TILE - 1) * tiles.pitch > LARGEST_OFFSET:
+            return None
+        kernel, definition = tiles.definition("NARROW_CONV_2D_TILES_DSP")
+        padded = np.pad(rows.reshape(channels, -1, inputs), ((0, 0), (0, 0), (0, depth - inputs)))
+        constants = {"weights": depth_pairs(padded.reshape(channels, -1)), "records": tiles.records()}
+        constants |= {} if tiles.is_whole else folded.constants()
+        rescaling = () if tiles.is_whole else (rescale_statement(folded),)
+        statements = (window_statement(view, x, y), *rescaling, tiles.statement(kernel), call)
+        header, scratch = "narrow_conv_2d_tiles_dsp.h", scratch + tiles.sums
+        return self.with_activation(
+            operator, (x,), statements, constants, activation, scratch, header, folded, [definition]
+        )
 
     def _dense(self, operator, folded, weights, rows, activation) -> Step:
         channels, depth = weights.shape
-        if rows >= 4 and channels % 2 == 0 and operator.name == "CONV_2D":
-            return self._conv(operator, folded, weights, self.view(operator), activation)
+        if operator.name == "CONV_2D":
+            step = self._tiles(operator, folded, weights, self.view(operator), activation)
+            if step is not None:
+                return step
         if channels % 4 or depth % 4:
             return super()._dense(operator, folded, weights, rows, activation)
         call = f"narrow_fully_connected_dsp_{folded.end.value}({rows}, {depth}, {channels}, &rescale, weights, x0, y);"

@@ -1,0 +1,30 @@
+/* Convolution tile by tile: what the cores with a kernel for it share. */
+#ifndef NARROW_TILES_H
+#define NARROW_TILES_H
+
+#include "narrow_window.h"
+
+/* A few pixels that are next to one another, and all channels. Made by a macro, which has the sizes in it.
+ *
+ * rows: for each row of the kernel, the inputs under the first pixel's window. */
+typedef void narrow_tile_kernel(const int32_t *const *rows, void *output, const int32_t *weights,
+                                const int32_t *records);
+
+/* The end of a tile kernel in C; sums have none. */
+#define NARROW_TILE_SHIFT 0
+#define NARROW_TILE_MULTIPLY 1
+#define NARROW_TILE_SUM 2
+
+/* What a tile kernel makes of the sum of channel c of a pair (0, 1), from the pair's record: where the two channels
+ * start, then multipliers and folds for MULTIPLY, then shifts for SHIFT and MULTIPLY; see narrow_rescale. */
+static NARROW_INLINE int8_t narrow_tile_end(int32_t end, const int32_t *record, int32_t c, int32_t sum) {
+  if (end == NARROW_TILE_MULTIPLY) return narrow_saturate((sum * record[2 + c] + record[4 + c]) >> record[6 + c]);
+  return narrow_saturate(sum >> record[2 + c]);
+}
+
+/* Words of a record. */
+static NARROW_INLINE int32_t narrow_tile_record(int32_t end) {
+  return end == NARROW_TILE_MULTIPLY ? 8 : end == NARROW_TILE_SHIFT ? 4 : 2;
+}
+
+#endif
