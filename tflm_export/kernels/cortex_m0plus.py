@@ -1,20 +1,30 @@
 """Cortex-M0+ and other ARMv6-M cores: two pixels in one product, weights as words of two channels."""
 
+import math
+
 import numpy as np
 
 from tflm_export.kernels.planes import planes
-from tflm_export.kernels.portable import Portable, rescale_statement, window_statement
+from tflm_export.kernels.portable import Portable, is_pointwise, rescale_statement, window_statement
 from tflm_export.kernels.step import Step
+from tflm_export.kernels.tiles import Layout, Tiles
+from tflm_export.ops.windows import Windows
 
-_LANE = 255  # |w| + |w'| of neighbours whose products share a 16-bit lane
+_LANE = 255  # sum of |w| whose products with int8 share a 16-bit lane
+_TILE = 2  # pixels
+_FARTHEST = 65535  # bytes from the end of a row to the input of a correction
+_BLOCKS = (8, 4, 2, 1)  # steps of two inputs between splits
+_STEP_CYCLES, _SPLIT_CYCLES, _CORRECTION_CYCLES = 19, 8, 24
+_UNROLLED = 16  # steps of a loop, about
 
 
 class CortexM0Plus(Portable):
-    """Convolutions and dense layers with weights repacked; everything else as on any core."""
+    """Two outputs in one product where shapes allow; everything else as on any core."""
 
     def _windowed(self, operator, folded, weights, view, activation, patch) -> Step:
-        if operator.name == "CONV_2D" and self._fits(weights):
-            return self._conv(operator, folded, weights, view, activation)
+        if operator.name == "CONV_2D":
+            step = self._tiles(operator, folded, weights, view, activation)
+            return step or super()._windowed(operator, folded, weights, view, activation, patch)
         if operator.name == "DEPTHWISE_CONV_2D":
             sizes, taps = planes(operator, view, folded.end), _row_sums(weights)
             if sizes is not None and (taps[:, :2] <= _LANE).all():
@@ -42,23 +52,49 @@ class CortexM0Plus(Portable):
             operator, (x,), statements, constants, activation, scratch, header, folded, definitions
         )
 
-    def _fits(self, rows: np.ndarray) -> bool:
-        neighbours = np.abs(_padded(rows).astype(np.int64)).reshape(len(rows), -1, 2).sum(2)
-        return len(rows) % 2 == 0 and bool((neighbours <= _LANE).all())
-
-    def _conv(self, operator, folded, rows, view, activation) -> Step:
+    def _tiles(self, operator, folded, rows, view: Windows, activation) -> Step | None:
+        """A convolution in tiles of two pixels and two channels; None where its shape does not allow them."""
         x, y = operator.inputs[0], operator.outputs[0]
-        call = f"narrow_conv_2d_v6m_{folded.end.value}(&window, &rescale, weights, x0, y, scratch);"
-        statements = (window_statement(view, x, y), rescale_statement(folded), call)
-        constants = {"weights": channel_words(rows)} | folded.constants()
-        scratch = 5 * _padded(rows).shape[1]
-        kernel = "narrow_conv_2d_v6m.c"
-        return self.with_activation(operator, (x,), statements, constants, activation, scratch, kernel, folded)
+        channels, inputs = len(rows), x.shape[3]
+        height, width = view.height, view.width
+        if channels % 2 or height.output * width.output < _TILE:
+            return None
+        tiles = Tiles(folded, Layout(channels, 1, math.prod(y.shape[1:])), _TILE)
+        image, taps = tiles.layout.image, height.kernel * width.kernel * inputs
+        kernel_rows = 1
+        if is_pointwise(view):
+            call = f"narrow_conv_2d_pixels_v6m(&window, &layer, {image}, x0, y, scratch);"
+            scratch = 4 * (taps + 1)
+        elif height.dilation == width.dilation == 1 and width.output >= _TILE:
+            kernel_rows = height.kernel
+            words = ((width.output - _TILE) * width.stride + width.kernel) * inputs
+            call = f"narrow_conv_2d_rows_v6m(&window, &layer, {words}, {image}, x0, y, scratch);"
+            scratch = 4 * (kernel_rows * (words + 1) + 2)
+        else:
+            call = f"narrow_conv_2d_windows_v6m(&window, &layer, {taps}, {image}, x0, y, scratch);"
+            scratch = 4 * (taps + 1) + (2 * taps + 3 & ~3)
+        row = taps // kernel_rows
+        if 4 * (row + 1) > _FARTHEST:
+            return None
+        block, words = blocked(rows.reshape(channels, kernel_rows, row))
+        steps = -(-row // 2)
+        loops, unrolled = _loops(steps // block, block)
+        sizes = (kernel_rows, loops, unrolled, block, steps - loops * unrolled * block, tiles.pairs)
+        kernel, definition = tiles.definition("NARROW_CONV_2D_TILES_V6M", *sizes, channels if tiles.is_whole else 0)
+        constants = {"weights": words, "records": tiles.records()} | ({} if tiles.is_whole else folded.constants())
+        rescaling = () if tiles.is_whole else (rescale_statement(folded),)
+        statements = (window_statement(view, x, y), *rescaling, tiles.statement(kernel), call)
+        header, scratch = "narrow_conv_2d_tiles_v6m.h", scratch + tiles.sums
+        return self.with_activation(
+            operator, (x,), statements, constants, activation, scratch, header, folded, [definition]
+        )
 
     def _dense(self, operator, folded, weights, rows, activation) -> Step:
         channels, depth = weights.shape
-        if rows > 1 and operator.name == "CONV_2D" and self._fits(weights):
-            return self._conv(operator, folded, weights, self.view(operator), activation)
+        if operator.name == "CONV_2D":
+            step = self._tiles(operator, folded, weights, self.view(operator), activation)
+            if step is not None:
+                return step
         if channels % 2:
             return super()._dense(operator, folded, weights, rows, activation)
         function = f"narrow_fully_connected_v6m_{folded.end.value}"
@@ -67,6 +103,78 @@ class CortexM0Plus(Portable):
         statements, scratch = (rescale_statement(folded), call), 4 * _padded(weights).shape[1]
         inputs, kernel = operator.inputs[:1], "narrow_fully_connected_v6m.c"
         return self.with_activation(operator, inputs, statements, constants, activation, scratch, kernel, folded)
+
+
+def _loops(blocks: int, block: int) -> tuple[int, int]:
+    """How often a loop runs, and how many blocks are written out in it, so that it has few steps and no rest."""
+    unrolled = max((n for n in range(1, blocks + 1) if blocks % n == 0 and n * block <= _UNROLLED), default=0)
+    return (blocks // unrolled, unrolled) if unrolled else (1, 0)
+
+
+def blocked(rows: np.ndarray) -> tuple[int, np.ndarray]:
+    """Weights [channels, kernel rows, inputs] for the tile kernel: steps of a block, and words in their order.
+
+    The larger a block, the fewer splits, and the more weights do not fit it; the fastest size is taken.
+    """
+    steps = -(-rows.shape[2] // 2)
+    choices = []
+    for block in _BLOCKS:
+        if block <= max(steps, 1):
+            fitting, missing = shrink(rows, 2 * block)
+            corrected = _paired(missing).any(3)
+            splits = -(-steps // block) * rows.shape[1] * len(rows) // 2
+            cycles = _SPLIT_CYCLES * splits + _CORRECTION_CYCLES * int(corrected.sum())
+            choices.append((cycles, block, fitting, missing))
+    _, block, fitting, missing = min(choices, key=lambda choice: choice[:2])
+    return block, _stream(fitting, missing)
+
+
+def shrink(rows: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Splits weights in two, so that the |w| of every `size` in a row of the first part sum up to 255 at most.
+
+    The largest weights of a block are made smaller first, so that few of them are.
+
+    Args:
+      rows: int8 [channels, kernel rows, inputs].
+      size: of a block.
+
+    Returns:
+      Two arrays of the same shape that add up to it, the second one nearly all zeros; int64.
+    """
+    wide = rows.astype(np.int64)
+    inputs = wide.shape[-1]
+    blocks = np.pad(wide, [(0, 0)] * (wide.ndim - 1) + [(0, -inputs % size)]).reshape(*wide.shape[:-1], -1, size)
+    magnitude = np.abs(blocks)
+    order = np.argsort(-magnitude, -1, kind="stable")
+    sorted_ = np.take_along_axis(magnitude, order, -1)
+    excess = np.maximum(magnitude.sum(-1, keepdims=True) - _LANE, 0)
+    taken = np.clip(excess - (np.cumsum(sorted_, -1) - sorted_), 0, sorted_)
+    missing = np.zeros_like(blocks)
+    np.put_along_axis(missing, order, taken, -1)
+    missing = (missing * np.sign(blocks)).reshape(*wide.shape[:-1], -1)[..., :inputs]
+    return wide - missing, missing
+
+
+def _paired(rows: np.ndarray) -> np.ndarray:
+    """[channels, kernel rows, inputs] as [pairs, kernel rows, inputs, A or B]."""
+    channels, kernel_rows, inputs = rows.shape
+    return rows.reshape(channels // 2, 2, kernel_rows, inputs).transpose(0, 2, 3, 1)
+
+
+def _stream(fitting: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    """The words of a tile kernel: for each pair and row the weights, the number of corrections and the corrections."""
+    inputs = fitting.shape[2]
+    even = inputs + inputs % 2
+    weights = np.pad(_paired(fitting), ((0, 0), (0, 0), (0, even - inputs), (0, 0))).astype(np.int8)
+    steps = np.ascontiguousarray(weights).reshape(*weights.shape[:2], -1).view("<i4")
+    missing = _paired(missing)
+    words = []
+    for pair, row in np.ndindex(*steps.shape[:2]):
+        (where,) = missing[pair, row].any(1).nonzero()
+        a, b = (missing[pair, row, where, c] & 0xFF for c in (0, 1))
+        corrections = 4 * (even - where) | a << 16 | b << 24
+        words += [steps[pair, row], [len(where)], corrections.astype(np.uint32).view(np.int32)]
+    return np.concatenate(words).astype(np.int32)
 
 
 def _row_sums(columns: np.ndarray) -> np.ndarray:

@@ -11,6 +11,8 @@ from tflm_export.kernels.tiles import Layout, Tiles
 from tflm_export.ops.windows import Windows
 
 _TILE = 4  # pixels
+_LONGEST = 32  # steps of a loop that is written out in full
+_UNROLLED = 16  # of a longer one
 
 
 class CortexM4(Portable):
@@ -56,29 +58,33 @@ class CortexM4(Portable):
         layout = Layout(channels, 1, math.prod(y.shape[1:]))
         if channels % 2 or height.output * width.output < _TILE or (_TILE - 1) * channels > LARGEST_OFFSET:
             return None
+        tiles = Tiles(folded, layout, _TILE)
         pointwise = (height.kernel, width.kernel, height.before, width.before) == (1, 1, 0, 0)
         in_rows = height.dilation == width.dilation == 1 and (inputs % 4 == 0 or inputs == 3)
         in_rows = in_rows and width.output >= _TILE and not pointwise
         depth = -(-inputs // 4) * 4 if in_rows else inputs
         if in_rows:
             columns = max(width.before + width.size, (width.output - 1) * width.stride + width.kernel)
-            tiles = Tiles(folded, height.kernel, width.kernel * depth // 2, 2 * width.stride * depth, layout)
+            steps, pitch = width.kernel * depth // 2, 2 * width.stride * depth
             words = columns * depth // 2
             call = f"narrow_conv_2d_rows_dsp(&window, &layer, {words}, {layout.image}, x0, y, scratch);"
             scratch = 4 * (height.kernel * (words + 1) + 1)
         else:
             taps = height.kernel * width.kernel * inputs
             depth4 = -(-taps // 4) * 4
-            tiles = Tiles(folded, 1, depth4 // 2, 2 * depth4, layout)
+            steps, pitch = depth4 // 2, 2 * depth4
             if pointwise and depth4 == inputs and height.stride == width.stride == 1:
                 call = f"narrow_conv_2d_pixels_dsp(&window, &layer, {layout.image}, x0, y, scratch);"
                 scratch = 8 * depth4
             else:
                 call = f"narrow_conv_2d_windows_dsp(&window, &layer, {depth4}, {layout.image}, x0, y, scratch);"
                 scratch = 9 * depth4
-        if (_TILE - 1) * tiles.pitch > LARGEST_OFFSET:
+        if (_TILE - 1) * pitch > LARGEST_OFFSET:
             return None
-        kernel, definition = tiles.definition("NARROW_CONV_2D_TILES_DSP")
+        loops, unrolled, rest = (1, steps, 0) if steps <= _LONGEST else (steps // _UNROLLED, _UNROLLED, steps % _UNROLLED)
+        places = (layout.pixel, layout.channel) if tiles.is_whole else (0, 0)
+        sizes = (height.kernel if in_rows else 1, loops, unrolled, rest, pitch, tiles.pairs, *places)
+        kernel, definition = tiles.definition("NARROW_CONV_2D_TILES_DSP", *sizes)
         padded = np.pad(rows.reshape(channels, -1, inputs), ((0, 0), (0, 0), (0, depth - inputs)))
         constants = {"weights": depth_pairs(padded.reshape(channels, -1)), "records": tiles.records()}
         constants |= {} if tiles.is_whole else folded.constants()

@@ -179,17 +179,6 @@ static NARROW_INLINE void narrow_conv_2d_tile_dsp(const int32_t *const *rows, vo
 
 #endif
 
-/* A layer's tile kernel and what it reads.
- *
- * pixel, channel: bytes from output to output. end: for kernels of sums, with the rescale that it reads; else 0. */
-typedef struct {
-  narrow_tile_kernel *kernel;
-  const int32_t *weights, *records;
-  int32_t channels, pixel, channel;
-  narrow_end *end;
-  const narrow_rescale *rescale;
-} narrow_tile_layer;
-
 /* Four pixels. sums: [channels, 4 pixels], for kernels of sums. */
 static NARROW_INLINE void narrow_four_pixels(const narrow_tile_layer *layer, const int32_t *const *rows, int8_t *output,
                                              int32_t *sums) {

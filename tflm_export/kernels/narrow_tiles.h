@@ -27,4 +27,15 @@ static NARROW_INLINE int32_t narrow_tile_record(int32_t end) {
   return end == NARROW_TILE_MULTIPLY ? 8 : end == NARROW_TILE_SHIFT ? 4 : 2;
 }
 
+/* A layer's tile kernel and what it reads.
+ *
+ * pixel, channel: bytes from output to output. end: for kernels of sums, with the rescale that it reads; else 0. */
+typedef struct {
+  narrow_tile_kernel *kernel;
+  const int32_t *weights, *records;
+  int32_t channels, pixel, channel;
+  narrow_end *end;
+  const narrow_rescale *rescale;
+} narrow_tile_layer;
+
 #endif

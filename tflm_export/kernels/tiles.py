@@ -6,8 +6,6 @@ import numpy as np
 
 from tflm_export.kernels.folding import End, Folded
 
-LONGEST = 32  # steps of a loop that is written out in full
-_UNROLLED = 16  # of a longer one
 _STORED = {End.SHIFT: "SHIFT", End.MULTIPLY: "MULTIPLY"}
 
 
@@ -22,44 +20,41 @@ class Layout:
 
 @dataclasses.dataclass(frozen=True)
 class Tiles:
-    """The tile kernel of a layer.
+    """The end of a layer in tiles.
 
     Attributes:
       folded: the layer's rescale.
-      height, words: rows of the kernel, and words of inputs under a window in one of them.
-      pitch: bytes from a pixel to the next one in the rows.
       layout: of the output.
+      pixels: of a tile.
     """
 
     folded: Folded
-    height: int
-    words: int
-    pitch: int
     layout: Layout
+    pixels: int
 
     @property
     def is_whole(self) -> bool:
         """Whether the tile kernel ends the layer itself, instead of leaving sums to the caller."""
         return self.folded.end in _STORED
 
-    def definition(self, macro: str) -> tuple[str, str]:
-        """The name of the tile kernel, and the line of C that makes it."""
-        loops, unrolled, rest = 1, self.words, 0
-        if self.words > LONGEST:
-            loops, rest = divmod(self.words, _UNROLLED)
-            unrolled = _UNROLLED
+    @property
+    def pairs(self) -> int:
+        """Of output channels."""
+        return len(self.folded.start) // 2
+
+    def definition(self, macro: str, *sizes: int) -> tuple[str, str]:
+        """The name of a tile kernel, and the line of C that makes it."""
         end = _STORED.get(self.folded.end, "SUM")
-        places = (self.layout.pixel, self.layout.channel) if self.is_whole else (1, 4)
-        sizes = (self.height, loops, unrolled, rest, self.pitch, len(self.folded.start) // 2, *places)
         name = "_".join(["narrow_tile", end.lower(), *map(str, sizes)])
         return name, f"{macro}({name}, {end}, {', '.join(map(str, sizes))})"
 
     def statement(self, kernel: str) -> str:
         """The narrow_tile_layer."""
+        layout = self.layout
         end = ".end = 0" if self.is_whole else f".end = narrow_end_{self.folded.end.value}, .rescale = &rescale"
         return (
             f"const narrow_tile_layer layer = {{.kernel = {kernel}, .weights = weights, .records = records, "
-            f".channels = {len(self.folded.start)}, .pixel = {self.layout.pixel}, .channel = {self.layout.channel}, {end}}};"
+            f".channels = {2 * self.pairs}, .pixel = {layout.pixel}, .channel = {layout.channel}, {end}}};"
         )
 
     def records(self) -> np.ndarray:
@@ -70,11 +65,10 @@ class Tiles:
             fields += [folded.multiplier, folded.fold]
         if self.is_whole:
             fields.append(folded.shift.astype(np.int32))
-        return np.ascontiguousarray(np.stack(fields).reshape(len(fields), -1, 2).transpose(1, 0, 2)).reshape(
-            len(folded.start) // 2, -1
-        )
+        paired = np.stack(fields).reshape(len(fields), self.pairs, 2)
+        return np.ascontiguousarray(paired.transpose(1, 0, 2)).reshape(self.pairs, -1)
 
     @property
     def sums(self) -> int:
         """Bytes of scratch memory for sums that the caller ends."""
-        return 0 if self.is_whole else 16 * len(self.folded.start)
+        return 0 if self.is_whole else 4 * self.pixels * 2 * self.pairs

@@ -1,0 +1,441 @@
+/* Convolution in tiles of 2 pixels and 2 channels, for ARMv6-M: two pixels in one product.
+ *
+ * With X = x0 + 2^16 * x1, w * X is w * x0 + 2^16 * (w * x1). Products of a block of weights are added before their
+ * halves are split, which is exact while the lower one is an int16: |sum of w x0| <= 128 * sum of |w| < 2^15, so the
+ * weights of a block may add up to 255. Where those of a layer do not, they are made smaller when it is exported, and
+ * what is missing follows its row as a correction.
+ *
+ * NARROW_CONV_2D_TILES_V6M(name, end, height, loops, unrolled, block, rest, pairs, pixel) makes a narrow_tile_kernel:
+ *
+ *   end      SHIFT or MULTIPLY: int8 outputs; SUM: int32 sums [pairs, 2 channels, 2 pixels], whatever pixel.
+ *   height   rows of the kernel.
+ *   loops, unrolled, block, rest  steps, of two words of inputs each, in a row under the window of the two pixels:
+ *            loops * unrolled blocks of `block` steps, and a block of `rest`, which may be 0.
+ *   pairs    of output channels.
+ *   pixel    bytes from output to output; the other channel of a pair is next to it.
+ *
+ * weights: for each pair and row, a word (A k, B k, A k + 1, B k + 1) for each step, lowest byte first; the number of
+ * corrections; and a word for each: how many bytes before the row's end its input is (16 bits), then what is missing of
+ * A and of B. records: one for each pair, see narrow_tiles.h. */
+#ifndef NARROW_CONV_2D_TILES_V6M_H
+#define NARROW_CONV_2D_TILES_V6M_H
+
+#include "narrow_tiles.h"
+
+#if defined(__ARM_ARCH_6M__) && defined(__GNUC__) && !defined(NARROW_NO_V6M)
+
+/* r0: inputs, r1: weights, r6, r7: sums of both pixels for A, B, r8, r9: sums of A, r10, r11: of B, r12: end of the
+ * loop, r2-r5: all else. Stack: 0 rows, 4 output, 8 records, 12 pairs left, 16 the row at hand, 20 bytes of the loop, 24 pixel. */
+
+/* The first step of a block begins its sums: 17 cycles. */
+#define NARROW_V6M_FIRST                                                                                              \
+  "ldm  r1!, {r2}\n\t"                                                                                                \
+  "ldm  r0!, {r3, r4}\n\t"                                                                                            \
+  "sxtb r6, r2\n\t"                                                                                                   \
+  "muls r6, r3, r6\n\t"                                                                                               \
+  "lsls r5, r2, #8\n\t"                                                                                               \
+  "asrs r5, r5, #24\n\t"                                                                                              \
+  "muls r5, r4, r5\n\t"                                                                                               \
+  "adds r6, r6, r5\n\t"                                                                                               \
+  "lsls r7, r2, #16\n\t"                                                                                              \
+  "asrs r7, r7, #24\n\t"                                                                                              \
+  "muls r7, r3, r7\n\t"                                                                                               \
+  "asrs r2, r2, #24\n\t"                                                                                              \
+  "muls r2, r4, r2\n\t"                                                                                               \
+  "adds r7, r7, r2\n\t"
+
+/* The others add to them: 19 cycles. */
+#define NARROW_V6M_STEP                                                                                               \
+  "ldm  r1!, {r2}\n\t"                                                                                                \
+  "ldm  r0!, {r3, r4}\n\t"                                                                                            \
+  "sxtb r5, r2\n\t"                                                                                                   \
+  "muls r5, r3, r5\n\t"                                                                                               \
+  "adds r6, r6, r5\n\t"                                                                                               \
+  "lsls r5, r2, #8\n\t"                                                                                               \
+  "asrs r5, r5, #24\n\t"                                                                                              \
+  "muls r5, r4, r5\n\t"                                                                                               \
+  "adds r6, r6, r5\n\t"                                                                                               \
+  "lsls r5, r2, #16\n\t"                                                                                              \
+  "asrs r5, r5, #24\n\t"                                                                                              \
+  "muls r5, r3, r5\n\t"                                                                                               \
+  "adds r7, r7, r5\n\t"                                                                                               \
+  "asrs r2, r2, #24\n\t"                                                                                              \
+  "muls r2, r4, r2\n\t"                                                                                               \
+  "adds r7, r7, r2\n\t"
+
+/* 10 cycles. */
+#define NARROW_V6M_SPLIT_TILE(a, b)                                                                                   \
+  "sxth r5, " a "\n\t"                                                                                                \
+  "add  r8, r5\n\t"                                                                                                   \
+  "subs " a ", " a ", r5\n\t"                                                                                         \
+  "asrs " a ", " a ", #16\n\t"                                                                                        \
+  "add  r9, " a "\n\t"                                                                                                \
+  "sxth r5, " b "\n\t"                                                                                                \
+  "add  r10, r5\n\t"                                                                                                  \
+  "subs " b ", " b ", r5\n\t"                                                                                         \
+  "asrs " b ", " b ", #16\n\t"                                                                                        \
+  "add  r11, " b "\n\t"
+
+#define NARROW_V6M_CLAMP_TILE(sum)                                                                                    \
+  "sxtb r4, " sum "\n\t"                                                                                              \
+  "cmp  r4, " sum "\n\t"                                                                                              \
+  "beq  9f\n\t"                                                                                                       \
+  "asrs " sum ", " sum ", #31\n\t"                                                                                    \
+  "movs r4, #127\n\t"                                                                                                 \
+  "eors " sum ", r4\n"                                                                                                \
+  "9:\n\t"
+
+/* r0: records, r5, r6: outputs. */
+#define NARROW_V6M_CHANNEL_SHIFT(first, second, c)                                                                    \
+  "ldr  r7, [r0, #4*" c "]\n\t"                                                                                       \
+  "mov  r2, " first "\n\t"                                                                                            \
+  "mov  r3, " second "\n\t"                                                                                           \
+  "asrs r2, r2, r7\n\t"                                                                                               \
+  "asrs r3, r3, r7\n\t" NARROW_V6M_CLAMP_TILE("r2") NARROW_V6M_CLAMP_TILE("r3")                                       \
+  "strb r2, [r5, #" c "]\n\t"                                                                                         \
+  "strb r3, [r6, #" c "]\n\t"
+
+#define NARROW_V6M_CHANNEL_MULTIPLY(first, second, c)                                                                 \
+  "ldr  r4, [r0, #4*" c "]\n\t"                                                                                       \
+  "ldr  r7, [r0, #8+4*" c "]\n\t"                                                                                     \
+  "mov  r2, " first "\n\t"                                                                                            \
+  "mov  r3, " second "\n\t"                                                                                           \
+  "muls r2, r4, r2\n\t"                                                                                               \
+  "muls r3, r4, r3\n\t"                                                                                               \
+  "adds r2, r2, r7\n\t"                                                                                               \
+  "adds r3, r3, r7\n\t"                                                                                               \
+  "ldr  r7, [r0, #16+4*" c "]\n\t"                                                                                    \
+  "asrs r2, r2, r7\n\t"                                                                                               \
+  "asrs r3, r3, r7\n\t" NARROW_V6M_CLAMP_TILE("r2") NARROW_V6M_CLAMP_TILE("r3")                                       \
+  "strb r2, [r5, #" c "]\n\t"                                                                                         \
+  "strb r3, [r6, #" c "]\n\t"
+
+#define NARROW_V6M_OUTPUTS(end, words)                                                                                \
+  "ldr  r0, [sp, #8]\n\t"                                                                                             \
+  "ldr  r5, [sp, #4]\n\t"                                                                                             \
+  "ldr  r6, [sp, #24]\n\t"                                                                                            \
+  "adds r6, r5, r6\n\t" NARROW_V6M_CHANNEL_##end("r8", "r9", "0") NARROW_V6M_CHANNEL_##end("r10", "r11", "1")         \
+  "adds r0, r0, #4*" words "\n\t"                                                                                     \
+  "adds r5, r5, #2\n\t"                                                                                               \
+  "str  r0, [sp, #8]\n\t"                                                                                             \
+  "str  r5, [sp, #4]\n\t"
+
+#define NARROW_V6M_FINISH_TILE_SHIFT NARROW_V6M_OUTPUTS(SHIFT, "2")
+#define NARROW_V6M_FINISH_TILE_MULTIPLY NARROW_V6M_OUTPUTS(MULTIPLY, "6")
+#define NARROW_V6M_FINISH_TILE_SUM                                                                                    \
+  "ldr  r0, [sp, #4]\n\t"                                                                                             \
+  "mov  r2, r8\n\t"                                                                                                   \
+  "mov  r3, r9\n\t"                                                                                                   \
+  "mov  r4, r10\n\t"                                                                                                  \
+  "mov  r5, r11\n\t"                                                                                                  \
+  "stm  r0!, {r2-r5}\n\t"                                                                                             \
+  "str  r0, [sp, #4]\n\t"
+
+#define NARROW_CONV_2D_TILES_V6M(name, end, height, loops, unrolled, block, rest, pairs, pixel)                       \
+  narrow_tile_kernel name;                                                                                            \
+  __asm__(".syntax unified\n\t"                                                                                       \
+          ".section .text." #name ", \"ax\", %progbits\n\t"                                                           \
+          ".align 2\n\t"                                                                                              \
+          ".weak " #name "\n\t"                                                                                       \
+          ".type " #name ", %function\n\t"                                                                            \
+          ".thumb_func\n" #name ":\n\t"                                                                               \
+          "push {r4-r7, lr}\n\t"                                                                                      \
+          "mov  r4, r8\n\t"                                                                                           \
+          "mov  r5, r9\n\t"                                                                                           \
+          "mov  r6, r10\n\t"                                                                                          \
+          "mov  r7, r11\n\t"                                                                                          \
+          "push {r4-r7}\n\t"                                                                                          \
+          "sub  sp, sp, #28\n\t"                                                                                      \
+          "str  r0, [sp]\n\t"                                                                                         \
+          "str  r1, [sp, #4]\n\t"                                                                                     \
+          "str  r3, [sp, #8]\n\t"                                                                                     \
+          "ldr  r4, 7f\n\t"                                                                                           \
+          "ldr  r5, 8f\n\t"                                                                                           \
+          "ldr  r6, 9f\n\t"                                                                                           \
+          "str  r4, [sp, #12]\n\t"                                                                                    \
+          "str  r5, [sp, #20]\n\t"                                                                                    \
+          "str  r6, [sp, #24]\n\t"                                                                                    \
+          "movs r1, r2\n\t"                                                                                           \
+          "b    1f\n\t"                                                                                               \
+          ".align 2\n"                                                                                                \
+          "7:\n\t"                                                                                                    \
+          ".word " #pairs "\n"                                                                                        \
+          "8:\n\t"                                                                                                    \
+          ".word 8*" #loops "*" #unrolled "*" #block "\n"                                                             \
+          "9:\n\t"                                                                                                    \
+          ".word " #pixel "\n"                                                                                        \
+          "1:\n\t" /* two channels */                                                                                 \
+          "ldr  r2, [sp, #8]\n\t"                                                                                     \
+          "ldm  r2!, {r4, r5}\n\t"                                                                                    \
+          "str  r2, [sp, #8]\n\t"                                                                                     \
+          "mov  r8, r4\n\t"                                                                                           \
+          "mov  r9, r4\n\t"                                                                                           \
+          "mov  r10, r5\n\t"                                                                                          \
+          "mov  r11, r5\n\t"                                                                                          \
+          "ldr  r2, [sp]\n\t"                                                                                         \
+          "ldm  r2!, {r0}\n"                                                                                          \
+          "2:\n\t" /* a row of the kernel */                                                                          \
+          ".if " #height " > 1\n\t"                                                                                   \
+          "str  r2, [sp, #16]\n\t"                                                                                    \
+          ".endif\n\t"                                                                                                \
+          ".if " #loops " > 1\n\t"                                                                                    \
+          "ldr  r2, [sp, #20]\n\t"                                                                                    \
+          "adds r2, r0, r2\n\t"                                                                                       \
+          "mov  r12, r2\n"                                                                                            \
+          "3:\n\t"                                                                                                    \
+          ".endif\n\t"                                                                                                \
+          ".rept " #unrolled "\n\t" NARROW_V6M_FIRST                                                                  \
+          ".rept " #block "-1\n\t" NARROW_V6M_STEP                                                                    \
+          ".endr\n\t" NARROW_V6M_SPLIT_TILE("r6", "r7")                                                               \
+          ".endr\n\t"                                                                                                 \
+          ".if " #loops " > 1\n\t"                                                                                    \
+          "cmp  r0, r12\n\t"                                                                                          \
+          "beq  4f\n\t"                                                                                               \
+          "b    3b\n"                                                                                                 \
+          "4:\n\t"                                                                                                    \
+          ".endif\n\t"                                                                                                \
+          ".if " #rest " > 0\n\t" NARROW_V6M_FIRST                                                                    \
+          ".rept " #rest "-1\n\t" NARROW_V6M_STEP                                                                     \
+          ".endr\n\t" NARROW_V6M_SPLIT_TILE("r6", "r7")                                                               \
+          ".endif\n\t"                                                                                                \
+          "ldm  r1!, {r7}\n\t"                                                                                        \
+          "cmp  r7, #0\n\t"                                                                                           \
+          "beq  6f\n"                                                                                                 \
+          "5:\n\t" /* a correction */                                                                                 \
+          "ldm  r1!, {r2}\n\t"                                                                                        \
+          "uxth r3, r2\n\t"                                                                                           \
+          "subs r3, r0, r3\n\t"                                                                                       \
+          "ldr  r3, [r3]\n\t"                                                                                         \
+          "lsls r4, r2, #8\n\t"                                                                                       \
+          "asrs r4, r4, #24\n\t"                                                                                      \
+          "muls r4, r3, r4\n\t"                                                                                       \
+          "asrs r2, r2, #24\n\t"                                                                                      \
+          "muls r2, r3, r2\n\t" NARROW_V6M_SPLIT_TILE("r4", "r2")                                                     \
+          "subs r7, r7, #1\n\t"                                                                                       \
+          "bne  5b\n"                                                                                                 \
+          "6:\n\t"                                                                                                    \
+          ".if " #height " > 1\n\t"                                                                                   \
+          "ldr  r2, [sp, #16]\n\t"                                                                                    \
+          "ldm  r2!, {r0}\n\t"                                                                                        \
+          "cmp  r0, #0\n\t" /* rows end with a null pointer */                                                        \
+          "beq  4f\n\t"                                                                                               \
+          "b    2b\n"                                                                                                 \
+          "4:\n\t"                                                                                                    \
+          ".endif\n\t" NARROW_V6M_FINISH_TILE_##end                                                                   \
+          "ldr  r3, [sp, #12]\n\t"                                                                                    \
+          "subs r3, r3, #1\n\t"                                                                                       \
+          "str  r3, [sp, #12]\n\t"                                                                                    \
+          "beq  4f\n\t"                                                                                               \
+          "b    1b\n"                                                                                                 \
+          "4:\n\t"                                                                                                    \
+          "add  sp, sp, #28\n\t"                                                                                      \
+          "pop  {r4-r7}\n\t"                                                                                          \
+          "mov  r8, r4\n\t"                                                                                           \
+          "mov  r9, r5\n\t"                                                                                           \
+          "mov  r10, r6\n\t"                                                                                          \
+          "mov  r11, r7\n\t"                                                                                          \
+          "pop  {r4-r7, pc}\n\t"                                                                                      \
+          ".size " #name ", . - " #name "\n\t"                                                                        \
+          ".text\n");
+
+#else
+
+/* A word of inputs times a weight, added to the sums of its two pixels. */
+static NARROW_INLINE void narrow_pair_split(int32_t both, int32_t sums[2]) {
+  const int32_t low = (int16_t)both;
+  sums[0] += low;
+  sums[1] += (both - low) >> 16;
+}
+
+/* Byte i of a word. */
+static NARROW_INLINE int32_t narrow_byte(int32_t word, int32_t i) { return (int8_t)((uint32_t)word >> (8 * i)); }
+
+static NARROW_INLINE void narrow_conv_2d_tile_v6m(const int32_t *const *rows, void *output, const int32_t *weights,
+                                                  const int32_t *records, int32_t end, int32_t height, int32_t blocks,
+                                                  int32_t block, int32_t rest, int32_t pairs, int32_t pixel) {
+  int8_t *y = (int8_t *)output;
+  int32_t *sum = (int32_t *)output;
+  for (int32_t pair = 0; pair < pairs; ++pair, records += narrow_tile_record(end), y += 2) {
+    int32_t sums[2][2] = {{records[0], records[0]}, {records[1], records[1]}};
+    for (int32_t ky = 0; ky < height; ++ky) {
+      const int32_t *x = rows[ky];
+      for (int32_t i = 0; i <= blocks; ++i) {
+        int32_t both[2] = {0, 0};
+        for (int32_t step = 0; step < (i < blocks ? block : rest); ++step, ++weights, x += 2) {
+          for (int32_t c = 0; c < 2; ++c) {
+            both[c] += x[0] * narrow_byte(*weights, c) + x[1] * narrow_byte(*weights, 2 + c);
+          }
+        }
+        for (int32_t c = 0; c < 2; ++c) narrow_pair_split(both[c], sums[c]);
+      }
+      for (int32_t corrections = *weights++; corrections > 0; --corrections, ++weights) {
+        const int32_t missed = x[-(*weights & 0xffff) / 4];
+        for (int32_t c = 0; c < 2; ++c) narrow_pair_split(missed * narrow_byte(*weights, 2 + c), sums[c]);
+      }
+    }
+    for (int32_t c = 0; c < 2; ++c) {
+      for (int32_t p = 0; p < 2; ++p) {
+        if (end == NARROW_TILE_SUM) {
+          *sum++ = sums[c][p];
+        } else {
+          y[p * pixel + c] = narrow_tile_end(end, records, c, sums[c][p]);
+        }
+      }
+    }
+  }
+}
+
+#define NARROW_CONV_2D_TILES_V6M(name, end, height, loops, unrolled, block, rest, pairs, pixel)                       \
+  static void name(const int32_t *const *rows, void *output, const int32_t *weights, const int32_t *records) {        \
+    narrow_conv_2d_tile_v6m(rows, output, weights, records, NARROW_TILE_##end, height, (loops) * (unrolled), block,   \
+                            rest, pairs, pixel);                                                                      \
+  }
+
+#endif
+
+static NARROW_INLINE void narrow_two_pixels(const narrow_tile_layer *layer, const int32_t *const *rows, int8_t *output,
+                                            int32_t *sums) {
+  if (layer->end == 0) {
+    layer->kernel(rows, output, layer->weights, layer->records);
+    return;
+  }
+  layer->kernel(rows, sums, layer->weights, layer->records);
+  for (int32_t c = 0; c < layer->channels; ++c, sums += 2, ++output) {
+    output[0] = layer->end(layer->rescale, c, sums[0]);
+    output[layer->pixel] = layer->end(layer->rescale, c, sums[1]);
+  }
+}
+
+/* Words of two elements each: to[i] = a[i] + 2^16 * b[i]. A step of 0 repeats an element. */
+static NARROW_INLINE int32_t *narrow_pair_up(const int8_t *a, int32_t step_a, const int8_t *b, int32_t step_b,
+                                             int32_t count, int32_t *to) {
+  const int32_t *const end = to + count;
+  if (step_a == 1 && step_b == 1) {
+    for (const int32_t *const fours = to + (count & ~3); to < fours; to += 4, a += 4, b += 4) {
+      to[0] = a[0] + b[0] * (1 << 16);
+      to[1] = a[1] + b[1] * (1 << 16);
+      to[2] = a[2] + b[2] * (1 << 16);
+      to[3] = a[3] + b[3] * (1 << 16);
+    }
+  }
+  for (; to < end; a += step_a, b += step_b) *to++ = *a + *b * (1 << 16);
+  return to;
+}
+
+/* A 1x1 convolution of stride 1 without padding; the output has two pixels or more in an image, the last tile may
+ * compute one again. scratch: input_channels words and 1 more, then for sums 8 bytes a channel. */
+static NARROW_INLINE void narrow_conv_2d_pixels_v6m(const narrow_window *window, const narrow_tile_layer *layer,
+                                                    int32_t image, const int8_t *input, int8_t *output,
+                                                    int8_t *scratch) {
+  const int32_t depth = window->input_channels;
+  const int32_t pixels = window->output_height * window->output_width;
+  int32_t *const columns = (int32_t *)(void *)scratch;
+  const int32_t *rows[2];
+  rows[0] = columns;
+  rows[1] = 0;
+  columns[depth] = 0; /* an odd depth reads one more, with a weight of 0 */
+  for (int32_t batch = 0; batch < window->batches; ++batch, input += pixels * depth, output += image) {
+    for (int32_t i = 0; i < pixels; i += 2) {
+      const int32_t first = i + 2 > pixels ? pixels - 2 : i;
+      const int8_t *const from = input + first * depth;
+      narrow_pair_up(from, 1, from + depth, 1, depth, columns);
+      narrow_two_pixels(layer, rows, output + first * layer->pixel, columns + depth + 1);
+    }
+  }
+}
+
+/* Any convolution: the inputs under two windows side by side.
+ *
+ * depth: kernel_height * kernel_width * input_channels.
+ * scratch: depth words and 1 more, 2 * depth bytes up to a multiple of 4, then for sums 8 bytes a channel. */
+static NARROW_INLINE void narrow_conv_2d_windows_v6m(const narrow_window *window, const narrow_tile_layer *layer,
+                                                     int32_t depth, int32_t image, const int8_t *input,
+                                                     int8_t *output, int8_t *scratch) {
+  const narrow_window own = *window; /* which no store through an int8_t pointer can reach */
+  const int32_t width = own.output_width, pixels = own.output_height * width;
+  int32_t *const columns = (int32_t *)(void *)scratch;
+  int8_t *const patches = scratch + 4 * (depth + 1);
+  int32_t *const sums = (int32_t *)(void *)(patches + ((2 * depth + 3) & ~3));
+  const int32_t *rows[2];
+  rows[0] = columns;
+  rows[1] = 0;
+  columns[depth] = 0;
+  for (int32_t batch = 0; batch < own.batches; ++batch, output += image) {
+    for (int32_t i = 0; i < pixels; i += 2) {
+      const int32_t first = i + 2 > pixels ? pixels - 2 : i;
+      for (int32_t p = 0; p < 2; ++p) {
+        const int32_t y = (first + p) / width, x = first + p - y * width;
+        const int32_t top = y * own.stride_height - own.pad_top, left = x * own.stride_width - own.pad_left;
+        narrow_gather(&own, input, top, left, patches + p * depth);
+      }
+      narrow_pair_up(patches, 1, patches + depth, 1, depth, columns);
+      narrow_two_pixels(layer, rows, output + first * layer->pixel, sums);
+    }
+    input += own.input_height * own.input_width * own.input_channels;
+  }
+}
+
+/* One row of an image with its padding, every element paired with that of the next window.
+ *
+ * bytes: of the row of the image; left: padding before it; next: from an element to that of the next window. */
+static NARROW_INLINE void narrow_pair_row(const int8_t *row, int32_t bytes, const int8_t *padding, int32_t left,
+                                          int32_t next, int32_t words, int32_t *to) {
+  for (int32_t i = 0; i < words;) {
+    const int32_t a = i - left, b = a + next;
+    int32_t until = words;
+    if (a < 0 && -a + i < until) until = left;
+    if (a >= 0 && a < bytes && left + bytes < until) until = left + bytes;
+    if (b < 0 && left - next < until) until = left - next;
+    if (b >= 0 && b < bytes && left + bytes - next < until) until = left + bytes - next;
+    const int inside_a = a >= 0 && a < bytes, inside_b = b >= 0 && b < bytes;
+    to = narrow_pair_up(inside_a ? row + a : padding, inside_a, inside_b ? row + b : padding, inside_b, until - i, to);
+    i = until;
+  }
+}
+
+/* A convolution with the rows under the kernel paired once, with their padding, for all its windows. Dilations are 1,
+ * the output is two pixels wide or more.
+ *
+ * words: of a row with its padding. scratch: kernel_height * (words + 1) + 2 words, then for sums 8 bytes a channel. */
+static NARROW_INLINE void narrow_conv_2d_rows_v6m(const narrow_window *window, const narrow_tile_layer *layer,
+                                                  int32_t words, int32_t image, const int8_t *input, int8_t *output,
+                                                  int8_t *scratch) {
+  const narrow_window own = *window; /* which no store through an int8_t pointer can reach */
+  const int32_t depth = own.input_channels, height = own.kernel_height, width = own.output_width;
+  const int32_t bytes = own.input_width * depth, next = own.stride_width * depth;
+  int32_t *const ring = (int32_t *)(void *)scratch;
+  const int32_t **const rows = (const int32_t **)(void *)(scratch + 4 * (height * words + 1));
+  int32_t *const sums = ring + height * (words + 1) + 2;
+  const int8_t padding = own.padding_value;
+  ring[height * words] = 0; /* an odd number of words under a window reads one more, with a weight of 0 */
+  for (int32_t batch = 0; batch < own.batches; ++batch, output += image, input += own.input_height * bytes) {
+    int32_t ready = 0, slot = 0; /* rows of the image with its padding that are or were in the ring; of the next one */
+    for (int32_t y = 0; y < own.output_height; ++y) {
+      const int32_t top = y * own.stride_height;
+      if (ready < top) ready = top;
+      for (; ready < top + height; ++ready) {
+        const int32_t at = ready - own.pad_top;
+        const int outside = at < 0 || at >= own.input_height;
+        narrow_pair_row(input + (outside ? 0 : at * bytes), outside ? 0 : bytes, &padding, own.pad_left * depth, next,
+                        words, ring + slot * words);
+        slot = slot + 1 == height ? 0 : slot + 1;
+      }
+      /* The slot to be filled next holds the oldest row. */
+      for (int32_t ky = 0, from = slot; ky < height; ++ky, from = from + 1 == height ? 0 : from + 1) {
+        rows[ky] = ring + from * words;
+      }
+      rows[height] = 0;
+      int8_t *to = output + y * width * layer->pixel;
+      for (int32_t x = 0;;) {
+        narrow_two_pixels(layer, rows, to, sums);
+        const int32_t ahead = x + 4 <= width ? 2 : width - 2 - x; /* the last tile may begin at an odd pixel */
+        if (ahead == 0) break;
+        x += ahead;
+        to += ahead * layer->pixel;
+        for (int32_t ky = 0; ky < height; ++ky) rows[ky] += ahead * next;
+      }
+    }
+  }
+}
+
+#endif
