@@ -7,7 +7,7 @@ import numpy as np
 from tflm_export.kernels.planes import planes
 from tflm_export.kernels.portable import Portable, is_pointwise, rescale_statement, window_statement
 from tflm_export.kernels.step import Step
-from tflm_export.kernels.tiles import Layout, Tiles
+from tflm_export.kernels.tiles import MOST_ROWS, Layout, Tiles
 from tflm_export.ops.windows import Windows
 
 _LANE = 255  # sum of |w| whose products with int8 share a 16-bit lane
@@ -26,9 +26,11 @@ class CortexM0Plus(Portable):
             step = self._tiles(operator, folded, weights, view, activation)
             return step or super()._windowed(operator, folded, weights, view, activation, patch)
         if operator.name == "DEPTHWISE_CONV_2D":
-            sizes, taps = planes(operator, view, folded.end), _row_sums(weights)
-            if sizes is not None and (taps[:, :2] <= _LANE).all():
-                return self._planes(operator, folded, weights, view, activation, sizes, taps[:, 2] > _LANE)
+            sizes = planes(operator, view, folded.end)
+            if sizes is not None:
+                taps = _row_sums(weights)
+                if (taps[:, :2] <= _LANE).all():
+                    return self._planes(operator, folded, weights, view, activation, sizes, taps[:, 2] > _LANE)
         return super()._windowed(operator, folded, weights, view, activation, patch)
 
     def _planes(self, operator, folded, columns, view, activation, sizes, wide) -> Step:
@@ -65,11 +67,11 @@ class CortexM0Plus(Portable):
         if is_pointwise(view):
             call = f"narrow_conv_2d_pixels_v6m(&window, &layer, {image}, x0, y, scratch);"
             scratch = 4 * (taps + 1)
-        elif height.dilation == width.dilation == 1 and width.output >= _TILE:
+        elif height.dilation == width.dilation == 1 and width.output >= _TILE and height.kernel <= MOST_ROWS:
             kernel_rows = height.kernel
             words = ((width.output - _TILE) * width.stride + width.kernel) * inputs
             call = f"narrow_conv_2d_rows_v6m(&window, &layer, {words}, {image}, x0, y, scratch);"
-            scratch = 4 * (kernel_rows * (words + 1) + 2)
+            scratch = 4 * (kernel_rows * words + 1)
         else:
             call = f"narrow_conv_2d_windows_v6m(&window, &layer, {taps}, {image}, x0, y, scratch);"
             scratch = 4 * (taps + 1) + (2 * taps + 3 & ~3)

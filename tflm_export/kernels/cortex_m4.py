@@ -7,7 +7,7 @@ import numpy as np
 from tflm_export.kernels.planes import LARGEST_OFFSET, planes
 from tflm_export.kernels.portable import Portable, rescale_statement, window_statement
 from tflm_export.kernels.step import Step
-from tflm_export.kernels.tiles import Layout, Tiles
+from tflm_export.kernels.tiles import MOST_ROWS, Layout, Tiles
 from tflm_export.ops.windows import Windows
 
 _TILE = 4  # pixels
@@ -61,14 +61,14 @@ class CortexM4(Portable):
         tiles = Tiles(folded, layout, _TILE)
         pointwise = (height.kernel, width.kernel, height.before, width.before) == (1, 1, 0, 0)
         in_rows = height.dilation == width.dilation == 1 and (inputs % 4 == 0 or inputs == 3)
-        in_rows = in_rows and width.output >= _TILE and not pointwise
+        in_rows = in_rows and width.output >= _TILE and height.kernel <= MOST_ROWS and not pointwise
         depth = -(-inputs // 4) * 4 if in_rows else inputs
         if in_rows:
             columns = max(width.before + width.size, (width.output - 1) * width.stride + width.kernel)
             steps, pitch = width.kernel * depth // 2, 2 * width.stride * depth
             words = columns * depth // 2
             call = f"narrow_conv_2d_rows_dsp(&window, &layer, {words}, {layout.image}, x0, y, scratch);"
-            scratch = 4 * (height.kernel * (words + 1) + 1)
+            scratch = 4 * height.kernel * words
         else:
             taps = height.kernel * width.kernel * inputs
             depth4 = -(-taps // 4) * 4
@@ -81,7 +81,9 @@ class CortexM4(Portable):
                 scratch = 9 * depth4
         if (_TILE - 1) * pitch > LARGEST_OFFSET:
             return None
-        loops, unrolled, rest = (1, steps, 0) if steps <= _LONGEST else (steps // _UNROLLED, _UNROLLED, steps % _UNROLLED)
+        loops, unrolled, rest = (
+            (1, steps, 0) if steps <= _LONGEST else (steps // _UNROLLED, _UNROLLED, steps % _UNROLLED)
+        )
         places = (layout.pixel, layout.channel) if tiles.is_whole else (0, 0)
         sizes = (height.kernel if in_rows else 1, loops, unrolled, rest, pitch, tiles.pairs, *places)
         kernel, definition = tiles.definition("NARROW_CONV_2D_TILES_DSP", *sizes)

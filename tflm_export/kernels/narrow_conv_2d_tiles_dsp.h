@@ -267,7 +267,7 @@ static NARROW_INLINE void narrow_conv_2d_windows_dsp(const narrow_window *window
 /* A convolution with the rows under the kernel widened once, with their padding, for all its windows. Dilations are 1;
  * input_channels is a multiple of 4, or 3, which become 4.
  *
- * words: of a row with its padding. scratch: kernel_height * (words + 1) words, then for sums 16 bytes a channel. */
+ * words: of a row with its padding. scratch: kernel_height * words words, then for sums 16 bytes a channel. */
 static NARROW_INLINE void narrow_conv_2d_rows_dsp(const narrow_window *window, const narrow_tile_layer *layer,
                                                   int32_t words, int32_t image, const int8_t *input, int8_t *output,
                                                   int8_t *scratch) {
@@ -275,9 +275,9 @@ static NARROW_INLINE void narrow_conv_2d_rows_dsp(const narrow_window *window, c
   const int32_t depth4 = (own.input_channels + 3) & ~3, height = own.kernel_height, width = own.output_width;
   const int32_t bytes = own.input_width * own.input_channels;
   int32_t *const ring = (int32_t *)(void *)scratch;
-  const int32_t **const rows = (const int32_t **)(void *)(scratch + 4 * height * words);
-  int32_t *const sums = ring + height * (words + 1) + 1;
-  const int32_t padding = (int32_t)((uint32_t)own.padding_value & 0xffffu) * ((1 << 16) + 1);
+  int32_t *const sums = ring + height * words;
+  const int32_t *rows[NARROW_TILE_ROWS + 1];
+  const int32_t padding = (int32_t)(((uint32_t)own.padding_value & 0xffffu) * 0x10001u);
   for (int32_t i = 0; i < height * words; ++i) ring[i] = padding;
   for (int32_t batch = 0; batch < own.batches; ++batch, output += image, input += own.input_height * bytes) {
     int32_t ready = 0; /* rows of the image with its padding that are or were in the ring */

@@ -396,7 +396,7 @@ static NARROW_INLINE void narrow_pair_row(const int8_t *row, int32_t bytes, cons
 /* A convolution with the rows under the kernel paired once, with their padding, for all its windows. Dilations are 1,
  * the output is two pixels wide or more.
  *
- * words: of a row with its padding. scratch: kernel_height * (words + 1) + 2 words, then for sums 8 bytes a channel. */
+ * words: of a row with its padding. scratch: kernel_height * words + 1 words, then for sums 8 bytes a channel. */
 static NARROW_INLINE void narrow_conv_2d_rows_v6m(const narrow_window *window, const narrow_tile_layer *layer,
                                                   int32_t words, int32_t image, const int8_t *input, int8_t *output,
                                                   int8_t *scratch) {
@@ -404,8 +404,8 @@ static NARROW_INLINE void narrow_conv_2d_rows_v6m(const narrow_window *window, c
   const int32_t depth = own.input_channels, height = own.kernel_height, width = own.output_width;
   const int32_t bytes = own.input_width * depth, next = own.stride_width * depth;
   int32_t *const ring = (int32_t *)(void *)scratch;
-  const int32_t **const rows = (const int32_t **)(void *)(scratch + 4 * (height * words + 1));
-  int32_t *const sums = ring + height * (words + 1) + 2;
+  int32_t *const sums = ring + height * words + 1;
+  const int32_t *rows[NARROW_TILE_ROWS + 1];
   const int8_t padding = own.padding_value;
   ring[height * words] = 0; /* an odd number of words under a window reads one more, with a weight of 0 */
   for (int32_t batch = 0; batch < own.batches; ++batch, output += image, input += own.input_height * bytes) {

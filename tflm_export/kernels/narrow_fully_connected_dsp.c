@@ -3,7 +3,7 @@
 /* Adds the products of `depth` inputs to the accumulators of 4 channels.
  *
  * depth: a multiple of 4, at least 4. weights: [depth / 4, 4], first the two words of channels A and B, then those of C
- * and D, each as in narrow_conv_2d_dsp. sums: [4]. */
+ * and D, see narrow_kernels.h. sums: [4]. */
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && !defined(NARROW_NO_DSP)
 
 void narrow_fully_connected_dsp_sums(int32_t depth, const int8_t *input, const int32_t *weights, int32_t sums[4]);

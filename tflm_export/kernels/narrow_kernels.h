@@ -88,24 +88,10 @@ void narrow_depthwise_conv_2d_wide(const narrow_window *window, const narrow_res
 void narrow_depthwise_conv_2d_stock(const narrow_window *window, const narrow_rescale *rescale, const int8_t *weights,
                                     const int8_t *input, int8_t *output, int8_t *patch);
 
-/* Convolution for cores with the DSP extension.
- *
- * weights: [output_channels / 2, depth4 / 2] words, where depth4 is kernel_height * kernel_width * input_channels
- *   rounded up to a multiple of 4, with weights 0 in the rest. A word holds (A k, B k, A k', B k') of two channels A
- *   and B, lowest byte first; k, k' = 0, 2 and then 1, 3 of every four. output_channels is even.
- * scratch: 9 * depth4 bytes, aligned to 4. */
-void narrow_conv_2d_dsp_shift(const narrow_window *window, const narrow_rescale *rescale, const int32_t *weights,
-                             const int8_t *input, int8_t *output, int8_t *scratch);
-void narrow_conv_2d_dsp_multiply(const narrow_window *window, const narrow_rescale *rescale, const int32_t *weights,
-                                const int8_t *input, int8_t *output, int8_t *scratch);
-void narrow_conv_2d_dsp_wide(const narrow_window *window, const narrow_rescale *rescale, const int32_t *weights,
-                            const int8_t *input, int8_t *output, int8_t *scratch);
-void narrow_conv_2d_dsp_stock(const narrow_window *window, const narrow_rescale *rescale, const int32_t *weights,
-                             const int8_t *input, int8_t *output, int8_t *scratch);
-
 /* Dense layer for cores with the DSP extension; depth and channels are multiples of 4.
  *
- * weights: [channels / 4, depth / 4, 2 pairs of channels, 2] words as above. */
+ * weights: [channels / 4, depth / 4, 2 pairs of channels, 2] words. A word holds (A k, B k, A k', B k') of two channels
+ *   A and B, lowest byte first; k, k' = 0, 2 and then 1, 3 of every four. */
 void narrow_fully_connected_dsp_shift(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
                                       const int32_t *weights, const int8_t *input, int8_t *output);
 void narrow_fully_connected_dsp_multiply(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
@@ -115,7 +101,9 @@ void narrow_fully_connected_dsp_wide(int32_t rows, int32_t depth, int32_t channe
 void narrow_fully_connected_dsp_stock(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
                                       const int32_t *weights, const int8_t *input, int8_t *output);
 
-/* Depthwise convolution for cores with the DSP extension; as many output as input channels, a multiple of 4.
+/* Depthwise convolution for cores with the DSP extension; as many output as input channels, a multiple of 4. (3x3
+ * kernels go plane by plane, and all other convolutions tile by tile, through loops with the layer's sizes in them: see
+ * narrow_depthwise_conv_2d_planes_dsp.h and narrow_conv_2d_tiles_dsp.h, and likewise _v6m.h.)
  *
  * weights: [channels / 4, kernel_height, kernel_width, 2] words: int16 pairs of channels (0, 2), (1, 3) of the four.
  * patch: scratch of kernel_height * kernel_width * input_channels bytes. */
@@ -128,24 +116,10 @@ void narrow_depthwise_conv_2d_dsp_wide(const narrow_window *window, const narrow
 void narrow_depthwise_conv_2d_dsp_stock(const narrow_window *window, const narrow_rescale *rescale,
                                         const int32_t *weights, const int8_t *input, int8_t *output, int8_t *patch);
 
-/* Convolution for ARMv6-M.
+/* Dense layer for ARMv6-M; channels is even.
  *
- * weights: [output_channels / 2, depth4 / 2] words, where depth4 is kernel_height * kernel_width * input_channels
- *   rounded up to a multiple of 4, with weights 0 in the rest. A word holds (A k, B k, A k + 1, B k + 1) of two
- *   channels A and B, lowest byte first, and |A k| + |A k + 1| <= 255 as well as |B k| + |B k + 1| <= 255.
- *   output_channels is even.
- * scratch: 5 * depth4 bytes, aligned to 4. */
-void narrow_conv_2d_v6m_shift(const narrow_window *window, const narrow_rescale *rescale, const int32_t *weights,
-                              const int8_t *input, int8_t *output, int8_t *scratch);
-void narrow_conv_2d_v6m_multiply(const narrow_window *window, const narrow_rescale *rescale, const int32_t *weights,
-                                 const int8_t *input, int8_t *output, int8_t *scratch);
-void narrow_conv_2d_v6m_wide(const narrow_window *window, const narrow_rescale *rescale, const int32_t *weights,
-                             const int8_t *input, int8_t *output, int8_t *scratch);
-void narrow_conv_2d_v6m_stock(const narrow_window *window, const narrow_rescale *rescale, const int32_t *weights,
-                              const int8_t *input, int8_t *output, int8_t *scratch);
-
-/* Dense layer for ARMv6-M; channels is even; weights as above, of any size.
- *
+ * weights: [channels / 2, depth4 / 2] words, with weights 0 behind depth. A word holds (A k, B k, A k + 1, B k + 1) of
+ *   two channels A and B, lowest byte first.
  * scratch: 4 * depth4 bytes, aligned to 4, where depth4 is depth rounded up to a multiple of 4. */
 void narrow_fully_connected_v6m_shift(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
                                       const int32_t *weights, const int8_t *input, int8_t *output,

@@ -10,6 +10,8 @@
 typedef void narrow_tile_kernel(const int32_t *const *rows, void *output, const int32_t *weights,
                                 const int32_t *records);
 
+#define NARROW_TILE_ROWS 15 /* of a kernel, at most, where rows are not side by side */
+
 /* The end of a tile kernel in C; sums have none. */
 #define NARROW_TILE_SHIFT 0
 #define NARROW_TILE_MULTIPLY 1

@@ -6,6 +6,7 @@ import numpy as np
 
 from tflm_export.kernels.folding import End, Folded
 
+MOST_ROWS = 15  # NARROW_TILE_ROWS
 _STORED = {End.SHIFT: "SHIFT", End.MULTIPLY: "MULTIPLY"}
 
 

@@ -1,0 +1,49 @@
+"""Emitted C on the host, layer by layer."""
+
+import math
+
+import numpy as np
+
+from tests.kernels import native
+from tflm_export import c_source
+from tflm_export.ops.context import Rounding
+from tflm_export.simulator import simulate
+
+
+def random_inputs(program, rows: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(-128, 128, (rows, *program.input.shape)).astype(np.int8)
+
+
+class Compiled:
+    """A program on the host. Its layers are visible, so that each one can be called."""
+
+    def __init__(self, program: c_source.Program):
+        self.program = program
+        self.library = native.library(program.files(), "-DNARROW_LAYER=", "-Wno-missing-prototypes")
+
+    def invoke(self, x: np.ndarray) -> np.ndarray:
+        with native.guarded(math.prod(self.program.output.shape)) as y:
+            getattr(self.library, f"{self.program.name}_invoke")(
+                native.pointer(np.ascontiguousarray(x)), native.pointer(y)
+            )
+            return y.reshape(self.program.output.shape).copy()
+
+    def layer(self, step, inputs: list[np.ndarray]) -> np.ndarray:
+        function = getattr(self.library, self.program.layer(step))
+        arguments = [native.pointer(np.ascontiguousarray(x)) for x in inputs]
+        with native.guarded(math.prod(step.output.shape)) as y, native.guarded(step.scratch) as scratch:
+            function(*arguments, native.pointer(y), *([native.pointer(scratch)] if step.scratch else []))
+            return y.reshape(step.output.shape).copy()
+
+
+def assert_equals_simulator(data: bytes, bits: int, rounding: str, rows: int = 2, core: str = "portable") -> None:
+    """Every layer on the simulator's own inputs, then the whole model."""
+    compiled = Compiled(c_source.lower(data, "model", bits, Rounding(rounding), core))
+    program = compiled.program
+    for x in random_inputs(program, rows):
+        trace = simulate(data, x, rounding, bits if rounding == "narrow" else None)
+        for step in program.steps:
+            inputs = [trace[t] for t in step.inputs if not t.is_constant]
+            output = compiled.layer(step, inputs)
+            np.testing.assert_array_equal(output, trace[step.output].reshape(output.shape), step.operator.label)
+        np.testing.assert_array_equal(compiled.invoke(x), trace.outputs[0].reshape(program.output.shape))
