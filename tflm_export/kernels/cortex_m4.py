@@ -81,9 +81,8 @@ class CortexM4(Portable):
                 scratch = 9 * depth4
         if (_TILE - 1) * pitch > LARGEST_OFFSET:
             return None
-        loops, unrolled, rest = (
-            (1, steps, 0) if steps <= _LONGEST else (steps // _UNROLLED, _UNROLLED, steps % _UNROLLED)
-        )
+        unrolled = steps if steps <= _LONGEST else _UNROLLED
+        loops, rest = divmod(steps, unrolled)
         places = (layout.pixel, layout.channel) if tiles.is_whole else (0, 0)
         sizes = (height.kernel if in_rows else 1, loops, unrolled, rest, pitch, tiles.pairs, *places)
         kernel, definition = tiles.definition("NARROW_CONV_2D_TILES_DSP", *sizes)

@@ -41,9 +41,21 @@ __asm__(
     "movs   r0, r1\n\t"
     "movs   r1, r2\n\t"
     "ldm    r3!, {r6, r7}\n"
-    "1:\n\t" STEP STEP
+    "1:\n\t"
+    "mov    r2, r12\n\t"
+    "subs   r2, r2, r0\n\t"
+    "lsls   r2, r2, #26\n\t"
+    "beq    2f\n\t" STEP STEP /* until whole sixteens are left */
+    "b      1b\n"
+    "2:\n\t"
     "cmp    r0, r12\n\t"
-    "bne    1b\n\t"
+    "bne    3f\n\t"
+    "b      4f\n"
+    "3:\n\t" STEP STEP STEP STEP STEP STEP STEP STEP
+    "cmp    r0, r12\n\t"
+    "beq    4f\n\t"
+    "b      3b\n"
+    "4:\n\t"
     "ldr    r3, [sp]\n\t"
     "stm    r3!, {r6, r7}\n\t"
     "pop    {r3-r7, pc}\n\t"
