@@ -15,6 +15,7 @@ _TILE = 2  # pixels
 _FARTHEST = 65535  # bytes from the end of a row to the input of a correction
 _BLOCKS = (8, 4, 2, 1)  # steps of two inputs between splits
 _STEP_CYCLES, _SPLIT_CYCLES, _CORRECTION_CYCLES = 19, 8, 24
+_ROW_CYCLES = 25  # what a further row of the kernel costs a pair of channels; copying a row: 15 and 6 a word
 _UNROLLED = 16  # steps of a loop, about
 
 
@@ -68,10 +69,12 @@ class CortexM0Plus(Portable):
             call = f"narrow_conv_2d_pixels_v6m(&window, &layer, {image}, x0, y, scratch);"
             scratch = 4 * (taps + 1)
         elif height.dilation == width.dilation == 1 and width.output >= _TILE and height.kernel <= MOST_ROWS:
-            kernel_rows = height.kernel
+            row = width.kernel * inputs
+            flat = row if (height.kernel - 1) * _ROW_CYCLES * tiles.pairs > height.kernel * (15 + 6 * row) else 0
+            kernel_rows = 1 if flat else height.kernel
             words = ((width.output - _TILE) * width.stride + width.kernel) * inputs
-            call = f"narrow_conv_2d_rows_v6m(&window, &layer, {words}, {image}, x0, y, scratch);"
-            scratch = 4 * (kernel_rows * words + 1)
+            call = f"narrow_conv_2d_rows_v6m(&window, &layer, {words}, {flat}, {image}, x0, y, scratch);"
+            scratch = 4 * (height.kernel * (words + flat) + 1)
         else:
             call = f"narrow_conv_2d_windows_v6m(&window, &layer, {taps}, {image}, x0, y, scratch);"
             scratch = 4 * (taps + 1) + (2 * taps + 3 & ~3)

@@ -396,18 +396,22 @@ static NARROW_INLINE void narrow_pair_row(const int8_t *row, int32_t bytes, cons
 /* A convolution with the rows under the kernel paired once, with their padding, for all its windows. Dilations are 1,
  * the output is two pixels wide or more.
  *
- * words: of a row with its padding. scratch: kernel_height * words + 1 words, then for sums 8 bytes a channel. */
+ * words: of a row with its padding. flat: 0, or how many words of a row are under a window, which are copied side by
+ * side then, for a kernel of a single row: that is faster where rows are short and channels many.
+ * scratch: kernel_height * (words + flat) + 1 words, then for sums 8 bytes a channel. */
 static NARROW_INLINE void narrow_conv_2d_rows_v6m(const narrow_window *window, const narrow_tile_layer *layer,
-                                                  int32_t words, int32_t image, const int8_t *input, int8_t *output,
-                                                  int8_t *scratch) {
+                                                  int32_t words, int32_t flat, int32_t image, const int8_t *input,
+                                                  int8_t *output, int8_t *scratch) {
   const narrow_window own = *window; /* which no store through an int8_t pointer can reach */
   const int32_t depth = own.input_channels, height = own.kernel_height, width = own.output_width;
   const int32_t bytes = own.input_width * depth, next = own.stride_width * depth;
   int32_t *const ring = (int32_t *)(void *)scratch;
-  int32_t *const sums = ring + height * words + 1;
+  int32_t *const columns = ring + height * words;
+  int32_t *const sums = columns + height * flat + 1;
   const int32_t *rows[NARROW_TILE_ROWS + 1];
+  const int32_t *const side_by_side[1] = {columns};
   const int8_t padding = own.padding_value;
-  ring[height * words] = 0; /* an odd number of words under a window reads one more, with a weight of 0 */
+  columns[height * flat] = 0; /* an odd number of words under a window reads one more, with a weight of 0 */
   for (int32_t batch = 0; batch < own.batches; ++batch, output += image, input += own.input_height * bytes) {
     int32_t ready = 0, slot = 0; /* rows of the image with its padding that are or were in the ring; of the next one */
     for (int32_t y = 0; y < own.output_height; ++y) {
@@ -427,7 +431,14 @@ static NARROW_INLINE void narrow_conv_2d_rows_v6m(const narrow_window *window, c
       rows[height] = 0;
       int8_t *to = output + y * width * layer->pixel;
       for (int32_t x = 0;;) {
-        narrow_two_pixels(layer, rows, to, sums);
+        if (flat != 0) {
+          int32_t *column = columns;
+          for (int32_t ky = 0; ky < height; ++ky) {
+            const int32_t *const from = rows[ky];
+            for (int32_t i = 0; i < flat; ++i) *column++ = from[i];
+          }
+        }
+        narrow_two_pixels(layer, flat != 0 ? side_by_side : rows, to, sums);
         const int32_t ahead = x + 4 <= width ? 2 : width - 2 - x; /* the last tile may begin at an odd pixel */
         if (ahead == 0) break;
         x += ahead;
