@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from benchmarks import datasets
 from tests.kernels import native
+from tests.kernels.fans import fan
 from tests.kernels.programs import Compiled, assert_equals_simulator, random_inputs
 from tests.tflite_builder import TFLiteBuilder, residual_network
 from tflm_export import ModelError, UsageError, c_source, kernels, narrow, planner
@@ -178,22 +179,49 @@ def test_memory_and_warnings(flags, tmp_path):
     np.testing.assert_array_equal(output, simulate(data, x, "narrow", 1).outputs[0].reshape(-1))
 
 
-@pytest.mark.skipif(shutil.which("clang") is None, reason="clang is not installed")
-def test_clang_has_no_warnings(tmp_path):
-    for file, content in c_source.emit(narrow(residual_network(), 4)[0], "model", 4).items():
-        (tmp_path / file).write_bytes(content)
-    for unit in tmp_path.glob("*.c"):
-        native.run(["clang", *native.WARNINGS, "-ffreestanding", "-c", "-o", tmp_path / "unit.o", unit])
+COMPILERS = {
+    "clang": ["clang"],
+    "gcc": ["gcc"],
+    "arm-none-eabi-gcc": ["arm-none-eabi-gcc", "-mthumb"],
+    "zig": [sys.executable, "-m", "ziglang", "cc", "-target", "thumb-freestanding-eabi", "-fno-sanitize=undefined"],
+}
 
 
-def test_zig_has_no_warnings(tmp_path):
-    pytest.importorskip("ziglang", reason="ziglang is not installed")
-    for file, content in c_source.emit(narrow(residual_network(), 4)[0], "model", 4).items():
+@pytest.mark.parametrize("core", sorted(c_source.CORES))
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_compilers_have_no_warnings(compiler, core, tmp_path):
+    command, warnings = COMPILERS[compiler], native.WARNINGS
+    if compiler == "zig":
+        pytest.importorskip("ziglang", reason="ziglang is not installed")
+    elif shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    if compiler in ("zig", "arm-none-eabi-gcc"):
+        cpu = "cortex-m3" if core == "portable" else core
+        command = [*command, f"-mcpu={cpu.replace('-', '_') if compiler == 'zig' else cpu}"]
+        # C99's limit on string literals is not for assembly, and gcc's own arm_acle.h converts signs.
+        warnings = "-std=c99 -Wall -Wextra -Wshadow -Werror".split()
+    for name, data in (("network", residual_network(batch=1)), ("fan", fan(1))):
+        program = c_source.lower(narrow(data, 4)[0], name, 4, core=core)
+        for file, content in program.files().items():
+            (tmp_path / file).write_bytes(content)
+    for unit in sorted(tmp_path.glob("*.c")):
+        native.run([*command, *warnings, "-O2", "-ffreestanding", "-c", "-o", tmp_path / "unit.o", unit])
+
+
+@native.requires_gcc
+@pytest.mark.parametrize("core", sorted(c_source.CORES))
+def test_no_layer_reaches_beyond_its_memory(core, tmp_path):
+    """Input, output and arena of their exact size, under the address sanitizer."""
+    data = narrow(fan(2), 1)[0]
+    program = c_source.lower(data, "model", 1, core=core)
+    for file, content in (program.files() | {"main.c": MAIN.encode()}).items():
         (tmp_path / file).write_bytes(content)
-    target = "-target thumb-freestanding-eabi -mcpu=cortex_m0plus -O2 -ffreestanding -fno-sanitize=undefined".split()
-    units = sorted(tmp_path.glob("*.c"))
-    for unit in units:
-        native.run([sys.executable, "-m", "ziglang", "cc", *native.WARNINGS, *target, "-c", "-o", tmp_path / "o", unit])
+    flags = [*native.WARNINGS, "-fsanitize=address", "-O1"]
+    native.run(["gcc", *flags, "-o", tmp_path / "model", *sorted(tmp_path.glob("*.c"))])
+    native.run(["sh", "-c", f"{tmp_path}/model > {tmp_path}/output"])
+    output = np.array((tmp_path / "output").read_text().split(), int)
+    x = (np.arange(math.prod(program.input.shape)) * 37).astype(np.uint8).view(np.int8).reshape(program.input.shape)
+    np.testing.assert_array_equal(output, simulate(data, x, "narrow", 1).outputs[0].reshape(-1))
 
 
 def test_the_folder_is_self_contained():

@@ -1,29 +1,14 @@
-#include "narrow_rescale.h"
+#include "narrow_pool.h"
 
-static NARROW_INLINE int32_t larger(int32_t a, int32_t b) { return a > b ? a : b; }
-static NARROW_INLINE int32_t smaller(int32_t a, int32_t b) { return a < b ? a : b; }
+static NARROW_INLINE int8_t largest(const int8_t *first, int32_t rows, int32_t columns, int32_t row, int32_t next) {
+  int32_t found = -128;
+  for (int32_t y = 0; y < rows; ++y, first += row) {
+    const int8_t *element = first;
+    for (int32_t x = 0; x < columns; ++x, element += next) found = narrow_larger(found, *element);
+  }
+  return (int8_t)found;
+}
 
 void narrow_max_pool_2d(const narrow_window *window, const int8_t *input, int8_t *output) {
-  const int32_t channels = window->input_channels;
-  const int32_t width = window->input_width;
-  for (int32_t batch = 0; batch < window->batches; ++batch, input += window->input_height * width * channels) {
-    for (int32_t y = 0; y < window->output_height; ++y) {
-      const int32_t first_y = y * window->stride_height - window->pad_top;
-      const int32_t top = larger(first_y, 0);
-      const int32_t bottom = smaller(first_y + window->kernel_height, window->input_height);
-      for (int32_t x = 0; x < window->output_width; ++x) {
-        const int32_t first_x = x * window->stride_width - window->pad_left;
-        const int32_t left = larger(first_x, 0);
-        const int32_t right = smaller(first_x + window->kernel_width, width);
-        for (int32_t c = 0; c < channels; ++c) {
-          int32_t largest = -128;
-          for (int32_t iy = top; iy < bottom; ++iy) {
-            const int8_t *element = input + (iy * width + left) * channels + c;
-            for (int32_t ix = left; ix < right; ++ix, element += channels) largest = larger(largest, *element);
-          }
-          *output++ = (int8_t)largest;
-        }
-      }
-    }
-  }
+  narrow_pool_2d(window, input, output, largest);
 }
