@@ -20,7 +20,8 @@ from tflm_export.ops.context import Rounding
 
 __all__ = ["CORES", "Program", "emit", "lower"]
 
-CORES = {"portable": Portable, "cortex-m0plus": CortexM0Plus, "cortex-m4": CortexM4}
+# ARMv7-M without the DSP extension multiplies one product at a time, too, and runs every instruction of ARMv6-M.
+CORES = {"portable": Portable, "cortex-m0plus": CortexM0Plus, "cortex-m3": CortexM0Plus, "cortex-m4": CortexM4}
 SAME_BYTES = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")  # their output is their input
 _LINE = 110
 
@@ -157,22 +158,23 @@ void {self.name}_invoke(const int8_t *input, int8_t *output) {{
         return f"  {self.layer(step)}({', '.join(arguments)});"
 
 
-def emit(data: bytes, name: str, bits: int) -> dict[str, bytes]:
+def emit(data: bytes, name: str, bits: int, core: str = "portable") -> dict[str, bytes]:
     """The C source of a narrowed model.
 
     Args:
       data: a .tflite file with int8 input and output.
       name: prefix of files and functions; made a C identifier.
       bits: multiplier width k that the model was narrowed to.
+      core: whose kernels, one of CORES; on any other machine they run as plain C.
 
     Returns:
       Contents by file name: NAME.h, NAME.c and the kernels.
 
     Raises:
-      UsageError: bits out of range.
+      UsageError: bits out of range, or no such core.
       ModelError: the bytes are no TFLite model, or there are operators without a kernel; all of them are named.
     """
-    return lower(data, name, bits).files()
+    return lower(data, name, bits, core=core).files()
 
 
 def lower(data: bytes, name: str, bits: int, rounding: Rounding = Rounding.NARROW, core: str = "portable") -> Program:

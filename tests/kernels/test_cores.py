@@ -80,8 +80,10 @@ def test_layers_with_the_stock_rescale(core):
     assert_equals_simulator(fan(6), 31, "tflm", core=core)
 
 
-@pytest.mark.parametrize("core", CORES)
-@pytest.mark.parametrize(("seed", "rescale"), [(7, 1), (8, 4), (9, "stock")])
+@pytest.mark.parametrize(
+    ("core", "seed", "rescale"),
+    [*((core, *case) for core in CORES for case in [(7, 1), (8, 4), (9, "stock")]), ("cortex-m3", 10, 1)],
+)
 def test_assembly_equals_its_twin_in_c(core, seed, rescale):
     """On the emulated core; the twin is what the tests above run."""
     for module in ("unicorn", "capstone", "elftools", "ziglang"):

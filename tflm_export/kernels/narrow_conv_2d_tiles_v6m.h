@@ -1,4 +1,4 @@
-/* Convolution in tiles of 2 pixels and 2 channels, for ARMv6-M: two pixels in one product.
+/* Convolution in tiles of 2 pixels and 2 channels, for ARMv6-M and ARMv7-M without DSP: two pixels in one product.
  *
  * With X = x0 + 2^16 * x1, w * X is w * x0 + 2^16 * (w * x1). Products of a block of weights are added before their
  * halves are split, which is exact while the lower one is an int16: |sum of w x0| <= 128 * sum of |w| < 2^15, so the
@@ -22,7 +22,7 @@
 
 #include "narrow_tiles.h"
 
-#if defined(__ARM_ARCH_6M__) && defined(__GNUC__) && !defined(NARROW_NO_V6M)
+#if defined(__thumb__) && defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M' && !defined(NARROW_NO_V6M)
 
 /* r0: inputs, r1: weights, r6, r7: sums of both pixels for A, B, r8, r9: sums of A, r10, r11: of B, r12: end of the
  * loop, r2-r5: all else. Stack: 0 rows, 4 output, 8 records, 12 pairs left, 16 the row at hand, 20 bytes of the loop, 24 pixel. */

@@ -1,4 +1,4 @@
-/* Depthwise 3x3 convolution plane by plane, for ARMv6-M: two outputs in one product.
+/* Depthwise 3x3 convolution plane by plane, for ARMv6-M and ARMv7-M without DSP: two outputs in one product.
  *
  * A plane is kept as words x[i] + 2^16 * x[i + 2]; a weight times such a word is a product for two outputs. The three
  * products of a row of taps are added before the halves are split, which is exact while the lower one is an int16:
@@ -21,7 +21,7 @@
 #include "narrow_memory.h"
 #include "narrow_planes.h"
 
-#if defined(__ARM_ARCH_6M__) && defined(__GNUC__) && !defined(NARROW_NO_V6M)
+#if defined(__thumb__) && defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M' && !defined(NARROW_NO_V6M)
 
 /* r0: plane, r7: weights, r8-r11: sums of four outputs, r12: from behind a row's words to the next row, lr: from behind
  * the last row's to the next four outputs, r1-r6: all else.

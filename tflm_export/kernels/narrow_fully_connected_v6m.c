@@ -3,7 +3,7 @@
 /* Adds the products of depth4 steps to the accumulators of 2 channels.
  *
  * depth4: a multiple of 4, at least 4. columns: [depth4] inputs. weights: see narrow_kernels.h. sums: [2]. */
-#if defined(__ARM_ARCH_6M__) && defined(__GNUC__) && !defined(NARROW_NO_V6M)
+#if defined(__thumb__) && defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M' && !defined(NARROW_NO_V6M)
 
 void narrow_fully_connected_v6m_sums(int32_t depth4, const int32_t *columns, const int32_t *weights, int32_t sums[2]);
 
