@@ -1,5 +1,6 @@
 """A model as C99: constants, a static arena, `NAME_invoke`, and the kernels it calls, in one self-contained folder."""
 
+import collections
 import dataclasses
 import math
 import re
@@ -197,6 +198,7 @@ def lower(data: bytes, name: str, bits: int, rounding: Rounding = Rounding.NARRO
     model = parse(data)
     graph = _only_subgraph(model)
     lowering = CORES[core](bits, rounding)
+    lowering.planar = _planar(graph, lowering)
     steps, problems = [], []
     for operator in graph.operators:
         try:
@@ -223,6 +225,22 @@ def _only_subgraph(model: Model) -> Subgraph:
         if problem:
             raise ModelError(f"the model's {role[:-1]} does not fit the kernels: {problem}")
     return graph
+
+
+def _planar(graph: Subgraph, lowering: Portable) -> frozenset:
+    """Keys of the tensors that are kept channel by channel: whoever writes and reads them is faster so."""
+    readers = collections.defaultdict(list)
+    for operator in graph.operators:
+        for tensor in operator.inputs:
+            if tensor is not None:
+                readers[tensor.key].append(operator)
+    outputs = {tensor.key for tensor in graph.outputs}
+    written = [op.outputs[0].key for op in graph.operators if lowering.gives_planes(op)]
+    return frozenset(
+        key
+        for key in written
+        if key not in outputs and readers[key] and all(lowering.takes_planes(operator) for operator in readers[key])
+    )
 
 
 def _require_same_bytes(operator: Operator) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 from tests.kernels import exact
 from tests.tflite_builder import TFLiteBuilder, schema
 
-KINDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "POINTWISE")
+KINDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "POINTWISE", "BOTH")
 
 
 def fan(seed: int, layers: int = 10, batch: int = 1) -> bytes:
@@ -19,7 +19,14 @@ def fan(seed: int, layers: int = 10, batch: int = 1) -> bytes:
     channels = int(random.choice([1, 2, 3, 4, 8, 10, 12, 20]))
     height, width = (int(v) for v in random.integers(3, 12, 2))
     x = b.input([batch, height, width, channels], zero_point=int(random.choice([-128, -3, 0, 127])))
-    parts = [_flat(b, _layer(b, random, x, f"layer{i}")) for i in range(layers)]
+    parts = []
+    for i in range(layers):
+        kind = str(random.choice(KINDS))
+        if kind == "BOTH":  # a depthwise layer behind a convolution that nothing else reads
+            before = _layer(b, random, x, f"before{i}", "CONV_2D")
+            parts.append(_flat(b, _layer(b, random, before, f"layer{i}", "DEPTHWISE_CONV_2D")))
+        else:
+            parts.append(_flat(b, _layer(b, random, x, f"layer{i}", kind)))
     y = b.tensor("all", [batch, sum(b.shape(p)[1] for p in parts)], scale=_SCALE, zero_point=_ZERO)
     b.operator("CONCATENATION", parts, [y], 2, axis=1)
     return b.build(x, y)
@@ -33,9 +40,8 @@ def _flat(b, y: int) -> int:
     return b.reshape(y, [batch, int(np.prod(rest))], name=f"flat{y}")
 
 
-def _layer(b, random, x: int, name: str) -> int:
+def _layer(b, random, x: int, name: str, kind: str) -> int:
     batch, height, width, inputs = b.shape(x)
-    kind = random.choice(KINDS)
     depthwise = kind == "DEPTHWISE_CONV_2D"
     square = depthwise and random.random() < 0.7
     kernel = [1, 1] if kind == "POINTWISE" else [3, 3] if square else random.integers(1, 5, 2).tolist()

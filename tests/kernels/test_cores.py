@@ -132,3 +132,16 @@ def test_which_kernels_a_core_gets(core, headers, others):
         assert sum(header in kernel for kernel in kernels) == count
     assert len(kernels) - sum(headers.values()) == others
     assert "narrow_conv_2d.c" in kernels  # the odd one
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_which_tensors_are_kept_channel_by_channel(core):
+    """Those between a convolution and depthwise layers alone, the model's output excepted."""
+    b = TFLiteBuilder()
+    x = b.input([1, 6, 6, 4])
+    first = b.conv(x, 8, name="first")
+    second = b.conv(b.depthwise(first, name="d1"), 8, 1, name="second")
+    third = b.conv(b.add(b.depthwise(second, name="d2"), second), 8, name="third")
+    program = c_source.lower(b.build(x, b.conv(b.depthwise(third, kernel=2, name="d3"), 4)), "model", 1, core=core)
+    planes = {step.output.name: step.planes for step in program.steps if step.planes}
+    assert planes == {"first": ("y",), "d1": ("x0",)}

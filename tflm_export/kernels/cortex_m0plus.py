@@ -1,13 +1,11 @@
 """Cortex-M0+ and other ARMv6-M cores: two pixels in one product, weights as words of two channels."""
 
-import math
-
 import numpy as np
 
-from tflm_export.kernels.planes import planes
-from tflm_export.kernels.portable import Portable, is_pointwise, rescale_statement, window_statement
+from tflm_export.kernels.planes import PlanarPortable, planes
+from tflm_export.kernels.portable import is_pointwise, rescale_statement, window_statement
 from tflm_export.kernels.step import Step
-from tflm_export.kernels.tiles import MOST_ROWS, Layout, Tiles
+from tflm_export.kernels.tiles import MOST_ROWS, Tiles
 from tflm_export.ops.windows import Windows
 
 _LANE = 255  # sum of |w| whose products with int8 share a 16-bit lane
@@ -19,7 +17,7 @@ _ROW_CYCLES = 25  # what a further row of the kernel costs a pair of channels; c
 _UNROLLED = 16  # steps of a loop, about
 
 
-class CortexM0Plus(Portable):
+class CortexM0Plus(PlanarPortable):
     """Two outputs in one product where shapes allow; everything else as on any core."""
 
     def _windowed(self, operator, folded, weights, view, activation, patch) -> Step:
@@ -36,6 +34,7 @@ class CortexM0Plus(Portable):
 
     def _planes(self, operator, folded, columns, view, activation, sizes, wide) -> Step:
         x, y = operator.inputs[0], operator.outputs[0]
+        layout = self.layout(x)
         # Words of a row: stride 1 reads them by fours, or by three for one output; stride 2 by three for two outputs.
         fours, ones = divmod(sizes.output_width, 4)
         pitch = 4 * fours + (0, 4, 4, 4)[ones] if sizes.stride == 1 else 3 * -(-sizes.output_width // 2)
@@ -43,8 +42,8 @@ class CortexM0Plus(Portable):
         made = [sizes.definition(macro, pitch, split) for split in ((3, 2) if wide.any() else (3,))]
         second = made[1][0] if wide.any() else "0"
         call = (
-            f"narrow_depthwise_conv_2d_planes_v6m(&window, &rescale, weights, wide, {x.shape[3]}, 1, {sizes.height}, "
-            f"{pitch}, x0, y, scratch, {made[0][0]}, {second}, {sizes.end_argument});"
+            f"narrow_depthwise_conv_2d_planes_v6m(&window, &rescale, weights, wide, {layout.pixel}, {layout.channel}, "
+            f"{sizes.height}, {pitch}, x0, y, scratch, {made[0][0]}, {second}, {sizes.end_argument});"
         )
         statements = (window_statement(view, x, y), rescale_statement(folded), call)
         constants = {"weights": np.ascontiguousarray(columns.T.astype(np.int8))} | folded.constants()
@@ -55,15 +54,29 @@ class CortexM0Plus(Portable):
             operator, (x,), statements, constants, activation, scratch, header, folded, definitions
         )
 
+    def takes_planes(self, operator):
+        if not super().takes_planes(operator):
+            return False
+        return bool((_row_sums(operator.inputs[1].data.reshape(9, -1))[:, :2] <= _LANE).all())
+
+    def tiling(self, operator):
+        """How many words are under a window, in a row of the kernel at a time or in all."""
+        x, y = operator.inputs[0], operator.outputs[0]
+        view = self.view(operator)
+        taps = view.height.kernel * view.width.kernel * x.shape[3]
+        fits = y.shape[3] % 2 == 0 and view.height.output * view.width.output >= _TILE and 4 * (taps + 1) <= _FARTHEST
+        return taps if fits else None
+
     def _tiles(self, operator, folded, rows, view: Windows, activation) -> Step | None:
         """A convolution in tiles of two pixels and two channels; None where its shape does not allow them."""
         x, y = operator.inputs[0], operator.outputs[0]
         channels, inputs = len(rows), x.shape[3]
         height, width = view.height, view.width
-        if channels % 2 or height.output * width.output < _TILE:
+        taps = self.tiling(operator)
+        if taps is None:
             return None
-        tiles = Tiles(folded, Layout(channels, 1, math.prod(y.shape[1:])), _TILE)
-        image, taps = tiles.layout.image, height.kernel * width.kernel * inputs
+        layout = self.layout(y)
+        tiles, image = Tiles(folded, layout, _TILE), layout.image
         kernel_rows = 1
         if is_pointwise(view):
             call = f"narrow_conv_2d_pixels_v6m(&window, &layer, {image}, x0, y, scratch);"
@@ -79,13 +92,12 @@ class CortexM0Plus(Portable):
             call = f"narrow_conv_2d_windows_v6m(&window, &layer, {taps}, {image}, x0, y, scratch);"
             scratch = 4 * (taps + 1) + (2 * taps + 3 & ~3)
         row = taps // kernel_rows
-        if 4 * (row + 1) > _FARTHEST:
-            return None
         block, words = blocked(rows.reshape(channels, kernel_rows, row))
         steps = -(-row // 2)
         loops, unrolled = _loops(steps // block, block)
         sizes = (kernel_rows, loops, unrolled, block, steps - loops * unrolled * block, tiles.pairs)
-        kernel, definition = tiles.definition("NARROW_CONV_2D_TILES_V6M", *sizes, channels if tiles.is_whole else 0)
+        places = (layout.pixel, layout.channel) if tiles.is_whole else (0, 0)
+        kernel, definition = tiles.definition("NARROW_CONV_2D_TILES_V6M", *sizes, *places)
         constants = {"weights": words, "records": tiles.records()} | ({} if tiles.is_whole else folded.constants())
         rescaling = () if tiles.is_whole else (rescale_statement(folded),)
         statements = (window_statement(view, x, y), *rescaling, tiles.statement(kernel), call)

@@ -1,13 +1,11 @@
 """Cortex-M4 and other cores with the DSP extension: weights in the order that SXTB16 and SMLAD want them."""
 
-import math
-
 import numpy as np
 
-from tflm_export.kernels.planes import LARGEST_OFFSET, planes
-from tflm_export.kernels.portable import Portable, rescale_statement, window_statement
+from tflm_export.kernels.planes import LARGEST_OFFSET, PlanarPortable, planes
+from tflm_export.kernels.portable import is_pointwise, rescale_statement, window_statement
 from tflm_export.kernels.step import Step
-from tflm_export.kernels.tiles import MOST_ROWS, Layout, Tiles
+from tflm_export.kernels.tiles import MOST_ROWS, Tiles
 from tflm_export.ops.windows import Windows
 
 _TILE = 4  # pixels
@@ -15,7 +13,7 @@ _LONGEST = 32  # steps of a loop that is written out in full
 _UNROLLED = 16  # of a longer one
 
 
-class CortexM4(Portable):
+class CortexM4(PlanarPortable):
     """Two products an instruction where shapes allow; everything else as on any core."""
 
     def _windowed(self, operator, folded, weights, view, activation, patch) -> Step:
@@ -37,10 +35,11 @@ class CortexM4(Portable):
 
     def _planes(self, operator, folded, columns, view, activation, sizes) -> Step:
         x, y = operator.inputs[0], operator.outputs[0]
+        layout = self.layout(x)
         kernel, definition = sizes.definition("NARROW_DEPTHWISE_CONV_2D_PLANES_DSP", sizes.pitch)
         call = (
-            f"narrow_depthwise_conv_2d_planes_dsp(&window, &rescale, weights, {x.shape[3]}, 1, {sizes.height}, "
-            f"{sizes.pitch}, x0, y, scratch, {kernel}, {sizes.end_argument});"
+            f"narrow_depthwise_conv_2d_planes_dsp(&window, &rescale, weights, {layout.pixel}, {layout.channel}, "
+            f"{sizes.height}, {sizes.pitch}, x0, y, scratch, {kernel}, {sizes.end_argument});"
         )
         statements = (window_statement(view, x, y), rescale_statement(folded), call)
         constants = {"weights": plane_words(columns)} | folded.constants()
@@ -50,41 +49,49 @@ class CortexM4(Portable):
             operator, (x,), statements, constants, activation, scratch, header, folded, [definition]
         )
 
+    def tiling(self, operator):
+        """(columns of int16 in a row with its padding, or 0 for no rows; steps; pitch)."""
+        x, y = operator.inputs[0], operator.outputs[0]
+        view = self.view(operator)
+        height, width = view.height, view.width
+        if y.shape[3] % 2 or height.output * width.output < _TILE or (_TILE - 1) * y.shape[3] > LARGEST_OFFSET:
+            return None
+        in_rows = height.dilation == width.dilation == 1 and (x.shape[3] % 4 == 0 or x.shape[3] == 3)
+        in_rows = in_rows and width.output >= _TILE and height.kernel <= MOST_ROWS and not is_pointwise(view)
+        if in_rows:
+            depth = -(-x.shape[3] // 4) * 4
+            columns = depth * max(width.before + width.size, (width.output - 1) * width.stride + width.kernel)
+            steps, pitch = width.kernel * depth // 2, 2 * width.stride * depth
+        else:
+            depth4 = -(-height.kernel * width.kernel * x.shape[3] // 4) * 4
+            columns, steps, pitch = 0, depth4 // 2, 2 * depth4
+        return None if (_TILE - 1) * pitch > LARGEST_OFFSET else (columns, steps, pitch)
+
     def _tiles(self, operator, folded, rows, view: Windows, activation) -> Step | None:
         """A convolution in tiles of four pixels and two channels; None where its shape does not allow them."""
+        tiling = self.tiling(operator)
+        if tiling is None:
+            return None
+        columns, steps, pitch = tiling
         x, y = operator.inputs[0], operator.outputs[0]
         channels, inputs = len(rows), x.shape[3]
-        height, width = view.height, view.width
-        layout = Layout(channels, 1, math.prod(y.shape[1:]))
-        if channels % 2 or height.output * width.output < _TILE or (_TILE - 1) * channels > LARGEST_OFFSET:
-            return None
+        layout = self.layout(y)
         tiles = Tiles(folded, layout, _TILE)
-        pointwise = (height.kernel, width.kernel, height.before, width.before) == (1, 1, 0, 0)
-        in_rows = height.dilation == width.dilation == 1 and (inputs % 4 == 0 or inputs == 3)
-        in_rows = in_rows and width.output >= _TILE and height.kernel <= MOST_ROWS and not pointwise
-        depth = -(-inputs // 4) * 4 if in_rows else inputs
-        if in_rows:
-            columns = max(width.before + width.size, (width.output - 1) * width.stride + width.kernel)
-            steps, pitch = width.kernel * depth // 2, 2 * width.stride * depth
-            words = columns * depth // 2
-            call = f"narrow_conv_2d_rows_dsp(&window, &layer, {words}, {layout.image}, x0, y, scratch);"
-            scratch = 4 * height.kernel * words
+        kernel_rows, depth = 1, inputs
+        if columns:
+            kernel_rows, depth = view.height.kernel, -(-inputs // 4) * 4
+            call = f"narrow_conv_2d_rows_dsp(&window, &layer, {columns // 2}, {layout.image}, x0, y, scratch);"
+            scratch = 2 * kernel_rows * columns
+        elif is_pointwise(view) and inputs % 4 == 0:
+            call = f"narrow_conv_2d_pixels_dsp(&window, &layer, {layout.image}, x0, y, scratch);"
+            scratch = 8 * inputs
         else:
-            taps = height.kernel * width.kernel * inputs
-            depth4 = -(-taps // 4) * 4
-            steps, pitch = depth4 // 2, 2 * depth4
-            if pointwise and depth4 == inputs and height.stride == width.stride == 1:
-                call = f"narrow_conv_2d_pixels_dsp(&window, &layer, {layout.image}, x0, y, scratch);"
-                scratch = 8 * depth4
-            else:
-                call = f"narrow_conv_2d_windows_dsp(&window, &layer, {depth4}, {layout.image}, x0, y, scratch);"
-                scratch = 9 * depth4
-        if (_TILE - 1) * pitch > LARGEST_OFFSET:
-            return None
+            call = f"narrow_conv_2d_windows_dsp(&window, &layer, {2 * steps}, {layout.image}, x0, y, scratch);"
+            scratch = 9 * 2 * steps
         unrolled = steps if steps <= _LONGEST else _UNROLLED
         loops, rest = divmod(steps, unrolled)
         places = (layout.pixel, layout.channel) if tiles.is_whole else (0, 0)
-        sizes = (height.kernel if in_rows else 1, loops, unrolled, rest, pitch, tiles.pairs, *places)
+        sizes = (kernel_rows, loops, unrolled, rest, pitch, tiles.pairs, *places)
         kernel, definition = tiles.definition("NARROW_CONV_2D_TILES_DSP", *sizes)
         padded = np.pad(rows.reshape(channels, -1, inputs), ((0, 0), (0, 0), (0, depth - inputs)))
         constants = {"weights": depth_pairs(padded.reshape(channels, -1)), "records": tiles.records()}

@@ -5,14 +5,15 @@
  * weights of a block may add up to 255. Where those of a layer do not, they are made smaller when it is exported, and
  * what is missing follows its row as a correction.
  *
- * NARROW_CONV_2D_TILES_V6M(name, end, height, loops, unrolled, block, rest, pairs, pixel) makes a narrow_tile_kernel:
+ * NARROW_CONV_2D_TILES_V6M(name, end, height, loops, unrolled, block, rest, pairs, pixel, channel) makes a
+ * narrow_tile_kernel:
  *
- *   end      SHIFT or MULTIPLY: int8 outputs; SUM: int32 sums [pairs, 2 channels, 2 pixels], whatever pixel.
+ *   end      SHIFT or MULTIPLY: int8 outputs; SUM: int32 sums [pairs, 2 channels, 2 pixels], whatever pixel and channel.
  *   height   rows of the kernel.
  *   loops, unrolled, block, rest  steps, of two words of inputs each, in a row under the window of the two pixels:
  *            loops * unrolled blocks of `block` steps, and a block of `rest`, which may be 0.
  *   pairs    of output channels.
- *   pixel    bytes from output to output; the other channel of a pair is next to it.
+ *   pixel, channel  bytes from output to output; one of them is 1.
  *
  * weights: for each pair and row, a word (A k, B k, A k + 1, B k + 1) for each step, lowest byte first; the number of
  * corrections; and a word for each: how many bytes before the row's end its input is (16 bits), then what is missing of
@@ -25,7 +26,8 @@
 #if defined(__thumb__) && defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M' && !defined(NARROW_NO_V6M)
 
 /* r0: inputs, r1: weights, r6, r7: sums of both pixels for A, B, r8, r9: sums of A, r10, r11: of B, r12: end of the
- * loop, r2-r5: all else. Stack: 0 rows, 4 output, 8 records, 12 pairs left, 16 the row at hand, 20 bytes of the loop, 24 pixel. */
+ * loop, r2-r5: all else. Stack: 0 rows, 4 output, 8 records, 12 pairs left, 16 the row at hand, 20 bytes of the loop,
+ * 24 the longer of pixel and channel. */
 
 /* The first step of a block begins its sums: 17 cycles. */
 #define NARROW_V6M_FIRST                                                                                              \
@@ -85,38 +87,56 @@
   "eors " sum ", r4\n"                                                                                                \
   "9:\n\t"
 
+/* Stores the two pixels of channel 0, 1 of the pair: r5 is the output, r6 one pixel or channel further. Behind the
+ * second channel r5 goes on to the next pair. `planar` is a symbol of the assembler. */
+#define NARROW_V6M_PUT_0                                                                                              \
+  "strb r2, [r5]\n\t"                                                                                                 \
+  ".if planar\n\t"                                                                                                    \
+  "strb r3, [r5, #1]\n\t"                                                                                             \
+  ".else\n\t"                                                                                                         \
+  "strb r3, [r6]\n\t"                                                                                                 \
+  ".endif\n\t"
+#define NARROW_V6M_PUT_1                                                                                              \
+  ".if planar\n\t"                                                                                                    \
+  "strb r2, [r6]\n\t"                                                                                                 \
+  "strb r3, [r6, #1]\n\t"                                                                                             \
+  "ldr  r5, [sp, #24]\n\t"                                                                                            \
+  "adds r5, r5, r6\n\t"                                                                                               \
+  ".else\n\t"                                                                                                         \
+  "strb r2, [r5, #1]\n\t"                                                                                             \
+  "strb r3, [r6, #1]\n\t"                                                                                             \
+  "adds r5, r5, #2\n\t"                                                                                               \
+  ".endif\n\t"
+
 /* r0: records, r5, r6: outputs. */
 #define NARROW_V6M_CHANNEL_SHIFT(first, second, c)                                                                    \
-  "ldr  r7, [r0, #4*" c "]\n\t"                                                                                       \
+  "ldr  r7, [r0, #4*" #c "]\n\t"                                                                                      \
   "mov  r2, " first "\n\t"                                                                                            \
   "mov  r3, " second "\n\t"                                                                                           \
   "asrs r2, r2, r7\n\t"                                                                                               \
   "asrs r3, r3, r7\n\t" NARROW_V6M_CLAMP_TILE("r2") NARROW_V6M_CLAMP_TILE("r3")                                       \
-  "strb r2, [r5, #" c "]\n\t"                                                                                         \
-  "strb r3, [r6, #" c "]\n\t"
+  NARROW_V6M_PUT_##c
 
 #define NARROW_V6M_CHANNEL_MULTIPLY(first, second, c)                                                                 \
-  "ldr  r4, [r0, #4*" c "]\n\t"                                                                                       \
-  "ldr  r7, [r0, #8+4*" c "]\n\t"                                                                                     \
+  "ldr  r4, [r0, #4*" #c "]\n\t"                                                                                      \
+  "ldr  r7, [r0, #8+4*" #c "]\n\t"                                                                                    \
   "mov  r2, " first "\n\t"                                                                                            \
   "mov  r3, " second "\n\t"                                                                                           \
   "muls r2, r4, r2\n\t"                                                                                               \
   "muls r3, r4, r3\n\t"                                                                                               \
   "adds r2, r2, r7\n\t"                                                                                               \
   "adds r3, r3, r7\n\t"                                                                                               \
-  "ldr  r7, [r0, #16+4*" c "]\n\t"                                                                                    \
+  "ldr  r7, [r0, #16+4*" #c "]\n\t"                                                                                   \
   "asrs r2, r2, r7\n\t"                                                                                               \
   "asrs r3, r3, r7\n\t" NARROW_V6M_CLAMP_TILE("r2") NARROW_V6M_CLAMP_TILE("r3")                                       \
-  "strb r2, [r5, #" c "]\n\t"                                                                                         \
-  "strb r3, [r6, #" c "]\n\t"
+  NARROW_V6M_PUT_##c
 
 #define NARROW_V6M_OUTPUTS(end, words)                                                                                \
   "ldr  r0, [sp, #8]\n\t"                                                                                             \
   "ldr  r5, [sp, #4]\n\t"                                                                                             \
   "ldr  r6, [sp, #24]\n\t"                                                                                            \
-  "adds r6, r5, r6\n\t" NARROW_V6M_CHANNEL_##end("r8", "r9", "0") NARROW_V6M_CHANNEL_##end("r10", "r11", "1")         \
+  "adds r6, r5, r6\n\t" NARROW_V6M_CHANNEL_##end("r8", "r9", 0) NARROW_V6M_CHANNEL_##end("r10", "r11", 1)             \
   "adds r0, r0, #4*" words "\n\t"                                                                                     \
-  "adds r5, r5, #2\n\t"                                                                                               \
   "str  r0, [sp, #8]\n\t"                                                                                             \
   "str  r5, [sp, #4]\n\t"
 
@@ -131,7 +151,7 @@
   "stm  r0!, {r2-r5}\n\t"                                                                                             \
   "str  r0, [sp, #4]\n\t"
 
-#define NARROW_CONV_2D_TILES_V6M(name, end, height, loops, unrolled, block, rest, pairs, pixel)                       \
+#define NARROW_CONV_2D_TILES_V6M(name, end, height, loops, unrolled, block, rest, pairs, pixel, channel)              \
   narrow_tile_kernel name;                                                                                            \
   __asm__(".syntax unified\n\t"                                                                                       \
           ".section .text." #name ", \"ax\", %progbits\n\t"                                                           \
@@ -163,7 +183,13 @@
           "8:\n\t"                                                                                                    \
           ".word 8*" #loops "*" #unrolled "*" #block "\n"                                                             \
           "9:\n\t"                                                                                                    \
-          ".word " #pixel "\n"                                                                                        \
+          ".if " #pixel "-1\n\t"                                                                                      \
+          ".word " #pixel "\n\t"                                                                                      \
+          ".set planar, 0\n\t"                                                                                        \
+          ".else\n\t"                                                                                                 \
+          ".word " #channel "\n\t"                                                                                    \
+          ".set planar, 1\n\t"                                                                                        \
+          ".endif\n"                                                                                                  \
           "1:\n\t" /* two channels */                                                                                 \
           "ldr  r2, [sp, #8]\n\t"                                                                                     \
           "ldm  r2!, {r4, r5}\n\t"                                                                                    \
@@ -252,10 +278,11 @@ static NARROW_INLINE int32_t narrow_byte(int32_t word, int32_t i) { return (int8
 
 static NARROW_INLINE void narrow_conv_2d_tile_v6m(const int32_t *const *rows, void *output, const int32_t *weights,
                                                   const int32_t *records, int32_t end, int32_t height, int32_t blocks,
-                                                  int32_t block, int32_t rest, int32_t pairs, int32_t pixel) {
+                                                  int32_t block, int32_t rest, int32_t pairs, int32_t pixel,
+                                                  int32_t channel) {
   int8_t *y = (int8_t *)output;
   int32_t *sum = (int32_t *)output;
-  for (int32_t pair = 0; pair < pairs; ++pair, records += narrow_tile_record(end), y += 2) {
+  for (int32_t pair = 0; pair < pairs; ++pair, records += narrow_tile_record(end), y += 2 * channel) {
     int32_t sums[2][2] = {{records[0], records[0]}, {records[1], records[1]}};
     for (int32_t ky = 0; ky < height; ++ky) {
       const int32_t *x = rows[ky];
@@ -278,17 +305,17 @@ static NARROW_INLINE void narrow_conv_2d_tile_v6m(const int32_t *const *rows, vo
         if (end == NARROW_TILE_SUM) {
           *sum++ = sums[c][p];
         } else {
-          y[p * pixel + c] = narrow_tile_end(end, records, c, sums[c][p]);
+          y[p * pixel + c * channel] = narrow_tile_end(end, records, c, sums[c][p]);
         }
       }
     }
   }
 }
 
-#define NARROW_CONV_2D_TILES_V6M(name, end, height, loops, unrolled, block, rest, pairs, pixel)                       \
+#define NARROW_CONV_2D_TILES_V6M(name, end, height, loops, unrolled, block, rest, pairs, pixel, channel)              \
   static void name(const int32_t *const *rows, void *output, const int32_t *weights, const int32_t *records) {        \
     narrow_conv_2d_tile_v6m(rows, output, weights, records, NARROW_TILE_##end, height, (loops) * (unrolled), block,   \
-                            rest, pairs, pixel);                                                                      \
+                            rest, pairs, pixel, channel);                                                             \
   }
 
 #endif
@@ -300,7 +327,7 @@ static NARROW_INLINE void narrow_two_pixels(const narrow_tile_layer *layer, cons
     return;
   }
   layer->kernel(rows, sums, layer->weights, layer->records);
-  for (int32_t c = 0; c < layer->channels; ++c, sums += 2, ++output) {
+  for (int32_t c = 0; c < layer->channels; ++c, sums += 2, output += layer->channel) {
     output[0] = layer->end(layer->rescale, c, sums[0]);
     output[layer->pixel] = layer->end(layer->rescale, c, sums[1]);
   }

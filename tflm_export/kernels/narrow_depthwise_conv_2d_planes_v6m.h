@@ -306,6 +306,50 @@ static NARROW_INLINE void narrow_pair_row_2(const int8_t *line, int32_t words, i
   }
 }
 
+/* Row of a plane that is stored as such, at stride 1, as words: `left` (0 or 1) elements of padding, `width` of the row,
+ * padding behind it. */
+static NARROW_INLINE void narrow_pair_whole_row(const int8_t *from, int32_t width, int32_t left, int32_t padding,
+                                                int32_t words, int32_t *to) {
+  const int32_t *const end = to + words;
+  const int8_t *const behind = from + width;
+  int32_t a = left != 0 ? padding : *from++;
+  int32_t b = from < behind ? *from++ : padding;
+  for (; from + 1 < behind && to + 1 < end; from += 2, to += 2) {
+    const int32_t c = from[0], d = from[1];
+    to[0] = a + c * (1 << 16);
+    to[1] = b + d * (1 << 16);
+    a = c;
+    b = d;
+  }
+  for (; to < end; ++to) {
+    const int32_t c = from < behind ? *from++ : padding;
+    *to = a + c * (1 << 16);
+    a = b;
+    b = c;
+  }
+}
+
+/* The same at stride 2: three words for every four elements. */
+static NARROW_INLINE void narrow_pair_whole_row_2(const int8_t *row, int32_t width, int32_t left, int32_t padding,
+                                                  int32_t words, int32_t *to) {
+  const int32_t *const end = to + words;
+  for (int32_t start = -left; to < end; start += 4, to += 3) {
+    const int8_t *from = row + start;
+    int8_t edge[5];
+    if (start < 0 || start + 4 >= width) {
+      for (int32_t i = 0; i < 5; ++i) {
+        const int32_t at = start + i;
+        edge[i] = at >= 0 && at < width ? row[at] : (int8_t)padding;
+      }
+      from = edge;
+    }
+    const int32_t middle = from[2];
+    to[0] = from[0] + middle * (1 << 16);
+    to[1] = from[1] + from[3] * (1 << 16);
+    to[2] = middle + from[4] * (1 << 16);
+  }
+}
+
 /* The layer. window: 3x3, dilations 1, strides equal, as many output as input channels.
  *
  * weights: [channels, 9] bytes. pixel, plane: bytes from pixel to pixel and from channel to channel of the input.
@@ -339,6 +383,15 @@ static NARROW_INLINE void narrow_depthwise_conv_2d_planes_v6m(const narrow_windo
       for (int32_t i = 0; i < 9; ++i) taps[i] = *weights++;
       narrow_plane_kernel *const own = second != 0 && ((wide[c >> 3] >> (c & 7)) & 1) != 0 ? second : kernel;
       for (int32_t y = 0; y < window->input_height; ++y, row += pitch) {
+        if (pixel == 1) { /* the row is there as it is */
+          if (window->stride_width == 1) {
+            narrow_pair_whole_row(from, width, window->pad_left, window->padding_value, pitch, row);
+          } else {
+            narrow_pair_whole_row_2(from, width, window->pad_left, window->padding_value, pitch, row);
+          }
+          from += width;
+          continue;
+        }
         int8_t *to = line + window->pad_left;
         int32_t x = 0;
         for (; x + 3 < width; x += 4, to += 4) {

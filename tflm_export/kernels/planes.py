@@ -1,12 +1,17 @@
 """Depthwise convolution plane by plane: what the cores with a kernel for it share (narrow_planes.h)."""
 
 import dataclasses
+import math
 
-from tflm_export.flatbuffer.model import Operator
+from tflm_export.flatbuffer.model import Operator, Tensor
 from tflm_export.kernels.folding import End
+from tflm_export.kernels.portable import Portable
+from tflm_export.kernels.step import UnsupportedError
+from tflm_export.kernels.tiles import Layout
 from tflm_export.ops.windows import Axis, Windows
 
 LARGEST_OFFSET = 4095  # of a load or an addition, bytes
+LARGEST_PLANE = 65535  # bytes
 _SUM_BYTES = 4
 
 
@@ -51,6 +56,39 @@ class Planes:
     def sums(self) -> int:
         """Bytes of scratch memory for sums that the caller ends."""
         return 0 if self.is_whole else _SUM_BYTES * self.output_width
+
+
+class PlanarPortable(Portable):
+    """Base of cores whose convolutions can write planes for the depthwise layers behind them."""
+
+    def tiling(self, operator: Operator):
+        """How a CONV_2D goes tile by tile, None where it does not."""
+        raise NotImplementedError
+
+    def gives_planes(self, operator):
+        y = operator.outputs[0]
+        if operator.name != "CONV_2D" or self._problem(operator) or math.prod(y.shape[1:3]) > LARGEST_PLANE:
+            return False
+        return self.tiling(operator) is not None
+
+    def takes_planes(self, operator):
+        if operator.name != "DEPTHWISE_CONV_2D" or self._problem(operator):
+            return False
+        return planes(operator, self.depthwise_view(operator), End.SHIFT) is not None
+
+    def _problem(self, operator) -> bool:
+        """Whether the operator cannot be lowered at all."""
+        try:
+            Portable(self.bits, self.rounding).lower(operator)
+        except UnsupportedError:
+            return True
+        return False
+
+    def layout(self, tensor: Tensor) -> Layout:
+        """Where the elements of an image are."""
+        _, height, width, channels = tensor.shape
+        steps = (1, height * width) if tensor.key in self.planar else (channels, 1)
+        return Layout(*steps, height * width * channels)
 
 
 def planes(operator: Operator, view: Windows, end: End) -> Planes | None:

@@ -33,6 +33,15 @@ class Portable:
 
     def __init__(self, bits: int, rounding: Rounding = Rounding.NARROW):
         self.bits, self.rounding = bits, rounding
+        self.planar: frozenset = frozenset()  # keys of tensors that are kept channel by channel
+
+    def gives_planes(self, operator: Operator) -> bool:
+        """Whether the operator can write its output channel by channel at no cost."""
+        return False
+
+    def takes_planes(self, operator: Operator) -> bool:
+        """Whether the operator would rather read its input channel by channel."""
+        return False
 
     @property
     def operators(self) -> dict[str, Callable[[Operator], Step]]:
@@ -97,7 +106,8 @@ class Portable:
 
     def depthwise_conv_2d(self, operator: Operator) -> Step:
         x, w = operator.inputs[:2]
-        view = windows(operator, options.DepthwiseConv2DOptions, x.shape, _weights(operator).shape[1:3])
+        _weights(operator)
+        view = self.depthwise_view(operator)
         activation = activation_of(operator, options.DepthwiseConv2DOptions.ACTIVATION)
         columns = w.data.reshape(-1, w.shape[3])
         folded = self.fold(operator, columns.T)
@@ -131,6 +141,11 @@ class Portable:
         y = operator.outputs[0]
         return folding.fold(factors, self.bits, self.rounding, offsets, centring, reach, sums, y.zero_point)
 
+    def depthwise_view(self, operator: Operator) -> Windows:
+        """The windows of a DEPTHWISE_CONV_2D."""
+        kernel = operator.inputs[1].shape[1:3]
+        return windows(operator, options.DepthwiseConv2DOptions, operator.inputs[0].shape, kernel)
+
     def _windowed(self, operator, folded: Folded, weights, view: Windows, activation: tuple, patch: int) -> Step:
         x, y = operator.inputs[0], operator.outputs[0]
         function = f"narrow_{operator.name.lower()}"
@@ -161,7 +176,11 @@ class Portable:
             statements = (*statements, f"narrow_clamp({count}, {low}, {high}, y, y);")
             kernels = (kernel, "narrow_clamp.c")
         note = "" if folded is None else f"rescale: {folded.end.value}"
-        return Step(operator, tuple(inputs), tuple(statements), constants, scratch, kernels, tuple(definitions), note)
+        held = {"x0": operator.inputs[0], "y": operator.outputs[0]}
+        planes = tuple(name for name, tensor in held.items() if tensor.key in self.planar)
+        return Step(
+            operator, tuple(inputs), tuple(statements), constants, scratch, kernels, tuple(definitions), note, planes
+        )
 
     # Operators on two tensors.
 

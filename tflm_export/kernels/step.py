@@ -23,6 +23,7 @@ class Step:
       scratch: bytes of working memory.
       kernels: the source files it calls, and headers it needs.
       definitions: of C functions that the statements call, made by a macro of one of the headers. Steps may share them.
+      planes: which of `x0` and `y` are channel by channel, [batches, channels, height, width].
       note: what a reader wants to know of it, e.g. the width of its arithmetic.
     """
 
@@ -34,6 +35,7 @@ class Step:
     kernels: tuple[str, ...] = ()
     definitions: tuple[str, ...] = ()
     note: str = ""
+    planes: tuple[str, ...] = ()
 
     @property
     def output(self) -> Tensor:
