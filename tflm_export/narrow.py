@@ -63,7 +63,7 @@ def narrow(
             stored = tensor.quantization.scale
             edits.set(stored.offset, stored.values, np.array([scale]), f"scale of {tensor.name}")
     for operator, declaration in declarations:
-        if declaration.nodes:
+        if declaration.nodes or declaration.constants:
             setting = settings[operator.subgraph, operator.index]
             statistics = measured and measured.statistics
             op_for(operator).edit(operator, Plan(solution.scales, setting.bits, setting.method, statistics), edits)

@@ -115,7 +115,9 @@ class _Solver:
         self.settled = {self.root[key] for key in problem.pinned}
         # A group is free to move if every one of its producers has weights (or a constant) that can follow.
         weighted = {self.root[node.output] for node in problem.nodes if isinstance(node, Weighted)}
-        weighted |= {self.root[key] for key in problem.constants}
+        # Groups with a constant, which never shrink.
+        self.constant = {self.root[key] for key in problem.constants}
+        weighted |= self.constant
         others = {self.root[node.output] for node in problem.nodes if isinstance(node, (Sum, Product))}
         self.follows = weighted - others
         # What a node needs to move, which no per-tensor weights may settle for their own sake.
@@ -162,7 +164,7 @@ class _Solver:
 
     def _best_input(self, key: Hashable, output: float, stock: float) -> tuple[float, float]:
         """The cheapest scale of a free input at a given output scale, and its cost."""
-        targets = self._targets(self.scales[self.root[key]], output, stock, "up", key in self.problem.constants)
+        targets = self._targets(self.scales[self.root[key]], output, stock, "up", self.root[key] in self.constant)
         candidates = [output * target for target in targets]
         return min(((scale, self._cost(key, scale)) for scale in candidates), key=lambda pair: pair[1])
 
@@ -187,7 +189,7 @@ class _Solver:
             (free if x in self.follows and x not in self.settled and x != y else anchors).append(key)
         if anchors and y not in self.settled:
             numerator = self.scales[self.root[anchors[0]]]
-            targets = self._targets(numerator, self.scales[y], stock[anchors[0]], "down")
+            targets = self._targets(numerator, self.scales[y], stock[anchors[0]], "down", y in self.constant)
             candidates = [numerator / target for target in targets]
             if candidates:
                 self._set(y, min(candidates, key=lambda scale: self._output_cost(node, free, stock, scale)))
@@ -206,7 +208,7 @@ class _Solver:
         stock = first * second / output
         if y not in self.settled and y not in (a, b):
             product = self.scales[a] * self.scales[b]
-            targets = self._targets(product, self.scales[y], stock, "down")
+            targets = self._targets(product, self.scales[y], stock, "down", y in self.constant)
             self._cheapest(node.output, [product / target for target in targets])
         else:
             # Activations before constants, whose coarser rounding is the same error in every inference.
@@ -219,7 +221,7 @@ class _Solver:
 
     def _factor(self, key: Hashable, a: Hashable, b: Hashable, y: Hashable, stock: float) -> None:
         """Moves one input of a product, or both where they share a scale."""
-        constant = key in self.problem.constants
+        constant = self.root[key] in self.constant
         targets = self._targets(self.scales[a] * self.scales[b], self.scales[y], stock, "up", constant)
         if a == b:
             self._cheapest(key, [np.sqrt(target * self.scales[y]) for target in targets])

@@ -36,6 +36,44 @@ BatchMatMulOptions = enum.IntEnum("BatchMatMulOptions", "ADJ_X ADJ_Y", start=0)
 CallOnceOptions = enum.IntEnum("CallOnceOptions", "INIT_SUBGRAPH_INDEX", start=0)
 VarHandleOptions = enum.IntEnum("VarHandleOptions", "CONTAINER SHARED_NAME", start=0)
 
+class GatherOptions(enum.IntEnum):
+    AXIS = 0
+    BATCH_DIMS = 1
+
+
+class PackOptions(enum.IntEnum):
+    VALUES_COUNT = 0
+    AXIS = 1
+
+
+class UnpackOptions(enum.IntEnum):
+    NUM = 0
+    AXIS = 1
+
+
+class SpaceToDepthOptions(enum.IntEnum):
+    BLOCK_SIZE = 0
+
+
+class DepthToSpaceOptions(enum.IntEnum):
+    BLOCK_SIZE = 0
+
+
+class ResizeBilinearOptions(enum.IntEnum):
+    # After two deprecated fields.
+    ALIGN_CORNERS = 2
+    HALF_PIXEL_CENTERS = 3
+
+
+class ResizeNearestNeighborOptions(enum.IntEnum):
+    ALIGN_CORNERS = 0
+    HALF_PIXEL_CENTERS = 1
+
+
+class MirrorPadOptions(enum.IntEnum):
+    MODE = 0
+
+
 # Code in the BuiltinOptions union; 0 is "no table".
 UNION_CODES = {
     Conv2DOptions: 1,
@@ -46,13 +84,21 @@ UNION_CODES = {
     SoftmaxOptions: 9,
     ConcatenationOptions: 10,
     AddOptions: 11,
+    ResizeBilinearOptions: 15,
+    SpaceToDepthOptions: 19,
     MulOptions: 21,
+    GatherOptions: 23,
     ReducerOptions: 27,
     SubOptions: 28,
     StridedSliceOptions: 32,
     TransposeConvOptions: 49,
+    PackOptions: 59,
+    UnpackOptions: 64,
     UnidirectionalSequenceLSTMOptions: 71,
+    ResizeNearestNeighborOptions: 74,
     LeakyReluOptions: 75,
+    MirrorPadOptions: 77,
+    DepthToSpaceOptions: 94,
     BatchMatMulOptions: 101,
     CallOnceOptions: 103,
     VarHandleOptions: 111,

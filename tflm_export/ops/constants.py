@@ -1,4 +1,4 @@
-"""Constant activations that are requantised to the scales the solver gave them."""
+"""Constant activations and biases that are requantised to the scales the solver gave them."""
 
 import numpy as np
 
@@ -27,3 +27,23 @@ def requantise_constants(tensors: tuple[Tensor, ...], plan: Plan, edits: Edits) 
             integers = np.rint((tensor.data - float(tensor.zero_point)) * ratio) + tensor.zero_point
             integers = np.clip(integers, limits.min, limits.max)
             edits.set(tensor.data_offset, tensor.data, integers, f"constant {tensor.name}")
+
+
+def requantise_bias(bias: Tensor, factors: tuple[Tensor, Tensor], plan: Plan, edits: Edits) -> None:
+    """Writes a bias whose scale is the product of the scales of two activations; `keep` leaves its integers."""
+    before = factors[0].scale * factors[1].scale
+    after = plan.scales[factors[0].key] * plan.scales[factors[1].key]
+    if after == before:
+        return
+    if bias.quantization is not None:
+        edits.set(bias.quantization.scale.offset, bias.quantization.scale.values, np.array([after]), f"{bias.name}")
+    if plan.method != solver.KEEP:
+        edits.set(bias.data_offset, bias.data, rounded_bias(bias, bias.data * (before / after)), f"bias {bias.name}")
+
+
+def rounded_bias(bias: Tensor, values: np.ndarray) -> np.ndarray:
+    """float64 values rounded to integers that a bias can hold."""
+    limits = np.iinfo(bias.data.dtype)
+    # The largest float64 that an int64 holds is not its largest integer.
+    high = np.nextafter(2.0**63, 0) if bias.data.dtype.itemsize == 8 else limits.max
+    return np.clip(np.rint(values), limits.min, high)

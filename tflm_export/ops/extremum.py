@@ -4,13 +4,19 @@ import numpy as np
 
 from tflm_export.ops.base import register
 from tflm_export.ops.context import INTEGER_TYPES
-from tflm_export.ops.data_movement import SameScale
+from tflm_export.ops.data_movement import DataMovement
 from tflm_export.ops.elementwise import broadcast_mixes_rows
 
 
-class _Extremum(SameScale):
-    """The kernels compare integers as they are; equal scales are the converter's duty."""
+class _Extremum(DataMovement):
+    """LiteRT (XNNPACK included) and TFLM compare integers as they are; equal scales are the converter's duty.
 
+    A rescale that no runtime does cannot be narrowed. Unequal scales stay as they are, for a common one would change
+    what the runtimes compute.
+    """
+
+    unequal_reason = "its inputs and output have unequal scales, and the runtimes compare integers without a rescale"
+    min_inputs = 2
     run_inputs = 2
 
     def simulation_problem(self, operator):

@@ -3,12 +3,7 @@
 from tflm_export.ops.base import Declaration, Op, register
 
 
-@register(
-    "ARG_MAX",
-    "ARG_MIN",
-    "L2_NORMALIZATION",
-    "LOG_SOFTMAX",
-)
+@register("L2_NORMALIZATION", "LOG_SOFTMAX")
 class FixedFunction(Op):
     """The output scale is fixed by the operator, the input scale (int8) goes into its table or internal fixed point."""
 

@@ -1,11 +1,15 @@
-"""FULLY_CONNECTED: weights [out, in]."""
+"""FULLY_CONNECTED: weights [out, in]; weights that are computed at run time are an activation like the other."""
 
 import numpy as np
 
+from tflm_export import solver
+from tflm_export.flatbuffer.model import Operator
 from tflm_export.flatbuffer.options import FullyConnectedOptions
 from tflm_export.flatbuffer.reader import UINT8
+from tflm_export.graph import Graph
 from tflm_export.ops.accumulate import centred_weights, rescale_accumulators, weighted_problem
-from tflm_export.ops.base import register
+from tflm_export.ops.base import Declaration, quantized_keys, reach, register, rounded_apart, scale_problem
+from tflm_export.ops.constants import requantise_bias
 from tflm_export.ops.context import centred, exact_product, fused_activation
 from tflm_export.ops.statistics import shared
 from tflm_export.ops.weighted import WeightedOp
@@ -13,11 +17,60 @@ from tflm_export.ops.weighted import WeightedOp
 
 @register("FULLY_CONNECTED")
 class FullyConnected(WeightedOp):
-    """Dense layer; with per-tensor weights Sx * Sw is a float32 product (GetQuantizedConvolutionMultipler)."""
+    """Dense layer; with per-tensor weights Sx * Sw is a float32 product (GetQuantizedConvolutionMultipler).
+
+    Weights computed at run time have one scale, and the factor Sx * Sw / Sy is that of BATCH_MATMUL: the scales of
+    activations put it on the grid. A constant bias follows Sx * Sw.
+    """
 
     run_inputs = 2
     weight_rank = 2
     float32_product = True
+
+    def declare(self, operator, graph):
+        x, w, _ = self.operands(operator)
+        y = operator.outputs[0]
+        if w.is_constant or not all(t.is_quantized for t in (x, w, y)):
+            return super().declare(operator, graph)
+        problem = scale_problem(x, w, y) or self._run_time_problem(operator, graph)
+        if problem:
+            return Declaration(pins=quantized_keys(operator), reason=problem)
+        return Declaration(nodes=(solver.Product((x.key, w.key), y.key),))
+
+    def _run_time_problem(self, operator: Operator, graph: Graph) -> str:
+        """Why an operator with weights of one scale cannot be narrowed, empty if it can."""
+        x, w, bias = self.operands(operator)
+        y, layer = operator.outputs[0], self.layer(operator)
+        if x.type != y.type or w.type != layer.weight_type:
+            return f"{x.type} inputs, {w.type} weights computed at run time and {y.type} outputs are no kernel's types"
+        if len(w.shape) != self.weight_rank:
+            return f"weight tensor {w.index} ({w.name}) has shape {list(w.shape)}; 2 dimensions are needed"
+        if bias is None:
+            return ""
+        where = f"bias tensor {bias.index} ({bias.name})"
+        if bias.type != layer.bias_type or bias.data is None or not graph.owns(bias):
+            return f"{where} must be {layer.bias_type}, constant and no other operator's where weights are computed"
+        if bias.quantization is not None and bias.quantization.scale.values.size != 1:
+            return f"{where} has {bias.quantization.scale.values.size} scales, its weights have 1"
+        return ""
+
+    def edit(self, operator, plan, edits):
+        x, w, bias = self.operands(operator)
+        if w.is_constant:
+            super().edit(operator, plan, edits)
+        elif bias is not None:
+            requantise_bias(bias, (x, w), plan, edits)
+
+    def worst_case(self, operator, bits):
+        x, w, bias = self.operands(operator)
+        if w.is_constant:
+            return super().worst_case(operator, bits)
+        offset = 0.0 if bias is None else float(np.abs(bias.data.astype(np.float64)).max(initial=0))
+        accumulator = np.array([float(reach(x)) * reach(w) * max(w.shape[1], 1) + offset])
+        return rounded_apart(accumulator, self.factors(operator), bits)
+
+    def weight_error(self, before, after):
+        return super().weight_error(before, after) if before.inputs[1].is_constant else 0.0
 
     def run(self, operator, inputs, context):
         """LiteRT's reference kernel (2.3) has no integer multiplier: it rounds a float64 product of the real factor.

@@ -14,6 +14,7 @@ from tflm_export.flatbuffer.model import Tensor
 from tflm_export.flatbuffer.writer import Edits
 from tflm_export.graph import Graph
 from tflm_export.ops.base import SMALLEST_SCALE, Plan, WorstCase, rounded_apart
+from tflm_export.ops.constants import rounded_bias
 from tflm_export.ops.statistics import Statistics
 
 _BLOCK = 1 << 15  # weights that are rounded at a time: keeps temporary memory small beside the file
@@ -145,10 +146,7 @@ class Layer:
                 shift = ((self._rows - rows * growth.reshape(-1, 1)) * statistics.mean).sum(1)
         growth = growth * (input_scale / self.x.scale)
         if bias is not None and ((growth != 1).any() or np.any(shift)):
-            limits = np.iinfo(bias.data.dtype)
-            # The largest float64 that an int64 holds is not its largest integer.
-            high = np.nextafter(2.0**63, 0) if bias.data.dtype.itemsize == 8 else limits.max
-            integers = np.clip(np.rint((bias.data + shift) / growth), limits.min, high)
+            integers = rounded_bias(bias, (bias.data + shift) / growth)
             edits.set(bias.data_offset, bias.data, integers, f"bias {bias.name}")
 
     @property

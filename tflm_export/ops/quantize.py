@@ -2,18 +2,48 @@
 
 import numpy as np
 
-from tflm_export import rescale
-from tflm_export.ops.base import register, scale_problem
+from tflm_export import rescale, solver
+from tflm_export.ops.base import ACTIVATION_TYPES, Declaration, quantized_keys, register, scale_problem
+from tflm_export.ops.constants import constant_keys
 from tflm_export.ops.context import INTEGER_TYPES, centred, emit
 from tflm_export.ops.summed import SummedOp
 
 
 @register("QUANTIZE")
 class Quantize(SummedOp):
-    """Change of scale, zero point or integer type."""
+    """Change of scale, zero point or integer type.
+
+    int32 goes to int8 and int16 and, in TFLM, comes from both (LiteRT: from int16). The scale of the int32 side stays:
+    nothing else in the package reads or moves scales of int32 activations.
+    """
+
+    def declare(self, operator, graph):
+        if self.factors(operator) is None:
+            return Declaration(pins=quantized_keys(operator))
+        problem = self.problem(operator)
+        if problem:
+            return Declaration(pins=quantized_keys(operator), reason=problem)
+        x, y = operator.inputs[0], operator.outputs[0]
+        fixed = {("int32", *t.key): t.scale for t in (x, y) if t.type == "INT32"}
+        source, target = (("int32", *t.key) if t.type == "INT32" else t.key for t in (x, y))
+        owned, pinned = constant_keys(graph, [t for t in (x,) if t.type != "INT32"])
+        return Declaration((solver.Sum((source,), target),), pins=pinned, constants=owned, fixed=fixed)
 
     def problem(self, operator):
-        return scale_problem(*operator.inputs, *operator.outputs)
+        for tensor in (operator.inputs[0], operator.outputs[0]):
+            if tensor.type == "INT32" and tensor.zero_point:
+                return f"tensor {tensor.index} ({tensor.name}) has zero point {tensor.zero_point}; INT32 is symmetric"
+        return scale_problem(*operator.inputs, *operator.outputs, types=(*ACTIVATION_TYPES, "INT32"))
+
+    def factors(self, operator):
+        x, y = operator.inputs[0], operator.outputs[0]
+        if not all((t.is_quantized or t.type == "INT32") and t.quantization is not None for t in (x, y)):
+            return None
+        return np.array([rescale.effective_scale(x.scale, 1.0, y.scale)]) if x.scale > 0 and y.scale > 0 else None
+
+    def edit(self, operator, plan, edits):
+        if operator.inputs[0].type != "INT32":
+            super().edit(operator, plan, edits)
 
     def run(self, operator, inputs, context):
         """Source: AffineQuantize and Requantize in tensorflow/lite/kernels/internal/reference."""
