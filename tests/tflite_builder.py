@@ -313,6 +313,8 @@ _OPTIONS = {
     "RESHAPE": "ReshapeOptions",
     "CONCATENATION": "ConcatenationOptions",
     "SOFTMAX": "SoftmaxOptions",
+    "SUM": "ReducerOptions",
+    "UNPACK": "UnpackOptions",
 }
 
 

@@ -22,7 +22,7 @@ class Calibration:
     """The stock model's tensors over a set of inputs.
 
     Attributes:
-      trace: all tensors, as LiteRT's reference kernels compute them.
+      trace: all tensors, as TFLM computes them (LiteRT's reference kernel of SUM takes int8 for uint8).
     """
 
     trace: Trace
@@ -42,7 +42,7 @@ class Calibration:
         problems = unsupported(model)
         if problems:
             raise ModelError(f"calibration data cannot be used: {'; '.join(problems)}")
-        return cls(simulate(model, inputs, "tflite"))
+        return cls(simulate(model, inputs, "tflm"))
 
     def statistics(self, operator: Operator) -> Statistics:
         """First and second moments of what the weights of an operator are multiplied with."""
@@ -120,7 +120,8 @@ def quantized_inputs(model: Model, arrays: dict[str, np.ndarray]) -> list[np.nda
 
 def _quantized(tensor, values: np.ndarray) -> np.ndarray:
     where = f"input {tensor.name}, {tensor.type} {list(tensor.shape)}"
-    dtype = {"INT8": np.int8, "UINT8": np.uint8, "INT16": np.int16, "FLOAT32": np.float32}.get(tensor.type)
+    types = {"INT8": np.int8, "UINT8": np.uint8, "INT16": np.int16, "INT32": np.int32, "FLOAT32": np.float32}
+    dtype = types.get(tensor.type)
     if dtype is None:
         raise UsageError(f"{where}: this type cannot be calibrated")
     row = int(np.prod(tensor.shape[1:], dtype=np.int64))

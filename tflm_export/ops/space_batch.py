@@ -21,7 +21,10 @@ class _SpaceBatch(DataMovement):
 
 @register("SPACE_TO_BATCH_ND")
 class SpaceToBatchNd(_SpaceBatch):
-    """Padded with the zero point, then one row for each element of a block."""
+    """Padded with the zero point, then one row for each element of a block.
+
+    TFLM's kernel never sets the integer it pads with: its border is whatever the memory held before.
+    """
 
     def run(self, operator, inputs, context):
         """Source: tensorflow/lite/kernels/internal/reference/space_to_batch_nd.h."""

@@ -32,6 +32,7 @@ class NarrowedTests:
       change: RMS change of a model's outputs, in units of their spread, that may come with a width.
       spread: standard deviation of the outputs' integers that makes this test one.
       runtimes: what runs the models.
+      rounding: whose stock integers the outputs are compared in.
     """
 
     op = ""
@@ -39,6 +40,7 @@ class NarrowedTests:
     change: dict[int, float] = {1: 0.25, 2: 0.15, 4: 0.06, 8: 0.04}  # noqa: RUF012
     spread = 10
     runtimes = test_simulator.RUNTIMES
+    rounding = "tflite"
 
     def factors(self, operator: peer.Operator) -> list[float]:
         """Its factors, from the scales in the file."""
@@ -81,8 +83,8 @@ class NarrowedTests:
         stock = self.models[name]
         narrowed, _ = narrow(stock, bits)
         rows = test_simulator.batch(test_simulator.random_rows(parse(stock), 6))
-        before = simulate(stock, rows, "tflite").outputs[0].astype(np.float64)
-        for after in (simulate(narrowed, rows, "tflite"), simulate(narrowed, rows, "narrow", bits)):
+        before = simulate(stock, rows, self.rounding).outputs[0].astype(np.float64)
+        for after in (simulate(narrowed, rows, self.rounding), simulate(narrowed, rows, "narrow", bits)):
             error = np.sqrt(np.square(after.outputs[0] - before).mean())
             assert before.std() > self.spread
             assert error <= self.change[bits] * before.std()
@@ -97,8 +99,8 @@ class NarrowedTests:
         after = np.array(self.factors(self.found(narrowed)))
         assert peer.off_grids(after[after > 0], bits).max() < 2.0**-22
         assert report.offenders == ()
-        before = simulate(stock, rows, "tflite").outputs[0].astype(np.float64)
-        error = np.sqrt(np.square(simulate(narrowed, rows, "tflite").outputs[0] - before).mean())
+        before = simulate(stock, rows, self.rounding).outputs[0].astype(np.float64)
+        error = np.sqrt(np.square(simulate(narrowed, rows, self.rounding).outputs[0] - before).mean())
         assert error <= self.change[bits] * before.std()
 
     @pytest.mark.parametrize("bits", [1, 4])

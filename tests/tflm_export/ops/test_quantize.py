@@ -1,13 +1,16 @@
-"""QUANTIZE: int8 to int8 narrows; a change of zero point alone is on every grid in any type."""
+"""QUANTIZE between any integers narrows; a change of zero point alone is on every grid in any type."""
 
 import exact
 import numpy as np
 import peer
 import pytest
+import test_simulator
 
+from ops.narrowed import NarrowedTests, scale
 from ops.weighted import WIDTHS, bounds, operator, random_input
 from tests.tflite_builder import TFLiteBuilder
-from tflm_export import METHODS, check, narrow
+from tflm_export import METHODS, ModelError, check, narrow
+from tflm_export.flatbuffer.model import parse
 
 SHAPE = (4, 6, 6, 3)
 
@@ -74,3 +77,51 @@ def test_the_bound_at_a_uint8_border_is_true():
     _, report = narrow(at_the_border(), 2)
     border = next(row for row in report.rows if row.op == "QUANTIZE")
     assert border.accumulator >= 255
+
+
+def from_int32(type="INT8", scale=3.1e-10) -> bytes:
+    """Integers of an application, then a layer."""
+    b = TFLiteBuilder()
+    zero, small = (0, 1 / 256) if type == "INT16" else (-3, 1.0)
+    x = b.input([1, 6, 6, 3], type="INT32", scale=scale * small, zero_point=0)
+    y = b.quantize(x, scale=0.0073 * small, zero_point=zero, type=type)
+    return b.build(x, b.conv(y, 2, name="last", scale=0.00811 * small, zero_point=zero))
+
+
+def to_int32() -> bytes:
+    b = TFLiteBuilder()
+    x = b.input([1, 6, 6, 3], type="INT16", scale=0.00031, zero_point=0)
+    y = b.conv(x, 2, scale=0.00044, zero_point=0)
+    return b.build(x, b.quantize(y, scale=3.1e-7, zero_point=0, type="INT32"))
+
+
+class TestInt32(NarrowedTests):
+    op = "QUANTIZE"
+    models = {"to int8": from_int32(), "to int16": from_int32("INT16"), "from int16": to_int32()}  # noqa: RUF012
+
+    def factors(self, operator):
+        return [scale(operator.inputs[0]) / scale(operator.outputs[0])]
+
+
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_int32_scales_stay(bits):
+    for data in (from_int32(), to_int32()):
+        for old, new in zip(peer.tensors(data), peer.tensors(narrow(data, bits)[0]), strict=True):
+            assert old.type != "INT32" or old.name.endswith("/bias") or (old.scale == new.scale).all()
+
+
+def test_int8_to_int32_is_what_tflm_computes():
+    """LiteRT has no such kernel."""
+    b = TFLiteBuilder()
+    x = b.input([1, 6, 6, 3])
+    data = b.build(x, b.quantize(b.conv(x, 2), scale=3.1e-5, zero_point=0, type="INT32"))
+    for file in (data, narrow(data, 2)[0]):
+        assert not test_simulator.differences(file, test_simulator.random_rows(parse(file), 3), "tflm")
+
+
+def test_int32_with_a_zero_point_is_named():
+    b = TFLiteBuilder()
+    x = b.input([1, 6, 6, 3], type="INT32", scale=1e-9, zero_point=5)
+    data = b.build(x, b.quantize(x))
+    with pytest.raises(ModelError, match=r"QUANTIZE .*\(input\) has zero point 5; INT32 is symmetric"):
+        narrow(data, 2)

@@ -130,6 +130,7 @@ class WeightedTests:
     whole_input_shape: tuple[int, ...] = ()  # one row of which a `whole` layer gives one position
     channel_axis = 0
     weight_steps = 1.5  # how far a weight may move
+    messages: dict[str, str] = {}  # noqa: RUF012  # where the operator has a reason of its own for an obstacle
 
     def layer(self, b: TFLiteBuilder, x: int, **options) -> int:
         """Adds the operator, named "layer"."""
@@ -258,6 +259,7 @@ class WeightedTests:
     @pytest.mark.parametrize("obstacle", OBSTACLES)
     def test_what_cannot_be_narrowed_is_reported_and_left_alone(self, obstacle):
         change, message = OBSTACLES[obstacle]
+        message = self.messages.get(obstacle, message)
         data = self.beside(change)
         narrowed, report = narrow(data, 2)
         rows = [row for row in report.rows if row.op == self.op]
