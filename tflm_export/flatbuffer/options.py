@@ -8,7 +8,7 @@ import enum
 PADDING_SAME = 0
 ACTIVATIONS = ("NONE", "RELU", "RELU_N1_TO_1", "RELU6", "TANH", "SIGN_BIT")  # by code
 
-# Fields in the order of the .fbs file, numbered from 0.
+# Fields in the order of the .fbs file, numbered from 0 (or from 2, after two that are deprecated).
 Conv2DOptions = enum.IntEnum("Conv2DOptions", "PADDING STRIDE_W STRIDE_H ACTIVATION DILATION_W DILATION_H", start=0)
 DepthwiseConv2DOptions = enum.IntEnum(
     "DepthwiseConv2DOptions", "PADDING STRIDE_W STRIDE_H DEPTH_MULTIPLIER ACTIVATION DILATION_W DILATION_H", start=0
@@ -35,44 +35,14 @@ LeakyReluOptions = enum.IntEnum("LeakyReluOptions", "ALPHA", start=0)
 BatchMatMulOptions = enum.IntEnum("BatchMatMulOptions", "ADJ_X ADJ_Y", start=0)
 CallOnceOptions = enum.IntEnum("CallOnceOptions", "INIT_SUBGRAPH_INDEX", start=0)
 VarHandleOptions = enum.IntEnum("VarHandleOptions", "CONTAINER SHARED_NAME", start=0)
-
-class GatherOptions(enum.IntEnum):
-    AXIS = 0
-    BATCH_DIMS = 1
-
-
-class PackOptions(enum.IntEnum):
-    VALUES_COUNT = 0
-    AXIS = 1
-
-
-class UnpackOptions(enum.IntEnum):
-    NUM = 0
-    AXIS = 1
-
-
-class SpaceToDepthOptions(enum.IntEnum):
-    BLOCK_SIZE = 0
-
-
-class DepthToSpaceOptions(enum.IntEnum):
-    BLOCK_SIZE = 0
-
-
-class ResizeBilinearOptions(enum.IntEnum):
-    # After two deprecated fields.
-    ALIGN_CORNERS = 2
-    HALF_PIXEL_CENTERS = 3
-
-
-class ResizeNearestNeighborOptions(enum.IntEnum):
-    ALIGN_CORNERS = 0
-    HALF_PIXEL_CENTERS = 1
-
-
-class MirrorPadOptions(enum.IntEnum):
-    MODE = 0
-
+GatherOptions = enum.IntEnum("GatherOptions", "AXIS BATCH_DIMS", start=0)
+PackOptions = enum.IntEnum("PackOptions", "VALUES_COUNT AXIS", start=0)
+UnpackOptions = enum.IntEnum("UnpackOptions", "NUM AXIS", start=0)
+SpaceToDepthOptions = enum.IntEnum("SpaceToDepthOptions", "BLOCK_SIZE", start=0)
+DepthToSpaceOptions = enum.IntEnum("DepthToSpaceOptions", "BLOCK_SIZE", start=0)
+ResizeBilinearOptions = enum.IntEnum("ResizeBilinearOptions", "ALIGN_CORNERS HALF_PIXEL_CENTERS", start=2)
+ResizeNearestNeighborOptions = enum.IntEnum("ResizeNearestNeighborOptions", "ALIGN_CORNERS HALF_PIXEL_CENTERS", start=0)
+MirrorPadOptions = enum.IntEnum("MirrorPadOptions", "MODE", start=0)
 
 # Code in the BuiltinOptions union; 0 is "no table".
 UNION_CODES = {
