@@ -16,7 +16,9 @@ class Graph:
         )
         for subgraph in model.subgraphs:
             self._tensor_uses.update(tensor.key for tensor in (*subgraph.inputs, *subgraph.outputs))
-        self._buffer_tensors = collections.Counter(t.data_offset for t in model.tensors if t.is_constant)
+        # What a tensor that nobody uses holds is of no concern.
+        used = [t for t in model.tensors if t.is_constant and self._tensor_uses[t.key]]
+        self._buffer_tensors = collections.Counter(t.data_offset for t in used)
         self._buffer_tensors.update(model.metadata_offsets)
         by_scale = collections.defaultdict(list)
         for tensor in model.tensors:
@@ -35,6 +37,10 @@ class Graph:
     def is_used_once(self, tensor: Tensor) -> bool:
         """Whether a tensor has one user and a scale of its own."""
         return self._tensor_uses[tensor.key] == 1 and tensor.key not in self._sharing
+
+    def uses(self, tensor: Tensor) -> int:
+        """How often operators, and inputs and outputs of subgraphs, name a tensor."""
+        return self._tensor_uses[tensor.key]
 
     def owns_options(self, operator: Operator) -> bool:
         """Whether no other operator has the same option table in the file."""

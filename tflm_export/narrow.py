@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from tflm_export import rescale, solver
+from tflm_export import rescale, sharing, solver
 from tflm_export.errors import ModelError
 from tflm_export.flatbuffer.model import Model, Operator, parse
 from tflm_export.flatbuffer.writer import Edits
@@ -42,7 +42,8 @@ def narrow(
 
     Returns:
       The narrowed file, of the same length and equal in every byte that is no scale, int8 weight or bias; and a report
-      with one row for each operator that rescales, the ones that could not be narrowed and why included.
+      with one row for each operator that rescales, the ones that could not be narrowed and why included. Constants that
+      operators share and need in different forms get copies, in front of the old file.
 
     Raises:
       UsageError: bits or method out of range, or calibration data that does not fit the model.
@@ -50,8 +51,10 @@ def narrow(
         calibration data and the model has operators that cannot be simulated.
     """
     default = Setting(bits, method)
-    model = parse(data)
-    settings = resolve(model, default, rules)
+    stock = parse(data)
+    settings = resolve(stock, default, rules)
+    shared = sharing.shared_constants(Graph(stock))
+    model = parse(sharing.with_copies(stock, shared)) if shared else stock
     graph = Graph(model)
     declarations = _declare(model, graph)
     measured = None if calibration is None else _measure(model, calibration)
@@ -68,7 +71,9 @@ def narrow(
             statistics = measured and measured.statistics
             op_for(operator).edit(operator, Plan(solution.scales, setting.bits, setting.method, statistics), edits)
     narrowed = edits.finish()
-    return narrowed, _report(model, parse(narrowed), reasons, default, settings)
+    if shared:
+        narrowed = sharing.without_needless_copies(stock, shared, narrowed)
+    return narrowed, _report(stock, parse(narrowed), reasons, default, settings)
 
 
 def check(data: bytes, bits: int) -> Report:

@@ -18,11 +18,12 @@ addition where its branches could have moved costs ResNet8 on CIFAR-10 three poi
 """
 
 import dataclasses
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 
 import numpy as np
 
 from tflm_export import rescale
+from tflm_export.union import groups
 
 KEEP, REQUANTIZE = "keep", "requantize"
 METHODS = (REQUANTIZE, KEEP)
@@ -110,7 +111,7 @@ def solve(problem: Problem, bits: int, method: str) -> Solution:
 class _Solver:
     def __init__(self, problem: Problem, bits: int, method: str):
         self.problem, self.bits, self.method = problem, bits, method
-        self.root = _groups(problem.scales, problem.ties)
+        self.root = groups(problem.scales, problem.ties)
         self.scales = {root: problem.scales[root] for root in self.root.values()}
         self.settled = {self.root[key] for key in problem.pinned}
         # A group is free to move if every one of its producers has weights (or a constant) that can follow.
@@ -237,19 +238,3 @@ class _Solver:
     def _output_cost(self, node: Sum, free: list, stock: dict, scale: float) -> float:
         branches = sum(self._best_input(key, scale, stock[key])[1] for key in free)
         return self._cost(node.output, scale) + branches
-
-
-def _groups(keys: Iterable[Hashable], ties: list[tuple[Hashable, ...]]) -> dict[Hashable, Hashable]:
-    """Union-find: the representative of every key."""
-    parent = {key: key for key in keys}
-
-    def find(key):
-        while parent[key] != key:
-            parent[key] = parent[parent[key]]
-            key = parent[key]
-        return key
-
-    for tie in ties:
-        for other in tie[1:]:
-            parent[find(other)] = find(tie[0])
-    return {key: find(key) for key in parent}

@@ -77,10 +77,12 @@ class Op:
     Attributes:
       min_inputs: how many of its first inputs cannot be left out.
       run_inputs: how many of them `run` needs.
+      rewrites_constants: whether `edit` writes to its constant inputs, so that it needs them for itself.
     """
 
     min_inputs = 0
     run_inputs = 1
+    rewrites_constants = False
 
     def declare(self, operator: Operator, graph: Graph) -> Declaration:
         """Its factors, ties and pins."""

@@ -30,6 +30,7 @@ class DataMovement(Op):
     """
 
     unequal_reason = ""
+    rewrites_constants = True
     min_inputs = 1
 
     def declare(self, operator, graph):

@@ -30,6 +30,7 @@ class ProductOp(Op):
       types: of the activations.
     """
 
+    rewrites_constants = True
     min_inputs = 2
     run_inputs = 2
     types = ACTIVATION_TYPES

@@ -13,6 +13,7 @@ from tflm_export.ops.constants import constant_keys, requantise_constants
 class SummedOp(Op):
     """Base of ADD, SUB, MEAN, QUANTIZE and RELU."""
 
+    rewrites_constants = True
     min_inputs = 1
 
     def terms(self, operator: Operator) -> tuple[Tensor, ...]:

@@ -19,6 +19,7 @@ class SVDF(Op):
     weights, which have 16 bits in most models. The state keeps its scale.
     """
 
+    rewrites_constants = True
     min_inputs = 3
 
     def layers(self, operator: Operator) -> tuple[Layer, Layer]:

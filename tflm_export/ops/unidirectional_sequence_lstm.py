@@ -36,6 +36,8 @@ class UnidirectionalSequenceLSTM(Op):
     simulated as TFLM's with narrow multipliers.
     """
 
+    rewrites_constants = True
+
     def layers(self, operator: Operator) -> list[Layer]:
         """Of the input and of the hidden state, for each gate."""
         tensors = operator.inputs

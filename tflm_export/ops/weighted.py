@@ -18,6 +18,7 @@ class WeightedOp(Op):
       float32_product: whether the runtimes multiply Sx and a per-tensor Sw in float32.
     """
 
+    rewrites_constants = True
     min_inputs = 2
     weight_rank = 4
     channel_axis = 0

@@ -61,27 +61,6 @@ def weight_zero_point(model, graph, tensors):
     quantization.zeroPoint = [0] * (len(quantization.zeroPoint) - 1) + [1]
 
 
-def _copy(model, graph, tensors, name):
-    old = tensors[name]
-    graph.tensors.append(
-        schema.TensorT(
-            shape=old.shape, type=old.type, buffer=old.buffer, name="copy", quantization=old.quantization
-        )
-    )  # fmt: skip
-
-
-def shared_weight_buffer(model, graph, tensors):
-    _copy(model, graph, tensors, "layer/weights")
-
-
-def shared_bias_buffer(model, graph, tensors):
-    _copy(model, graph, tensors, "layer/bias")
-
-
-def shared_weights(model, graph, tensors):
-    graph.operators.append(graph.operators[-1])
-
-
 def uint8_input(model, graph, tensors):
     tensors["input"].type = schema.TensorType.UINT8
 
@@ -113,11 +92,8 @@ OBSTACLES = {
     "weights without scales": (on_weights(quantization=None), r"\(layer/weights\) is INT8 without scales"),
     "weight zero point": (weight_zero_point, r"\(layer/weights\) has a zero point other than 0"),
     "missing weight scale": (one_scale_too_few, r"\(layer/weights\) has \d+ scales for \d+ output channels"),
-    "shared weight buffer": (shared_weight_buffer, r"\(layer/weights\) is shared"),
-    "shared weights": (shared_weights, r"\(layer/weights\) is shared"),
     "run-time bias": (run_time_bias, r"\(layer/bias\) is INT32 computed at run time"),
     "float bias": (on_bias(type=schema.TensorType.FLOAT32), r"\(layer/bias\) is FLOAT32"),
-    "shared bias": (shared_bias_buffer, r"\(layer/bias\) is shared"),
     "too few bias scales": (one_bias_scale, r"\(layer/bias\) has 1 scales, its weights have \d+"),
 }
 
