@@ -140,7 +140,7 @@ def test_real_archives_survive():
 
 @pytest.mark.parametrize("of", ["weights", "bias"])
 @pytest.mark.parametrize("sharing", ["tensor", "buffer"])
-def test_shared_constants_never_change(sharing, of):
+def test_shared_constants_keep_what_they_stand_for(sharing, of):
     """Two layers with one weight or bias tensor, or with two tensors on one buffer."""
     b = TFLiteBuilder()
     x = b.input([1, 4, 4, 3])
@@ -154,13 +154,15 @@ def test_shared_constants_never_change(sharing, of):
         b.graph.tensors[second[place]].buffer = b.buffer(first[place])
     data = b.build(x, b.graph.operators[-1].outputs[0])
     narrowed, report = narrow(data, 1)
-    for old, new in zip(peer.operators(data)[:2], peer.operators(narrowed)[:2], strict=True):
-        for before, after in zip(old.inputs[1:], new.inputs[1:], strict=True):
-            assert before.data.tobytes() == after.data.tobytes()
-            assert before.scale.tobytes() == after.scale.tobytes()
-    assert [bool(row.reason) for row in report.rows] == [True, True, False]
-    assert all(f"({'first' if sharing == 'tensor' else name}/{of}) is shared" in row.reason
-               for name, row in zip(("first", "second"), report.rows, strict=False))  # fmt: skip
+    assert not report.offenders
+    for old, new in zip(peer.operators(data), peer.operators(narrowed), strict=True):
+        before, after = old.inputs[place], new.inputs[place]
+        axes = (-1, *[1] * (len(before.shape) - 1))
+        # What biases stand for is the scale of the sums, whatever their own says.
+        scales = [o.inputs[1].scale.astype(np.float64) * (o.inputs[0].scale if of == "bias" else 1) for o in (old, new)]
+        real = [t.integers * s.reshape(axes) for t, s in zip((before, after), scales, strict=True)]
+        step = scales[1].reshape(axes) * (1.5 if of == "weights" else 0.51)
+        assert (np.abs(real[0] - real[1]) <= step + np.abs(real[0]) * 2.0**-20).all()
 
 
 def test_all_zero_biases_may_be_shared():

@@ -201,8 +201,14 @@ def activation_problem(*tensors: Tensor, types=ACTIVATION_TYPES) -> str:
     return scale_problem(*tensors, types=types)
 
 
-def scale_problem(*tensors: Tensor, types=ACTIVATION_TYPES) -> str:
-    """Why tensors cannot be activations of a narrowed operator; empty if they can."""
+def scale_problem(*tensors: Tensor, types=ACTIVATION_TYPES, symmetric_int16: bool = True) -> str:
+    """Why tensors cannot be activations of a narrowed operator; empty if they can.
+
+    Args:
+      tensors: the activations.
+      types: that the operator takes.
+      symmetric_int16: whether INT16 must have zero point 0.
+    """
     for tensor in tensors:
         where = f"tensor {tensor.index} ({tensor.name})"
         if tensor.type not in types:
@@ -216,7 +222,7 @@ def scale_problem(*tensors: Tensor, types=ACTIVATION_TYPES) -> str:
         limits = np.iinfo(tensor.type.lower())
         if not limits.min <= tensor.zero_point <= limits.max:
             return f"{where} has zero point {tensor.zero_point}, outside {tensor.type}"
-        if tensor.type == "INT16" and tensor.zero_point:
+        if tensor.type == "INT16" and tensor.zero_point and symmetric_int16:
             return f"{where} has zero point {tensor.zero_point}; INT16 activations are symmetric"
     return ""
 

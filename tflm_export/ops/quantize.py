@@ -14,7 +14,8 @@ class Quantize(SummedOp):
     """Change of scale, zero point or integer type.
 
     int32 goes to int8 and int16 and, in TFLM, comes from both (LiteRT: from int16). The scale of the int32 side stays:
-    nothing else in the package reads or moves scales of int32 activations.
+    nothing else in the package reads or moves scales of int32 activations. int16 to int16 has zero points of 0; towards
+    other types an int16 input may have any, as the output of SOFTMAX has.
     """
 
     def declare(self, operator, graph):
@@ -33,7 +34,9 @@ class Quantize(SummedOp):
         for tensor in (operator.inputs[0], operator.outputs[0]):
             if tensor.type == "INT32" and tensor.zero_point:
                 return f"tensor {tensor.index} ({tensor.name}) has zero point {tensor.zero_point}; INT32 is symmetric"
-        return scale_problem(*operator.inputs, *operator.outputs, types=(*ACTIVATION_TYPES, "INT32"))
+        tensors = (operator.inputs[0], operator.outputs[0])
+        symmetric = all(tensor.type == "INT16" for tensor in tensors)
+        return scale_problem(*tensors, types=(*ACTIVATION_TYPES, "INT32"), symmetric_int16=symmetric)
 
     def factors(self, operator):
         x, y = operator.inputs[0], operator.outputs[0]

@@ -112,13 +112,18 @@ def with_shared_constant(zero_point, values, other) -> bytes:
 @pytest.mark.parametrize("other", ["MUL", "ADD"])
 @pytest.mark.parametrize(("zero_point", "values"), [(5, [0, 0, 0]), (0, [0, 0, 0]), (4, [-90, 17, 60])])
 def test_a_shared_constant_keeps_what_it_stands_for(zero_point, values, other):
-    """Zero integers are real zeros only where the zero point is 0."""
+    """To each operator. Zero integers are real zeros only where the zero point is 0."""
     data = with_shared_constant(zero_point, values, other)
-    narrowed, _ = narrow(data, 1)
-    for old, new in zip(peer.tensors(data), peer.tensors(narrowed), strict=True):
+    narrowed, report = narrow(data, 1)
+    assert not report.offenders
+    found = 0
+    for before, after in zip(peer.operators(data), peer.operators(narrowed), strict=True):
+        old, new = before.inputs[1], after.inputs[1]
         if old.name in ("c", "d"):
             real = [(t.integers.astype(np.float64) - t.zero) * t.scale for t in (old, new)]
             assert (np.abs(real[0] - real[1]) <= 0.5 * new.scale * (1 + 2.0**-16)).all()
+            found += 1
+    assert found == 2
 
 
 @pytest.mark.parametrize("zero_points", [(-128, 7), (-9, 127), (0, 0)])

@@ -5,9 +5,9 @@ import peer
 import pytest
 
 from ops.narrowed import NarrowedTests, scale
-from ops.weighted import bounds, edited, operator, shared_weights
+from ops.weighted import bounds, edited, operator
 from tests.tflite_builder import TFLiteBuilder
-from tflm_export import ModelError, narrow
+from tflm_export import narrow
 from tflm_export.flatbuffer.model import parse
 from tflm_export.ops import op_for
 from tflm_export.simulator import Rounding, simulate
@@ -63,9 +63,15 @@ def test_worst_case_is_not_exceeded():
     np.testing.assert_array_equal(bound, np.max(sums, 0))
 
 
-def test_shared_weights_are_reported():
-    with pytest.raises(ModelError, match=r"layer/weights\) is shared"):
-        narrow(edited(model(), shared_weights), 2)
+def test_two_operators_with_the_same_weights_are_narrowed_alike():
+    def again(model, graph, tensors):
+        graph.operators.append(graph.operators[-1])
+
+    narrowed, report = narrow(edited(model(), again), 2)
+    assert not report.offenders
+    assert len(narrowed) == len(edited(model(), again))
+    first, second = (o for o in parse(narrowed).operators if o.name == "TRANSPOSE_CONV")
+    assert first.inputs == second.inputs
 
 
 @pytest.mark.parametrize("stride", [1, 2])
