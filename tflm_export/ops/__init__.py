@@ -14,6 +14,8 @@ from tflm_export.ops import (  # noqa: F401
     fully_connected,
     gather,
     hard_swish,
+    l2_normalization,
+    log_softmax,
     logistic,
     mean,
     mul,

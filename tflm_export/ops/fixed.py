@@ -1,9 +1,8 @@
 """Operators that take any input scale and are no rescale: tables, fixed-point functions, borders to float."""
 
-from tflm_export.ops.base import Declaration, Op, register
+from tflm_export.ops.base import Declaration, Op
 
 
-@register("L2_NORMALIZATION", "LOG_SOFTMAX")
 class FixedFunction(Op):
     """The output scale is fixed by the operator, the input scale (int8) goes into its table or internal fixed point."""
 
