@@ -184,7 +184,7 @@ class _Run:
                 outputs = list(zip(operator.outputs, op_for(operator).run(operator, inputs, context), strict=True))
             except ModelError:
                 raise
-            except (ArithmeticError, IndexError, ValueError) as error:
+            except (ArithmeticError, IndexError, MemoryError, ValueError) as error:
                 raise ModelError(f"the file is damaged: {operator.label} cannot run: {error}") from error
             for tensor, output in outputs:
                 if rows and len(output) != rows:  # computed from constants alone

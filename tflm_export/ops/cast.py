@@ -8,6 +8,8 @@ from tflm_export.ops.context import INTEGER_TYPES, dtype_of
 class Cast(Op):
     """Integers are cut to their low bits. Scales stay as they are: the output has the bare integers."""
 
+    min_inputs = 1
+
     def run(self, operator, inputs, context):
         """Source: tensorflow/lite/kernels/cast.cc."""
         return [inputs[0].astype(dtype_of(operator.outputs[0]))]

@@ -42,7 +42,7 @@ class Gather(_Gather):
         x = operator.inputs[0]
         if operator.option(GatherOptions.BATCH_DIMS):
             return True
-        along_rows = axis_of(operator.option(GatherOptions.AXIS), max(1, len(x.shape))) == 0
+        along_rows = operator.option(GatherOptions.AXIS) % max(1, len(x.shape)) == 0
         return super().mixes_rows(operator) or along_rows != x.is_constant
 
 

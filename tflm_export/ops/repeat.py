@@ -26,7 +26,10 @@ class Tile(_Repeat):
 
     def run(self, operator, inputs, context):
         x, counts = inputs
-        return [np.tile(x, [*counts.reshape(-1).tolist()])]
+        shape = [side * count for side, count in zip(x.shape, counts.reshape(-1).tolist(), strict=True)]
+        if shape != list(context.shape(operator.outputs[0])):  # before it takes memory
+            raise ValueError(f"{counts.reshape(-1).tolist()} copies of {list(x.shape)} make {shape}")
+        return [np.tile(x, counts.reshape(-1))]
 
     def mixes_rows(self, operator):
         return constant_integers(operator, 1)[:1] != [1]

@@ -10,6 +10,8 @@ from tflm_export.ops.context import dtype_of
 class Shape(Op):
     """The dimensions."""
 
+    min_inputs = 1
+
     def run(self, operator, inputs, context):
         return [np.array(inputs[0].shape, dtype_of(operator.outputs[0]))]
 

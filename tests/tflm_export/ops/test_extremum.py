@@ -105,3 +105,15 @@ def test_constants_follow_the_common_scale(bits, method):
     ]
     if method == "requantize":
         assert np.sqrt(np.square(outputs[1] - outputs[0]).mean()) < 0.3 * outputs[0].std()
+
+
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_a_common_scale_with_a_constant_never_shrinks(bits):
+    """With data other scales may; the constant would be clipped."""
+    data = clamped()
+    rows = np.concatenate([row for (row,) in random_rows(parse(data), 20)])
+    narrowed, report = narrow(data, bits, calibration={"input": rows})
+    assert not report.offenders
+    old, new = ({t.name: t.scale for t in peer.tensors(d)} for d in (data, narrowed))
+    assert new["bound"] == new["layer"]
+    assert new["bound"] >= old["bound"] * (1 - 2.0**-22)

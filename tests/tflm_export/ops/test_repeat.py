@@ -1,10 +1,12 @@
 """TILE, BROADCAST_TO, REVERSE_V2 and MIRROR_PAD."""
 
+import numpy as np
 import pytest
 from test_simulator import A, activation, indices, one_operator
 
 from ops.simulated import BOTH, LITERT, SimulatedTests
-from tflm_export.simulator import unsupported
+from tflm_export import ModelError
+from tflm_export.simulator import simulate, unsupported
 
 
 def moved(op, how, shape, x=A, table=None, **options) -> bytes:
@@ -56,3 +58,10 @@ class TestMirrorPad(SimulatedTests):
 def test_borders_that_cannot_be_mirrored_are_named(border, mode, reason):
     (line,) = unsupported(mirrored(border, (1, 12, 6, 4), mode))
     assert reason in line
+
+
+def test_copies_that_do_not_make_the_output_are_refused():
+    """Before they take memory."""
+    data = moved("TILE", [1, 1, 60_000, 60_000], (1, 6, 6, 4))
+    with pytest.raises(ModelError, match=r"TILE \(y\) cannot run: \[1, 1, 60000, 60000\] copies of \[1, 6, 6, 4\]"):
+        simulate(data, np.zeros((1, 6, 6, 4), np.int8), "tflite")
