@@ -22,6 +22,7 @@ NARROWED = (
     "baselines/har_sp_int8",
     "baselines/resnet8_cifar10jpeg_int8",
     "models/ai-edge-quantizer__conv_fc_mnist_srq_a8w8",
+    "models/ai-edge-quantizer__two_signatures_a8w8",
     "models/coral__keras_lstm_mnist_ptq",
     "models/micro-wake-word-models__alexa",
     "models/micro-wake-word-models__okay_nabu",
@@ -46,8 +47,8 @@ NARROWED = (
     "models/tinymaix__vww96_q",
 )
 STOCK = (
-    "models/ai-edge-quantizer__two_signatures_a8w8",
     "models/mediapipe__3in3out_model_swaps_input_2_and_0",
+    "models/mediapipe__feedback_tensor_without_passthrough_model",
     "models/tflite-micro__simple_add_model",
 )
 # uint8 models, which TFLM does not run, and widths.
