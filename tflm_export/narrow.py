@@ -53,9 +53,11 @@ def narrow(
     default = Setting(bits, method)
     stock = parse(data)
     settings = resolve(stock, default, rules)
-    shared = sharing.shared_constants(Graph(stock))
-    model = parse(sharing.with_copies(stock, shared)) if shared else stock
-    graph = Graph(model)
+    model, graph = stock, Graph(stock)
+    shared = sharing.shared_constants(graph)
+    if shared:
+        model = parse(sharing.with_copies(stock, shared))
+        graph = Graph(model)
     declarations = _declare(model, graph)
     measured = None if calibration is None else _measure(model, calibration)
     solution, reasons = _solve(graph, declarations, default, settings, measured)

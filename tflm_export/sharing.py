@@ -10,7 +10,7 @@ from collections.abc import Hashable
 
 import numpy as np
 
-from tflm_export.flatbuffer.copies import Copy, add_copies, can_copy, input_offset
+from tflm_export.flatbuffer.copies import Copy, add_copies, copyable, input_offset
 from tflm_export.flatbuffer.model import Model, Operator, Tensor, parse
 from tflm_export.flatbuffer.writer import Edits
 from tflm_export.graph import Graph
@@ -77,7 +77,6 @@ def shared_constants(graph: Graph) -> list[Group]:
     operators. So are tensors whose tables hold more than a copy would.
     """
     model = graph.model
-    lists = collections.Counter(input_offset(o, 0) for o in model.operators if o.inputs)
     uses = [
         Use(operator, position, tensor)
         for operator in model.operators
@@ -87,6 +86,8 @@ def shared_constants(graph: Graph) -> list[Group]:
     ]
     if not uses:
         return []
+    lists = collections.Counter(input_offset(o, 0) for o in model.operators if o.inputs)
+    plain = copyable(model.data)
     root = _connected(model)
     by_root = collections.defaultdict(list)
     for use in uses:
@@ -108,7 +109,7 @@ def shared_constants(graph: Graph) -> list[Group]:
         )
         group = Group(tuple(own), has_others)
         room_left = room - sum(use.tensor.data.nbytes for use in group.copied)
-        movable = all(lists[input_offset(use.operator, 0)] == 1 and can_copy(model.data, use.tensor) for use in own)
+        movable = all(lists[input_offset(use.operator, 0)] == 1 and use.tensor.key in plain for use in own)
         if group.copied and movable and room_left >= 0:
             found.append(group)
             room = room_left

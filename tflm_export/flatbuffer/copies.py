@@ -32,18 +32,19 @@ class Copy:
     data: np.ndarray
 
 
-def can_copy(data: bytes, tensor: Tensor) -> bool:
-    """Whether a tensor has no more in the file than a copy would."""
+def copyable(data: bytes) -> set[tuple[int, int]]:
+    """The keys of the quantised tensors that have no more in the file than a copy would."""
     root = Reader(data).root()
-    subgraph = root.tables(schema.Model.SUBGRAPHS)[tensor.subgraph]
-    table = subgraph.tables(schema.SubGraph.TENSORS)[tensor.index]
-    quantization = table.table(schema.Tensor.QUANTIZATION)
-    return (
-        not has_outside_data(root)
-        and not any(table.position(field) for field in _UNCOPIED)
-        and quantization is not None
-        and not quantization.position(schema.Quantization.DETAILS)
-    )
+    if has_outside_data(root):
+        return set()
+    found = set()
+    for i, subgraph in enumerate(root.tables(schema.Model.SUBGRAPHS)):
+        for j, table in enumerate(subgraph.tables(schema.SubGraph.TENSORS)):
+            quantization = table.table(schema.Tensor.QUANTIZATION)
+            plain = quantization is not None and not quantization.position(schema.Quantization.DETAILS)
+            if plain and not any(table.position(field) for field in _UNCOPIED):
+                found.add((i, j))
+    return found
 
 
 def input_offset(operator: Operator, position: int) -> int:
@@ -56,7 +57,7 @@ def add_copies(data: bytes, copies: list[Copy]) -> bytes:
 
     Args:
       data: a .tflite file.
-      copies: of tensors for which `can_copy`.
+      copies: of tensors that are `copyable`.
 
     Returns:
       The old file, equal but for the indices of the operators' inputs, behind new tables.
