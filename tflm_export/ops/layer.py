@@ -17,7 +17,7 @@ from tflm_export.ops.base import SMALLEST_SCALE, Plan, WorstCase, rounded_apart
 from tflm_export.ops.constants import rounded_bias
 from tflm_export.ops.statistics import Statistics
 
-_BLOCK = 1 << 15  # weights that are rounded at a time: keeps temporary memory small beside the file
+_BLOCK = 1 << 14  # weights that are rounded at a time: keeps temporary memory small beside the file
 
 
 @dataclasses.dataclass(frozen=True)
