@@ -7,9 +7,10 @@ import tensorflow as tf
 import tf_keras as keras
 from tensorflow_model_optimization.python.core.quantization.keras import quantize_layer
 
-from keras_rat import quantizers, wiring
+from keras_rat import configs, quantizers, wiring
 from keras_rat.quantize import rescale_layers
 from tflm_export import rescale, solver
+from tflm_export.rescale import MAX_BITS
 
 STEPS = 40
 
@@ -55,9 +56,8 @@ def settle(model) -> None:
     for range_ in _ranges(model):
         range_.batches.assign(quantizers.FROZEN)
     weighted = rescale_layers(model)
-    bits = weighted[0].quantize_config.quantizer.bits
     problem, ranges = _problem(model, weighted)
-    scales = solver.solve(problem, bits, solver.REQUANTIZE).scales
+    scales = solver.solve(problem, MAX_BITS, solver.REQUANTIZE).scales
     for owner, range_ in ranges.items():
         growth = scales[owner] / problem.scales[owner]
         if growth != 1:
@@ -105,22 +105,25 @@ def _start_multiplier(layer) -> None:
 def _problem(model, weighted) -> tuple[solver.Problem, dict[str, wiring.Range]]:
     """The activation scales of a Keras model as the exporter's solver takes them."""
     ranges = {range_.owner: range_ for range_ in _ranges(model)}
-    nodes, ties = [], []
+    nodes, ties, settings = [], [], []
     for layer in model.layers:
         sources = [range_ for range_ in wiring.source_ranges(layer) if range_ is not None]
         keys = tuple(range_.owner for range_ in sources)
         if layer in weighted:
             nodes.append(_weighted_node(layer))
-        elif isinstance(wiring.inner(layer), (keras.layers.Add, keras.layers.GlobalAveragePooling2D)):
+            settings.append((layer.quantize_config.quantizer.bits, solver.REQUANTIZE))
+        elif isinstance(getattr(layer, "quantize_config", None), configs.SumConfig):
             target, _ = wiring.sink(layer)
             nodes.append(solver.Sum(keys, target.owner))
+            settings.append((layer.quantize_config.bits, solver.REQUANTIZE))
         elif isinstance(wiring.inner(layer), keras.layers.Concatenate):
             ties.append(keys)
     for tie in ties:
         _unite([ranges[key] for key in tie if key in ranges])
     scales = {owner: float(np.float32(range_.scale())) for owner, range_ in ranges.items()}
     fixed = {range_.owner: float(range_.scale()) for range_ in map(wiring.fixed_range, model.layers) if range_}
-    return solver.Problem(scales | fixed, nodes, ties, _border(model, ranges) | fixed.keys(), set()), ranges
+    pinned = _border(model, ranges) | fixed.keys()
+    return solver.Problem(scales | fixed, nodes, ties, pinned, set(), settings=settings), ranges
 
 
 def _border(model, ranges) -> set[str]:

@@ -5,6 +5,7 @@ from tensorflow_model_optimization.quantization.keras import QuantizeConfig
 
 from keras_rat.quantizers import RangeQuantizer, RescaleQuantizer, TableQuantizer, TiedQuantizer
 from keras_rat.wiring import TABLE_RANGES
+from tflm_export.rescale import check_bits
 
 # Fused activations that an int8 kernel applies by clamping: the range is that of their output.
 CLAMPING = ("linear", "relu", "relu6")
@@ -44,6 +45,25 @@ class OutputConfig(NoQuantizeConfig):
 
     def get_output_quantizers(self, layer):
         return [RangeQuantizer()]
+
+
+class SumConfig(NoQuantizeConfig):
+    """A layer without weights whose rescale factors are k bits wide: an addition or a global pooling.
+
+    Args:
+      bits: width k of the multipliers.
+      output: whether the layer has the range of its output, or leaves it to the next one.
+    """
+
+    def __init__(self, bits, output=True):
+        self.bits = check_bits(bits)
+        self.output = output
+
+    def get_output_quantizers(self, layer):
+        return [RangeQuantizer()] if self.output else []
+
+    def get_config(self):
+        return {"bits": self.bits, "output": self.output}
 
 
 class TiedOutputConfig(NoQuantizeConfig):

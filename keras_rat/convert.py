@@ -1,12 +1,15 @@
 """From a trained model to a full-int8 .tflite file."""
 
+import re
+
 import tensorflow as tf
 
 from keras_rat.calibrate import is_settled, settle, unseen
-from keras_rat.quantize import rescale_layers
+from keras_rat.quantize import rescale_layers, widths
 from tflm_export.errors import ModelError
 from tflm_export.flatbuffer.model import parse
 from tflm_export.narrow import check
+from tflm_export.report import Row
 
 
 def convert(model) -> bytes:
@@ -42,9 +45,25 @@ def convert(model) -> bytes:
     ]
     if floats:
         raise ModelError(f"the converter left operators in float: {'; '.join(floats)}")
-    bits = layers[0].quantize_config.quantizer.bits
-    offenders = check(data, bits).offenders
+    offenders = _too_wide(data, widths(model))
     if offenders:
-        names = "; ".join(f"{row.label}: {row.reason or f'{row.bits_after} bits'}" for row in offenders)
-        raise ModelError(f"converted rescales that are not {bits} bits wide: {names}")
+        names = "; ".join(f"{row.label}: {row.reason or f'{row.bits_after} bits'}, not {row.bits}" for row in offenders)
+        raise ModelError(f"converted rescales that are wider than they were trained: {names}")
     return data
+
+
+def _too_wide(data: bytes, widths: dict[str, int]) -> list[Row]:
+    """The rescales of a file that are not on the grid of the layer they come from.
+
+    The converter names a tensor after the layers that were fused into it. A tensor that bears no layer's name (a
+    model's output has its own) may be as wide as the widest layer.
+    """
+    reports = {bits: check(data, bits).rows for bits in {*widths.values()}}
+    offenders = []
+    for rows in zip(*reports.values(), strict=True):
+        by_bits = dict(zip(reports, rows, strict=True))
+        parts = set(re.split(r"[/;]", rows[0].label))
+        found = max((bits for name, bits in widths.items() if name in parts), default=max(by_bits))
+        if not by_bits[found].narrow:
+            offenders.append(by_bits[found])
+    return offenders

@@ -1,15 +1,34 @@
 """The functions of tfmot.quantization.keras, with k-bit rescales."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import tensorflow_model_optimization as tfmot
 import tf_keras as keras
 from tensorflow_model_optimization.python.core.quantization.keras import quantize_annotate
 
-from keras_rat import configs, quantizers, wiring
-from keras_rat.scheme import BATCH_NORM, NORMALISED, RescaleAwareScheme
+from keras_rat import configs, quantizers, rewrite, wiring
+from keras_rat.scheme import BATCH_NORM, DEFAULT_BITS, NORMALISED, SUMS, RescaleAwareScheme
+from tflm_export.errors import UsageError
+from tflm_export.rescale import check_bits
 from tflm_export.solver import REQUANTIZE
 
 _tfmot = tfmot.quantization.keras
+
+
+class RescaleAnnotate(quantize_annotate.QuantizeAnnotate):
+    """An annotation with a width of its own.
+
+    Args:
+      bits: width k of the layer's multipliers.
+    """
+
+    def __init__(self, layer, quantize_config=None, bits=None, **kwargs):
+        super().__init__(layer, quantize_config, **kwargs)
+        self.bits = bits
+
+    def get_config(self):
+        return super().get_config() | {"bits": self.bits}
 
 
 def quantize_scope(*args):
@@ -20,18 +39,25 @@ def quantize_scope(*args):
             configs.NoQuantizeConfig,
             configs.OutputConfig,
             configs.RescaleConfig,
+            configs.SumConfig,
             configs.TableOutputConfig,
             configs.TiedOutputConfig,
             quantizers.RangeQuantizer,
             quantizers.RescaleQuantizer,
             quantizers.TableQuantizer,
             quantizers.TiedQuantizer,
+            RescaleAnnotate,
         )
     }
     return _tfmot.quantize_scope(*args, objects)
 
 
-def quantize_model(model, bits: int = 4, method: str = REQUANTIZE, quantized_layer_name_prefix: str = "quant_"):
+def quantize_model(
+    model,
+    bits: int | Mapping[str, int] = DEFAULT_BITS,
+    method: str = REQUANTIZE,
+    quantized_layer_name_prefix: str = "quant_",
+):
     """Makes a model ready for rescale-aware training.
 
     The new model computes with 8-bit weights and activations and k-bit rescale multipliers; its weights are copies.
@@ -39,7 +65,10 @@ def quantize_model(model, bits: int = 4, method: str = REQUANTIZE, quantized_lay
 
     Args:
       model: a Sequential or functional tf_keras model, trained or not.
-      bits: width k of the multipliers, 1 (pure shifts) to 31 (plain quantisation-aware training).
+      bits: width k of the multipliers, 1 (pure shifts) to 31 (plain quantisation-aware training). Or a mapping
+        {regular expression: k}: every layer that rescales (those with weights, additions and global poolings) takes the
+        first pattern found in its name; patterns must cover all of them (end with ".*" for the others) and each be of
+        use. Layers annotated with bits of their own keep these.
       method: "requantize" trains weights at the scales that the narrow multipliers imply; "keep" trains a network
         whose weight integers do not depend on the multipliers.
       quantized_layer_name_prefix: put before the names of quantised layers.
@@ -52,32 +81,64 @@ def quantize_model(model, bits: int = 4, method: str = REQUANTIZE, quantized_lay
       UsageError (a ValueError): bits or method out of range.
     """
     scheme = RescaleAwareScheme(bits, method)
-    return quantize_apply(
-        quantize_annotate_model(model), scheme=scheme, quantized_layer_name_prefix=quantized_layer_name_prefix
-    )
+    annotated = _annotated(model)
+    return _apply(annotated.model, scheme, quantized_layer_name_prefix, annotated.offenders)
 
 
 def quantize_annotate_model(model):
     """Marks all layers of a model for quantisation by `quantize_apply`; layers annotated already keep their config.
 
     Raises:
-      ValueError: the model is no Sequential or functional tf_keras model.
+      ValueError: the model is no Sequential or functional tf_keras model that is built, or uses layers with weights
+        several times; all are listed.
     """
-    _require_keras_2(model, keras.Model)
-    return _tfmot.quantize_annotate_model(model)
+    annotated = _annotated(model)
+    _raise_offenders(annotated.offenders)
+    return annotated.model
 
 
-def quantize_annotate_layer(layer, quantize_config=None):
+def _annotated(model) -> rewrite.Rewritten:
+    """The model in flat form with every layer annotated."""
+    _require_built(model)
+
+    def wrap(layer, origin):
+        if isinstance(layer, keras.Model):  # of a class of its own, among the offenders
+            return layer
+        if isinstance(origin, quantize_annotate.QuantizeAnnotate):
+            return _annotation_like(origin, layer)
+        return quantize_annotate.QuantizeAnnotate(layer)
+
+    flat = rewrite.rewrite(model, wrap)
+    if flat.model is model:
+        annotated = keras.models.clone_model(model, clone_function=lambda layer: wrap(rewrite.bare(layer), layer))
+        return rewrite.Rewritten(annotated, [])
+    return flat
+
+
+def _annotation_like(annotation, layer):
+    """Another layer with the same annotation."""
+    if isinstance(annotation, RescaleAnnotate):
+        return RescaleAnnotate(layer, annotation.quantize_config, annotation.bits)
+    return quantize_annotate.QuantizeAnnotate(layer, annotation.quantize_config)
+
+
+def quantize_annotate_layer(layer, quantize_config=None, *, bits: int | None = None):
     """Marks one layer for quantisation by `quantize_apply`.
 
     Args:
       layer: a tf_keras layer.
       quantize_config: a tfmot QuantizeConfig that replaces the scheme's.
+      bits: width k of this layer's multipliers, in place of the scheme's.
 
     Raises:
       ValueError: the layer is no tf_keras layer.
+      UsageError (a ValueError): bits out of range, or given together with a quantize_config.
     """
     _require_keras_2(layer, keras.layers.Layer)
+    if bits is not None:
+        if quantize_config is not None:
+            raise UsageError(f"layer {layer.name}: give bits or a quantize_config, not both")
+        return RescaleAnnotate(layer, bits=check_bits(bits))
     return _tfmot.quantize_annotate_layer(layer, quantize_config)
 
 
@@ -86,7 +147,7 @@ def quantize_apply(
     scheme: RescaleAwareScheme | None = None,
     quantized_layer_name_prefix: str = "quant_",
     *,
-    bits: int = 4,
+    bits: int | Mapping[str, int] = DEFAULT_BITS,
     method: str = REQUANTIZE,
 ):
     """Quantises the annotated layers of a model.
@@ -102,9 +163,20 @@ def quantize_apply(
     Raises:
       ValueError: the model is no tf_keras model, or has layers that are not supported; all are listed.
     """
-    _require_keras_2(model, keras.Model)
+    _require_built(model)
     scheme = scheme or RescaleAwareScheme(bits, method)
-    _require_supported(model, scheme.get_quantize_registry())
+
+    def wrap(layer, origin):
+        annotated = isinstance(origin, quantize_annotate.QuantizeAnnotate)
+        return _annotation_like(origin, layer) if annotated else layer
+
+    flat = rewrite.rewrite(model, wrap)
+    return _apply(flat.model, scheme, quantized_layer_name_prefix, flat.offenders)
+
+
+def _apply(model, scheme, quantized_layer_name_prefix, offenders):
+    _raise_offenders([*offenders, *_unsupported(model, scheme.get_quantize_registry())])
+    scheme = scheme.resolved(_annotated_bits(model))
     with quantize_scope():
         quantized = _tfmot.quantize_apply(model, scheme, quantized_layer_name_prefix)
     _require_wired(quantized)
@@ -124,20 +196,50 @@ def _require_keras_2(candidate, kind) -> None:
     raise ValueError(f"expected a tf_keras {kind.__name__}, got {type(candidate).__name__}")
 
 
-def _require_supported(model, registry) -> None:
-    """Raises one ValueError that lists every annotated layer that cannot be trained, and why."""
+def _require_built(model) -> None:
+    """Raises ValueError for all but Sequential and functional tf_keras models with weights."""
+    _require_keras_2(model, keras.Model)
+    if not isinstance(model, keras.Sequential) and not model._is_graph_network:
+        raise ValueError(
+            f"{type(model).__name__} {model.name!r} is a subclassed model, whose layers cannot be seen; build it "
+            "with the functional API, keras.Model(inputs, outputs), or as keras.Sequential"
+        )
+    if not model.built or not model.inputs:
+        raise ValueError(f"{type(model).__name__} {model.name!r} is not built; give its first layer an input_shape")
+
+
+def _unsupported(model, registry) -> list[tuple[str, str]]:
+    """(name, reason) of every annotated layer that cannot be trained."""
     offenders = []
     for wrapper in model.layers:
         if not isinstance(wrapper, quantize_annotate.QuantizeAnnotate) or wrapper.quantize_config is not None:
             continue
         problem = _problem(wrapper, registry)
         if problem:
-            offenders.append(f"{wrapper.layer.name} ({problem})")
+            offenders.append((wrapper.layer.name, problem))
+    return offenders
+
+
+def _raise_offenders(offenders) -> None:
+    """Raises one ValueError with all of them."""
     if offenders:
+        names = ", ".join(f"{name} ({problem})" for name, problem in offenders)
         raise ValueError(
-            f"layers that cannot be trained with k-bit rescales: {', '.join(offenders)}; annotate the other layers "
+            f"layers that cannot be trained with k-bit rescales: {names}; annotate the other layers "
             "with quantize_annotate_layer, or give these a QuantizeConfig of their own"
         )
+
+
+def _annotated_bits(model) -> dict[str, int | None]:
+    """The annotated layers that rescale, and the widths of their own that they were annotated with."""
+    rescaling = (*NORMALISED, *SUMS)
+    return {
+        wrapper.layer.name: getattr(wrapper, "bits", None)
+        for wrapper in model.layers
+        if isinstance(wrapper, quantize_annotate.QuantizeAnnotate)
+        and wrapper.quantize_config is None
+        and isinstance(wrapper.layer, rescaling)
+    }
 
 
 def _problem(wrapper, registry) -> str:
@@ -145,8 +247,6 @@ def _problem(wrapper, registry) -> str:
     layer = wrapper.layer
     feeding = [getattr(f, "layer", f) for f in wiring.inputs(wrapper)]
     kind = type(layer).__name__
-    if len(wrapper._inbound_nodes) > 1:
-        return f"{kind} used {len(wrapper._inbound_nodes)} times"
     if isinstance(layer, BATCH_NORM):
         if not all(type(f) in NORMALISED and configs.activation_name(f.activation) == "linear" for f in feeding):
             return f"{kind} that follows no linear Conv2D, DepthwiseConv2D, SeparableConv2D or Dense"
@@ -193,3 +293,15 @@ def rescale_layers(model) -> list:
     return [
         layer for layer in model.layers if isinstance(getattr(layer, "quantize_config", None), configs.RescaleConfig)
     ]
+
+
+def widths(model) -> dict[str, int]:
+    """The width k of every quantised layer that rescales, by the layer's name."""
+    found = {}
+    for layer in model.layers:
+        config = getattr(layer, "quantize_config", None)
+        if isinstance(config, configs.RescaleConfig):
+            found[layer.name] = config.quantizer.bits
+        elif isinstance(config, configs.SumConfig):
+            found[layer.name] = config.bits
+    return found

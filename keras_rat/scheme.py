@@ -1,6 +1,9 @@
 """tfmot's 8-bit scheme with k-bit rescales: layout transforms, registry, scheme."""
 
 import collections
+import copy
+import re
+from collections.abc import Mapping
 
 import numpy as np
 import tf_keras as keras
@@ -21,9 +24,10 @@ from tensorflow_model_optimization.python.core.quantization.keras.graph_transfor
 from keras_rat import configs, wiring
 from keras_rat.quantizers import RangeQuantizer
 from tflm_export.errors import UsageError
-from tflm_export.rescale import check_bits
+from tflm_export.rescale import MAX_BITS, check_bits
 from tflm_export.solver import METHODS, REQUANTIZE
 
+DEFAULT_BITS = 4
 layers = keras.layers
 
 # Layers that hand on integers as they are.
@@ -40,8 +44,10 @@ MOVING = (
 )
 # Layers that compute within one scale.
 TIED = (layers.AveragePooling2D, layers.UpSampling2D)
+# Layers without weights that rescale, with factors input scale / output scale.
+SUMS = (layers.Add, layers.GlobalAveragePooling2D)
 # Layers with a rescale to a range of their own.
-RESCALING = (layers.Add, layers.GlobalAveragePooling2D, layers.ReLU)
+RESCALING = (*SUMS, layers.ReLU)
 # Layers that take any range and have a fixed one.
 FIXED = (layers.Softmax,)
 WEIGHTED = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
@@ -61,6 +67,18 @@ class Input(default_8bit_transforms.InputLayerQuantize):
 
     def custom_objects(self):
         return {"QuantizeLayer": quantize_layer.QuantizeLayer, "RangeQuantizer": RangeQuantizer}
+
+
+class SplitSeparable(default_8bit_transforms.SeparableConvQuantize):
+    """A separable convolution as two layers, `{name}_depthwise` and `{name}_pointwise`."""
+
+    def replacement(self, match_layer):
+        split = super().replacement(match_layer)
+        if split is not match_layer:
+            name = match_layer.layer["config"]["name"]
+            for node, part in ((split.input_layers[0], "depthwise"), (split, "pointwise")):
+                node.layer["name"] = node.layer["config"]["name"] = f"{name}_{part}"
+        return split
 
 
 class WeightedReLU(transforms.Transform):
@@ -151,12 +169,19 @@ class FoldDenseBatchNorm(transforms.Transform):
 
 
 class LayoutTransform(default_8bit_quantize_layout_transform.Default8BitQuantizeLayoutTransform):
-    """Fuses batch normalisations and activations the way the converter will."""
+    """Fuses batch normalisations and activations the way the converter will.
+
+    Args:
+      bits_of: function from a layer's name to the width of its multipliers.
+    """
+
+    def __init__(self, bits_of):
+        self._bits_of = bits_of
 
     def apply(self, model, layer_quantize_map):
         steps = [
             Input(),
-            default_8bit_transforms.SeparableConvQuantize(),
+            SplitSeparable(),
             default_8bit_transforms.Conv2DBatchNormReLUQuantize(),
             ConvBatchNormActivation(),
             default_8bit_transforms.Conv2DBatchNormQuantize(),
@@ -176,6 +201,12 @@ class LayoutTransform(default_8bit_quantize_layout_transform.Default8BitQuantize
                 metadata["quantize_config"] = configs.OutputConfig()
             elif isinstance(config, default_8bit_quantize_configs.NoOpQuantizeConfig):
                 metadata["quantize_config"] = configs.NoQuantizeConfig()
+        for layer in transformed.layers:
+            metadata = quantize_map.get(layer.name)
+            if isinstance(layer, SUMS) and metadata is not None:
+                config = metadata.get("quantize_config")
+                if config is None or type(config) is configs.NoQuantizeConfig:
+                    metadata["quantize_config"] = configs.SumConfig(self._bits_of(layer.name), config is None)
         _tie_lone_activations(transformed, quantize_map)
         return transformed, quantize_map
 
@@ -200,9 +231,9 @@ def _tie_lone_activations(model, quantize_map) -> None:
 class Registry(default_8bit_quantize_registry.Default8BitQuantizeRegistry):
     """The QuantizeConfig of every layer that can be trained with k-bit rescales."""
 
-    def __init__(self, bits, method):
+    def __init__(self, bits_of, method):
         super().__init__()
-        self.bits, self.method = bits, method
+        self._bits_of, self._method = bits_of, method
 
     def supports(self, layer):
         if type(layer) is layers.Activation:
@@ -215,8 +246,8 @@ class Registry(default_8bit_quantize_registry.Default8BitQuantizeRegistry):
     def get_quantize_config(self, layer):
         if not self.supports(layer):
             raise ValueError(f"layer {layer.name} of type {type(layer).__name__} is not supported")
-        if type(layer) in WEIGHTED:
-            return configs.rescale_config(layer, self.bits, self.method)
+        if type(layer) in WEIGHTED:  # tfmot asks for layers before annotated ones too, for their output's range alone
+            return configs.rescale_config(layer, self._bits_of(layer.name) or MAX_BITS, self._method)
         if type(layer) is layers.Activation:
             name = configs.activation_name(layer.activation)
             if name in configs.TABLED:
@@ -233,22 +264,69 @@ class RescaleAwareScheme(default_8bit_quantize_scheme.Default8BitQuantizeScheme)
     """tfmot's 8-bit scheme with per-channel depthwise weights and k-bit rescale multipliers.
 
     Args:
-      bits: width k of the multipliers, 1 to 31.
+      bits: width k of the multipliers, 1 to 31; or a mapping {regular expression: k} that is searched for in the
+        names of the given model's layers, the first match counts.
       method: "requantize", or "keep" for hardware that cannot change the weights' integers.
 
     Raises:
-      UsageError: bits or method out of range.
+      UsageError: bits or method out of range, or a pattern that is no regular expression.
     """
 
-    def __init__(self, bits: int = 4, method: str = REQUANTIZE):
+    def __init__(self, bits: int | Mapping[str, int] = DEFAULT_BITS, method: str = REQUANTIZE):
         super().__init__()
-        self.bits = check_bits(bits)
+        self.bits = _check_patterns(bits) if isinstance(bits, Mapping) else check_bits(bits)
         if method not in METHODS:
             raise UsageError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
         self.method = method
+        self._annotated = {}
+
+    def bits_of(self, name: str) -> int | None:
+        """The width for the layer of this name; None where no pattern matches."""
+        if name in self._annotated:
+            return self._annotated[name]
+        if not isinstance(self.bits, Mapping):
+            return self.bits
+        return next((bits for pattern, bits in self.bits.items() if re.search(pattern, name)), None)
+
+    def resolved(self, annotated: Mapping[str, int | None]):
+        """A copy of the scheme for one model.
+
+        Args:
+          annotated: for every layer that rescales, the width it was annotated with or None; by the layer's name in the
+            model as it is given. Parts of separable convolutions take its width.
+
+        Raises:
+          UsageError: layers that no pattern matches, or patterns that match no layer; all are listed.
+        """
+        found = {name: self.bits_of(name) if bits is None else bits for name, bits in annotated.items()}
+        if missing := [name for name, bits in found.items() if bits is None]:
+            raise UsageError(
+                f"no pattern of bits matches layers {', '.join(missing)}; add one, or '.*' as the last for all others"
+            )
+        if isinstance(self.bits, Mapping):
+            idle = [pattern for pattern in self.bits if not any(re.search(pattern, name) for name in annotated)]
+            if idle:
+                raise UsageError(
+                    f"patterns of bits that match no layer: {', '.join(map(repr, idle))}; "
+                    f"the layers that rescale are {', '.join(annotated)}"
+                )
+        scheme = copy.copy(self)
+        parts = {f"{name}_{part}": bits for name, bits in found.items() for part in ("depthwise", "pointwise")}
+        scheme._annotated = parts | found
+        return scheme
 
     def get_layout_transformer(self):
-        return LayoutTransform()
+        return LayoutTransform(self.bits_of)
 
     def get_quantize_registry(self):
-        return Registry(self.bits, self.method)
+        return Registry(self.bits_of, self.method)
+
+
+def _check_patterns(patterns: Mapping[str, int]) -> dict[str, int]:
+    """Returns the mapping with its widths checked, else raises UsageError."""
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except (re.error, TypeError) as error:
+            raise UsageError(f"bits has the key {pattern!r}, which is no regular expression: {error}") from error
+    return {pattern: check_bits(bits) for pattern, bits in patterns.items()}
