@@ -26,7 +26,8 @@ def calibrate(model, data, batch_size: int = 32, steps: int = STEPS) -> None:
     Args:
       model: from `quantize_model` or `quantize_apply`.
       data: inputs as an array [rows, ...], a tf.data.Dataset or an iterable of batches; of (inputs, ...) tuples the
-        first is taken.
+        first is taken. For a model with several inputs, a dict of arrays by input name, or batches that are lists or
+        dicts of arrays, or tuples with such first.
       batch_size: rows of a batch where data is an array.
       steps: batches to use, at most.
 
@@ -43,7 +44,7 @@ def calibrate(model, data, batch_size: int = 32, steps: int = STEPS) -> None:
     with quantizers.observing():
         observe = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
         batches = 0
-        for batch in itertools.islice(_batches(data, batch_size), steps):
+        for batch in itertools.islice(_batches(data, batch_size, len(model.inputs) > 1), steps):
             observe(batch)
             batches += 1
     if not batches:
@@ -81,13 +82,17 @@ def _ranges(model) -> list[wiring.Range]:
     return [range_ for range_ in map(wiring.own_range, model.layers) if range_ is not None]
 
 
-def _batches(data, batch_size):
-    if isinstance(data, (np.ndarray, tf.Tensor)):
-        batches = (data[i : i + batch_size] for i in range(0, len(data), batch_size))
+def _batches(data, batch_size, several_inputs):
+    if isinstance(data, (np.ndarray, tf.Tensor, dict)):
+        rows = len(next(iter(data.values()))) if isinstance(data, dict) else len(data)
+        slices = (slice(i, i + batch_size) for i in range(0, rows, batch_size))
+        batches = (tf.nest.map_structure(lambda array, s=s: array[s], data) for s in slices)
     else:
         batches = data
     for batch in batches:
-        yield tf.cast(batch[0] if isinstance(batch, (tuple, list)) else batch, tf.float32)
+        if isinstance(batch, tuple) or (isinstance(batch, list) and not several_inputs):
+            batch = batch[0]
+        yield tf.nest.map_structure(lambda array: tf.cast(array, tf.float32), batch)
 
 
 def _start_multiplier(layer) -> None:
@@ -96,10 +101,24 @@ def _start_multiplier(layer) -> None:
         if int(variables["multiplier_set"]):
             continue
         factor = quantizer.factor(weight, variables).numpy().astype(np.float64)
-        rounding = "nearest" if quantizer.method == solver.KEEP else "up"
-        multiplier = rescale.snap(np.maximum(factor, quantizers._SMALLEST), quantizer.bits, rounding).value
-        variables["log2_multiplier"].assign(np.log2(multiplier))
-        variables["multiplier_set"].assign(1)
+        quantizer.set_multiplier(variables, snapped(quantizer, factor, variables["bits"].numpy()))
+
+
+def snapped(quantizer, factor, bits) -> np.ndarray:
+    """Factors on the grid, rounded as the quantizer's method does.
+
+    Args:
+      quantizer: a RescaleQuantizer.
+      factor: positive float64 [channels] or [1].
+      bits: width of each, int32 of the same shape.
+    """
+    rounding = "nearest" if quantizer.method == solver.KEEP else "up"
+    factor = np.maximum(factor, quantizers.SMALLEST)
+    result = np.empty_like(factor)
+    for width in np.unique(bits):
+        of_width = bits == width
+        result[of_width] = rescale.snap(factor[of_width], int(width), rounding).value
+    return result
 
 
 def _problem(model, weighted) -> tuple[solver.Problem, dict[str, wiring.Range]]:
@@ -115,7 +134,8 @@ def _problem(model, weighted) -> tuple[solver.Problem, dict[str, wiring.Range]]:
         elif isinstance(getattr(layer, "quantize_config", None), configs.SumConfig):
             target, _ = wiring.sink(layer)
             nodes.append(solver.Sum(keys, target.owner))
-            settings.append((layer.quantize_config.bits, solver.REQUANTIZE))
+            power_of_two = isinstance(layer.quantize_config, configs.SlopeConfig)
+            settings.append((1 if power_of_two else layer.quantize_config.bits, solver.REQUANTIZE))
         elif isinstance(wiring.inner(layer), keras.layers.Concatenate):
             ties.append(keys)
     for tie in ties:

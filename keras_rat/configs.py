@@ -66,6 +66,13 @@ class SumConfig(NoQuantizeConfig):
         return {"bits": self.bits, "output": self.output}
 
 
+class SlopeConfig(SumConfig):
+    """A leaky ReLU: two factors, input scale / output scale and `alpha` times that.
+
+    The first is made a power of two, so that the second is k bits wide where alpha is.
+    """
+
+
 class TiedOutputConfig(NoQuantizeConfig):
     """Rounds the output to the range of the input."""
 
@@ -86,12 +93,12 @@ class RescaleConfig(NoQuantizeConfig):
 
     Args:
       weight_attr: attribute of the layer that holds the kernel.
-      bits, method, per_channel, depthwise: as for `RescaleQuantizer`.
+      bits, method, options: as for `RescaleQuantizer`.
     """
 
-    def __init__(self, weight_attr, bits, method, per_channel=True, depthwise=False):
+    def __init__(self, weight_attr, bits, method, **options):
         self.weight_attr = weight_attr
-        self.quantizer = RescaleQuantizer(bits, method, per_channel, depthwise)
+        self.quantizer = RescaleQuantizer(bits, method, **options)
 
     def get_weights_and_quantizers(self, layer):
         return [(getattr(layer, self.weight_attr), self.quantizer)]
@@ -117,8 +124,17 @@ class RescaleConfig(NoQuantizeConfig):
         return {"weight_attr": self.weight_attr} | self.quantizer.get_config()
 
 
-def rescale_config(layer: keras.layers.Layer, bits: int, method: str) -> RescaleConfig:
-    """The RescaleConfig of a Conv2D, DepthwiseConv2D or Dense layer; Dense weights are per tensor, as in tfmot."""
+def rescale_config(layer: keras.layers.Layer, bits: int, method: str, **options) -> RescaleConfig:
+    """The RescaleConfig of a layer with weights.
+
+    Those of Dense are per tensor, as in tfmot, and so are those of Conv2DTranspose: the converter (TensorFlow 2.19)
+    fails on a transposed kernel with per-channel scales, tfmot's own too ("mismatched quantized axes").
+
+    Args:
+      layer: a Conv2D, Conv2DTranspose, DepthwiseConv2D or Dense layer.
+      bits, method, options: as for `RescaleQuantizer`.
+    """
     if isinstance(layer, keras.layers.DepthwiseConv2D):
-        return RescaleConfig("depthwise_kernel", bits, method, depthwise=True)
-    return RescaleConfig("kernel", bits, method, per_channel=isinstance(layer, keras.layers.Conv2D))
+        return RescaleConfig("depthwise_kernel", bits, method, depthwise=True, **options)
+    per_channel = type(layer) is keras.layers.Conv2D  # of which Conv2DTranspose is a subclass
+    return RescaleConfig("kernel", bits, method, per_channel=per_channel, **options)

@@ -39,6 +39,7 @@ def quantize_scope(*args):
             configs.NoQuantizeConfig,
             configs.OutputConfig,
             configs.RescaleConfig,
+            configs.SlopeConfig,
             configs.SumConfig,
             configs.TableOutputConfig,
             configs.TiedOutputConfig,
@@ -47,6 +48,7 @@ def quantize_scope(*args):
             quantizers.TableQuantizer,
             quantizers.TiedQuantizer,
             RescaleAnnotate,
+            rewrite.BatchReshape,
         )
     }
     return _tfmot.quantize_scope(*args, objects)
@@ -57,6 +59,9 @@ def quantize_model(
     bits: int | Mapping[str, int] = DEFAULT_BITS,
     method: str = REQUANTIZE,
     quantized_layer_name_prefix: str = "quant_",
+    *,
+    weight_bits: int = 8,
+    multiplier_rate: float = 1.0,
 ):
     """Makes a model ready for rescale-aware training.
 
@@ -72,15 +77,17 @@ def quantize_model(
       method: "requantize" trains weights at the scales that the narrow multipliers imply; "keep" trains a network
         whose weight integers do not depend on the multipliers.
       quantized_layer_name_prefix: put before the names of quantised layers.
+      weight_bits: 8, or 4 for weights of -7..7 (see `convert`).
+      multiplier_rate: learning rate of the multipliers over that of the weights, with any optimizer.
 
     Returns:
       A new tf_keras model, not compiled.
 
     Raises:
       ValueError: the model is no tf_keras model, or has layers that are not supported; all are listed.
-      UsageError (a ValueError): bits or method out of range.
+      UsageError (a ValueError): an argument out of range.
     """
-    scheme = RescaleAwareScheme(bits, method)
+    scheme = RescaleAwareScheme(bits, method, weight_bits=weight_bits, multiplier_rate=multiplier_rate)
     annotated = _annotated(model)
     return _apply(annotated.model, scheme, quantized_layer_name_prefix, annotated.offenders)
 
@@ -249,7 +256,7 @@ def _problem(wrapper, registry) -> str:
     kind = type(layer).__name__
     if isinstance(layer, BATCH_NORM):
         if not all(type(f) in NORMALISED and configs.activation_name(f.activation) == "linear" for f in feeding):
-            return f"{kind} that follows no linear Conv2D, DepthwiseConv2D, SeparableConv2D or Dense"
+            return f"{kind} that follows no linear Conv2D, Conv2DTranspose, DepthwiseConv2D, SeparableConv2D or Dense"
         return ""
     if max(getattr(layer, "dilation_rate", (1,))) > 1:
         following = [getattr(f, "layer", f) for f in wiring.outputs(wrapper)]
@@ -264,6 +271,8 @@ def _problem(wrapper, registry) -> str:
         layer.negative_slope or layer.threshold or layer.max_value not in (None, 6)
     ):
         return f"{kind} with negative_slope, threshold or a max_value other than 6"
+    if isinstance(layer, keras.layers.LeakyReLU) and not 0 < layer.alpha < 1:
+        return f"{kind} with alpha {float(layer.alpha)}, which is not between 0 and 1"
     if isinstance(layer, keras.layers.Add) and len(feeding) != 2:
         return f"{kind} of {len(feeding)} inputs; add them two at a time"
     return ""

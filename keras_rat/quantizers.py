@@ -5,19 +5,22 @@ The grid arithmetic is that of `tflm_export.rescale` in float32 TensorFlow opera
 
 import contextlib
 import math
+import numbers
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 from tensorflow_model_optimization.quantization.keras import quantizers as tfmot_quantizers
 
 from keras_rat import wiring
+from tflm_export.errors import UsageError
 from tflm_export.rescale import FLOAT32_TOLERANCE, check_bits
 from tflm_export.solver import KEEP
 
-WEIGHT_MAX = 127  # narrow range: int8 weights are -127..127
+WEIGHT_BITS = (8, 4)
 FROZEN = -1
 SMALLEST_SHARE = 2.0**-16  # of the largest channel's weights or gain, below which a channel counts as dead
-_SMALLEST = 2.0**-100  # factors below stand for dead channels; keeps every float32 below normal
+SMALLEST = 2.0**-100  # factors below stand for dead channels; keeps every float32 below normal
 _observing = False
 
 
@@ -32,12 +35,15 @@ def observing():
         _observing = False
 
 
-def grid_nearest(value: tf.Tensor, bits: int) -> tf.Tensor:
-    """The nearest numbers `m * 2**-s` with k-bit m, halves up; float32 of any shape, positive. No gradient."""
+def grid_nearest(value: tf.Tensor, bits: int | tf.Tensor) -> tf.Tensor:
+    """The nearest numbers `m * 2**-s` with k-bit m, halves up; float32 of any shape, positive. No gradient.
+
+    `bits` are one int32 or one for each value.
+    """
     return _grid(value, bits, tf.floor, 0.5)
 
 
-def grid_up(value: tf.Tensor, bits: int) -> tf.Tensor:
+def grid_up(value: tf.Tensor, bits: int | tf.Tensor) -> tf.Tensor:
     """The next larger such numbers; values on the grid up to float32 rounding stay. float32, positive. No gradient."""
     nearest = grid_nearest(value, bits)
     settled = tf.abs(nearest - value) <= FLOAT32_TOLERANCE * value
@@ -46,11 +52,11 @@ def grid_up(value: tf.Tensor, bits: int) -> tf.Tensor:
 
 def _grid(value, bits, rounding, bias):
     value = tf.stop_gradient(value)
-    if bits > 23:  # every float32 has a 24-bit mantissa
-        return value
+    bits = tf.convert_to_tensor(bits)
     exponent = tf.bitwise.right_shift(tf.bitcast(value, tf.int32), 23)  # biased by 127
-    unit = tf.bitcast(tf.bitwise.left_shift(exponent - (bits - 1), 23), tf.float32)  # weight of m's last bit
-    return rounding(value / unit + bias) * unit
+    dropped = exponent - (tf.minimum(bits, 23) - 1)
+    unit = tf.bitcast(tf.bitwise.left_shift(dropped, 23), tf.float32)  # weight of m's last bit
+    return tf.where(bits > 23, value, rounding(value / unit + bias) * unit)  # a float32 has a 24-bit mantissa
 
 
 class RangeQuantizer(tfmot_quantizers.Quantizer):
@@ -67,8 +73,14 @@ class RangeQuantizer(tfmot_quantizers.Quantizer):
         """Adds the range `{name}_min`, `{name}_max` and `{name}_batches`, the batches seen (-1: frozen)."""
 
         def add(suffix, value, dtype="float32"):
-            constant = keras.initializers.Constant(value)
-            return layer.add_weight(f"{name}_{suffix}", shape=(), initializer=constant, trainable=False, dtype=dtype)
+            return layer.add_weight(
+                f"{name}_{suffix}",
+                shape=(),
+                initializer=keras.initializers.Constant(value),
+                trainable=False,
+                dtype=dtype,
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,  # all replicas compute the same
+            )
 
         return {"min_var": add("min", -6.0), "max_var": add("max", 6.0), "batches": add("batches", 0, "int32")}
 
@@ -78,24 +90,47 @@ class RangeQuantizer(tfmot_quantizers.Quantizer):
             return inputs
         low, high = weights["min_var"], weights["max_var"]
         if training:
-            low, high = tf.cond(
-                weights["batches"] > FROZEN,
-                lambda: self._observe(inputs, weights, self.decay),
-                lambda: (tf.identity(low), tf.identity(high)),
-            )
+            low, high = self._observe_unless_frozen(inputs, weights)
         return tf.quantization.fake_quant_with_min_max_vars(inputs, low, high)
 
-    def _observe(self, inputs, weights, decay):
-        decay = tf.where(weights["batches"] > 0, decay, 0.0)
-        low = tf.minimum(tf.reduce_min(inputs), 0.0)
-        high = tf.maximum(tf.reduce_max(inputs), low + 1e-6)
-        low = weights["min_var"].assign(decay * weights["min_var"] + (1 - decay) * low)
-        high = weights["max_var"].assign(decay * weights["max_var"] + (1 - decay) * high)
-        weights["batches"].assign_add(1)
-        return tf.identity(low), tf.identity(high)
+    def _observe_unless_frozen(self, inputs, weights):
+        low, high, batches = weights["min_var"], weights["max_var"], weights["batches"]
+        if _replicas() > 1:  # variables of several replicas cannot be assigned in a branch
+            moves = tf.cast(batches > FROZEN, tf.float32)
+            return self._observe(inputs, weights, 1 - moves * (1 - self.decay), tf.cast(moves, tf.int32))
+        return tf.cond(
+            batches > FROZEN,
+            lambda: self._observe(inputs, weights, self.decay),
+            lambda: (tf.identity(low), tf.identity(high)),
+        )
+
+    def _observe(self, inputs, weights, decay, step=1):
+        decay = tf.where(weights["batches"] == 0, 0.0, decay)
+        low, high = _over_replicas(tf.reduce_min(inputs), tf.reduce_max(inputs))
+        low = tf.minimum(low, 0.0)
+        high = tf.maximum(high, low + 1e-6)
+        low = decay * weights["min_var"] + (1 - decay) * low
+        high = decay * weights["max_var"] + (1 - decay) * high
+        weights["min_var"].assign(low)
+        weights["max_var"].assign(high)
+        weights["batches"].assign_add(step)
+        return low, high
 
     def get_config(self):
         return {}
+
+
+def _replicas() -> int:
+    """Replicas of the strategy that the present computation is one of."""
+    return tf.distribute.get_strategy().num_replicas_in_sync if tf.distribute.in_cross_replica_context() is False else 1
+
+
+def _over_replicas(low, high):
+    """The extremes over the batches of all replicas."""
+    if _replicas() == 1:
+        return low, high
+    extremes = tf.distribute.get_replica_context().all_gather(tf.stack([[low, high]]), axis=0)
+    return tf.reduce_min(extremes[:, 0]), tf.reduce_max(extremes[:, 1])
 
 
 class TiedQuantizer(tfmot_quantizers.Quantizer):
@@ -138,7 +173,7 @@ class TableQuantizer(tfmot_quantizers.Quantizer):
 
 
 class RescaleQuantizer(tfmot_quantizers.Quantizer):
-    """Weights: 8 bits, symmetric, at the scale that gives the layer k-bit rescale multipliers.
+    """Weights: 8 (or 4) bits, symmetric, at the scale that gives the layer k-bit rescale multipliers.
 
     The layer's factor is `M[c] = Sx * Sw[c] * |gain[c]| / Sy` with the batch-norm gain gamma/sigma. A learnable
     multiplier `M_q = grid(2**log2_multiplier)` stands in for M, so the weight scale becomes
@@ -147,30 +182,54 @@ class RescaleQuantizer(tfmot_quantizers.Quantizer):
     - requantize: weights are rounded and clipped to Sw'.
     - keep: weights are rounded to their stock scale max|w|/127, and the integers stand for multiples of Sw'.
 
-    Gradient: straight through the rounding to the grid (arXiv 1903.08066); the scale's own as in learned step size
-    quantization, `(w_q - w)/Sw'` inside the range and +-127 outside, over sqrt(127 * weights per channel)
-    (arXiv 1902.08153).
+    Gradient: the multiplier is trained in the log2 domain and straight through the rounding to the grid, as trained
+    quantization thresholds are (arXiv 1903.08066), so `dM_q/dlog2_multiplier = M_q ln 2`; the scale's own gradient is
+    that of learned step size quantization (arXiv 1902.08153), `(w_q - w)/Sw'` inside the range and +-127 outside, times
+    that work's gradient scale `1/sqrt(127 * weights per channel)`.
 
     Args:
       bits: width k of the multiplier.
       method: "requantize" or "keep".
       per_channel: one multiplier for each output channel (last axis), or one for the tensor.
       depthwise: the kernel is [height, width, in, multiplier], its last two axes the output channels.
+      weight_bits: 8 or 4; with 4 bits, 7 stands where 127 does above.
+      multiplier_rate: the learning rate of the multipliers over that of the weights. The variable holds
+        log2(multiplier) / multiplier_rate and its gradient leaves the rate out, so a step of any optimizer, also of one
+        that does not care for the size of gradients (Adam), moves log2(multiplier) by rate times what it would.
     """
 
-    def __init__(self, bits, method, per_channel=True, depthwise=False):
+    def __init__(
+        self,
+        bits,
+        method,
+        per_channel=True,
+        depthwise=False,
+        weight_bits=8,
+        multiplier_rate=1.0,
+    ):
         self.bits = check_bits(bits)
         self.method = method
         self.per_channel = per_channel
         self.depthwise = depthwise
+        self.weight_bits = check_weight_bits(weight_bits)
+        self.multiplier_rate = check_rate(multiplier_rate)
+
+    @property
+    def weight_max(self) -> int:
+        """The largest weight integer: the range is symmetric, -127..127 or -7..7."""
+        return 2 ** (self.weight_bits - 1) - 1
 
     def build(self, tensor_shape, name, layer):
-        """Adds `{name}_log2_multiplier` (trainable) and `{name}_multiplier_set`, 0 while it follows the weights."""
+        """Adds the layer's variables.
+
+        - `{name}_log2_multiplier` (trainable).
+        - `{name}_multiplier_set`, 0 while the multiplier follows the weights.
+        - `{name}_bits`, the present width of every channel, which `callbacks.SnappingSchedule` changes.
+        """
         last = tensor_shape[-2] * tensor_shape[-1] if self.depthwise else tensor_shape[-1]
+        shape = (last if self.per_channel else 1,)
         zeros = keras.initializers.Zeros()
-        log2_multiplier = layer.add_weight(
-            f"{name}_log2_multiplier", shape=(last if self.per_channel else 1,), initializer=zeros, trainable=True
-        )
+        log2_multiplier = layer.add_weight(f"{name}_log2_multiplier", shape=shape, initializer=zeros, trainable=True)
         # tfmot's wrapper lists the layer's own weights before or after this one, depending on whether the layer was
         # built before; loading goes by that order, so make it the same in both cases.
         layer._trainable_weights.insert(0, layer._trainable_weights.pop())
@@ -178,6 +237,13 @@ class RescaleQuantizer(tfmot_quantizers.Quantizer):
             "log2_multiplier": log2_multiplier,
             "multiplier_set": layer.add_weight(
                 f"{name}_multiplier_set", shape=(), initializer=zeros, trainable=False, dtype="int32"
+            ),
+            "bits": layer.add_weight(
+                f"{name}_bits",
+                shape=shape,
+                initializer=keras.initializers.Constant(self.bits),
+                trainable=False,
+                dtype="int32",
             ),
             "links": lambda: wiring.links(layer),
         }
@@ -189,16 +255,31 @@ class RescaleQuantizer(tfmot_quantizers.Quantizer):
         stock = self.stock_scale(kernel)
         unit = self._unit(weights)
         if unit is None:  # the layers around are not built yet
-            return tf.reshape(_fake_quant(kernel, stock, self.per_channel), inputs.shape)
+            return tf.reshape(self._fake_quant(kernel, stock), inputs.shape)
         scale = self._multiplier(weights, stock / unit, kernel, training) * unit
         if self.method == KEEP:
             kernel = kernel * (scale / stock)
-        quantize = _fake_quant_learned_scale if training else _fake_quant
-        return tf.reshape(quantize(kernel, scale, self.per_channel), inputs.shape)
+        quantize = self._fake_quant_learned_scale if training else self._fake_quant
+        return tf.reshape(quantize(kernel, scale), inputs.shape)
 
     def factor(self, kernel, weights):
         """The layer's stock factor M at its present weights and ranges; float32 [channels] or [1]."""
         return self.stock_scale(self._channels_last(tf.convert_to_tensor(kernel))) / self._unit(weights)
+
+    def multiplier(self, kernel, weights):
+        """The multiplier M_q in use; float32 [channels] or [1]."""
+        kernel = self._channels_last(tf.convert_to_tensor(kernel))
+        return self._multiplier(weights, self.stock_scale(kernel) / self._unit(weights), kernel, training=False)
+
+    def set_multiplier(self, weights, multiplier) -> None:
+        """Makes a multiplier the learnable one's value.
+
+        Args:
+          weights: the layer's variables, from `build`.
+          multiplier: positive float64 [channels] or [1].
+        """
+        weights["log2_multiplier"].assign(np.log2(multiplier) / self.multiplier_rate)
+        weights["multiplier_set"].assign(1)
 
     def stock_scale(self, kernel):
         """max|w| / 127 over a channel or the tensor; float32 [channels] or [1]. No gradient.
@@ -210,7 +291,7 @@ class RescaleQuantizer(tfmot_quantizers.Quantizer):
         largest = tf.reshape(tf.reduce_max(tf.abs(kernel), axis=axes), [-1])
         whole = tf.reduce_max(largest)
         largest = tf.maximum(largest, tf.where(whole > 0, whole, 1.0) * SMALLEST_SHARE)
-        return tf.stop_gradient(largest) / WEIGHT_MAX
+        return tf.stop_gradient(largest) / self.weight_max
 
     def _channels_last(self, kernel):
         if not self.depthwise:
@@ -228,13 +309,14 @@ class RescaleQuantizer(tfmot_quantizers.Quantizer):
 
     def _multiplier(self, weights, factor, kernel, training):
         """M_q on the grid."""
-        theta = weights["log2_multiplier"]
-        factor = tf.maximum(factor, _SMALLEST)
-        follow = grid_nearest(factor, self.bits) if self.method == KEEP else grid_up(factor, self.bits)
-        learned = grid_nearest(tf.pow(2.0, tf.clip_by_value(theta, -100.0, 100.0)), self.bits)
+        theta, bits = weights["log2_multiplier"], weights["bits"]
+        factor = tf.maximum(factor, SMALLEST)
+        follow = grid_nearest(factor, bits) if self.method == KEEP else grid_up(factor, bits)
+        log2 = tf.clip_by_value(self.multiplier_rate * theta, -100.0, 100.0)
+        learned = grid_nearest(tf.pow(2.0, log2), bits)
         if training:  # times one, to carry the gradient
             weights_per_scale = kernel.shape.num_elements() / theta.shape.num_elements()
-            slope = math.log(2.0) / math.sqrt(WEIGHT_MAX * weights_per_scale)
+            slope = math.log(2.0) / math.sqrt(self.weight_max * weights_per_scale)
             learned = learned * tf.exp(slope * (theta - tf.stop_gradient(theta)))
         return tf.where(weights["multiplier_set"] > 0, learned, follow)
 
@@ -244,31 +326,46 @@ class RescaleQuantizer(tfmot_quantizers.Quantizer):
             "method": self.method,
             "per_channel": self.per_channel,
             "depthwise": self.depthwise,
+            "weight_bits": self.weight_bits,
+            "multiplier_rate": self.multiplier_rate,
         }
 
+    def _fake_quant(self, kernel, scale):
+        """Rounds to multiples of scale (one, or one for each entry of the last axis), at most weight_max of them."""
+        limit = self.weight_max * scale
+        options = {"num_bits": self.weight_bits, "narrow_range": True}
+        if self.per_channel:
+            return tf.quantization.fake_quant_with_min_max_vars_per_channel(kernel, -limit, limit, **options)
+        return tf.quantization.fake_quant_with_min_max_vars(kernel, -limit[0], limit[0], **options)
 
-def _fake_quant(kernel, scale, per_channel):
-    """Rounds to multiples of scale (one, or one for each entry of the last axis), at most 127 of them."""
-    limit = WEIGHT_MAX * scale
-    if per_channel:
-        return tf.quantization.fake_quant_with_min_max_vars_per_channel(kernel, -limit, limit, narrow_range=True)
-    return tf.quantization.fake_quant_with_min_max_vars(kernel, -limit[0], limit[0], narrow_range=True)
+    def _fake_quant_learned_scale(self, kernel, scale):
+        """`_fake_quant` with the gradient of learned step size quantization for the scale."""
+
+        @tf.custom_gradient
+        def quantize(kernel, scale):
+            quantized = self._fake_quant(kernel, scale)
+
+            def gradient(upstream):
+                inside = tf.abs(kernel) <= self.weight_max * scale
+                step = tf.where(inside, (quantized - kernel) / scale, self.weight_max * tf.sign(kernel))
+                axes = list(range(kernel.shape.rank - 1)) if self.per_channel else None
+                slope = tf.reduce_sum(upstream * step, axis=axes)
+                return tf.where(inside, upstream, 0.0), tf.reshape(slope, scale.shape)
+
+            return quantized, gradient
+
+        return quantize(kernel, scale)
 
 
-def _fake_quant_learned_scale(kernel, scale, per_channel):
-    """`_fake_quant` with the gradient of learned step size quantization for the scale."""
+def check_weight_bits(weight_bits) -> int:
+    """Returns `weight_bits` if weights can have it, else raises UsageError."""
+    if isinstance(weight_bits, bool) or weight_bits not in WEIGHT_BITS:
+        raise UsageError(f"weight_bits must be {' or '.join(map(str, WEIGHT_BITS))}, got {weight_bits!r}")
+    return int(weight_bits)
 
-    @tf.custom_gradient
-    def quantize(kernel, scale):
-        quantized = _fake_quant(kernel, scale, per_channel)
 
-        def gradient(upstream):
-            inside = tf.abs(kernel) <= WEIGHT_MAX * scale
-            step = tf.where(inside, (quantized - kernel) / scale, WEIGHT_MAX * tf.sign(kernel))
-            axes = list(range(kernel.shape.rank - 1)) if per_channel else None
-            slope = tf.reduce_sum(upstream * step, axis=axes)
-            return tf.where(inside, upstream, 0.0), tf.reshape(slope, scale.shape)
-
-        return quantized, gradient
-
-    return quantize(kernel, scale)
+def check_rate(rate) -> float:
+    """Returns `rate` if it is a positive finite number, else raises UsageError."""
+    if isinstance(rate, bool) or not isinstance(rate, numbers.Real) or not 0 < rate < math.inf:
+        raise UsageError(f"multiplier_rate must be a positive number, got {rate!r}")
+    return float(rate)

@@ -19,6 +19,14 @@ from tensorflow_model_optimization.python.core.quantization.keras import quantiz
 layers = keras.layers
 
 
+class BatchReshape(layers.Reshape):
+    """keras.layers.Reshape that leaves the first dimension open instead of reading it, where the others are known."""
+
+    def call(self, inputs):
+        shape = self.compute_output_shape(inputs.shape)
+        return super().call(inputs) if None in shape[1:] else tf.reshape(inputs, (-1, *shape[1:]))
+
+
 @dataclasses.dataclass(frozen=True)
 class Rewritten:
     """A model in flat form.

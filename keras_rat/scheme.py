@@ -21,8 +21,9 @@ from tensorflow_model_optimization.python.core.quantization.keras.graph_transfor
     transforms,
 )
 
-from keras_rat import configs, wiring
+from keras_rat import configs, quantizers, rewrite, wiring
 from keras_rat.quantizers import RangeQuantizer
+from tflm_export import rescale
 from tflm_export.errors import UsageError
 from tflm_export.rescale import MAX_BITS, check_bits
 from tflm_export.solver import METHODS, REQUANTIZE
@@ -34,23 +35,28 @@ layers = keras.layers
 MOVING = (
     layers.ActivityRegularization,
     layers.Cropping2D,
+    layers.Cropping3D,
     layers.Dropout,
     layers.Flatten,
+    layers.GlobalMaxPooling2D,
+    layers.GlobalMaxPooling3D,
     layers.MaxPooling2D,
     layers.Permute,
     layers.Reshape,
+    rewrite.BatchReshape,
     layers.SpatialDropout2D,
+    layers.SpatialDropout3D,
     layers.ZeroPadding2D,
 )
 # Layers that compute within one scale.
 TIED = (layers.AveragePooling2D, layers.UpSampling2D)
 # Layers without weights that rescale, with factors input scale / output scale.
-SUMS = (layers.Add, layers.GlobalAveragePooling2D)
+SUMS = (layers.Add, layers.GlobalAveragePooling2D, layers.GlobalAveragePooling3D, layers.LeakyReLU)
 # Layers with a rescale to a range of their own.
 RESCALING = (*SUMS, layers.ReLU)
 # Layers that take any range and have a fixed one.
 FIXED = (layers.Softmax,)
-WEIGHTED = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
+WEIGHTED = (layers.Conv2D, layers.Conv2DTranspose, layers.DepthwiseConv2D, layers.Dense)
 # Layers whose batch normalisation the converter, or a transform, folds into their weights.
 NORMALISED = (*WEIGHTED, layers.SeparableConv2D)
 BATCH_NORM = (layers.BatchNormalization, layers.experimental.SyncBatchNormalization)
@@ -81,6 +87,20 @@ class SplitSeparable(default_8bit_transforms.SeparableConvQuantize):
         return split
 
 
+class FlatReshape(transforms.Transform):
+    """Reshape by a fixed shape, for which the converter needs no operators that read the batch size."""
+
+    def pattern(self):
+        return transforms.LayerPattern("Reshape")
+
+    def replacement(self, match_layer):
+        match_layer.layer["class_name"] = rewrite.BatchReshape.__name__
+        return match_layer
+
+    def custom_objects(self):
+        return {rewrite.BatchReshape.__name__: rewrite.BatchReshape}
+
+
 class WeightedReLU(transforms.Transform):
     """Layer with weights, then ReLU: one range, after the ReLU.
 
@@ -88,7 +108,8 @@ class WeightedReLU(transforms.Transform):
     """
 
     def pattern(self):
-        linear = transforms.LayerPattern("Conv2D|DepthwiseConv2D|Dense", config={"activation": "linear"})
+        kinds = "|".join(kind.__name__ for kind in WEIGHTED)
+        linear = transforms.LayerPattern(kinds, config={"activation": "linear"})
         return transforms.LayerPattern("ReLU", inputs=[linear])
 
     def replacement(self, match_layer):
@@ -143,14 +164,14 @@ class ConvBatchNormActivation(default_8bit_transforms.Conv2DBatchNormActivationQ
         return pattern
 
 
-class FoldDenseBatchNorm(transforms.Transform):
-    """Dense, then batch normalisation: one Dense with the normalisation in its kernel and bias.
+class FoldBatchNorm(transforms.Transform):
+    """Dense or Conv2DTranspose, then batch normalisation: one layer with the normalisation in its kernel and bias.
 
-    The converter cannot fold it into a quantised per-tensor kernel and would leave the layer in float.
+    The converter cannot fold it into these layers' quantised kernels and would leave them in float.
     """
 
     def pattern(self):
-        dense = transforms.LayerPattern("Dense", config={"activation": "linear"})
+        dense = transforms.LayerPattern("Dense|Conv2DTranspose", config={"activation": "linear"})
         return transforms.LayerPattern("BatchNormalization|SyncBatchNormalization", inputs=[dense])
 
     def replacement(self, match_layer):
@@ -161,8 +182,32 @@ class FoldDenseBatchNorm(transforms.Transform):
         gain = norm.get("gamma:0", 1.0) / np.sqrt(norm["moving_variance:0"] + match_layer.layer["config"]["epsilon"])
         bias = (dense.get("bias:0", 0.0) - norm["moving_mean:0"]) * gain + norm.get("beta:0", 0.0)
         node.layer["config"]["use_bias"] = True
-        weights = collections.OrderedDict([("kernel:0", dense["kernel:0"] * gain), ("bias:0", bias)])
+        along = gain[:, None] if node.layer["class_name"] == "Conv2DTranspose" else gain  # [height, width, out, in]
+        weights = collections.OrderedDict([("kernel:0", dense["kernel:0"] * along), ("bias:0", bias)])
         return transforms.LayerNode(node.layer, weights=weights, metadata=node.metadata)
+
+    def custom_objects(self):
+        return {}
+
+
+class SnapSlope(transforms.Transform):
+    """Leaky ReLU: its slope to the nearest number that a k-bit multiplier can be.
+
+    Args:
+      bits_of: function from a layer's name to the width of its multipliers.
+    """
+
+    def __init__(self, bits_of):
+        self._bits_of = bits_of
+
+    def pattern(self):
+        return transforms.LayerPattern("LeakyReLU")
+
+    def replacement(self, match_layer):
+        config = match_layer.layer["config"]
+        if match_layer.metadata.get("quantize_config") is None:
+            config["alpha"] = float(rescale.snap(config["alpha"], self._bits_of(config["name"]), "nearest").value)
+        return match_layer
 
     def custom_objects(self):
         return {}
@@ -181,15 +226,17 @@ class LayoutTransform(default_8bit_quantize_layout_transform.Default8BitQuantize
     def apply(self, model, layer_quantize_map):
         steps = [
             Input(),
+            FlatReshape(),
             SplitSeparable(),
+            FoldBatchNorm(),  # before tfmot's, whose pattern for Conv2D also takes names that only start with it
             default_8bit_transforms.Conv2DBatchNormReLUQuantize(),
             ConvBatchNormActivation(),
             default_8bit_transforms.Conv2DBatchNormQuantize(),
-            FoldDenseBatchNorm(),
             WeightedReLU(),
             WeightedReLUActivation(),
             AddReLU(),
             AddReLUActivation(),
+            SnapSlope(self._bits_of),
         ]
         candidates = set(layer_quantize_map)
         transformed, quantize_map = model_transformer.ModelTransformer(
@@ -206,7 +253,8 @@ class LayoutTransform(default_8bit_quantize_layout_transform.Default8BitQuantize
             if isinstance(layer, SUMS) and metadata is not None:
                 config = metadata.get("quantize_config")
                 if config is None or type(config) is configs.NoQuantizeConfig:
-                    metadata["quantize_config"] = configs.SumConfig(self._bits_of(layer.name), config is None)
+                    kind = configs.SlopeConfig if isinstance(layer, layers.LeakyReLU) else configs.SumConfig
+                    metadata["quantize_config"] = kind(self._bits_of(layer.name), config is None)
         _tie_lone_activations(transformed, quantize_map)
         return transformed, quantize_map
 
@@ -231,9 +279,9 @@ def _tie_lone_activations(model, quantize_map) -> None:
 class Registry(default_8bit_quantize_registry.Default8BitQuantizeRegistry):
     """The QuantizeConfig of every layer that can be trained with k-bit rescales."""
 
-    def __init__(self, bits_of, method):
+    def __init__(self, bits_of, method, **options):
         super().__init__()
-        self._bits_of, self._method = bits_of, method
+        self._bits_of, self._method, self._options = bits_of, method, options
 
     def supports(self, layer):
         if type(layer) is layers.Activation:
@@ -247,7 +295,8 @@ class Registry(default_8bit_quantize_registry.Default8BitQuantizeRegistry):
         if not self.supports(layer):
             raise ValueError(f"layer {layer.name} of type {type(layer).__name__} is not supported")
         if type(layer) in WEIGHTED:  # tfmot asks for layers before annotated ones too, for their output's range alone
-            return configs.rescale_config(layer, self._bits_of(layer.name) or MAX_BITS, self._method)
+            bits = self._bits_of(layer.name) or MAX_BITS
+            return configs.rescale_config(layer, bits, self._method, **self._options)
         if type(layer) is layers.Activation:
             name = configs.activation_name(layer.activation)
             if name in configs.TABLED:
@@ -267,13 +316,24 @@ class RescaleAwareScheme(default_8bit_quantize_scheme.Default8BitQuantizeScheme)
       bits: width k of the multipliers, 1 to 31; or a mapping {regular expression: k} that is searched for in the
         names of the given model's layers, the first match counts.
       method: "requantize", or "keep" for hardware that cannot change the weights' integers.
+      weight_bits: 8, or 4 for int4 weights.
+      multiplier_rate: learning rate of the multipliers over that of the weights.
 
     Raises:
-      UsageError: bits or method out of range, or a pattern that is no regular expression.
+      UsageError: an argument out of range, or a pattern that is no regular expression.
     """
 
-    def __init__(self, bits: int | Mapping[str, int] = DEFAULT_BITS, method: str = REQUANTIZE):
+    def __init__(
+        self,
+        bits: int | Mapping[str, int] = DEFAULT_BITS,
+        method: str = REQUANTIZE,
+        *,
+        weight_bits: int = 8,
+        multiplier_rate: float = 1.0,
+    ):
         super().__init__()
+        self.weight_bits = quantizers.check_weight_bits(weight_bits)
+        self.multiplier_rate = quantizers.check_rate(multiplier_rate)
         self.bits = _check_patterns(bits) if isinstance(bits, Mapping) else check_bits(bits)
         if method not in METHODS:
             raise UsageError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
@@ -319,7 +379,8 @@ class RescaleAwareScheme(default_8bit_quantize_scheme.Default8BitQuantizeScheme)
         return LayoutTransform(self.bits_of)
 
     def get_quantize_registry(self):
-        return Registry(self.bits_of, self.method)
+        options = {"weight_bits": self.weight_bits, "multiplier_rate": self.multiplier_rate}
+        return Registry(self.bits_of, self.method, **options)
 
 
 def _check_patterns(patterns: Mapping[str, int]) -> dict[str, int]:

@@ -56,7 +56,7 @@ def fake_quant_gradients(kernel, scale, upstream, per_channel):
     kernel, scale = tf.constant(kernel, tf.float32), tf.constant(scale, tf.float32)
     with tf.GradientTape() as tape:
         tape.watch([kernel, scale])
-        quantized = quantizers._fake_quant_learned_scale(kernel, scale, per_channel)
+        quantized = quantizers.RescaleQuantizer(4, "requantize", per_channel)._fake_quant_learned_scale(kernel, scale)
         loss = tf.reduce_sum(quantized * upstream)
     return quantized.numpy(), *(g.numpy() for g in tape.gradient(loss, [kernel, scale]))
 
@@ -90,7 +90,7 @@ def test_one_scale_for_one_channel(per_channel):
 class Owner(tf.Module):
     """A layer as far as `Quantizer.build` needs one."""
 
-    def add_weight(self, name, shape, initializer, trainable, dtype="float32"):
+    def add_weight(self, name, shape, initializer, trainable, dtype="float32", aggregation=None):
         return tf.Variable(initializer(shape, dtype), trainable=trainable, name=name)
 
 
