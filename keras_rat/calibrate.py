@@ -70,12 +70,12 @@ def settle(model) -> None:
 
 def is_settled(model) -> bool:
     """Whether all ranges are frozen."""
-    return all(int(range_.batches) == quantizers.FROZEN for range_ in _ranges(model))
+    return all(wiring.read(range_.batches) == quantizers.FROZEN for range_ in _ranges(model))
 
 
 def unseen(model) -> list[str]:
     """Names of the layers whose range has seen no data."""
-    return [range_.owner for range_ in _ranges(model) if int(range_.batches) == 0]
+    return [range_.owner for range_ in _ranges(model) if wiring.read(range_.batches) == 0]
 
 
 def _ranges(model) -> list[wiring.Range]:
@@ -98,10 +98,10 @@ def _batches(data, batch_size, several_inputs):
 def _start_multiplier(layer) -> None:
     quantizer = layer.quantize_config.quantizer
     for weight, _, variables in layer._weight_vars:
-        if int(variables["multiplier_set"]):
+        if wiring.read(variables["multiplier_set"]):
             continue
         factor = quantizer.factor(weight, variables).numpy().astype(np.float64)
-        quantizer.set_multiplier(variables, snapped(quantizer, factor, variables["bits"].numpy()))
+        quantizer.set_multiplier(variables, snapped(quantizer, factor, wiring.read(variables["bits"])))
 
 
 def snapped(quantizer, factor, bits) -> np.ndarray:
@@ -164,8 +164,8 @@ def _weighted_node(layer) -> solver.Weighted:
 
 def _unite(ranges: list[wiring.Range]) -> None:
     """Gives ranges their common hull."""
-    low = min(float(range_.low) for range_ in ranges)
-    high = max(float(range_.high) for range_ in ranges)
+    low = min(float(wiring.read(range_.low)) for range_ in ranges)
+    high = max(float(wiring.read(range_.high)) for range_ in ranges)
     for range_ in ranges:
         range_.low.assign(low)
         range_.high.assign(high)

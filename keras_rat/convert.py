@@ -48,7 +48,10 @@ def convert(model) -> bytes:
     offenders = _too_wide(data, widths(model))
     if offenders:
         names = "; ".join(f"{row.label}: {row.reason or f'{row.bits_after} bits'}, not {row.bits}" for row in offenders)
-        raise ModelError(f"converted rescales that are wider than they were trained: {names}")
+        raise ModelError(
+            f"converted rescales that are wider than they were trained: {names}"
+            " (a callbacks.SnappingSchedule that has not reached its last stage leaves such)"
+        )
     return data
 
 

@@ -182,6 +182,7 @@ def quantize_apply(
 
 
 def _apply(model, scheme, quantized_layer_name_prefix, offenders):
+    _require_float32(model)
     _raise_offenders([*offenders, *_unsupported(model, scheme.get_quantize_registry())])
     scheme = scheme.resolved(_annotated_bits(model))
     with quantize_scope():
@@ -213,6 +214,20 @@ def _require_built(model) -> None:
         )
     if not model.built or not model.inputs:
         raise ValueError(f"{type(model).__name__} {model.name!r} is not built; give its first layer an input_shape")
+
+
+def _require_float32(model) -> None:
+    """Raises ValueError for mixed precision: float16 has too few bits for scales that stand for k-bit multipliers."""
+    policy = keras.mixed_precision.global_policy()
+    layers = [
+        layer.name for layer in map(rewrite.bare, model.layers) if layer.weights and layer.compute_dtype != "float32"
+    ]
+    if layers or policy.compute_dtype != "float32":
+        what = f"layers {', '.join(layers)} compute" if layers else f"the global policy {policy.name!r} computes"
+        raise ValueError(
+            f"{what} in less than float32, which cannot hold the scales that make rescales k bits wide; call "
+            'keras.mixed_precision.set_global_policy("float32"), build the model again and set_weights from this one'
+        )
 
 
 def _unsupported(model, registry) -> list[tuple[str, str]]:
@@ -262,6 +277,8 @@ def _problem(wrapper, registry) -> str:
         following = [getattr(f, "layer", f) for f in wiring.outputs(wrapper)]
         if any(isinstance(f, BATCH_NORM) for f in following):
             return f"dilated {kind} with batch normalisation, which the converter leaves in float"
+    if isinstance(layer, keras.layers.Conv2DTranspose) and registry.weight_bits < 8:
+        return f"{kind} with {registry.weight_bits}-bit weights, which the converter cannot write"
     if type(layer) is keras.layers.SeparableConv2D:
         return ""
     if not registry.supports(layer):
@@ -292,7 +309,7 @@ def _revive_gains(model) -> None:
     for layer in rescale_layers(model):
         norm = wiring.links(layer).batch_norm
         if norm is not None and norm.scale:
-            gamma = norm.gamma.numpy()
+            gamma = wiring.read(norm.gamma)
             floor = quantizers.SMALLEST_SHARE * (np.abs(gamma).max() or 1.0)
             norm.gamma.assign(np.where(np.abs(gamma) < floor, np.copysign(floor, gamma), gamma))
 

@@ -95,7 +95,7 @@ class RangeQuantizer(tfmot_quantizers.Quantizer):
 
     def _observe_unless_frozen(self, inputs, weights):
         low, high, batches = weights["min_var"], weights["max_var"], weights["batches"]
-        if _replicas() > 1:  # variables of several replicas cannot be assigned in a branch
+        if _is_replica():  # a strategy's variables cannot be assigned in a branch
             moves = tf.cast(batches > FROZEN, tf.float32)
             return self._observe(inputs, weights, 1 - moves * (1 - self.decay), tf.cast(moves, tf.int32))
         return tf.cond(
@@ -120,14 +120,14 @@ class RangeQuantizer(tfmot_quantizers.Quantizer):
         return {}
 
 
-def _replicas() -> int:
-    """Replicas of the strategy that the present computation is one of."""
-    return tf.distribute.get_strategy().num_replicas_in_sync if tf.distribute.in_cross_replica_context() is False else 1
+def _is_replica() -> bool:
+    """Whether the present computation is one replica's under a distribution strategy."""
+    return tf.distribute.has_strategy() and not tf.distribute.in_cross_replica_context()
 
 
 def _over_replicas(low, high):
     """The extremes over the batches of all replicas."""
-    if _replicas() == 1:
+    if not _is_replica():
         return low, high
     extremes = tf.distribute.get_replica_context().all_gather(tf.stack([[low, high]]), axis=0)
     return tf.reduce_min(extremes[:, 0]), tf.reduce_max(extremes[:, 1])

@@ -279,9 +279,14 @@ def _tie_lone_activations(model, quantize_map) -> None:
 class Registry(default_8bit_quantize_registry.Default8BitQuantizeRegistry):
     """The QuantizeConfig of every layer that can be trained with k-bit rescales."""
 
-    def __init__(self, bits_of, method, **options):
+    def __init__(self, bits_of, method, weight_bits=8, multiplier_rate=1.0):
         super().__init__()
-        self._bits_of, self._method, self._options = bits_of, method, options
+        self._bits_of, self._method = bits_of, method
+        self._options = {"weight_bits": weight_bits, "multiplier_rate": multiplier_rate}
+
+    @property
+    def weight_bits(self):
+        return self._options["weight_bits"]
 
     def supports(self, layer):
         if type(layer) is layers.Activation:
@@ -379,8 +384,7 @@ class RescaleAwareScheme(default_8bit_quantize_scheme.Default8BitQuantizeScheme)
         return LayoutTransform(self.bits_of)
 
     def get_quantize_registry(self):
-        options = {"weight_bits": self.weight_bits, "multiplier_rate": self.multiplier_rate}
-        return Registry(self.bits_of, self.method, **options)
+        return Registry(self.bits_of, self.method, self.weight_bits, self.multiplier_rate)
 
 
 def _check_patterns(patterns: Mapping[str, int]) -> dict[str, int]:

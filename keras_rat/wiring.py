@@ -5,6 +5,7 @@ Resolved from Keras's own graph whenever a model is traced, so that cloned and l
 
 import dataclasses
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 from tensorflow_model_optimization.python.core.quantization.keras import quantize_layer, quantize_wrapper
@@ -54,6 +55,11 @@ class Links:
             return tf.ones([1])
         gain = tf.math.rsqrt(bn.moving_variance + bn.epsilon)
         return gain * bn.gamma if bn.scale else gain
+
+
+def read(variable) -> np.ndarray:
+    """The value of a variable, also of one that a distribution strategy holds in several copies."""
+    return tf.convert_to_tensor(variable).numpy()
 
 
 def inner(layer):

@@ -1,0 +1,374 @@
+"""Keras callbacks for rescale-aware training: freezing, snapping schedules, early stopping, summaries and a table."""
+
+import dataclasses
+import functools
+import math
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from keras_rat import wiring
+from keras_rat.calibrate import is_settled, settle, snapped, unseen
+from keras_rat.convert import convert
+from keras_rat.quantize import quantize_scope, rescale_layers, widths
+from tflm_export import runtimes
+from tflm_export.errors import UsageError
+from tflm_export.report import columns
+from tflm_export.rescale import MAX_BITS, check_bits
+
+
+@dataclasses.dataclass(frozen=True)
+class Multipliers:
+    """The rescale multipliers of a layer as they are now.
+
+    Attributes:
+      layer: name of the layer.
+      bits: width k of each, int32 [channels] or [1].
+      value: the multipliers M_q that the forward pass uses, float64 of that shape.
+      factor: the stock factors M of the present weights, ranges and batch-norm gains, float64 of that shape.
+    """
+
+    layer: str
+    bits: np.ndarray
+    value: np.ndarray
+    factor: np.ndarray
+
+    @property
+    def rescale_error(self) -> float:
+        """Mean of |M_q / M - 1|.
+
+        On the `keep` grid a layer's gain error; on the `requantize` grid how much coarser than stock its weights are.
+        """
+        return float(np.abs(self.value / self.factor - 1).mean())
+
+    def changed(self, before: "Multipliers") -> float:
+        """The fraction of multipliers that differ from those of an earlier moment."""
+        return float((self.value != before.value).mean())
+
+
+def multipliers(model) -> list[Multipliers]:
+    """The multipliers of every layer with weights, in execution order.
+
+    Raises:
+      ValueError: the model has no layers with k-bit rescales.
+    """
+    found = []
+    for layer in _rescale_layers(model):
+        for weight, quantizer, variables in layer._weight_vars:
+            found.append(
+                Multipliers(
+                    layer.name,
+                    wiring.read(variables["bits"]),
+                    quantizer.multiplier(weight, variables).numpy().astype(np.float64),
+                    quantizer.factor(weight, variables).numpy().astype(np.float64),
+                )
+            )
+    return found
+
+
+def _rescale_layers(model) -> list:
+    layers = rescale_layers(model)
+    if not layers:
+        raise ValueError("the model has no layers with k-bit rescales; make it with keras_rat.quantize_model")
+    return layers
+
+
+class FreezeRanges(keras.callbacks.Callback):
+    """Freezes activation ranges and batch-norm statistics from the start of an epoch on.
+
+    Ranges that are not frozen yet (of a model trained without `calibrate`) are put on the grid and frozen, as `convert`
+    would at the end. Batch normalisations normalise by their moving statistics from then on, also in training, and
+    leave them alone; gamma and beta are trained further (arXiv 1806.08342, section 3.2.2).
+
+    Args:
+      epoch: the first epoch, counted from 0 as Keras does, that runs frozen.
+      batch_norm: whether to freeze batch-norm statistics too.
+    """
+
+    def __init__(self, epoch: int, batch_norm: bool = True):
+        super().__init__()
+        if isinstance(epoch, bool) or not isinstance(epoch, (int, np.integer)) or epoch < 0:
+            raise UsageError(f"epoch must be an integer from 0, got {epoch!r}")
+        self.epoch = epoch
+        self.batch_norm = batch_norm
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch < self.epoch:
+            return
+        if not is_settled(self.model):
+            if missing := unseen(self.model):
+                raise UsageError(
+                    f"no range yet for layers {', '.join(missing)}; call keras_rat.calibrate(model, data) first, or "
+                    "freeze from a later epoch on"
+                )
+            settle(self.model)
+        if self.batch_norm and _freeze_statistics(self.model):
+            self.model.make_train_function(force=True)
+
+
+def _freeze_statistics(model) -> bool:
+    """Makes batch normalisations use their moving statistics in training; whether any did not."""
+    changed = False
+    for layer in map(wiring.inner, model.layers):
+        if isinstance(layer, keras.layers.BatchNormalization) and "_get_training_value" not in vars(layer):
+            # What the layer itself does where it is not trainable, but with gamma and beta left trainable.
+            layer._get_training_value = lambda training=None: False
+            changed = True
+    return changed
+
+
+class SnappingSchedule(keras.callbacks.Callback):
+    """Narrows the multipliers step by step in the course of training.
+
+    Every stage begins at an epoch and holds until the next. Before the first one, and in channels that a stage leaves
+    out, multipliers are `start_bits` wide. When the last stage is reached, every multiplier has the width that the
+    model was made with; `convert` refuses a model that has not got there.
+
+    Calibrate the model first. The schedule sets its multipliers anew when training begins with epoch 0, at the grid
+    point of the first stage; a training that is resumed goes on from the saved ones.
+
+    Args:
+      stages: {epoch: bits} to narrow all channels together, 8 -> 4 -> 1 for example as {0: 8, 4: 4, 8: 1}; widths below
+        a layer's own stand for its own. Or {epoch: share} with floats from 0 to 1, the share of every layer's channels
+        that are snapped to their width, those nearest to their grid first.
+      start_bits: the width of channels that are not snapped.
+
+    Raises:
+      UsageError: stages empty, of mixed kinds, out of range or not in order, or that end before every multiplier has
+        its width.
+    """
+
+    def __init__(self, stages: dict[int, int | float], start_bits: int = MAX_BITS):
+        super().__init__()
+        self.stages = dict(sorted(stages.items()))
+        self.start_bits = check_bits(start_bits)
+        values = list(self.stages.values())
+        if not values or not all(isinstance(epoch, int) and epoch >= 0 for epoch in self.stages):
+            raise UsageError(f"stages must map epochs, integers from 0, to widths or shares, got {stages!r}")
+        self.by_share = all(isinstance(value, float) for value in values)
+        if self.by_share:
+            if not all(0 <= value <= 1 for value in values) or values != sorted(values) or values[-1] != 1:
+                raise UsageError(f"shares must grow from 0.0 to 1.0, got {values}")
+        elif any(isinstance(value, float) for value in values):
+            raise UsageError(f"stages must be all widths (integers) or all shares (floats), got {values}")
+        elif [check_bits(value) for value in values] != sorted(values, reverse=True):
+            raise UsageError(f"widths must not grow from stage to stage, got {values}")
+
+    def on_train_begin(self, logs=None):
+        layers = _rescale_layers(self.model)
+        if not is_settled(self.model):
+            raise UsageError("the ranges are not frozen; call keras_rat.calibrate(model, data) before training")
+        last = list(self.stages.values())[-1]
+        wide = [layer.name for layer in layers if not self.by_share and layer.quantize_config.quantizer.bits < last]
+        if wide:
+            raise UsageError(f"the last stage has {last} bits, more than layers {', '.join(wide)} are to have")
+
+    def on_epoch_begin(self, epoch, logs=None):
+        begun = [value for start, value in self.stages.items() if start <= epoch]
+        for layer in _rescale_layers(self.model):
+            for weight, quantizer, variables in layer._weight_vars:
+                self._stage(weight, quantizer, variables, begun[-1] if begun else None, restart=epoch == 0)
+
+    def _stage(self, weight, quantizer, variables, stage, restart):
+        present = wiring.read(variables["bits"])
+        if restart:
+            value = quantizer.factor(weight, variables).numpy().astype(np.float64)
+        else:
+            value = _learned(quantizer, variables)
+        if stage is None:
+            wanted = np.full_like(present, max(self.start_bits, quantizer.bits))
+        elif self.by_share:
+            wanted = self._share(quantizer, value, present, stage, restart)
+        else:
+            wanted = np.full_like(present, max(stage, quantizer.bits))
+        if not restart and (wanted == present).all():
+            return
+        moved = (wanted != present) | restart
+        variables["bits"].assign(wanted)
+        quantizer.set_multiplier(variables, np.where(moved, snapped(quantizer, value, wanted), value))
+
+    def _share(self, quantizer, value, present, share, restart):
+        """Widths where a share of the channels has the quantizer's own: those that have it, and then the nearest."""
+        own = np.full_like(present, quantizer.bits)
+        distance = np.abs(np.log2(snapped(quantizer, value, own) / value))
+        if not restart:
+            distance = np.where(present == quantizer.bits, -1.0, distance)
+        order = np.argsort(distance, kind="stable")
+        wanted = np.full_like(present, max(self.start_bits, quantizer.bits))
+        wanted[order[: math.ceil(share * present.size)]] = quantizer.bits
+        return wanted
+
+
+def _learned(quantizer, variables) -> np.ndarray:
+    """The learnable multiplier before it is rounded to the grid; float64 [channels] or [1]."""
+    return 2.0 ** (quantizer.multiplier_rate * wiring.read(variables["log2_multiplier"]).astype(np.float64))
+
+
+class NarrowEarlyStopping(keras.callbacks.EarlyStopping):
+    """Early stopping on the accuracy of the narrowed model itself.
+
+    After every so many epochs the model is converted with `keras_rat.convert`, and the .tflite file runs on LiteRT over
+    validation data: k-bit multipliers, integer weights and integer rounding, which `val_accuracy` (the same k-bit
+    multipliers, but float accumulators in Keras) only resembles. Where ranges are not frozen or multipliers not snapped
+    yet, that happens in a copy. The figure is added to the epoch's logs as `val_narrow_accuracy`, for the history and
+    for other callbacks that come later in the list.
+
+    Patience counts evaluations, not epochs.
+
+    Args:
+      inputs: array [rows, ...] of real values; the model has one input.
+      labels: class of every row, [rows] integers, or what `metric` takes.
+      every: epochs from one evaluation to the next. An evaluation costs a conversion, some seconds.
+      metric: function (labels, outputs as real values [rows, ...]) -> float, larger is better; top-1 accuracy if None.
+      options: as for keras.callbacks.EarlyStopping (patience, min_delta, restore_best_weights, baseline, verbose...).
+
+    Raises:
+      UsageError: `every` below 1, as many labels as rows are not given, or an option that this class sets itself.
+    """
+
+    NAME = "val_narrow_accuracy"
+
+    def __init__(self, inputs, labels, every: int = 1, metric=None, **options):
+        if {"monitor", "mode"} & options.keys():
+            raise UsageError("monitor and mode are what this callback is for; leave them out")
+        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+            raise UsageError(f"every must be an integer from 1, got {every!r}")
+        if len(inputs) != len(labels) or not len(inputs):
+            raise UsageError(f"{len(inputs)} rows of inputs and {len(labels)} labels")
+        super().__init__(monitor=self.NAME, mode="max", **options)
+        self.inputs, self.labels, self.every = np.asarray(inputs, np.float32), np.asarray(labels), every
+        self.metric = metric or top_1
+
+    def on_epoch_end(self, epoch, logs=None):
+        if (epoch + 1) % self.every:
+            return
+        logs = {} if logs is None else logs
+        logs[self.NAME] = self.metric(self.labels, narrow_outputs(self.model, self.inputs))
+        super().on_epoch_end(epoch, logs)
+
+
+def _is_snapped(model) -> bool:
+    return all((layer.bits == widths(model)[layer.layer]).all() for layer in multipliers(model))
+
+
+def _snap(model) -> None:
+    """Puts all multipliers on the grid of their layer."""
+    for layer in _rescale_layers(model):
+        for _, quantizer, variables in layer._weight_vars:
+            own = np.full_like(wiring.read(variables["bits"]), quantizer.bits)
+            if (wiring.read(variables["bits"]) != own).any():
+                variables["bits"].assign(own)
+                quantizer.set_multiplier(variables, snapped(quantizer, _learned(quantizer, variables), own))
+
+
+def top_1(labels, outputs) -> float:
+    """The share of rows whose largest output is at the label."""
+    return float((outputs.argmax(-1) == labels.reshape(outputs.shape[:-1])).mean())
+
+
+def narrow_outputs(model, inputs: np.ndarray) -> np.ndarray:
+    """What the converted model computes on LiteRT, as real values; the model itself is left as it is.
+
+    Args:
+      model: a quantised model with one input whose ranges have seen data.
+      inputs: real values [rows, ...].
+    """
+    if not (is_settled(model) and _is_snapped(model)):  # the model in training stays as it is
+        with quantize_scope():
+            copy = keras.models.clone_model(model)
+        copy.set_weights(model.get_weights())
+        model = copy
+        _snap(model)
+    runtime = runtimes.LiteRT(convert(model))
+    scale, zero_point = runtime.output["quantization"]
+    integers = runtime.run(runtimes.quantize_input(inputs, runtime.input))
+    return (integers.astype(np.float32) - zero_point) * np.float32(scale)
+
+
+class _PerEpoch(keras.callbacks.Callback):
+    """Follows the multipliers from epoch to epoch."""
+
+    def on_train_begin(self, logs=None):
+        self._first = self._last = multipliers(self.model)
+
+    def on_epoch_end(self, epoch, logs=None):
+        now = multipliers(self.model)
+        self.report(epoch, now, self._first, self._last, logs or {})
+        self._last = now
+
+
+class RescaleSummaries(_PerEpoch):
+    """TensorBoard summaries of the multipliers after every epoch.
+
+    For every layer with weights: `LAYER/log2_multiplier`, a histogram of log2 M_q; `LAYER/rescale_error`, the mean of
+    |M_q / M - 1|; `LAYER/changed`, the fraction of multipliers that differ from the epoch before. For the model:
+    `rescale_error`, `changed` and `changed_since_start` over all multipliers.
+
+    Args:
+      log_dir: directory for the event files.
+    """
+
+    def __init__(self, log_dir):
+        super().__init__()
+        self.log_dir = str(log_dir)
+
+    @functools.cached_property
+    def _writer(self):
+        return tf.summary.create_file_writer(self.log_dir)
+
+    def report(self, epoch, now, first, last, logs):
+        with self._writer.as_default(step=epoch):
+            for layer, before in zip(now, last, strict=True):
+                tf.summary.histogram(f"{layer.layer}/log2_multiplier", np.log2(layer.value))
+                tf.summary.scalar(f"{layer.layer}/rescale_error", layer.rescale_error)
+                tf.summary.scalar(f"{layer.layer}/changed", layer.changed(before))
+            tf.summary.scalar("rescale_error", _joined(now).rescale_error)
+            tf.summary.scalar("changed", _joined(now).changed(_joined(last)))
+            tf.summary.scalar("changed_since_start", _joined(now).changed(_joined(first)))
+        self._writer.flush()
+
+    def on_train_end(self, logs=None):
+        self._writer.close()
+        del self._writer
+
+
+def _joined(layers: list[Multipliers]) -> Multipliers:
+    """The multipliers of all layers as one."""
+    parts = ([getattr(layer, part) for layer in layers] for part in ("bits", "value", "factor"))
+    return Multipliers("", *map(np.concatenate, parts))
+
+
+class RescaleTable(_PerEpoch):
+    """Prints a table of the layers after every epoch.
+
+    Columns: widths of the multipliers in bits, their number, the smallest and largest as powers of two, the rescale
+    error, and how many changed in this epoch and since the start.
+
+    Args:
+      write: function that takes the text; `absl.logging.info` sends it to the log.
+    """
+
+    def __init__(self, write=print):
+        super().__init__()
+        self.write = write
+
+    def report(self, epoch, now, first, last, logs):
+        head = ("layer", "bits", "multipliers", "log2 M", "rescale error", "changed", "since start")
+        rows = [_cells(*layer) for layer in zip(now, last, first, strict=True)]
+        figures = "  ".join(f"{name} {value:.4g}" for name, value in logs.items())
+        self.write(f"epoch {epoch + 1}  {figures}\n{columns([head, *rows], right={1, 2, 3, 4, 5, 6})}")
+
+
+def _cells(now: Multipliers, last: Multipliers, first: Multipliers) -> tuple[str, ...]:
+    low, high = now.bits.min(), now.bits.max()
+    exponents = np.log2(now.value)
+    return (
+        now.layer,
+        str(high) if low == high else f"{low}-{high}",
+        str(now.value.size),
+        f"{exponents.min():.1f} to {exponents.max():.1f}",
+        f"{now.rescale_error:.2%}",
+        f"{now.changed(last):.0%}",
+        f"{now.changed(first):.0%}",
+    )
