@@ -32,7 +32,7 @@ def network():
     return keras.Sequential(
         [
             L.Conv2D(4, 3, use_bias=False, input_shape=(8, 8, 1)),
-            L.BatchNormalization(synchronized=True),
+            L.experimental.SyncBatchNormalization(),  # the other spelling, synchronized=True, is lost in copies
             L.ReLU(),
             L.Flatten(),
             L.Dense(10),

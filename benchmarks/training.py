@@ -1,0 +1,304 @@
+"""Cost of rescale-aware training: its step over a plain tfmot QAT step, in time and memory, measured side by side.
+
+For every network the float model is quantised by tfmot and by keras_rat (both grids). The training steps of all of them
+take turns, a few at a time and in an order that rotates, because machines drift more than the two differ; the figure is
+the median over the rounds of the ratio within a round. Memory is the growth of a process's peak resident set from
+before the model is built until after some steps, in a process for each measurement, taking turns as well (on Linux).
+
+Inputs are random: no step's cost depends on them. Writes training.json and training.png, prints a table.
+
+usage: python -m benchmarks.training [--rounds=40] [--steps=4] [--batch=32] [--bits=1] [--networks=resnet8,...]
+    [--output=DIR]
+"""
+
+import dataclasses
+import importlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+import warnings
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+from absl import app, flags, logging
+from rich.console import Console
+from rich.table import Table
+
+from tflm_export import METHODS
+from tflm_export.rescale import check_bits
+
+_ROUNDS = flags.DEFINE_integer("rounds", 40, "Rounds; every model takes its turn once a round.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 4, "Training steps of a turn.", lower_bound=1)
+_BATCH = flags.DEFINE_integer("batch", 32, "Rows of a batch.", lower_bound=1)
+_BITS = flags.DEFINE_integer("bits", 1, "Width k of the multipliers.")
+_NETWORKS = flags.DEFINE_list("networks", None, "Networks to measure; all by default.")
+_MEMORY_RUNS = flags.DEFINE_integer("memory_runs", 3, "Processes that measure the memory of each model.", lower_bound=0)
+_OUTPUT = flags.DEFINE_string("output", "build/training", "Folder for the results.")
+_MEASURE_MEMORY = flags.DEFINE_string("measure_memory", None, "For the program's own use: NETWORK,KIND.")
+
+QAT = "tfmot QAT"
+KINDS = (QAT, *(f"RAT {method}" for method in METHODS))
+TARGET = 1.05
+WARM_UP = 3  # steps before the clock: tracing, allocation
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a training step of a model costs.
+
+    Attributes:
+      network, kind: which model.
+      milliseconds: median time of a step.
+      ratio: median over rounds of its time over tfmot QAT's in the same round.
+      low, high: 95 % interval of that median (bootstrap over rounds).
+      megabytes: median growth of peak resident memory; None where it was not measured.
+      memory_ratio: that over tfmot QAT's.
+    """
+
+    network: str
+    kind: str
+    milliseconds: float
+    ratio: float
+    low: float
+    high: float
+    megabytes: float | None
+    memory_ratio: float | None
+
+
+def resnet8():
+    """The residual CNN of MLPerf Tiny for [rows, 32, 32, 3], 78,000 parameters."""
+    import tf_keras as keras
+
+    layers = keras.layers
+
+    def conv(x, filters, size=3, stride=1):
+        x = layers.Conv2D(filters, size, strides=stride, padding="same", use_bias=False)(x)
+        return layers.BatchNormalization()(x)
+
+    x = inputs = keras.Input((32, 32, 3))
+    x = layers.ReLU()(conv(x, 16))
+    for filters, stride in ((16, 1), (32, 2), (64, 2)):
+        shortcut = x if stride == 1 else conv(x, filters, 1, stride)
+        x = conv(layers.ReLU()(conv(x, filters, 3, stride)), filters)
+        x = layers.ReLU()(layers.Add()([x, shortcut]))
+    return keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
+
+
+def ds_cnn():
+    """The depthwise-separable CNN of MLPerf Tiny for [rows, 49, 10, 1], 24,000 parameters."""
+    import tf_keras as keras
+
+    layers = keras.layers
+    x = inputs = keras.Input((49, 10, 1))
+    x = layers.Conv2D(64, (10, 4), strides=2, padding="same", use_bias=False)(x)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    for _ in range(4):
+        x = layers.DepthwiseConv2D(3, padding="same", use_bias=False)(x)
+        x = layers.ReLU()(layers.BatchNormalization()(x))
+        x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(64, 1, use_bias=False)(x)))
+    return keras.Model(inputs, layers.Dense(12)(layers.GlobalAveragePooling2D()(x)))
+
+
+def dense():
+    """The dense autoencoder of MLPerf Tiny for [rows, 640], without batch normalisation; 265,000 parameters."""
+    import tf_keras as keras
+
+    model = keras.Sequential([keras.Input((640,))])
+    for units in (128, 128, 128, 128, 8, 128, 128, 128, 128):
+        model.add(keras.layers.Dense(units, activation="relu"))
+    model.add(keras.layers.Dense(640))
+    return model
+
+
+NETWORKS = {"resnet8": resnet8, "ds_cnn": ds_cnn, "dense": dense}
+
+
+class Trainer:
+    """A compiled model and an endless supply of the same batch."""
+
+    def __init__(self, network: str, kind: str):
+        import tensorflow as tf
+        import tensorflow_model_optimization as tfmot
+        import tf_keras as keras
+
+        import keras_rat
+
+        keras.utils.set_random_seed(0)
+        model = NETWORKS[network]()
+        random = np.random.default_rng(0)
+        x = random.uniform(0, 1, (_BATCH.value, *model.input_shape[1:])).astype(np.float32)
+        if kind == QAT:
+            model = tfmot.quantization.keras.quantize_model(model)
+        else:
+            model = keras_rat.quantize_model(model, _BITS.value, kind.removeprefix("RAT "))
+            keras_rat.calibrate(model, x)
+        model.compile(keras.optimizers.Adam(1e-4), "mse")
+        y = random.normal(size=(_BATCH.value, *model.output_shape[1:])).astype(np.float32)
+        self._batches = iter(tf.data.Dataset.from_tensors((x, y)).repeat())
+        self._step = model.make_train_function()
+        self.run(WARM_UP)
+
+    def run(self, steps: int) -> float:
+        """Seconds for some training steps."""
+        start = time.perf_counter()
+        for _ in range(steps):
+            logs = self._step(self._batches)
+        float(logs["loss"])  # waits for the last step
+        return time.perf_counter() - start
+
+
+def times(network: str) -> np.ndarray:
+    """Seconds of a step, [rounds, kinds]."""
+    trainers = [Trainer(network, kind) for kind in KINDS]
+    seconds = np.empty((_ROUNDS.value, len(KINDS)))
+    for row in range(_ROUNDS.value):
+        for turn in range(len(KINDS)):
+            kind = (row + turn) % len(KINDS)
+            seconds[row, kind] = trainers[kind].run(_STEPS.value) / _STEPS.value
+    return seconds
+
+
+def memory(network: str) -> np.ndarray:
+    """Megabytes of growth, [runs, kinds]."""
+    found = np.empty((_MEMORY_RUNS.value, len(KINDS)))
+    for run in range(_MEMORY_RUNS.value):
+        for index, kind in enumerate(KINDS):
+            options = [f"--measure_memory={network},{kind}", f"--batch={_BATCH.value}", f"--bits={_BITS.value}"]
+            command = [sys.executable, "-m", "benchmarks.training", *options]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise RuntimeError(f"measuring the memory of {network}, {kind} failed:\n{done.stderr[-2000:]}")
+            found[run, index] = float(done.stdout.split()[-1])
+    return found
+
+
+def measure_memory(network: str, kind: str) -> float:
+    """Megabytes by which this process's peak resident set grows in building and training a model."""
+    importlib.import_module("keras_rat")  # and with it TensorFlow and tfmot, which do not count
+    before = peak_resident()
+    Trainer(network, kind).run(10)
+    return peak_resident() - before
+
+
+def peak_resident() -> float:
+    """Megabytes of this process's peak resident set. (getrusage would count what it was before exec.)"""
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+
+def costs(network: str, seconds: np.ndarray, megabytes: np.ndarray) -> list[Cost]:
+    """The figures of one network from its measurements, [rounds, kinds] and [runs, kinds]."""
+    ratios = seconds / seconds[:, :1]
+    picks = np.random.default_rng(0).integers(0, len(ratios), (2000, len(ratios)))
+    low, high = np.percentile(np.median(ratios[picks], axis=1), [2.5, 97.5], axis=0)
+    found = []
+    for index, kind in enumerate(KINDS):
+        grown = float(np.median(megabytes[:, index])) if len(megabytes) else None
+        found.append(
+            Cost(
+                network,
+                kind,
+                float(1e3 * np.median(seconds[:, index])),
+                float(np.median(ratios[:, index])),
+                float(low[index]),
+                float(high[index]),
+                grown,
+                grown / float(np.median(megabytes[:, 0])) if len(megabytes) else None,
+            )
+        )
+    return found
+
+
+def table(results: list[Cost]) -> Table:
+    made = Table(
+        title=f"Training step, batch {_BATCH.value}, k = {_BITS.value}; ratios to tfmot QAT",
+        caption=f"time: median of {_ROUNDS.value} rounds with 95 % interval; memory: growth of peak resident set.",
+    )
+    for column in ("network", "training", "ms a step", "time", "MB", "memory"):
+        made.add_column(column, justify="left" if column in ("network", "training") else "right")
+    for cost in results:
+        made.add_row(
+            cost.network,
+            cost.kind,
+            f"{cost.milliseconds:.1f}",
+            f"{cost.ratio:.3f} ({cost.low:.3f} to {cost.high:.3f})",
+            "" if cost.megabytes is None else f"{cost.megabytes:.0f}",
+            "" if cost.memory_ratio is None else f"{cost.memory_ratio:.3f}",
+        )
+    return made
+
+
+def plot(results: list[Cost], path: pathlib.Path) -> None:
+    """Ratios of time and memory by network, as PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    networks = list(dict.fromkeys(cost.network for cost in results))
+    figure, panels = pyplot.subplots(1, 2, figsize=(9, 3.6), layout="constrained", sharey=True)
+    for axes, field, what in ((panels[0], "ratio", "time"), (panels[1], "memory_ratio", "memory")):
+        for offset, kind in enumerate(KINDS[1:]):
+            chosen = [cost for cost in results if cost.kind == kind]
+            at = np.arange(len(networks)) + 0.35 * (offset - 0.5)
+            heights = [getattr(cost, field) or np.nan for cost in chosen]
+            error = None
+            if field == "ratio":
+                error = [[c.ratio - c.low for c in chosen], [c.high - c.ratio for c in chosen]]
+            axes.bar(at, heights, 0.33, yerr=error, capsize=3, label=kind)
+        axes.axhline(1, color="0.3", linewidth=1)
+        axes.axhline(TARGET, color="0.5", linestyle="--", label=f"target {TARGET}")
+        axes.set_xticks(range(len(networks)), networks)
+        axes.set_title(f"{what} of a step / {QAT}")
+    panels[0].set_ylabel("ratio")
+    panels[0].set_ylim(0.8, None)
+    panels[1].legend(loc="upper right")
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]}")
+    check_bits(_BITS.value)
+    logging.set_verbosity(logging.ERROR)
+    warnings.filterwarnings("ignore", module="tf_keras|tensorflow")
+    if _MEASURE_MEMORY.value:
+        print(measure_memory(*_MEASURE_MEMORY.value.split(",")))
+        return
+    networks = _NETWORKS.value or list(NETWORKS)
+    if unknown := [name for name in networks if name not in NETWORKS]:
+        raise app.UsageError(f"unknown networks {', '.join(unknown)}; available: {', '.join(NETWORKS)}")
+    folder = pathlib.Path(_OUTPUT.value)
+    folder.mkdir(parents=True, exist_ok=True)
+    console = Console(width=None if sys.stdout.isatty() else 100)
+    results = []
+    for network in networks:
+        with console.status(f"{network}: {_ROUNDS.value} rounds"):
+            results += costs(network, times(network), memory(network))
+    report = {
+        "command": ["python", "-m", "benchmarks.training", *sys.argv[1:]],
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "cpus": os.cpu_count(),
+        "rounds": _ROUNDS.value,
+        "steps": _STEPS.value,
+        "batch": _BATCH.value,
+        "bits": _BITS.value,
+        "results": [dataclasses.asdict(cost) for cost in results],
+    }
+    (folder / "training.json").write_text(json.dumps(report, indent=1) + "\n")
+    plot(results, folder / "training.png")
+    console.print(table(results))
+    console.print(f"Results in {folder}: training.json, training.png")
+
+
+PACKAGES = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "numpy")
+
+if __name__ == "__main__":
+    app.run(main)
