@@ -273,7 +273,7 @@ def _problem(wrapper, registry) -> str:
         if not all(type(f) in NORMALISED and configs.activation_name(f.activation) == "linear" for f in feeding):
             return f"{kind} that follows no linear Conv2D, Conv2DTranspose, DepthwiseConv2D, SeparableConv2D or Dense"
         if getattr(layer, "synchronized", False) and type(layer) is keras.layers.BatchNormalization:
-            return f"{kind} with synchronized=True, which copies lose; use keras.layers.experimental.SyncBatchNormalization"
+            return f"{kind} with synchronized=True, which copies lose; use layers.experimental.SyncBatchNormalization"
         return ""
     if max(getattr(layer, "dilation_rate", (1,))) > 1:
         following = [getattr(f, "layer", f) for f in wiring.outputs(wrapper)]
