@@ -182,7 +182,6 @@ def quantize_apply(
 
 
 def _apply(model, scheme, quantized_layer_name_prefix, offenders):
-    _require_float32(model)
     _raise_offenders([*offenders, *_unsupported(model, scheme.get_quantize_registry())])
     scheme = scheme.resolved(_annotated_bits(model))
     with quantize_scope():
@@ -214,18 +213,18 @@ def _require_built(model) -> None:
         )
     if not model.built or not model.inputs:
         raise ValueError(f"{type(model).__name__} {model.name!r} is not built; give its first layer an input_shape")
+    _require_float32(model)
 
 
 def _require_float32(model) -> None:
     """Raises ValueError for mixed precision: float16 has too few bits for scales that stand for k-bit multipliers."""
     policy = keras.mixed_precision.global_policy()
-    layers = [
-        layer.name for layer in map(rewrite.bare, model.layers) if layer.weights and layer.compute_dtype != "float32"
-    ]
+    found = [layer for layer in model._flatten_layers(include_self=False) if not isinstance(layer, keras.Model)]
+    layers = dict.fromkeys(layer.name for layer in found if layer.weights and layer.compute_dtype != "float32")
     if layers or policy.compute_dtype != "float32":
-        what = f"layers {', '.join(layers)} compute" if layers else f"the global policy {policy.name!r} computes"
+        what = f"layers {', '.join(layers)} do not compute" if layers else f"policy {policy.name!r} does not compute"
         raise ValueError(
-            f"{what} in less than float32, which cannot hold the scales that make rescales k bits wide; call "
+            f"{what} in float32, without which scales cannot make rescales k bits wide; call "
             'keras.mixed_precision.set_global_policy("float32"), build the model again and set_weights from this one'
         )
 
