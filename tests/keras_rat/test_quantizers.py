@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_rat import configs, quantizers
+from keras_rat import configs, quantizers, wiring
 from tflm_export import rescale
 
 WIDTHS = range(1, 25)
@@ -87,6 +88,83 @@ def test_one_scale_for_one_channel(per_channel):
     assert gradient.shape == (1,)
 
 
+def layer_variables(quantizer, shape, input_scale=0.1, output_scale=0.25, gain=None):
+    """The variables of a layer between an input and an output range of these scales."""
+    variables = quantizer.build(tf.TensorShape(shape), "kernel", keras.layers.Layer())
+
+    def at(scale):
+        return wiring.Range("", tf.constant(-128.0 * scale), tf.constant(127.0 * scale), None)
+
+    links = wiring.Links(at(input_scale), at(output_scale), gain)
+    return variables | {"links": lambda: links}
+
+
+@pytest.mark.parametrize("method", ["requantize", "keep"])
+@pytest.mark.parametrize("weight_bits", [8, 4])
+def test_multiplier_gradient_is_that_of_lsq_in_the_log2_domain(method, weight_bits):
+    """dL/dlog2 M = ln 2 * scale * dL/dscale, over sqrt(largest integer * weights of a channel)."""
+    random = np.random.default_rng(2)
+    kernel, upstream = (random.normal(0, 1, (3, 3, 2, 4)).astype(np.float32) for _ in range(2))
+    quantizer = quantizers.RescaleQuantizer(1, method, weight_bits=weight_bits)
+    variables = layer_variables(quantizer, kernel.shape)
+    most = 2 ** (weight_bits - 1) - 1
+    stock = np.abs(kernel).max((0, 1, 2)) / most
+    multiplier = 2.0 ** np.floor(np.log2(stock * 0.1 / 0.25))  # too small, so that some weights clip
+    quantizer.set_multiplier(variables, multiplier)
+    theta = variables["log2_multiplier"]
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(quantizer(tf.constant(kernel), True, variables) * upstream)
+    scale = multiplier * 0.25 / 0.1
+    steps = kernel / scale
+    inside = np.abs(steps) <= most
+    if method == "keep":  # the integers are those of the stock scale: the output is proportional to the multiplier
+        slope = upstream * np.rint(kernel / stock)
+    else:
+        assert not inside.all()
+        slope = upstream * np.where(inside, np.rint(steps) - steps, most * np.sign(steps))
+    expected = slope.sum((0, 1, 2)) * scale * np.log(2) / np.sqrt(most * 18)
+    np.testing.assert_allclose(tape.gradient(loss, theta), expected, rtol=2e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", [keras.optimizers.SGD, keras.optimizers.Adam])
+def test_multipliers_learn_at_their_own_rate(optimizer):
+    moved, largest = [], None
+    for rate in (1.0, 0.25, 8.0):
+        quantizer = quantizers.RescaleQuantizer(2, "requantize", multiplier_rate=rate)
+        kernel = tf.constant(np.random.default_rng(3).normal(0, 1, (3, 3, 2, 4)), tf.float32)
+        variables = layer_variables(quantizer, kernel.shape)
+        multiplier = np.array([0.25, 0.5, 1.0, 3.0]) * 2.0**-7
+        quantizer.set_multiplier(variables, multiplier)
+        np.testing.assert_allclose(quantizer.multiplier(kernel, variables), multiplier, rtol=1e-6)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(quantizer(kernel, True, variables) ** 3)
+        theta = variables["log2_multiplier"]
+        before = theta.numpy()
+        gradient = tape.gradient(loss, theta)
+        largest = largest or tf.reduce_max(tf.abs(gradient))
+        optimizer(0.01).apply_gradients([(gradient / largest, theta)])
+        moved.append(rate * (theta.numpy() - before))
+    assert np.abs(moved[0]).max() > 1e-3
+    np.testing.assert_allclose(moved[1], 0.25 * moved[0], atol=1e-5)
+    np.testing.assert_allclose(moved[2], 8 * moved[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("rate", [0, -1, float("nan"), float("inf"), True, "1"])
+def test_rate_is_checked(rate):
+    with pytest.raises(ValueError, match="multiplier_rate must be a positive number"):
+        quantizers.RescaleQuantizer(4, "keep", multiplier_rate=rate)
+
+
+def test_each_channel_has_the_width_of_its_variable():
+    quantizer = quantizers.RescaleQuantizer(1, "keep")
+    kernel = tf.constant(np.random.default_rng(4).normal(0, 1, (3, 3, 2, 4)), tf.float32)
+    variables = layer_variables(quantizer, kernel.shape)
+    variables["bits"].assign([1, 3, 8, 31])
+    factor = quantizer.factor(kernel, variables).numpy().astype(np.float64)
+    expected = [rescale.decompose(f, bits).value for f, bits in zip(factor, [1, 3, 8, 31], strict=True)]
+    np.testing.assert_allclose(quantizer.multiplier(kernel, variables), expected, rtol=2.0**-24)
+
+
 class Owner(tf.Module):
     """A layer as far as `Quantizer.build` needs one."""
 
@@ -147,9 +225,11 @@ def test_zero_is_inside_the_range_and_exact(values):
         quantizers.RangeQuantizer(),
         quantizers.TiedQuantizer(),
         quantizers.RescaleQuantizer(3, "keep", per_channel=False),
-        quantizers.RescaleQuantizer(31, "requantize", depthwise=True),
+        quantizers.RescaleQuantizer(31, "requantize", depthwise=True, weight_bits=4, multiplier_rate=0.5),
         configs.NoQuantizeConfig(),
         configs.OutputConfig(),
+        configs.SlopeConfig(3),
+        configs.SumConfig(2, output=False),
         configs.TiedOutputConfig(),
         configs.RescaleConfig("depthwise_kernel", 1, "keep", depthwise=True),
         configs.RescaleConfig("kernel", 7, "requantize", per_channel=False),
