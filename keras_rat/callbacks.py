@@ -103,8 +103,12 @@ class FreezeRanges(keras.callbacks.Callback):
                     "freeze from a later epoch on"
                 )
             settle(self.model)
+            self._retrace()
         if self.batch_norm and _freeze_statistics(self.model):
-            self.model.make_train_function(force=True)
+            self._retrace()
+
+    def _retrace(self):
+        self.model.make_train_function(force=True)  # the one in use may be for what moved so far
 
 
 def _freeze_statistics(model) -> bool:

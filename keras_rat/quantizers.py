@@ -40,23 +40,35 @@ def grid_nearest(value: tf.Tensor, bits: int | tf.Tensor) -> tf.Tensor:
 
     `bits` are one int32 or one for each value.
     """
-    return _grid(value, bits, tf.floor, 0.5)
+    unit = _unit_in_last_place(bits)
+    return _cut(value, tf.bitwise.right_shift(unit, 1), unit)
 
 
 def grid_up(value: tf.Tensor, bits: int | tf.Tensor) -> tf.Tensor:
     """The next larger such numbers; values on the grid up to float32 rounding stay. float32, positive. No gradient."""
-    nearest = grid_nearest(value, bits)
+    unit = _unit_in_last_place(bits)
+    nearest = _cut(value, tf.bitwise.right_shift(unit, 1), unit)
     settled = tf.abs(nearest - value) <= FLOAT32_TOLERANCE * value
-    return tf.where(settled, nearest, _grid(value, bits, tf.math.ceil, 0.0))
+    return tf.where(settled, nearest, _cut(value, unit - 1, unit))
 
 
-def _grid(value, bits, rounding, bias):
-    value = tf.stop_gradient(value)
-    bits = tf.convert_to_tensor(bits)
-    exponent = tf.bitwise.right_shift(tf.bitcast(value, tf.int32), 23)  # biased by 127
-    dropped = exponent - (tf.minimum(bits, 23) - 1)
-    unit = tf.bitcast(tf.bitwise.left_shift(dropped, 23), tf.float32)  # weight of m's last bit
-    return tf.where(bits > 23, value, rounding(value / unit + bias) * unit)  # a float32 has a 24-bit mantissa
+def _unit_in_last_place(bits):
+    """What the last bit of a k-bit mantissa weighs in the integer that a float32 is stored as."""
+    return tf.bitwise.left_shift(1, 24 - tf.minimum(bits, 24))  # a float32 has a 24-bit mantissa
+
+
+def _cut(value, rounding, unit):
+    """Adds to the stored integers and clears the bits below unit; a carry goes into the exponent, as it should."""
+    stored = tf.bitcast(tf.stop_gradient(value), tf.int32)
+    return tf.bitcast(tf.bitwise.bitwise_and(stored + rounding, -unit), tf.float32)
+
+
+def _now(variable):
+    """The value of a variable while a function is traced; None where that cannot be known."""
+    if tf.distribute.has_strategy() or not tf.compat.v1.executing_eagerly_outside_functions():
+        return None
+    with tf.init_scope():
+        return variable.numpy()
 
 
 class RangeQuantizer(tfmot_quantizers.Quantizer):
@@ -98,11 +110,14 @@ class RangeQuantizer(tfmot_quantizers.Quantizer):
         if _is_replica():  # a strategy's variables cannot be assigned in a branch
             moves = tf.cast(batches > FROZEN, tf.float32)
             return self._observe(inputs, weights, 1 - moves * (1 - self.decay), tf.cast(moves, tf.int32))
-        return tf.cond(
+        if _now(batches) == FROZEN:  # for good: nothing but `calibrate` thaws a range, and it freezes it again
+            return low, high
+        low, high = tf.cond(
             batches > FROZEN,
             lambda: self._observe(inputs, weights, self.decay),
             lambda: (tf.identity(low), tf.identity(high)),
         )
+        return tf.stop_gradient(low), tf.stop_gradient(high)
 
     def _observe(self, inputs, weights, decay, step=1):
         decay = tf.where(weights["batches"] == 0, 0.0, decay)
@@ -255,12 +270,12 @@ class RescaleQuantizer(tfmot_quantizers.Quantizer):
         stock = self.stock_scale(kernel)
         unit = self._unit(weights)
         if unit is None:  # the layers around are not built yet
-            return tf.reshape(self._fake_quant(kernel, stock), inputs.shape)
+            return self._as_given(self._fake_quant(kernel, stock), inputs.shape)
         scale = self._multiplier(weights, stock / unit, kernel, training) * unit
         if self.method == KEEP:
             kernel = kernel * (scale / stock)
         quantize = self._fake_quant_learned_scale if training else self._fake_quant
-        return tf.reshape(quantize(kernel, scale), inputs.shape)
+        return self._as_given(quantize(kernel, scale), inputs.shape)
 
     def factor(self, kernel, weights):
         """The layer's stock factor M at its present weights and ranges; float32 [channels] or [1]."""
@@ -299,26 +314,42 @@ class RescaleQuantizer(tfmot_quantizers.Quantizer):
         height, width, channels, multiplier = kernel.shape
         return tf.reshape(kernel, [height, width, 1, channels * multiplier])
 
+    def _as_given(self, kernel, shape):
+        return tf.reshape(kernel, shape) if self.depthwise else kernel
+
     def _unit(self, weights):
         """The weight scale that would make the factor 1: Sy / (Sx * |gain|), None before the model is complete."""
         links = weights["links"]()
         if links is None:
             return None
-        gain = tf.maximum(tf.abs(links.gain()), 1e-12)
-        return tf.stop_gradient(links.output.scale() / (links.input.scale() * gain))
+        unit = links.output.scale() / links.input.scale()
+        if links.batch_norm is None:
+            return tf.stop_gradient(tf.reshape(unit, [1]))
+        return tf.stop_gradient(unit / tf.maximum(tf.abs(links.gain()), 1e-12))
 
     def _multiplier(self, weights, factor, kernel, training):
         """M_q on the grid."""
-        theta, bits = weights["log2_multiplier"], weights["bits"]
-        factor = tf.maximum(factor, SMALLEST)
-        follow = grid_nearest(factor, bits) if self.method == KEEP else grid_up(factor, bits)
-        log2 = tf.clip_by_value(self.multiplier_rate * theta, -100.0, 100.0)
-        learned = grid_nearest(tf.pow(2.0, log2), bits)
-        if training:  # times one, to carry the gradient
-            weights_per_scale = kernel.shape.num_elements() / theta.shape.num_elements()
+        slope = None
+        if training:
+            weights_per_scale = kernel.shape.num_elements() / weights["log2_multiplier"].shape.num_elements()
             slope = math.log(2.0) / math.sqrt(self.weight_max * weights_per_scale)
-            learned = learned * tf.exp(slope * (theta - tf.stop_gradient(theta)))
+        learned = self._learned(tf.convert_to_tensor(weights["log2_multiplier"]), weights["bits"], slope)
+        if training and _now(weights["multiplier_set"]):  # for good, as frozen ranges are
+            return learned
+        factor = tf.maximum(factor, SMALLEST)
+        follow = grid_nearest(factor, weights["bits"]) if self.method == KEEP else grid_up(factor, weights["bits"])
         return tf.where(weights["multiplier_set"] > 0, learned, follow)
+
+    def _learned(self, theta, bits, slope):
+        """grid(2**theta), with the gradient `slope` times itself."""
+
+        @tf.custom_gradient
+        def learned(theta):
+            log2 = theta if self.multiplier_rate == 1 else self.multiplier_rate * theta
+            value = grid_nearest(tf.pow(2.0, tf.clip_by_value(log2, -100.0, 100.0)), bits)
+            return value, lambda upstream: upstream * value * slope
+
+        return learned(theta)
 
     def get_config(self):
         return {
@@ -346,11 +377,11 @@ class RescaleQuantizer(tfmot_quantizers.Quantizer):
             quantized = self._fake_quant(kernel, scale)
 
             def gradient(upstream):
-                inside = tf.abs(kernel) <= self.weight_max * scale
-                step = tf.where(inside, (quantized - kernel) / scale, self.weight_max * tf.sign(kernel))
+                inside = tf.where(tf.abs(kernel) <= self.weight_max * scale, upstream, 0.0)
                 axes = list(range(kernel.shape.rank - 1)) if self.per_channel else None
-                slope = tf.reduce_sum(upstream * step, axis=axes)
-                return tf.where(inside, upstream, 0.0), tf.reshape(slope, scale.shape)
+                # Outside the range quantized / scale is +-weight_max, so this is the slope of both.
+                slope = tf.reduce_sum(upstream * quantized - inside * kernel, axis=axes)
+                return inside, tf.reshape(slope, scale.shape) / scale
 
             return quantized, gradient
 
