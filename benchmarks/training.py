@@ -2,8 +2,9 @@
 
 For every network the float model is quantised by tfmot and by keras_rat (both grids). The training steps of all of them
 take turns, a few at a time and in an order that rotates, because machines drift more than the two differ; the figure is
-the median over the rounds of the ratio within a round. Memory is the growth of a process's peak resident set from
-before the model is built until after some steps, in a process for each measurement, taking turns as well (on Linux).
+the median over the rounds of the ratio within a round. Memory is the growth of a process's resident set, at its peak,
+from when the model is made (and calibrated) until after some steps, in a process for each measurement; these take turns
+as well. Linux alone counts it.
 
 Inputs are random: no step's cost depends on them. Writes training.json and training.png, prints a table.
 
@@ -12,7 +13,6 @@ usage: python -m benchmarks.training [--rounds=40] [--steps=4] [--batch=32] [--b
 """
 
 import dataclasses
-import importlib
 import importlib.metadata
 import json
 import os
@@ -139,6 +139,7 @@ class Trainer:
             keras_rat.calibrate(model, x)
         model.compile(keras.optimizers.Adam(1e-4), "mse")
         y = random.normal(size=(_BATCH.value, *model.output_shape[1:])).astype(np.float32)
+        self.resident_before = reset_peak()
         self._batches = iter(tf.data.Dataset.from_tensors((x, y)).repeat())
         self._step = model.make_train_function()
         self.run(WARM_UP)
@@ -178,17 +179,25 @@ def memory(network: str) -> np.ndarray:
 
 
 def measure_memory(network: str, kind: str) -> float:
-    """Megabytes by which this process's peak resident set grows in building and training a model."""
-    importlib.import_module("keras_rat")  # and with it TensorFlow and tfmot, which do not count
-    before = peak_resident()
-    Trainer(network, kind).run(10)
-    return peak_resident() - before
+    """Megabytes by which this process's resident set grows, at its peak, in training a model."""
+    trainer = Trainer(network, kind)
+    trainer.run(10)
+    return _status("VmHWM") - trainer.resident_before
 
 
-def peak_resident() -> float:
-    """Megabytes of this process's peak resident set. (getrusage would count what it was before exec.)"""
+def reset_peak() -> float:
+    """Makes the peak resident set the present one; returns it in megabytes, 0 where the system does not tell."""
+    try:
+        pathlib.Path("/proc/self/clear_refs").write_text("5")  # man 5 proc
+        return _status("VmRSS")
+    except OSError:
+        return 0.0
+
+
+def _status(field: str) -> float:
+    """Megabytes of a field of /proc/self/status. (getrusage would count what a process was before exec.)"""
     lines = pathlib.Path("/proc/self/status").read_text().splitlines()
-    (line,) = (line for line in lines if line.startswith("VmHWM"))
+    (line,) = (line for line in lines if line.startswith(field))
     return int(line.split()[1]) / 1024
 
 
@@ -218,7 +227,7 @@ def costs(network: str, seconds: np.ndarray, megabytes: np.ndarray) -> list[Cost
 def table(results: list[Cost]) -> Table:
     made = Table(
         title=f"Training step, batch {_BATCH.value}, k = {_BITS.value}; ratios to tfmot QAT",
-        caption=f"time: median of {_ROUNDS.value} rounds with 95 % interval; memory: growth of peak resident set.",
+        caption=f"time: median of {_ROUNDS.value} rounds with 95 % interval; memory: growth of the resident set.",
     )
     for column in ("network", "training", "ms a step", "time", "MB", "memory"):
         made.add_column(column, justify="left" if column in ("network", "training") else "right")

@@ -64,7 +64,11 @@ def _cut(value, rounding, unit):
 
 
 def _now(variable):
-    """The value of a variable while a function is traced; None where that cannot be known."""
+    """The value of a variable while a function is traced; None where that cannot be known.
+
+    For states that are for good, like a frozen range. (A function traced then does not notice weights loaded from a
+    time before; Keras's `fit` traces anew after `compile`.)
+    """
     if tf.distribute.has_strategy() or not tf.compat.v1.executing_eagerly_outside_functions():
         return None
     with tf.init_scope():

@@ -35,17 +35,17 @@ def test_the_exporter_does_not_import_training():
 
 def unsupported():
     x = inputs = keras.Input((8, 8, 1))
-    x = L.LeakyReLU(name="leaky")(L.Conv2D(4, 3)(x))
+    x = L.PReLU(name="leaky")(L.Conv2D(4, 3)(x))
     x = L.Conv2D(4, 3, activation="swish", name="swishy")(x)
     x = L.BatchNormalization(name="lonely")(L.MaxPooling2D()(x))
-    x = L.Conv2DTranspose(4, 3, name="transposed")(x)
+    x = L.LocallyConnected2D(4, 3, name="local")(x)
     return keras.Model(inputs, L.Dense(10)(L.Flatten()(x)))
 
 
 def test_all_unsupported_layers_are_named_at_once():
     with pytest.raises(ValueError, match="annotate") as error:
         keras_rat.quantize_model(unsupported())
-    for part in ("leaky (LeakyReLU)", "swishy (Conv2D with activation swish)", "lonely (BatchNorm", "transposed (Conv"):
+    for part in ("leaky (PReLU)", "swishy (Conv2D with activation swish)", "lonely (BatchNorm", "local (Locally"):
         assert part in str(error.value)
     assert "dense" not in str(error.value)
 
