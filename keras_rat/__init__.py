@@ -1,5 +1,6 @@
 """Rescale-aware training: quantisation-aware training that sees k-bit rescale multipliers (arXiv 2510.11484)."""
 
+from keras_rat import callbacks
 from keras_rat.calibrate import calibrate
 from keras_rat.convert import convert
 from keras_rat.quantize import (
@@ -14,6 +15,7 @@ from keras_rat.scheme import RescaleAwareScheme
 __all__ = [
     "RescaleAwareScheme",
     "calibrate",
+    "callbacks",
     "convert",
     "quantize_annotate_layer",
     "quantize_annotate_model",

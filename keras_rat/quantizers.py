@@ -333,10 +333,8 @@ class RescaleQuantizer(tfmot_quantizers.Quantizer):
 
     def _multiplier(self, weights, factor, kernel, training):
         """M_q on the grid."""
-        slope = None
-        if training:
-            weights_per_scale = kernel.shape.num_elements() / weights["log2_multiplier"].shape.num_elements()
-            slope = math.log(2.0) / math.sqrt(self.weight_max * weights_per_scale)
+        weights_per_scale = kernel.shape.num_elements() / weights["log2_multiplier"].shape.num_elements()
+        slope = math.log(2.0) / math.sqrt(self.weight_max * weights_per_scale)
         learned = self._learned(tf.convert_to_tensor(weights["log2_multiplier"]), weights["bits"], slope)
         if training and _now(weights["multiplier_set"]):  # for good, as frozen ranges are
             return learned

@@ -21,7 +21,7 @@ def test_exports_exactly_its_all():
     public = {name for name in vars(keras_rat) if not name.startswith("_")}
     assert public - modules == set(keras_rat.__all__) - modules
     for name in keras_rat.__all__:
-        assert callable(getattr(keras_rat, name))
+        assert name in modules or callable(getattr(keras_rat, name))
 
 
 def test_the_exporter_does_not_import_training():
@@ -38,7 +38,7 @@ def unsupported():
     x = L.PReLU(name="leaky")(L.Conv2D(4, 3)(x))
     x = L.Conv2D(4, 3, activation="swish", name="swishy")(x)
     x = L.BatchNormalization(name="lonely")(L.MaxPooling2D()(x))
-    x = L.LocallyConnected2D(4, 3, name="local")(x)
+    x = L.LocallyConnected2D(4, 1, name="local")(x)
     return keras.Model(inputs, L.Dense(10)(L.Flatten()(x)))
 
 
