@@ -9,19 +9,24 @@ from tensorflow_model_optimization.python.core.quantization.keras import quantiz
 
 from keras_rat import configs, quantizers, wiring
 from keras_rat.quantize import rescale_layers
+from keras_rat.scheme import BATCH_NORM
 from tflm_export import rescale, solver
 from tflm_export.rescale import MAX_BITS
 
 STEPS = 40
 
 
-def calibrate(model, data, batch_size: int = 32, steps: int = STEPS) -> None:
+def calibrate(model, data, batch_size: int = 32, steps: int = STEPS, freeze_batch_norm: bool = True) -> None:
     """Prepares a quantised model for training.
 
     Runs the float network on the data and records the range of every activation (moving averages of the batches'
     extremes, decay 0.9), then freezes the ranges. Those of residual additions, global poolings and per-tensor Dense
     layers grow (never shrink) until their rescale factors are on the k-bit grid, by the rules of `tflm_export`; the
     learnable multipliers of the other layers start at the grid point of their present factor.
+
+    Batch normalisations go on with the statistics they have. A gain that the grid moved by up to a third shows in a
+    batch's own statistics at once and in the moving averages late, so that a network that trains with the former is
+    not the one that is exported; gamma and beta go on training (arXiv 1806.08342, section 3.2.2).
 
     Args:
       model: from `quantize_model` or `quantize_apply`.
@@ -30,6 +35,7 @@ def calibrate(model, data, batch_size: int = 32, steps: int = STEPS) -> None:
         dicts of arrays, or tuples with such first.
       batch_size: rows of a batch where data is an array.
       steps: batches to use, at most.
+      freeze_batch_norm: whether batch normalisations compute as in inference from here on.
 
     Raises:
       ValueError: the model has no quantised layers with weights, or there is no data.
@@ -50,6 +56,22 @@ def calibrate(model, data, batch_size: int = 32, steps: int = STEPS) -> None:
     if not batches:
         raise ValueError("no data to calibrate with")
     settle(model)
+    if freeze_batch_norm and freeze_statistics(model):
+        model.train_function = None  # to be traced anew, if it was
+
+
+def freeze_statistics(model) -> bool:
+    """Makes batch normalisations use their moving statistics in training; whether any did not.
+
+    A training function that was traced before does not know.
+    """
+    changed = False
+    for wrapper in model.layers:
+        config = getattr(wrapper, "quantize_config", None)
+        if isinstance(wiring.inner(wrapper), BATCH_NORM) and isinstance(config, configs.NoQuantizeConfig):
+            changed = changed or not config.frozen_statistics
+            config.frozen_statistics = True
+    return changed
 
 
 def settle(model) -> None:

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from keras_rat import wiring
-from keras_rat.calibrate import is_settled, settle, snapped, unseen
+from keras_rat.calibrate import freeze_statistics, is_settled, settle, snapped, unseen
 from keras_rat.convert import convert
 from keras_rat.quantize import quantize_scope, rescale_layers, widths
 from tflm_export import runtimes
@@ -104,22 +104,11 @@ class FreezeRanges(keras.callbacks.Callback):
                 )
             settle(self.model)
             self._retrace()
-        if self.batch_norm and _freeze_statistics(self.model):
+        if self.batch_norm and freeze_statistics(self.model):
             self._retrace()
 
     def _retrace(self):
         self.model.make_train_function(force=True)  # the one in use may be for what moved so far
-
-
-def _freeze_statistics(model) -> bool:
-    """Makes batch normalisations use their moving statistics in training; whether any did not."""
-    changed = False
-    for layer in map(wiring.inner, model.layers):
-        if isinstance(layer, keras.layers.BatchNormalization) and "_get_training_value" not in vars(layer):
-            # What the layer itself does where it is not trainable, but with gamma and beta left trainable.
-            layer._get_training_value = lambda training=None: False
-            changed = True
-    return changed
 
 
 class SnappingSchedule(keras.callbacks.Callback):

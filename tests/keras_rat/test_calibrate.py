@@ -236,3 +236,56 @@ def test_a_failed_calibration_leaves_no_trace_of_observing(plain, digits):
         keras_rat.calibrate(quantized, np.zeros((4, 3), np.float32))
     keras_rat.calibrate(quantized, digits[0][:BATCH])
     np.testing.assert_array_equal(quantized(digits[2][:8], training=False), before)
+
+
+def normalised(digits, **options):
+    """A small calibrated model with batch normalisation, before and without an activation of its own."""
+
+    def build(x):
+        x = L.ReLU()(L.BatchNormalization()(L.Conv2D(4, 3, strides=2, use_bias=False)(x)))
+        x = L.BatchNormalization()(L.Conv2D(4, 1, use_bias=False)(x))
+        return L.Dense(10)(L.Flatten()(x))
+
+    model = keras_rat.quantize_model(networks.build(lambda: networks.functional(build)), 1, "keep")
+    keras_rat.calibrate(model, digits[0][:64], **options)
+    return model
+
+
+def trained(model, digits):
+    """What one epoch did to (moving statistics, gammas and betas)."""
+
+    def read(names):
+        return np.concatenate([w.numpy() for w in model.weights if any(name in w.name for name in names)])
+
+    before = read(["moving_"]), read(["gamma", "beta"])
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(digits[0][:128], digits[1][:128], verbose=0)
+    return read(["moving_"]) - before[0], read(["gamma", "beta"]) - before[1]
+
+
+def test_a_calibrated_model_computes_in_training_as_in_inference(digits):
+    model = normalised(digits)
+    np.testing.assert_array_equal(model(digits[0][:9], training=True), model(digits[0][:9], training=False))
+    statistics, learned = trained(model, digits)
+    assert not statistics.any()
+    assert learned.any()
+
+
+def test_batch_norm_can_go_on_with_the_batches_statistics(digits):
+    model = normalised(digits, freeze_batch_norm=False)
+    assert trained(model, digits)[0].all()
+    keras_rat.calibrate(model, digits[0][:64])  # in the middle of training
+    assert not trained(model, digits)[0].any()
+
+
+@pytest.mark.parametrize("form", ["model.h5", "folder"])
+def test_statistics_stay_frozen_in_a_saved_model(digits, form, tmp_path):
+    model = normalised(digits)
+    trained(model, digits)
+    model.save(tmp_path / form)
+    with keras_rat.quantize_scope():
+        loaded = keras.models.load_model(tmp_path / form)
+    np.testing.assert_array_equal(loaded(digits[0][:9], training=True), model(digits[0][:9]))
+    statistics, learned = trained(loaded, digits)
+    assert not statistics.any()
+    assert learned.any()

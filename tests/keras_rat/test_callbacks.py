@@ -28,7 +28,7 @@ def network():
 @pytest.fixture
 def model(digits):
     model = keras_rat.quantize_model(network(), 1)
-    keras_rat.calibrate(model, digits[0][:128])
+    keras_rat.calibrate(model, digits[0][:128], freeze_batch_norm=False)
     return model
 
 
