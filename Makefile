@@ -7,12 +7,13 @@ STAMP := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export CUDA_VISIBLE_DEVICES ?= -1
 
-.PHONY: help demo test bazel-test fuzz lint format clean
+.PHONY: help demo test bazel-test docs fuzz lint format clean
 
 help:
 	@echo "make demo        train, narrow, export and verify on real digits; results in build/demo"
 	@echo "make test        run the tests"
 	@echo "make bazel-test  build the C kernels and run their host tests with Bazel"
+	@echo "make docs        build the documentation in build/docs"
 	@echo "make fuzz        try 200,000 damaged models on the exporter (a quarter of an hour)"
 	@echo "make lint        run ruff"
 	@echo "make format      let ruff format and fix"
@@ -34,6 +35,9 @@ test: $(STAMP)
 
 bazel-test:
 	bazel test //...
+
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz

@@ -6,6 +6,7 @@ from setuptools import find_packages, setup
 
 # What the benchmarks need on top.
 BENCHMARKS = ["scikit-learn", "matplotlib", "rich"]
+DOCUMENTATION = ["mkdocs-material", "L2M4M"]
 
 setup(
     name="keras-rat",
@@ -22,7 +23,7 @@ setup(
         "train": ["tensorflow>=2.16,<2.20", "tf-keras>=2.16,<2.20", "tensorflow-model-optimization>=0.8"],
         "runtimes": ["ai-edge-litert", "tflite-micro>=0.dev20250101", "tflite-runtime; python_version < '3.12'"],
         "device": ["unicorn", "capstone", "pyelftools", "ziglang"],
-        "dev": ["pytest", "hypothesis", "ruff", "netron", "robotframework", "selenium", *BENCHMARKS],
+        "dev": ["pytest", "hypothesis", "ruff", "netron", "robotframework", "selenium", *BENCHMARKS, *DOCUMENTATION],
     },
     entry_points={"console_scripts": ["tflm_export=tflm_export.__main__:run"]},
 )
