@@ -35,7 +35,8 @@ def convert(model) -> bytes:
         raise ValueError(f"no range yet for layers {', '.join(missing)}; call keras_rat.calibrate(model, data) first")
     if not is_settled(model):
         settle(model)
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    module, serve = _serving_function(model)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([serve], module)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.inference_input_type = tf.int8
     converter.inference_output_type = tf.int8
@@ -74,3 +75,24 @@ def _too_wide(data: bytes, widths: dict[str, int]) -> list[Row]:
         if not by_bits[found].narrow:
             offenders.append(by_bits[found])
     return offenders
+
+
+def _serving_function(model):
+    """The inference of a model as one function with named inputs and outputs, and the module that owns its variables.
+
+    `from_keras_model` saves every layer of the model as functions of its own beside this one, which no converter looks
+    at: nine tenths of its time.
+    """
+    signature = [
+        tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name)
+        for name, tensor in zip(model.input_names, model.inputs, strict=True)
+    ]
+
+    @tf.function(input_signature=signature)
+    def serve(*inputs):
+        outputs = model(inputs[0] if len(inputs) == 1 else list(inputs), training=False)
+        return dict(zip(model.output_names, tf.nest.flatten(outputs), strict=True))
+
+    module = tf.Module()
+    module.variables_of_model = model.weights
+    return module, serve.get_concrete_function()
