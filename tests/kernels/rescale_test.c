@@ -71,6 +71,7 @@ static void test_stock(int8_t shift, int32_t acc) {
   for (int j = 0; j < 5; ++j) {
     const int64_t y = stock_rescaled(acc, multipliers[j], shift);
     check_equal(narrow_stock_rescale(acc, multipliers[j], shift), y, acc);
+    check_equal(narrow_doubling_high_multiply_32(acc, multipliers[j]), stock_rescaled(acc, multipliers[j], 0), acc);
     for (int i = 0; i < ZERO_POINTS; ++i) {
       const narrow_rescale rescale = {NULL, &multipliers[j], NULL, &shift, zero_points[i]};
       check_equal(narrow_end_stock(&rescale, 0, acc), saturated(y + zero_points[i]), acc);

@@ -17,10 +17,30 @@
 /* C99 leaves >> of a negative integer to the implementation; all that follows needs the arithmetic one. */
 typedef char narrow_needs_an_arithmetic_shift[(-3 >> 1) == -2 ? 1 : -1];
 
+#if defined(__GNUC__) && defined(__thumb__) && !defined(__thumb2__) && !defined(NARROW_NO_V6M)
+#define NARROW_THUMB_1 1 /* ARMv6-M and ARMv8-M Baseline: no SSAT, no product of 64 bits */
+#else
+#define NARROW_THUMB_1 0
+#endif
+
 /* min(max(x, -128), 127). */
 static NARROW_INLINE int8_t narrow_saturate(int32_t x) {
 #if defined(__ARM_FEATURE_SAT)
   return (int8_t)__ssat(x, 8);
+#elif NARROW_THUMB_1
+  int32_t y; /* its low byte is the result */
+  __asm__(".syntax unified\n\t"
+          "sxtb %0, %1\n\t"
+          "cmp  %0, %1\n\t"
+          "beq  1f\n\t"
+          "asrs %0, %1, #31\n\t"
+          "mvns %0, %0\n\t"
+          "adds %0, %0, #128\n"
+          "1:"
+          : "=&l"(y)
+          : "l"(x)
+          : "cc");
+  return (int8_t)y;
 #else
   if ((uint32_t)x + 128u > 255u) x = x < 0 ? -128 : 127;
   return (int8_t)x;
@@ -28,8 +48,20 @@ static NARROW_INLINE int8_t narrow_saturate(int32_t x) {
 }
 
 /* 2 * a * b / 2^32, rounded, halves up. a: any; b: 0..2^31 - 1. (gemmlowp's SaturatingRoundingDoublingHighMul.) */
-static NARROW_INLINE int32_t narrow_doubling_high_multiply(int32_t a, int32_t b) {
+static NARROW_INLINE int32_t narrow_doubling_high_multiply_64(int32_t a, int32_t b) {
   return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
+}
+
+/* The same from products of 32 bits. With halves a = 2^16 ah + al, al signed, and b = 2^16 bh + bl, bl not, it is
+ * (2^16 ah bh + ah bl + al bh + al bl / 2^16 + 2^14) / 2^15, rounded down; ah bl, up to 2^31, is divided on its own. */
+static NARROW_INLINE int32_t narrow_doubling_high_multiply_32(int32_t a, int32_t b) {
+  const int32_t al = (int16_t)a, ah = (a >> 16) + (al < 0), bl = b & 0xffff, bh = b >> 16;
+  const int32_t outer = ah * bl, inner = al * bh + ((al * bl) >> 16);
+  return 2 * (ah * bh) + (outer >> 15) + ((inner + (outer & 0x7fff) + (1 << 14)) >> 15);
+}
+
+static NARROW_INLINE int32_t narrow_doubling_high_multiply(int32_t a, int32_t b) {
+  return NARROW_THUMB_1 ? narrow_doubling_high_multiply_32(a, b) : narrow_doubling_high_multiply_64(a, b);
 }
 
 /* x / 2^exponent, halves away from zero; exponent: 0..31. (gemmlowp's RoundingDivideByPOT.) */
