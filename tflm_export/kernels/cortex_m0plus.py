@@ -25,7 +25,7 @@ class CortexM0Plus(PlanarPortable):
             step = self._tiles(operator, folded, weights, view, activation)
             return step or super()._windowed(operator, folded, weights, view, activation, patch)
         if operator.name == "DEPTHWISE_CONV_2D":
-            sizes = planes(operator, view, folded.end)
+            sizes = planes(operator, view, folded)
             if sizes is not None:
                 taps = _row_sums(weights)
                 if (taps[:, :2] <= _LANE).all():
@@ -45,8 +45,8 @@ class CortexM0Plus(PlanarPortable):
             f"narrow_depthwise_conv_2d_planes_v6m(&window, &rescale, weights, wide, {layout.pixel}, {layout.channel}, "
             f"{sizes.height}, {pitch}, x0, y, scratch, {made[0][0]}, {second}, {sizes.end_argument});"
         )
-        statements = (window_statement(view, x, y), rescale_statement(folded), call)
-        constants = {"weights": np.ascontiguousarray(columns.T.astype(np.int8))} | folded.constants()
+        statements = (window_statement(view, x, y), rescale_statement(folded, sizes.is_whole), call)
+        constants = {"weights": np.ascontiguousarray(columns.T.astype(np.int8))} | folded.constants(sizes.is_whole)
         constants["wide"] = np.packbits(wide, bitorder="little")
         scratch = 4 * sizes.height * pitch + (2 * pitch + 11 & ~3) + sizes.sums
         header, definitions = "narrow_depthwise_conv_2d_planes_v6m.h", [line for _, line in made]

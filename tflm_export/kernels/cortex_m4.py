@@ -22,7 +22,7 @@ class CortexM4(PlanarPortable):
                 operator, folded, weights, view, activation, patch
             )
         x, y = operator.inputs[0], operator.outputs[0]
-        sizes = planes(operator, view, folded.end)
+        sizes = planes(operator, view, folded)
         if sizes is not None:
             return self._planes(operator, folded, weights, view, activation, sizes)
         if x.shape[3] == y.shape[3] and y.shape[3] % 4 == 0:
@@ -41,8 +41,8 @@ class CortexM4(PlanarPortable):
             f"narrow_depthwise_conv_2d_planes_dsp(&window, &rescale, weights, {layout.pixel}, {layout.channel}, "
             f"{sizes.height}, {sizes.pitch}, x0, y, scratch, {kernel}, {sizes.end_argument});"
         )
-        statements = (window_statement(view, x, y), rescale_statement(folded), call)
-        constants = {"weights": plane_words(columns)} | folded.constants()
+        statements = (window_statement(view, x, y), rescale_statement(folded, sizes.is_whole), call)
+        constants = {"weights": plane_words(columns)} | folded.constants(sizes.is_whole)
         scratch = (sizes.height * sizes.pitch + 7 & ~3) + sizes.sums
         header = "narrow_depthwise_conv_2d_planes_dsp.h"
         return self.with_activation(

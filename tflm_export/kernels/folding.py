@@ -47,7 +47,8 @@ class Folded:
 
     Attributes:
       end: which kernel computes it.
-      start, multiplier, fold: int32 [channels]; the latter two None where the kernel does not read them.
+      start, multiplier, fold: int32 [channels]; the latter two None where the kernel does not read them. Of STOCK, fold
+        is there if narrow_end_stock_folded computes the same.
       shift: int8 [channels].
       zero_point: Zy.
       dead: bool [channels]: outputs are constant, and `start` relies on weights that are 0.
@@ -61,9 +62,15 @@ class Folded:
     zero_point: int
     dead: np.ndarray
 
-    def constants(self) -> dict[str, np.ndarray]:
+    @property
+    def in_assembly(self) -> bool:
+        """Whether kernels in assembly compute the end themselves, instead of leaving sums to C."""
+        return self.end in (End.SHIFT, End.MULTIPLY) or (self.end is End.STOCK and self.fold is not None)
+
+    def constants(self, in_assembly: bool = False) -> dict[str, np.ndarray]:
         """The arrays that the kernel reads, by the name of their field in narrow_rescale."""
-        arrays = {"start": self.start, "multiplier": self.multiplier, "fold": self.fold, "shift": self.shift}
+        fold = self.fold if in_assembly or self.end is not End.STOCK else None
+        arrays = {"start": self.start, "multiplier": self.multiplier, "fold": fold, "shift": self.shift}
         return {name: values for name, values in arrays.items() if values is not None}
 
 
@@ -110,9 +117,11 @@ def fold(
         beyond = np.where(stock.multiplier == 0, 0, stock.shift - rescale.MAX_BITS)
         if (beyond < -31).any():
             raise UnsupportedError("its factor is too large for the stock rescale")
+        bound = np.maximum(-np.asarray(sums[0], object), np.asarray(sums[1], object))
+        multiplier, shift, stock_fold = fold_stock(stock.multiplier, beyond, bound, zero_point)
         no_dead = np.zeros(channels, bool)
         return Folded(
-            End.STOCK, _int32(start), _int32(stock.multiplier), None, beyond.astype(np.int8), zero_point, no_dead
+            End.STOCK, _int32(start), _int32(multiplier), stock_fold, shift.astype(np.int8), zero_point, no_dead
         )
     recovered = rescale.recover_held(np.broadcast_to(factors, channels), bits)
     low, high = ([int(v) for v in bound] for bound in sums)
@@ -149,6 +158,38 @@ def fold(
     if max(shift) > _WIDEST_SHIFT:
         raise UnsupportedError(f"a shift of {max(shift)} bits is beyond 64-bit arithmetic")
     return Folded(End.WIDE, _int32(start), _int32(multiplier), None, np.array(shift, np.int8), zero_point, dead)
+
+
+def fold_stock(
+    multiplier: np.ndarray, shift: np.ndarray, bound: np.ndarray, zero_point: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """The stock rescale with its second rounding and the zero point in one constant.
+
+    Halves go away from zero if those of negative numbers are made a little smaller: with x the first product, rounded,
+    x / 2^e is (x - (x < 0) + 2^(e-1)) >> e for e > 0. The accumulator's sign can be taken for that of x, for where
+    they differ x is 0, and one less does not change the result.
+
+    Args:
+      multiplier, shift: of narrow_rescale for _stock, integers [channels].
+      bound: on |accumulator|, [channels].
+      zero_point: Zy.
+
+    Returns:
+      multiplier and shift, with 0 and 1 where all outputs are Zy, and int32 fold = 2^(e-1) + Zy * 2^e; fold is None
+      where a channel's shift is not positive or its numbers do not fit 32 bits, those of assembly included: twice the
+      accumulator.
+    """
+    multipliers, shifts, folds = [], [], []
+    for m, e, most in zip(multiplier.tolist(), shift.tolist(), bound.tolist(), strict=True):
+        product = rounded(most * m, 31)
+        if m == 0 or (e > 0 and product < 1 << (e - 1)):
+            m, e, product = 0, 1, 0
+        constant = (1 << e >> 1) + (zero_point << e) if e > 0 else 0
+        fits = e > 0 and 2 * most < INT32_LIMIT and _fits_int32(constant, product + 1)
+        multipliers.append(m)
+        shifts.append(e)
+        folds.append(constant if fits else None)
+    return np.array(multipliers), np.array(shifts), None if None in folds else _int32(folds)
 
 
 def _require_int32(start: list[int], reach) -> None:

@@ -6,7 +6,7 @@
  * NARROW_CONV_2D_TILES_DSP(name, end, height, loops, unrolled, rest, pitch, pairs, pixel, channel) makes a
  * narrow_tile_kernel:
  *
- *   end      SHIFT or MULTIPLY: int8 outputs; SUM: int32 sums [pairs, 2 channels, 4 pixels], whatever pixel and channel.
+ *   end      SHIFT, MULTIPLY or STOCK (folded): int8 outputs; SUM: int32 sums [pairs, 2 channels, 4 pixels], whatever pixel and channel.
  *   height   rows of the kernel.
  *   loops, unrolled, rest  words of inputs in a row under the window of one pixel: loops * unrolled + rest.
  *   pitch    bytes from a pixel to the next one in the rows, at most 1364.
@@ -23,7 +23,7 @@
 #if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && !defined(NARROW_NO_DSP)
 
 /* r1: inputs, r2: weights, r4-r7: sums of A, r8-r11: sums of B, r0, r3, r12, lr: all else.
- * Stack: 0 rows, 4 output, 8 records, 12 pairs left, 16 the row at hand, 20 end of the loop. */
+ * Stack: 0 rows, 4 output, 8 records, 12 pairs left, 16 the row at hand, 20 end of the loop, 24 weights. */
 #define NARROW_TILE_STEP(pitch)         \
   "ldr    r3, [r2], #4\n\t"             \
   "ldr    r0, [r1, #" pitch "]\n\t"     \
@@ -77,6 +77,22 @@
   NARROW_TILE_SCALED("r8", "r3", "lr") NARROW_TILE_SCALED("r9", "r3", "lr")                                      \
   NARROW_TILE_SCALED("r10", "r3", "lr") NARROW_TILE_SCALED("r11", "r3", "lr")                                    \
   "ldm  r0!, {r12, lr}\n\t" NARROW_TILE_SHIFTED_8 NARROW_TILE_STORE(pixel, channel)
+
+/* Twice the sum times the multiplier, its upper word rounded, and the fold, less 1 for negative sums. */
+#define NARROW_TILE_STOCK_SCALED(sum, multiplier, fold) \
+  "lsls " sum ", " sum ", #1\n\t"                       \
+  "add  r2, " fold ", " sum ", asr #31\n\t"            \
+  "smmlar " sum ", " sum ", " multiplier ", r2\n\t"
+
+#define NARROW_TILE_FINISH_STOCK(pixel, channel)                                                     \
+  "str  r2, [sp, #24]\n\t"                                                                           \
+  "ldm  r0!, {r1, r3, r12, lr}\n\t"                                                                  \
+  NARROW_TILE_STOCK_SCALED("r4", "r1", "r12") NARROW_TILE_STOCK_SCALED("r5", "r1", "r12")            \
+  NARROW_TILE_STOCK_SCALED("r6", "r1", "r12") NARROW_TILE_STOCK_SCALED("r7", "r1", "r12")            \
+  NARROW_TILE_STOCK_SCALED("r8", "r3", "lr") NARROW_TILE_STOCK_SCALED("r9", "r3", "lr")              \
+  NARROW_TILE_STOCK_SCALED("r10", "r3", "lr") NARROW_TILE_STOCK_SCALED("r11", "r3", "lr")            \
+  "ldm  r0!, {r12, lr}\n\t" NARROW_TILE_SHIFTED_8 NARROW_TILE_STORE(pixel, channel)                   \
+  "ldr  r2, [sp, #24]\n\t"
 
 #define NARROW_TILE_FINISH_SUM(pixel, channel) \
   "ldr  r3, [sp, #4]\n\t"                      \

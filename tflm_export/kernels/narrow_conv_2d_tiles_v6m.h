@@ -8,7 +8,7 @@
  * NARROW_CONV_2D_TILES_V6M(name, end, height, loops, unrolled, block, rest, pairs, pixel, channel) makes a
  * narrow_tile_kernel:
  *
- *   end      SHIFT or MULTIPLY: int8 outputs; SUM: int32 sums [pairs, 2 channels, 2 pixels], whatever pixel and channel.
+ *   end      SHIFT, MULTIPLY or STOCK (folded): int8 outputs; SUM: int32 sums [pairs, 2 channels, 2 pixels], whatever pixel and channel.
  *   height   rows of the kernel.
  *   loops, unrolled, block, rest  steps, of two words of inputs each, in a row under the window of the two pixels:
  *            loops * unrolled blocks of `block` steps, and a block of `rest`, which may be 0.
@@ -21,6 +21,7 @@
 #ifndef NARROW_CONV_2D_TILES_V6M_H
 #define NARROW_CONV_2D_TILES_V6M_H
 
+#include "narrow_stock_v6m.h"
 #include "narrow_tiles.h"
 
 #if defined(__thumb__) && defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M' && !defined(NARROW_NO_V6M)
@@ -131,6 +132,16 @@
   "asrs r3, r3, r7\n\t" NARROW_V6M_CLAMP_TILE("r2") NARROW_V6M_CLAMP_TILE("r3")                                       \
   NARROW_V6M_PUT_##c
 
+/* Both outputs of a channel, in the place of their sums. */
+#define NARROW_V6M_STOCK_TWO(first, second, c)                                                                        \
+  "ldr  r4, [r0, #4*" #c "]\n\t"                                                                                      \
+  "ldr  r6, [r0, #8+4*" #c "]\n\t"                                                                                    \
+  "ldr  r7, [r0, #16+4*" #c "]\n\t" NARROW_V6M_STOCK_SPLIT NARROW_V6M_STOCK(first) NARROW_V6M_STOCK(second)
+
+#define NARROW_V6M_CHANNEL_STORED(first, second, c)                                                                   \
+  "mov  r2, " first "\n\t"                                                                                            \
+  "mov  r3, " second "\n\t" NARROW_V6M_PUT_##c
+
 #define NARROW_V6M_OUTPUTS(end, words)                                                                                \
   "ldr  r0, [sp, #8]\n\t"                                                                                             \
   "ldr  r5, [sp, #4]\n\t"                                                                                             \
@@ -142,6 +153,10 @@
 
 #define NARROW_V6M_FINISH_TILE_SHIFT NARROW_V6M_OUTPUTS(SHIFT, "2")
 #define NARROW_V6M_FINISH_TILE_MULTIPLY NARROW_V6M_OUTPUTS(MULTIPLY, "6")
+#define NARROW_V6M_FINISH_TILE_STOCK                                                                                  \
+  "ldr  r0, [sp, #8]\n\t"                                                                                             \
+  "mov  r12, r1\n\t" NARROW_V6M_STOCK_TWO("r8", "r9", 0) NARROW_V6M_STOCK_TWO("r10", "r11", 1)                       \
+  "mov  r1, r12\n\t" NARROW_V6M_OUTPUTS(STORED, "6")
 #define NARROW_V6M_FINISH_TILE_SUM                                                                                    \
   "ldr  r0, [sp, #4]\n\t"                                                                                             \
   "mov  r2, r8\n\t"                                                                                                   \

@@ -6,7 +6,7 @@
  *
  * NARROW_DEPTHWISE_CONV_2D_PLANES_DSP(name, end, pitch, stride, fours, ones, pixel) makes a narrow_plane_kernel:
  *
- *   end     SHIFT or MULTIPLY: int8 outputs, as in narrow_kernels.h; SUM: int32 sums.
+ *   end     SHIFT, MULTIPLY or STOCK (folded): int8 outputs, as in narrow_kernels.h; SUM: int32 sums.
  *   pitch   bytes from row to row of the plane; 4 more bytes than its last row has are read.
  *   stride  1 or 2, in both directions.
  *   fours, ones  the output is 4 * fours + ones wide, ones 0..3.
@@ -92,16 +92,26 @@
   "mla  " sum ", " sum ", r2, r3\n\t"     \
   "asrs " sum ", " sum ", lr\n\t"         \
   "ssat " sum ", #8, " sum "\n\t"
+/* Twice the sum times the multiplier, its upper word rounded, less 1 if negative. */
+#define NARROW_DSP_FINISH_STOCK(sum)          \
+  "lsls " sum ", " sum ", #1\n\t"             \
+  "smmulr " sum ", " sum ", r2\n\t"           \
+  "add  " sum ", " sum ", " sum ", asr #31\n\t" \
+  "adds " sum ", " sum ", r3\n\t"             \
+  "asrs " sum ", " sum ", lr\n\t"             \
+  "ssat " sum ", #8, " sum "\n\t"
 #define NARROW_DSP_FINISH_SUM(sum)
 
 #define NARROW_DSP_BEFORE_SHIFT
 #define NARROW_DSP_BEFORE_MULTIPLY \
   "ldr r2, [sp, #4]\n\t"           \
   "ldr r3, [sp, #8]\n\t"
+#define NARROW_DSP_BEFORE_STOCK NARROW_DSP_BEFORE_MULTIPLY
 #define NARROW_DSP_BEFORE_SUM
 
 #define NARROW_DSP_STORE_SHIFT "strb"
 #define NARROW_DSP_STORE_MULTIPLY "strb"
+#define NARROW_DSP_STORE_STOCK "strb"
 #define NARROW_DSP_STORE_SUM "str"
 
 #define NARROW_DEPTHWISE_CONV_2D_PLANES_DSP(name, end, pitch, stride, fours, ones, pixel)                         \

@@ -7,7 +7,7 @@
  *
  * NARROW_DEPTHWISE_CONV_2D_PLANES_V6M(name, end, pitch, stride, fours, ones, pixel, split) makes a narrow_plane_kernel:
  *
- *   end     SHIFT or MULTIPLY: int8 outputs, as in narrow_kernels.h; SUM: int32 sums.
+ *   end     SHIFT, MULTIPLY or STOCK (folded): int8 outputs, as in narrow_kernels.h; SUM: int32 sums.
  *   pitch   words from row to row of the plane.
  *   stride  1 or 2, in both directions. At stride 2, of every four words the fourth, which is never read, is left out.
  *   fours, ones  the output is 4 * fours + ones wide, ones 0..3.
@@ -20,6 +20,7 @@
 
 #include "narrow_memory.h"
 #include "narrow_planes.h"
+#include "narrow_stock_v6m.h"
 
 #if defined(__thumb__) && defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M' && !defined(NARROW_NO_V6M)
 
@@ -126,6 +127,7 @@
   "muls r1, r5, r1\n\t"            \
   "adds r1, r1, r6\n\t"            \
   "asrs r1, r1, r2\n\t" NARROW_V6M_CLAMP
+#define NARROW_V6M_FINISH_STOCK "strb r1, [r3]\n\t"
 #define NARROW_V6M_FINISH_SUM "str r1, [r3]\n\t"
 
 #define NARROW_V6M_CLAMP \
@@ -138,12 +140,22 @@
   "9:\n\t"               \
   "strb r1, [r3]\n\t"
 
-#define NARROW_V6M_BEFORE_SHIFT "ldr r2, [sp, #12]\n\t"
-#define NARROW_V6M_BEFORE_MULTIPLY \
-  "ldr r2, [sp, #12]\n\t"          \
-  "ldr r5, [sp, #4]\n\t"           \
+#define NARROW_V6M_BEFORE_SHIFT(count) "ldr r2, [sp, #12]\n\t"
+#define NARROW_V6M_BEFORE_MULTIPLY(count) \
+  "ldr r2, [sp, #12]\n\t"                 \
+  "ldr r5, [sp, #4]\n\t"                  \
   "ldr r6, [sp, #8]\n\t"
-#define NARROW_V6M_BEFORE_SUM
+#define NARROW_V6M_BEFORE_SUM(count)
+
+/* Of `count` sums, into outputs in their place. */
+#define NARROW_V6M_BEFORE_STOCK(count)                        \
+  "ldr r4, [sp, #4]\n\t"                                      \
+  "ldr r6, [sp, #8]\n\t"                                      \
+  "ldr r7, [sp, #12]\n\t"                                     \
+  NARROW_V6M_STOCK_SPLIT NARROW_V6M_STOCK("r8")               \
+  ".if " count " > 1\n\t" NARROW_V6M_STOCK("r9") ".endif\n\t"  \
+  ".if " count " > 2\n\t" NARROW_V6M_STOCK("r10") ".endif\n\t" \
+  ".if " count " > 3\n\t" NARROW_V6M_STOCK("r11") ".endif\n\t"
 
 #define NARROW_V6M_STORE(end, sum)                      \
   "mov  r1, " sum "\n\t" NARROW_V6M_FINISH_##end        \
@@ -183,8 +195,9 @@
       "ldr  r1, =-8*" #pitch "\n\t"                                                                                   \
       "mov  lr, r1\n"                                                                                                 \
       "2:\n\t" NARROW_V6M_THREE_ROWS(NARROW_V6M_ROW_##stride(#split))                                                 \
+      NARROW_V6M_BEFORE_##end("4")                                                                                    \
       "ldr  r3, [sp, #24]\n\t"                                                                                        \
-      "ldr  r4, =" #pixel "\n\t" NARROW_V6M_BEFORE_##end NARROW_V6M_STORE(end, "r8") NARROW_V6M_STORE(end, "r9")      \
+      "ldr  r4, =" #pixel "\n\t" NARROW_V6M_STORE(end, "r8") NARROW_V6M_STORE(end, "r9")                              \
       NARROW_V6M_STORE(end, "r10") NARROW_V6M_STORE(end, "r11")                                                       \
       "str  r3, [sp, #24]\n\t"                                                                                        \
       "ldr  r1, [sp, #20]\n\t"                                                                                        \
@@ -206,8 +219,9 @@
       "mov  lr, r1\n\t" NARROW_V6M_THREE_ROWS(NARROW_V6M_ROW_##stride(#split))                                        \
       ".endif\n\t"                                                                                                    \
       ".if " #ones " > 0\n\t"                                                                                         \
+      NARROW_V6M_BEFORE_##end(#ones)                                                                                  \
       "ldr  r3, [sp, #24]\n\t"                                                                                        \
-      "ldr  r4, =" #pixel "\n\t" NARROW_V6M_BEFORE_##end NARROW_V6M_STORE(end, "r8")                                  \
+      "ldr  r4, =" #pixel "\n\t" NARROW_V6M_STORE(end, "r8")                                                          \
       ".if " #ones " > 1\n\t" NARROW_V6M_STORE(end, "r9")                                                             \
       ".endif\n\t"                                                                                                    \
       ".if " #ones " > 2\n\t" NARROW_V6M_STORE(end, "r10")                                                            \

@@ -15,18 +15,21 @@ typedef void narrow_tile_kernel(const int32_t *const *rows, void *output, const 
 /* The end of a tile kernel in C; sums have none. */
 #define NARROW_TILE_SHIFT 0
 #define NARROW_TILE_MULTIPLY 1
-#define NARROW_TILE_SUM 2
+#define NARROW_TILE_STOCK 2
+#define NARROW_TILE_SUM 3
 
 /* What a tile kernel makes of the sum of channel c of a pair (0, 1), from the pair's record: where the two channels
- * start, then multipliers and folds for MULTIPLY, then shifts for SHIFT and MULTIPLY; see narrow_rescale. */
+ * start, then multipliers and folds for MULTIPLY and STOCK, then shifts; see narrow_end. */
 static NARROW_INLINE int8_t narrow_tile_end(int32_t end, const int32_t *record, int32_t c, int32_t sum) {
-  if (end == NARROW_TILE_MULTIPLY) return narrow_saturate((sum * record[2 + c] + record[4 + c]) >> record[6 + c]);
-  return narrow_saturate(sum >> record[2 + c]);
+  const int8_t shift = (int8_t)record[(end == NARROW_TILE_SHIFT ? 2 : 6) + c];
+  const narrow_rescale rescale = {0, &record[2 + c], &record[4 + c], &shift, 0};
+  if (end == NARROW_TILE_SHIFT) return narrow_end_shift(&rescale, 0, sum);
+  return end == NARROW_TILE_STOCK ? narrow_end_stock_folded(&rescale, 0, sum) : narrow_end_multiply(&rescale, 0, sum);
 }
 
 /* Words of a record. */
 static NARROW_INLINE int32_t narrow_tile_record(int32_t end) {
-  return end == NARROW_TILE_MULTIPLY ? 8 : end == NARROW_TILE_SHIFT ? 4 : 2;
+  return end == NARROW_TILE_SUM ? 2 : end == NARROW_TILE_SHIFT ? 4 : 8;
 }
 
 /* A layer's tile kernel and what it reads.

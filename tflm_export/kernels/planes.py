@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 from tflm_export.flatbuffer.model import Operator, Tensor
-from tflm_export.kernels.folding import End
+from tflm_export.kernels.folding import Folded
 from tflm_export.kernels.portable import Portable
 from tflm_export.kernels.step import UnsupportedError
 from tflm_export.kernels.tiles import Layout
@@ -24,7 +24,7 @@ class Planes:
       stride: in both directions.
       output_width: as it says.
       channels: as many of the output as of the input.
-      end: of the layer.
+      folded: the layer's rescale, None where only the shape matters.
     """
 
     height: int
@@ -32,16 +32,16 @@ class Planes:
     stride: int
     output_width: int
     channels: int
-    end: End
+    folded: Folded | None
 
     @property
     def is_whole(self) -> bool:
         """Whether the plane kernel ends the layer itself, instead of leaving sums to the caller."""
-        return self.end in (End.SHIFT, End.MULTIPLY)
+        return self.folded.in_assembly
 
     def definition(self, macro: str, pitch: int, *more: int) -> tuple[str, str]:
         """The name of the plane kernel, and the line of C that makes it with this pitch and more of its own."""
-        end = self.end.value if self.is_whole else "sum"
+        end = self.folded.end.value if self.is_whole else "sum"
         pixel = self.channels if self.is_whole else _SUM_BYTES
         sizes = (pitch, self.stride, self.output_width // 4, self.output_width % 4, pixel, *more)
         name = "_".join(["narrow_plane", end, *map(str, sizes)])
@@ -50,7 +50,7 @@ class Planes:
     @property
     def end_argument(self) -> str:
         """What the layer calls for sums."""
-        return "0" if self.is_whole else f"narrow_end_{self.end.value}"
+        return "0" if self.is_whole else f"narrow_end_{self.folded.end.value}"
 
     @property
     def sums(self) -> int:
@@ -74,7 +74,7 @@ class PlanarPortable(Portable):
     def takes_planes(self, operator):
         if operator.name != "DEPTHWISE_CONV_2D" or self._problem(operator):
             return False
-        return planes(operator, self.depthwise_view(operator), End.SHIFT) is not None
+        return planes(operator, self.depthwise_view(operator)) is not None
 
     def _problem(self, operator) -> bool:
         """Whether the operator cannot be lowered at all."""
@@ -91,7 +91,7 @@ class PlanarPortable(Portable):
         return Layout(*steps, height * width * channels)
 
 
-def planes(operator: Operator, view: Windows, end: End) -> Planes | None:
+def planes(operator: Operator, view: Windows, folded: Folded | None = None) -> Planes | None:
     """The sizes of a depthwise layer, None where it is not a 3x3 one that goes plane by plane."""
     x, y = operator.inputs[0], operator.outputs[0]
     axes = (view.height, view.width)
@@ -102,7 +102,7 @@ def planes(operator: Operator, view: Windows, end: End) -> Planes | None:
     height, pitch = _padded(view.height), _padded(view.width)
     if 2 * pitch + 6 > LARGEST_OFFSET // 2:
         return None
-    return Planes(height, pitch, view.height.stride, view.width.output, y.shape[3], end)
+    return Planes(height, pitch, view.height.stride, view.width.output, y.shape[3], folded)
 
 
 def _padded(axis: Axis) -> int:

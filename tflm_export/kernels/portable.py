@@ -425,10 +425,10 @@ def window_statement(view: Windows, x: Tensor, y: Tensor) -> str:
     return f"static const narrow_window window = {{{', '.join(f'.{k} = {v}' for k, v in fields.items())}}};"
 
 
-def rescale_statement(folded: Folded) -> str:
+def rescale_statement(folded: Folded, in_assembly: bool = False) -> str:
     """The narrow_rescale of a layer whose arrays are constants of the step."""
     zero_point = folded.zero_point if folded.end in (End.WIDE, End.STOCK) else None
-    return _rescale_fields(folded.constants(), zero_point)
+    return _rescale_fields(folded.constants(in_assembly), zero_point)
 
 
 def _rescale_fields(names, zero_point: int | None) -> str:

@@ -7,7 +7,6 @@ import numpy as np
 from tflm_export.kernels.folding import End, Folded
 
 MOST_ROWS = 15  # NARROW_TILE_ROWS
-_STORED = {End.SHIFT: "SHIFT", End.MULTIPLY: "MULTIPLY"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Tiles:
     @property
     def is_whole(self) -> bool:
         """Whether the tile kernel ends the layer itself, instead of leaving sums to the caller."""
-        return self.folded.end in _STORED
+        return self.folded.in_assembly
 
     @property
     def pairs(self) -> int:
@@ -45,9 +44,9 @@ class Tiles:
 
     def definition(self, macro: str, *sizes: int) -> tuple[str, str]:
         """The name of a tile kernel, and the line of C that makes it."""
-        end = _STORED.get(self.folded.end, "SUM")
-        name = "_".join(["narrow_tile", end.lower(), *map(str, sizes)])
-        return name, f"{macro}({name}, {end}, {', '.join(map(str, sizes))})"
+        end = self.folded.end.value if self.is_whole else "sum"
+        name = "_".join(["narrow_tile", end, *map(str, sizes)])
+        return name, f"{macro}({name}, {end.upper()}, {', '.join(map(str, sizes))})"
 
     def statement(self, kernel: str) -> str:
         """The narrow_tile_layer."""
@@ -62,7 +61,7 @@ class Tiles:
         """[pairs, words]: what the tile kernel ends each pair of channels with."""
         folded = self.folded
         fields = [folded.start]
-        if folded.end is End.MULTIPLY:
+        if self.is_whole and folded.end is not End.SHIFT:
             fields += [folded.multiplier, folded.fold]
         if self.is_whole:
             fields.append(folded.shift.astype(np.int32))

@@ -1,0 +1,64 @@
+/* The folded stock rescale in assembly, for ARMv6-M and ARMv7-M without DSP: see narrow_end_stock_folded. */
+#ifndef NARROW_STOCK_V6M_H
+#define NARROW_STOCK_V6M_H
+
+/* r4: multiplier, r6: fold, r7: shift, kept; r5: the multiplier's, too; r1-r3: all else. */
+
+#if defined(__thumb2__)
+
+#define NARROW_V6M_STOCK_SPLIT
+
+/* r2 = the rounded product: bits 31.. of 64, and bit 30. */
+#define NARROW_V6M_STOCK_PRODUCT(sum)  \
+  "smull r1, r2, " sum ", r4\n\t"      \
+  "lsls r1, r1, #1\n\t"                \
+  "adcs r2, r2\n\t"                    \
+  "lsls r1, r1, #1\n\t"                \
+  "adc  r2, r2, #0\n\t"
+
+#else
+
+/* The multiplier m into its lower half in r4, its upper one in r5. */
+#define NARROW_V6M_STOCK_SPLIT \
+  "lsrs r5, r4, #16\n\t"       \
+  "uxth r4, r4\n\t"
+
+/* r2 = the rounded product, from a = 2^16 ah + al: as narrow_doubling_high_multiply_32, but |a| < 2^30 lets the sum of
+ * all but ah mh fit; its division by 2^15 leaves the bit to round by in the carry. */
+#define NARROW_V6M_STOCK_PRODUCT(sum)  \
+  "mov  r2, " sum "\n\t"               \
+  "sxth r1, r2\n\t"                    \
+  "subs r2, r2, r1\n\t"                \
+  "asrs r2, r2, #16\n\t"               \
+  "movs r3, r1\n\t"                    \
+  "muls r3, r4, r3\n\t"                \
+  "asrs r3, r3, #16\n\t"               \
+  "muls r1, r5, r1\n\t"                \
+  "adds r3, r3, r1\n\t"                \
+  "movs r1, r2\n\t"                    \
+  "muls r1, r4, r1\n\t"                \
+  "adds r3, r3, r1\n\t"                \
+  "muls r2, r5, r2\n\t"                \
+  "adds r2, r2, r2\n\t"                \
+  "asrs r3, r3, #15\n\t"               \
+  "adcs r2, r3\n\t"
+
+#endif
+
+/* The output into `sum`, any register, from the sum. */
+#define NARROW_V6M_STOCK(sum)                              \
+  NARROW_V6M_STOCK_PRODUCT(sum)                            \
+  "asrs r3, r2, #31\n\t"                                   \
+  "adds r2, r2, r3\n\t"                                    \
+  "adds r2, r2, r6\n\t"                                    \
+  "asrs r2, r2, r7\n\t"                                    \
+  "sxtb r3, r2\n\t"                                        \
+  "cmp  r3, r2\n\t"                                        \
+  "beq  9f\n\t"                                            \
+  "asrs r2, r2, #31\n\t"                                   \
+  "mvns r2, r2\n\t"                                        \
+  "adds r2, r2, #128\n"                                    \
+  "9:\n\t"                                                 \
+  "mov  " sum ", r2\n\t"
+
+#endif
