@@ -114,15 +114,9 @@ def fold(
     _require_int32(start, reach)
     if rounding is not Rounding.NARROW:
         stock = rescale.quantize_multiplier(np.broadcast_to(factors, channels))
-        beyond = np.where(stock.multiplier == 0, 0, stock.shift - rescale.MAX_BITS)
-        if (beyond < -31).any():
+        if (np.where(stock.multiplier == 0, 0, stock.shift - rescale.MAX_BITS) < -31).any():
             raise UnsupportedError("its factor is too large for the stock rescale")
-        bound = np.maximum(-np.asarray(sums[0], object), np.asarray(sums[1], object))
-        multiplier, shift, stock_fold = fold_stock(stock.multiplier, beyond, bound, zero_point)
-        no_dead = np.zeros(channels, bool)
-        return Folded(
-            End.STOCK, _int32(start), _int32(multiplier), stock_fold, shift.astype(np.int8), zero_point, no_dead
-        )
+        return fold_stock(stock, start, sums, zero_point)
     recovered = rescale.recover_held(np.broadcast_to(factors, channels), bits)
     low, high = ([int(v) for v in bound] for bound in sums)
     rescales = [
@@ -161,35 +155,45 @@ def fold(
 
 
 def fold_stock(
-    multiplier: np.ndarray, shift: np.ndarray, bound: np.ndarray, zero_point: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """The stock rescale with its second rounding and the zero point in one constant.
+    stock: rescale.Rescale, start: list[int], sums: tuple[np.ndarray, np.ndarray], zero_point: int
+) -> Folded:
+    """The stock rescale with its second rounding and the zero point in one constant, where that is possible.
 
     Halves go away from zero if those of negative numbers are made a little smaller: with x the first product, rounded,
     x / 2^e is (x - (x < 0) + 2^(e-1)) >> e for e > 0. The accumulator's sign can be taken for that of x, for where
     they differ x is 0, and one less does not change the result.
 
+    A channel whose outputs are all the same gets numbers that are surely small enough, and give them with and without
+    the constant.
+
     Args:
-      multiplier, shift: of narrow_rescale for _stock, integers [channels].
-      bound: on |accumulator|, [channels].
-      zero_point: Zy.
+      stock: factors [channels].
+      start, sums, zero_point: as for `fold`, start with the offset.
 
     Returns:
-      multiplier and shift, with 0 and 1 where all outputs are Zy, and int32 fold = 2^(e-1) + Zy * 2^e; fold is None
-      where a channel's shift is not positive or its numbers do not fit 32 bits, those of assembly included: twice the
-      accumulator.
+      The rescale of end STOCK; its fold is None where a channel's shift is not positive or its numbers do not fit 32
+      bits, those of assembly included: twice the accumulator.
     """
-    multipliers, shifts, folds = [], [], []
-    for m, e, most in zip(multiplier.tolist(), shift.tolist(), bound.tolist(), strict=True):
-        product = rounded(most * m, 31)
-        if m == 0 or (e > 0 and product < 1 << (e - 1)):
+    shifts = np.where(stock.multiplier == 0, 0, stock.shift - rescale.MAX_BITS)
+    low, high = (np.asarray(bound, np.int64) for bound in sums)
+    constant = rescale.multiply_by_quantized_multiplier_double(low, stock)
+    channels, fits = [], True
+    given = (start, stock.multiplier, shifts, low, high, constant)
+    for begin, m, e, least, most, y in zip(*(np.asarray(a).tolist() for a in given), strict=True):
+        bound = max(-least, most)
+        product = rounded(bound * m, 31)
+        if least == most:
+            y = max(-128, min(127, y + zero_point)) - zero_point
+            begin, m, e, bound, product = 4 * y, 1 << 30, 1, 4 * abs(y), 2 * abs(y)
+        elif m == 0 or (e > 0 and product < 1 << (e - 1)):
             m, e, product = 0, 1, 0
-        constant = (1 << e >> 1) + (zero_point << e) if e > 0 else 0
-        fits = e > 0 and 2 * most < INT32_LIMIT and _fits_int32(constant, product + 1)
-        multipliers.append(m)
-        shifts.append(e)
-        folds.append(constant if fits else None)
-    return np.array(multipliers), np.array(shifts), None if None in folds else _int32(folds)
+        fold_ = (1 << (e - 1)) + (zero_point << e) if e > 0 else 0
+        fits = fits and e > 0 and 2 * bound < INT32_LIMIT and _fits_int32(fold_, product + 1)
+        channels.append((begin, m, e, fold_ if fits else 0))
+    start, multiplier, shift, folds = (np.array(values) for values in zip(*channels, strict=True))
+    folds = _int32(folds) if fits else None
+    no_dead = np.zeros(len(channels), bool)
+    return Folded(End.STOCK, _int32(start), _int32(multiplier), folds, shift.astype(np.int8), zero_point, no_dead)
 
 
 def _require_int32(start: list[int], reach) -> None:

@@ -64,17 +64,15 @@ static NARROW_INLINE int32_t narrow_doubling_high_multiply(int32_t a, int32_t b)
   return NARROW_THUMB_1 ? narrow_doubling_high_multiply_32(a, b) : narrow_doubling_high_multiply_64(a, b);
 }
 
-/* x / 2^exponent, halves away from zero; exponent: 0..31. (gemmlowp's RoundingDivideByPOT.) */
+/* x / 2^exponent, halves away from zero, which are those up of a negative number that is 1 smaller. x: not INT32_MIN;
+ * exponent: 1..31. (gemmlowp's RoundingDivideByPOT.) */
 static NARROW_INLINE int32_t narrow_rounding_divide_by_pot(int32_t x, int32_t exponent) {
-  const int32_t mask = (int32_t)((1u << exponent) - 1u);
-  const int32_t remainder = x & mask;
-  const int32_t threshold = (mask >> 1) + (x < 0);
-  return (x >> exponent) + (remainder > threshold);
+  return (((x + (x >> 31)) >> (exponent - 1)) + 1) >> 1;
 }
 
 /* TFLite's MultiplyByQuantizedMultiplier with two roundings; shift: beyond 31, to the right. A left shift wraps. */
 static NARROW_INLINE int32_t narrow_stock_rescale(int32_t acc, int32_t multiplier, int32_t shift) {
-  if (shift < 0) return narrow_doubling_high_multiply((int32_t)((uint32_t)acc << -shift), multiplier);
+  if (shift <= 0) return narrow_doubling_high_multiply((int32_t)((uint32_t)acc << -shift), multiplier);
   return narrow_rounding_divide_by_pot(narrow_doubling_high_multiply(acc, multiplier), shift);
 }
 
@@ -97,7 +95,9 @@ static NARROW_INLINE int8_t narrow_end_wide(const narrow_rescale *rescale, int32
 }
 
 static NARROW_INLINE int8_t narrow_end_stock(const narrow_rescale *rescale, int32_t c, int32_t acc) {
-  const int32_t y = narrow_stock_rescale(acc, rescale->multiplier[c], rescale->shift[c]);
+  const int32_t shift = rescale->shift[c];
+  const int32_t y = narrow_stock_rescale(acc, rescale->multiplier[c], shift);
+  if (shift > 0) return narrow_saturate(y + rescale->zero_point);
   const int32_t low = -128 - rescale->zero_point, high = 127 - rescale->zero_point; /* y + Zy could leave 32 bits */
   return (int8_t)((y < low ? low : y > high ? high : y) + rescale->zero_point);
 }
