@@ -1,4 +1,4 @@
-/* The four ends, one accumulator at a time: every shift there is, with accumulators, multipliers and zero points at
+/* The ends, one accumulator at a time: every shift there is, with accumulators, multipliers and zero points at
  * their extremes and around every tie. */
 #include "narrow_rescale.h"
 
@@ -79,6 +79,22 @@ static void test_stock(int8_t shift, int32_t acc) {
   }
 }
 
+static void test_stock_folded(int8_t shift, int32_t acc) {
+  const int32_t multipliers[] = {0, 1 << 30, (1 << 30) + 1, (int32_t)draw(1 << 30, INT32_MAX), INT32_MAX};
+  if (acc <= -(1 << 30) || acc >= 1 << 30) return;
+  for (int j = 0; j < 5; ++j) {
+    const int64_t y = stock_rescaled(acc, multipliers[j], shift);
+    for (int i = 0; i < ZERO_POINTS; ++i) {
+      const int64_t fold = half(shift) + zero_points[i] * ((int64_t)1 << shift);
+      const int64_t sum = stock_rescaled(acc, multipliers[j], 0) + fold;
+      if (!fits_int32(fold - 1) || !fits_int32(fold) || !fits_int32(sum - 1) || !fits_int32(sum)) continue;
+      const int32_t fold32 = (int32_t)fold;
+      const narrow_rescale rescale = {NULL, &multipliers[j], &fold32, &shift, 0};
+      check_equal(narrow_end_stock_folded(&rescale, 0, acc), saturated(y + zero_points[i]), acc);
+    }
+  }
+}
+
 int main(void) {
   test_saturate();
   for (int shift = -31; shift <= 62; ++shift) {
@@ -89,6 +105,7 @@ int main(void) {
       if (shift >= 0 && shift <= 31) test_shift((int8_t)shift, acc);
       if (shift >= 0 && shift <= 31) test_multiply((int8_t)shift, acc);
       if (shift <= 31) test_stock((int8_t)shift, acc);
+      if (shift > 0 && shift <= 31) test_stock_folded((int8_t)shift, acc);
     }
   }
   return 0;

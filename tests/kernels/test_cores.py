@@ -82,7 +82,11 @@ def test_layers_with_the_stock_rescale(core):
 
 @pytest.mark.parametrize(
     ("core", "seed", "rescale"),
-    [*((core, *case) for core in CORES for case in [(7, 1), (8, 4), (9, "stock")]), ("cortex-m3", 10, 1)],
+    [
+        *((core, *case) for core in CORES for case in [(7, 1), (8, 4), (9, "stock")]),
+        ("cortex-m3", 10, 1),
+        ("cortex-m3", 11, "stock"),
+    ],
 )
 def test_assembly_equals_its_twin_in_c(core, seed, rescale):
     """On the emulated core; the twin is what the tests above run."""

@@ -1,0 +1,59 @@
+/* The ends that exist in assembly, on accumulators as they are given: kernels without weights. See test_ends.py. */
+#include "ends.h"
+
+#include "narrow_rescale.h"
+
+#define PIXELS 4
+
+#if defined(__ARM_FEATURE_DSP)
+#include "narrow_conv_2d_tiles_dsp.h"
+#include "narrow_depthwise_conv_2d_planes_dsp.h"
+NARROW_CONV_2D_TILES_DSP(tile_shift, SHIFT, 1, 1, 0, 0, 4, 128, 1, 4)
+NARROW_CONV_2D_TILES_DSP(tile_stock, STOCK, 1, 1, 0, 0, 4, 128, 1, 4)
+NARROW_DEPTHWISE_CONV_2D_PLANES_DSP(plane_shift, SHIFT, 8, 1, 1, 0, 1)
+NARROW_DEPTHWISE_CONV_2D_PLANES_DSP(plane_stock, STOCK, 8, 1, 1, 0, 1)
+#else
+#include "narrow_conv_2d_tiles_v6m.h"
+#include "narrow_depthwise_conv_2d_planes_v6m.h"
+NARROW_CONV_2D_TILES_V6M(tile_shift, SHIFT, 1, 1, 0, 1, 0, 128, 1, 4)
+NARROW_CONV_2D_TILES_V6M(tile_stock, STOCK, 1, 1, 0, 1, 0, 128, 1, 4)
+NARROW_DEPTHWISE_CONV_2D_PLANES_V6M(plane_shift, SHIFT, 4, 1, 1, 0, 1, 3)
+NARROW_DEPTHWISE_CONV_2D_PLANES_V6M(plane_stock, STOCK, 4, 1, 1, 0, 1, 3)
+#endif
+
+static const int32_t zeros[128];
+static int32_t records[128][8];
+
+/* Words of a record: start, multiplier and fold if there are any, shift. */
+static void tiles(const ends_input *all, int stock, int8_t *output) {
+  const int32_t *const rows[] = {zeros, 0};
+  const int32_t *const fields[] = {all->start, stock ? all->multiplier : all->shift, all->fold, all->shift};
+  int32_t *to = records[0];
+  for (int32_t c = 0; c < ENDS_COUNT; c += 2) {
+    for (int32_t field = 0; field < (stock ? 4 : 2); ++field, to += 2) {
+      to[0] = fields[field][c];
+      to[1] = fields[field][c + 1];
+    }
+  }
+  (stock ? tile_stock : tile_shift)(rows, output, zeros, records[0]);
+}
+
+static void planes(const ends_input *all, int stock, int8_t *output) {
+  for (int32_t c = 0; c < ENDS_COUNT; ++c, output += PIXELS) {
+    const narrow_channel channel = {all->start[c], all->multiplier[c], all->fold[c], all->shift[c], 1};
+    (stock ? plane_stock : plane_shift)(zeros, output, zeros, &channel);
+  }
+}
+
+void ends(const int8_t *input, int8_t *output) {
+  const ends_input *all = (const ends_input *)(const void *)input;
+  int8_t *const part[] = {output, output + 1024, output + 2048, output + 3072, output + 4096, output + 4352};
+  tiles(all, 0, part[0]);
+  planes(all, 0, part[1]);
+  tiles(all, 1, part[2]);
+  planes(all, 1, part[3]);
+  for (int32_t c = 0; c < ENDS_COUNT; ++c) {
+    part[4][c] = narrow_saturate(all->start[c]);
+    part[5][c] = (int8_t)(narrow_saturate(all->start[c]) >> 1); /* more than its low byte */
+  }
+}
