@@ -84,9 +84,12 @@ static void test_stock_folded(int8_t shift, int32_t acc) {
   if (acc <= -(1 << 30) || acc >= 1 << 30) return;
   for (int j = 0; j < 5; ++j) {
     const int64_t y = stock_rescaled(acc, multipliers[j], shift);
+    const int64_t product = stock_rescaled(acc, multipliers[j], 0);
+    check_equal(narrow_doubling_high_multiply_30(acc, multipliers[j]), product, acc);
+    check_equal(narrow_doubling_high_multiply_32_30(acc, multipliers[j]), product, acc);
     for (int i = 0; i < ZERO_POINTS; ++i) {
       const int64_t fold = half(shift) + zero_points[i] * ((int64_t)1 << shift);
-      const int64_t sum = stock_rescaled(acc, multipliers[j], 0) + fold;
+      const int64_t sum = product + fold;
       if (!fits_int32(fold - 1) || !fits_int32(fold) || !fits_int32(sum - 1) || !fits_int32(sum)) continue;
       const int32_t fold32 = (int32_t)fold;
       const narrow_rescale rescale = {NULL, &multipliers[j], &fold32, &shift, 0};

@@ -148,7 +148,7 @@ void narrow_add_wide(int32_t repeats, int32_t count, int64_t factor_a, int64_t f
 
 /* TFLM's ADD: both terms at 2^20, rescaled to twice the larger scale, added, rescaled.
  *
- * multipliers, shifts: of a, b and the sum, as in narrow_rescale for _stock.
+ * multipliers, shifts: of a, b and the sum, as in narrow_rescale for _stock; those of a and b at most 1/2, shifts 0..31.
  * zero_points: of a, b and the output, -128..127. */
 void narrow_add_stock(int32_t repeats, int32_t count, const int32_t *multipliers, const int8_t *shifts,
                       const int32_t *zero_points, const int8_t *a, const int8_t *b, int8_t *output);

@@ -60,8 +60,26 @@ static NARROW_INLINE int32_t narrow_doubling_high_multiply_32(int32_t a, int32_t
   return 2 * (ah * bh) + (outer >> 15) + ((inner + (outer & 0x7fff) + (1 << 14)) >> 15);
 }
 
+/* With |a| < 2^30 the sum fits as it is. */
+static NARROW_INLINE int32_t narrow_doubling_high_multiply_32_30(int32_t a, int32_t b) {
+  const int32_t al = (int16_t)a, ah = (a >> 16) + (al < 0), bl = b & 0xffff, bh = b >> 16;
+  return 2 * (ah * bh) + ((ah * bl + al * bh + ((al * bl) >> 16) + (1 << 14)) >> 15);
+}
+
 static NARROW_INLINE int32_t narrow_doubling_high_multiply(int32_t a, int32_t b) {
   return NARROW_THUMB_1 ? narrow_doubling_high_multiply_32(a, b) : narrow_doubling_high_multiply_64(a, b);
+}
+
+/* The same for |a| < 2^30. */
+static NARROW_INLINE int32_t narrow_doubling_high_multiply_30(int32_t a, int32_t b) {
+#if defined(__ARM_FEATURE_DSP) && !defined(NARROW_NO_DSP)
+  int32_t y;
+  __asm__("smmulr %0, %1, %2" : "=r"(y) : "r"(2 * a), "r"(b));
+  return y;
+#else
+  if (!NARROW_THUMB_1) return narrow_doubling_high_multiply_64(a, b);
+  return narrow_doubling_high_multiply_32_30(a, b);
+#endif
 }
 
 /* x / 2^exponent, halves away from zero, which are those up of a negative number that is 1 smaller. x: not INT32_MIN;
