@@ -21,7 +21,7 @@
 #ifndef NARROW_CONV_2D_TILES_V6M_H
 #define NARROW_CONV_2D_TILES_V6M_H
 
-#include "narrow_stock_v6m.h"
+#include "narrow_ends_v6m.h"
 #include "narrow_tiles.h"
 
 #if defined(__thumb__) && defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M' && !defined(NARROW_NO_V6M)
@@ -79,15 +79,6 @@
   "asrs " b ", " b ", #16\n\t"                                                                                        \
   "add  r11, " b "\n\t"
 
-#define NARROW_V6M_CLAMP_TILE(sum)                                                                                    \
-  "sxtb r4, " sum "\n\t"                                                                                              \
-  "cmp  r4, " sum "\n\t"                                                                                              \
-  "beq  9f\n\t"                                                                                                       \
-  "asrs " sum ", " sum ", #31\n\t"                                                                                    \
-  "movs r4, #127\n\t"                                                                                                 \
-  "eors " sum ", r4\n"                                                                                                \
-  "9:\n\t"
-
 /* Stores the two pixels of channel 0, 1 of the pair: r5 is the output, r6 one pixel or channel further. Behind the
  * second channel r5 goes on to the next pair. `planar` is a symbol of the assembler. */
 #define NARROW_V6M_PUT_0                                                                                              \
@@ -115,7 +106,7 @@
   "mov  r2, " first "\n\t"                                                                                            \
   "mov  r3, " second "\n\t"                                                                                           \
   "asrs r2, r2, r7\n\t"                                                                                               \
-  "asrs r3, r3, r7\n\t" NARROW_V6M_CLAMP_TILE("r2") NARROW_V6M_CLAMP_TILE("r3")                                       \
+  "asrs r3, r3, r7\n\t" NARROW_V6M_CLAMP("r2", "r4") NARROW_V6M_CLAMP("r3", "r4")                                     \
   NARROW_V6M_PUT_##c
 
 #define NARROW_V6M_CHANNEL_MULTIPLY(first, second, c)                                                                 \
@@ -129,7 +120,7 @@
   "adds r3, r3, r7\n\t"                                                                                               \
   "ldr  r7, [r0, #16+4*" #c "]\n\t"                                                                                   \
   "asrs r2, r2, r7\n\t"                                                                                               \
-  "asrs r3, r3, r7\n\t" NARROW_V6M_CLAMP_TILE("r2") NARROW_V6M_CLAMP_TILE("r3")                                       \
+  "asrs r3, r3, r7\n\t" NARROW_V6M_CLAMP("r2", "r4") NARROW_V6M_CLAMP("r3", "r4")                                     \
   NARROW_V6M_PUT_##c
 
 /* Both outputs of a channel, in the place of their sums. */
@@ -155,7 +146,7 @@
 #define NARROW_V6M_FINISH_TILE_MULTIPLY NARROW_V6M_OUTPUTS(MULTIPLY, "6")
 #define NARROW_V6M_FINISH_TILE_STOCK                                                                                  \
   "ldr  r0, [sp, #8]\n\t"                                                                                             \
-  "mov  r12, r1\n\t" NARROW_V6M_STOCK_TWO("r8", "r9", 0) NARROW_V6M_STOCK_TWO("r10", "r11", 1)                       \
+  "mov  r12, r1\n\t" NARROW_V6M_STOCK_TWO("r8", "r9", 0) NARROW_V6M_STOCK_TWO("r10", "r11", 1)                        \
   "mov  r1, r12\n\t" NARROW_V6M_OUTPUTS(STORED, "6")
 #define NARROW_V6M_FINISH_TILE_SUM                                                                                    \
   "ldr  r0, [sp, #4]\n\t"                                                                                             \

@@ -20,7 +20,7 @@
 
 #include "narrow_memory.h"
 #include "narrow_planes.h"
-#include "narrow_stock_v6m.h"
+#include "narrow_ends_v6m.h"
 
 #if defined(__thumb__) && defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M' && !defined(NARROW_NO_V6M)
 
@@ -122,23 +122,16 @@
   "add  r0, lr\n\t"
 
 /* The output in r1, from its sum; r2: shift, r3: output, r4: pixel, r5, r6: multiplier, fold. */
-#define NARROW_V6M_FINISH_SHIFT "asrs r1, r1, r2\n\t" NARROW_V6M_CLAMP
+#define NARROW_V6M_FINISH_SHIFT                             \
+  "asrs r1, r1, r2\n\t" NARROW_V6M_CLAMP("r1", "r7")        \
+  "strb r1, [r3]\n\t"
 #define NARROW_V6M_FINISH_MULTIPLY \
   "muls r1, r5, r1\n\t"            \
   "adds r1, r1, r6\n\t"            \
-  "asrs r1, r1, r2\n\t" NARROW_V6M_CLAMP
+  "asrs r1, r1, r2\n\t" NARROW_V6M_CLAMP("r1", "r7") \
+  "strb r1, [r3]\n\t"
 #define NARROW_V6M_FINISH_STOCK "strb r1, [r3]\n\t"
 #define NARROW_V6M_FINISH_SUM "str r1, [r3]\n\t"
-
-#define NARROW_V6M_CLAMP \
-  "sxtb r7, r1\n\t"      \
-  "cmp  r7, r1\n\t"      \
-  "beq  9f\n\t"          \
-  "asrs r1, r1, #31\n\t" \
-  "movs r7, #127\n\t"    \
-  "eors r1, r7\n"        \
-  "9:\n\t"               \
-  "strb r1, [r3]\n\t"
 
 #define NARROW_V6M_BEFORE_SHIFT(count) "ldr r2, [sp, #12]\n\t"
 #define NARROW_V6M_BEFORE_MULTIPLY(count) \

@@ -1,6 +1,21 @@
-/* The folded stock rescale in assembly, for ARMv6-M and ARMv7-M without DSP: see narrow_end_stock_folded. */
-#ifndef NARROW_STOCK_V6M_H
-#define NARROW_STOCK_V6M_H
+/* The clamp and the folded stock rescale in assembly, for ARMv6-M and ARMv7-M without DSP: see narrow_saturate and
+ * narrow_end_stock_folded. */
+#ifndef NARROW_ENDS_V6M_H
+#define NARROW_ENDS_V6M_H
+
+/* sum: a low register; other: another one, which is lost. The low byte of `sum` is the result. */
+#if defined(__thumb2__)
+#define NARROW_V6M_CLAMP(sum, other) "ssat " sum ", #8, " sum "\n\t"
+#else
+#define NARROW_V6M_CLAMP(sum, other) \
+  "sxtb " other ", " sum "\n\t"      \
+  "cmp  " other ", " sum "\n\t"      \
+  "beq  9f\n\t"                      \
+  "asrs " sum ", " sum ", #31\n\t"   \
+  "mvns " sum ", " sum "\n\t"        \
+  "adds " sum ", " sum ", #128\n"    \
+  "9:\n\t"
+#endif
 
 /* r4: multiplier, r6: fold, r7: shift, kept; r5: the multiplier's, too; r1-r3: all else. */
 
@@ -51,14 +66,7 @@
   "asrs r3, r2, #31\n\t"                                   \
   "adds r2, r2, r3\n\t"                                    \
   "adds r2, r2, r6\n\t"                                    \
-  "asrs r2, r2, r7\n\t"                                    \
-  "sxtb r3, r2\n\t"                                        \
-  "cmp  r3, r2\n\t"                                        \
-  "beq  9f\n\t"                                            \
-  "asrs r2, r2, #31\n\t"                                   \
-  "mvns r2, r2\n\t"                                        \
-  "adds r2, r2, #128\n"                                    \
-  "9:\n\t"                                                 \
+  "asrs r2, r2, r7\n\t" NARROW_V6M_CLAMP("r2", "r3")       \
   "mov  " sum ", r2\n\t"
 
 #endif
