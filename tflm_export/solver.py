@@ -27,6 +27,7 @@ from tflm_export.union import groups
 
 KEEP, REQUANTIZE = "keep", "requantize"
 METHODS = (REQUANTIZE, KEEP)
+ROUNDED = 2.0**-23  # relative; what the float32 roundings of two scales can do to a third
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +144,8 @@ class _Solver:
         return Solution({key: self.scales[root] for key, root in self.root.items()}, tuple(unsolved))
 
     def _set(self, root, scale: float) -> None:
-        self.scales[root] = float(np.float32(scale))
+        if abs(scale - self.scales[root]) > ROUNDED * self.scales[root]:  # else it is where it should be
+            self.scales[root] = float(np.float32(scale))
         self.settled.add(root)
 
     def _targets(
