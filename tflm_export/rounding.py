@@ -19,6 +19,7 @@ LIMIT = 127  # symmetric int8 weights
 TAP_CORRELATION = 0.8  # of inputs one tap apart; 0.5 to 0.95 do equally well
 RIDGE = 0.01
 SWEEPS = 4
+MOST_TAPS = 400  # the work grows with their cube; a kernel of more, which no network has, is rounded to nearest
 
 
 def round_weights(
@@ -36,7 +37,7 @@ def round_weights(
       Integers in float64 of the same shape.
     """
     channels, taps, inputs = target.shape
-    if taps == 1:
+    if taps == 1 or taps > MOST_TAPS:
         integers = np.rint(target)
     else:
         rows = np.ascontiguousarray(target.transpose(0, 2, 1)).reshape(-1, taps)

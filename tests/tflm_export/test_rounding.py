@@ -36,6 +36,13 @@ def test_integers_in_range_near_their_targets(kernel, one_sided):
     assert np.abs(result - target).max() < 2
 
 
+@pytest.mark.parametrize(("kernel", "nearest"), [((64, 64), True), ((1, 4096), True), ((20, 20), False)])
+def test_a_kernel_without_measure_is_rounded_to_nearest(kernel, nearest):
+    """A damaged file may claim one; the matrix of its taps would take seconds."""
+    target = targets((1, kernel[0] * kernel[1], 1))
+    assert (round_weights(target, kernel, False) == np.rint(target)).all() == nearest
+
+
 @pytest.mark.parametrize("one_sided", [False, True])
 @pytest.mark.parametrize("kernel", [(1, 1), (3, 3)])
 def test_integers_stay(kernel, one_sided):
