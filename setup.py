@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 # What the benchmarks need on top.
-BENCHMARKS = ["scikit-learn", "matplotlib", "rich"]
+BENCHMARKS = ["scikit-learn", "scipy", "matplotlib", "pillow", "jinja2", "rich"]
 DOCUMENTATION = ["mkdocs-material", "L2M4M"]
 
 setup(

@@ -1,0 +1,234 @@
+"""The accuracy suite: its statistics against closed forms, its cells against LiteRT, and that it resumes."""
+
+import csv
+import json
+import math
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks import accuracy, cells, datasets, significance, summary, tasks
+from benchmarks.cells import CONTROL, FLOAT, POST_TRAINING, TRAINED, Cell, Settings
+from tflm_export import METHODS, UsageError, check, runtimes
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TASK = "digits_autoencoder"
+ARGUMENTS = ["--quick", f"--tasks={TASK}", "--bits=1", "--jobs=1"]
+
+
+def run(folder: pathlib.Path, *arguments: str) -> subprocess.CompletedProcess:
+    """The command line without a data folder, so that it takes the tasks that come along with scikit-learn."""
+    command = [sys.executable, "-m", "benchmarks.accuracy", *ARGUMENTS, f"--output={folder}", *arguments]
+    environment = os.environ | {datasets.DATA_VARIABLE: str(folder / "nothing")}
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600, env=environment)
+
+
+@pytest.fixture
+def bundled(tmp_path, monkeypatch):
+    """No data folder in this process either."""
+    monkeypatch.setenv(datasets.DATA_VARIABLE, str(tmp_path / "nothing"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> pathlib.Path:
+    """The folder of a small run."""
+    folder = tmp_path_factory.mktemp("accuracy")
+    done = run(folder, f"--publish={folder / 'published'}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "digits_autoencoder: RAT at k = 1" in done.stdout
+    return folder
+
+
+def every_cell() -> list[Cell]:
+    tuned = [Cell(TASK, 0, model, method, 1) for model in (POST_TRAINING, TRAINED) for method in METHODS]
+    return [Cell(TASK, 0, FLOAT), Cell(TASK, 0, CONTROL, "", 31), *tuned]
+
+
+def test_every_cell_is_there_and_its_models_are_trained(finished):
+    results = {cell.name: cells.read(cell, finished) for cell in every_cell()}
+    assert len(list(finished.glob("cells/**/*.json"))) == len(results) == 6
+    for name, result in results.items():
+        assert len(result.decisions) == 719
+        assert result.width == {"float": None, "qat": result.width}.get(name, 1)
+    # Ten classes: chance is 10 %.
+    assert results["float"].right.mean() > 0.75
+    assert results["rat_requantize_k1"].right.mean() > results["qat"].right.mean() - 0.05
+    assert results["rat_keep_k1"].squared_error < results["post-training_keep_k1"].squared_error
+
+
+def test_the_control_is_what_litert_computes(finished, bundled):
+    """The stored decisions from the stored file, by a nearest neighbour of scikit-learn's."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    cell = Cell(TASK, 0, CONTROL, "", 31)
+    data = cell.path(finished).with_name("qat.tflite").read_bytes()
+    assert check(data, 31).max_bits == cells.read(cell, finished).width > 8
+    split = tasks.split(tasks.available()[TASK])
+    runtime = runtimes.LiteRT(data, reference=True)
+    scale, zero_point = runtime.output["quantization"]
+    integers = runtimes.run_all(runtime, runtimes.quantize_input(split.test.x, runtime.input))
+    nearest = KNeighborsClassifier(1).fit(split.train.x, split.train.labels)
+    expected = nearest.predict(scale * (integers - float(zero_point)))
+    # Reference kernels and XNNPACK round differently here and there.
+    assert np.mean(cells.read(cell, finished).decisions == expected) > 0.98
+
+
+def test_a_run_that_was_stopped_goes_on_and_gives_the_same(finished):
+    lost = Cell(TASK, 0, TRAINED, "keep", 1)
+    before = cells.read(lost, finished)
+    kept = Cell(TASK, 0, TRAINED, "requantize", 1).path(finished)
+    written = kept.stat().st_mtime_ns
+    lost.path(finished).unlink()
+    done = run(finished)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(cells.read(lost, finished).decisions, before.decisions)
+    assert kept.stat().st_mtime_ns == written
+
+
+def test_other_settings_need_another_folder(finished):
+    done = run(finished, "--rate=0.5")
+    assert done.returncode == 2
+    assert "choose another --output" in done.stderr
+
+
+def test_published_results_agree_with_the_cells(finished):
+    folder = finished / "published"
+    assert (folder / "accuracy.png").read_bytes().startswith(b"\x89PNG")
+    with open(folder / "accuracy.csv", newline="") as file:
+        rows = {(row["model"], row["method"]): row for row in csv.DictReader(file)}
+    control = cells.read(Cell(TASK, 0, CONTROL, "", 31), finished)
+    trained = cells.read(Cell(TASK, 0, TRAINED, "keep", 1), finished)
+    row = rows["RAT", "keep"]
+    assert float(row["accuracy"]) == pytest.approx(trained.right.mean(), rel=1e-5)
+    assert float(row["agreement"]) == pytest.approx(np.mean(trained.decisions == control.decisions), rel=1e-5)
+    assert float(row["difference"]) == pytest.approx(trained.right.mean() - control.right.mean(), abs=1e-6)
+    stored = json.loads((folder / "accuracy.json").read_text())
+    assert {"tensorflow", "numpy", "python"} <= stored["versions"].keys()
+    assert stored["seeds"] == [0]
+    text = (folder / "accuracy.md").read_text()
+    assert "python -m benchmarks.accuracy --quick" in text
+    assert f"{100 * trained.right.mean():.2f} ±" in text
+    assert "not run" not in text
+
+
+def test_models_that_were_not_run_are_said_to_be(finished, bundled):
+    planned = [*every_cell(), Cell(TASK, 0, TRAINED, "keep", 4)]
+    results = summary.summarise(planned, finished, Settings(), "command")
+    row = next(row for row in results.table if row.bits == 4 and row.model == TRAINED and row.method == "keep")
+    assert row.seeds == 0
+    assert row.accuracy is None
+    assert "not run" in summary.markdown(results)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--tasks=poetry"], "no task poetry; there are digits"),
+        (["--bits=one"], "whole numbers"),
+        (["--bits=40"], "40"),
+        (["--bits=5"], "not 5"),
+        (["--jobs=0"], "jobs"),
+        (["more"], "unexpected argument more"),
+    ],
+)
+def test_wrong_usage(bundled, tmp_path, capsys, arguments, message):
+    accuracy._FLAGS.unparse_flags()
+    assert accuracy.main(["accuracy", f"--output={tmp_path}", *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    for name in ("tasks", "bits", "jobs", "output"):
+        accuracy._FLAGS[name].unparse()
+
+
+def pairs(rows: int):
+    return st.lists(st.tuples(st.booleans(), st.booleans()), min_size=rows, max_size=60)
+
+
+@given(pairs(1))
+def test_mcnemar_is_the_binomial_tail(pairs):
+    """Twice the smaller tail of Binomial(b + c, 1/2), summed exactly."""
+    right, other = np.array(pairs).T
+    b, c = int((right & ~other).sum()), int((~right & other).sum())
+    tail = sum(math.comb(b + c, i) for i in range(min(b, c) + 1)) / 2 ** (b + c)
+    assert significance.mcnemar(right, other) == pytest.approx(min(1.0, 2 * tail))
+
+
+@given(pairs(2))
+def test_one_seed_has_the_standard_error_of_a_mean(pairs):
+    values = np.array(pairs)[:, 0].astype(float)
+    found = significance.estimate(values[None])
+    variance = sum((value - values.mean()) ** 2 for value in values) / (len(values) - 1)
+    assert found.mean == pytest.approx(values.mean())
+    assert found.error == pytest.approx(math.sqrt(variance / len(values)))
+
+
+def test_seeds_add_to_the_error_and_rows_count_once():
+    """Two seeds that differ in all rows are sure of nothing; three equal ones are no surer than one."""
+    opposite = np.array([[1.0] * 8, [0.0] * 8])
+    assert significance.estimate(opposite).error == pytest.approx(0.5)  # sqrt(1/2) / sqrt(2)
+    one = np.array([[1, 0, 1, 1, 0, 1, 1, 1.0]])
+    assert significance.estimate(one.repeat(3, 0)).error == pytest.approx(significance.estimate(one).error)
+    right, other = one.astype(bool), ~one.astype(bool)
+    assert significance.mcnemar(right.repeat(3, 0), other.repeat(3, 0)) == significance.mcnemar(right, other)
+
+
+def test_across_seeds_is_a_paired_t_test():
+    """For two seeds the t distribution is Cauchy's: p = 1 - 2/pi * atan|t|."""
+    differences = np.array([0.03, 0.01])
+    t = differences.mean() / (differences.std(ddof=1) / math.sqrt(2))
+    found = significance.across_seeds(0.9 + differences, np.array([0.9, 0.9]))
+    assert found == pytest.approx(1 - 2 / math.pi * math.atan(t))
+    assert significance.across_seeds([0.9], [0.8]) is None
+    assert significance.across_seeds([0.9, 0.9], [0.8, 0.8]) is None
+
+
+def test_splits_keep_people_and_test_rows_apart():
+    """Validation rows are of people whom training never saw; without people, no row is in two parts."""
+    if datasets.data_folder() is None:
+        pytest.skip(f"no data folder; set {datasets.DATA_VARIABLE}")
+    task = tasks.TASKS["har_sp"]
+    data, split = task.data(), tasks.split(task)
+    held_out = tasks._held_out(data)
+    assert not set(data.groups[held_out]) & set(data.groups[~held_out])
+    assert len(split.train) + len(split.validation) == len(data.x_train)
+    np.testing.assert_array_equal(split.test.x, data.x_test)
+
+
+def test_parts_of_the_bundled_digits_are_disjoint():
+    split = tasks.split(tasks.BUNDLED["digits"])
+    data = datasets.digits()
+    assert len(split.train) + len(split.validation) == len(data.x_train)
+    rows = {part: {row.tobytes() for row in getattr(split, part).x} for part in ("train", "validation")}
+    assert not rows["train"] & rows["validation"]
+    np.testing.assert_array_equal(split.test.labels, data.y_test)
+
+
+@pytest.mark.parametrize("name", [*tasks.TASKS, *tasks.BUNDLED])
+def test_networks_can_be_trained_with_k_bit_rescales(name):
+    """Every layer of every task's network is one that keras_rat takes."""
+    import keras_rat
+    from keras_rat.quantize import rescale_layers
+
+    task = (tasks.TASKS | tasks.BUNDLED)[name]
+    network = task.build()
+    weighted = sum(hasattr(layer, "kernel") or hasattr(layer, "depthwise_kernel") for layer in network.layers)
+    assert len(rescale_layers(keras_rat.quantize_model(network, 1, "keep"))) == weighted
+
+
+def test_settings_of_other_tasks_can_join_a_folder(tmp_path, bundled):
+    suites = [accuracy.Suite([name], [0], [1]) for name in ("digits", TASK)]
+    for suite in suites:
+        accuracy._require_settings(tmp_path, Settings(), suite)
+    stored = json.loads((tmp_path / "settings.json").read_text())
+    assert set(stored["tasks"]) == {"digits", TASK}
+    stored["tasks"]["digits"]["epochs"] += 1
+    (tmp_path / "settings.json").write_text(json.dumps(stored))
+    accuracy._require_settings(tmp_path, Settings(), suites[1])
+    with pytest.raises(UsageError, match="other settings"):
+        accuracy._require_settings(tmp_path, Settings(), suites[0])
