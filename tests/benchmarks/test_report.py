@@ -1,0 +1,308 @@
+"""The report, judged by a real browser: every figure is drawn, nothing is fetched, tables sort, colours can be read."""
+
+import base64
+import json
+import pathlib
+import re
+import shutil
+
+import pytest
+
+from benchmarks import charts, report
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+SWITCHES = (
+    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+DESKTOP, PHONE = 1300, 390
+
+
+def row(task, model, method, bits, accuracy, seeds=3, **more) -> dict:
+    figures = {
+        "difference": accuracy and accuracy - 0.9, "difference_error": 0.004, "p_rows": 0.25, "p_seeds": 0.00001,
+        "agreement": accuracy and accuracy + 0.05, "squared_error": None,
+    }  # fmt: skip
+    return {
+        "task": task, "model": model, "method": method, "bits": bits, "seeds": seeds, "rows": 600,
+        "accuracy": accuracy, "standard_error": accuracy and 0.01, **figures, **more,
+    }  # fmt: skip
+
+
+def suite() -> dict:
+    """A run of two tasks as benchmarks.summary stores it; the second has a hostile name and cells that were not run."""
+    table = []
+    for task in ("first", "second"):
+        table += [row(task, "float", "", None, 0.91), row(task, "QAT", "", 31, 0.9, agreement=None)]
+        for model in ("post-training", "RAT"):
+            for method in ("requantize", "keep"):
+                for bits in (8, 4, 2, 1):
+                    low = model == "post-training" and method == "keep"
+                    table.append(row(task, model, method, bits, 0.9 - (0.5 / bits**2 if low else 0.002 * (5 - bits))))
+    table[-1] = row("second", "RAT", "keep", 1, None, seeds=0)
+    layers = {"0 CONV_2D": [-7.2, -6.9, -8.0], "1 FULLY_CONNECTED": [-9.0]}
+    return {
+        "kind": "accuracy", "command": "python -m benchmarks.accuracy --seeds=0,1,2", "rows": "test",
+        "versions": {"numpy": "1.26.4"}, "seeds": [0, 1, 2],
+        "tasks": {
+            "first": {"title": "First task", "measured_rows": 600},
+            "second": {"title": "<b>Second & last</b>", "measured_rows": 600},
+        },
+        "table": table,
+        "multipliers": {"first": {"qat": layers, "rat_keep_k1": layers, "rat_keep_k4": layers}},
+    }  # fmt: skip
+
+
+def device() -> list[dict]:
+    def run(rescale, cycles, flash, cpu="cortex-m4"):
+        sizes = {"ram": 3000, "arena": 2000, "stack": 192, "total_instructions": 900.0, "equal": True}
+        return {"model": "KWS", "cpu": cpu, "rescale": rescale, "total_cycles": cycles, "flash": flash, **sizes}
+
+    return [run("stock", 8e6, 42000), run(8, 6e6, 44000), run(1, 5.6e6, 38000), run("stock", None, 42000, "cortex-m7")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("runs")
+    for name, stored in (("accuracy/accuracy.json", suite()), ("device/report.json", device())):
+        path = folder / name
+        path.parent.mkdir()
+        path.write_text(json.dumps(stored))
+    assert report.main(["report", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    webdriver = pytest.importorskip("selenium.webdriver", reason="the PyPI package selenium is not installed")
+    if not (BROWSER and DRIVER):
+        pytest.skip("no Chromium with its chromedriver is installed (Debian: chromium, chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for switch in SWITCHES:
+        options.add_argument(switch)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def page(browser, folder):
+    """Opens the page: page(width, scheme, media)."""
+
+    def show(width=DESKTOP, scheme="light", media="screen"):
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < DESKTOP}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        browser.get((folder / "report.html").as_uri())
+        return browser
+
+    return show
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(DESKTOP, "light"), (DESKTOP, "dark"), (PHONE, "light")])
+def test_every_figure_is_drawn_and_nothing_complains(page, width, scheme):
+    browser = page(width, scheme)
+    figures = browser.execute_script("""
+        for (const details of document.querySelectorAll("details")) details.open = true;
+        return [...document.querySelectorAll("figure")].map(figure => {
+          const svg = figure.querySelector("svg"), frame = svg.getBoundingClientRect();
+          const boxes = [...svg.querySelectorAll(".mark")].map(mark => mark.getBoundingClientRect());
+          const texts = [...svg.querySelectorAll("text")].map(text => text.getBoundingClientRect());
+          const inside = b => b.left >= frame.left - 1 && b.right <= frame.right + 1
+            && b.top >= frame.top - 1 && b.bottom <= frame.bottom + 1;
+          return {title: figure.querySelector("figcaption").textContent, width: frame.width, height: frame.height,
+                  marks: boxes.filter(b => b.width > 1 && b.height > 1 && inside(b)).length, all: boxes.length,
+                  outside: texts.filter(b => !inside(b)).length};
+        });""")
+    # Accuracy, difference and agreement of two tasks, two heat maps, cycles of one core and flash of two.
+    assert [figure["title"] for figure in figures] == [
+        *["First task", "<b>Second & last</b>"] * 3, "QAT, 31 bits", "RAT, keep, k = 1",
+        "cortex-m4: modelled cycles an inference", "cortex-m4: flash", "cortex-m7: flash",
+    ]  # fmt: skip
+    for figure in figures:
+        assert figure["marks"] == figure["all"] > 0, figure
+        assert figure["outside"] == 0, figure
+        assert figure["width"] > 250, figure
+        assert figure["height"] > 60, figure
+    assert browser.get_log("browser") == []
+
+
+def test_marks_stand_where_their_values_are(page):
+    """The first panel's RAT requantize line: 0.9 - 0.002 (5 - k), so the heights are linear in k."""
+    browser = page()
+    found = browser.execute_script("""
+        const marks = document.querySelectorAll("figure svg g.rat.requantize circle.mark");
+        return [...marks].slice(0, 4).map(m => [m.cy.baseVal.value, m.querySelector("title").textContent]);""")
+    assert [text for _, text in found] == [
+        f"RAT, requantize, k = {k}: {90 - 0.2 * (5 - k):.2f} ± 1.00 %" for k in (1, 2, 4, 8)
+    ]
+    y1, y2, y4, y8 = (y for y, _ in found)
+    assert y1 > y2 > y4 > y8
+    assert (y4 - y8) / (y1 - y2) == pytest.approx(4, rel=0.15)  # positions are rounded to a tenth
+    below = browser.execute_script("return [...document.querySelectorAll('text.below')].map(t => t.textContent)")
+    assert "40" in below  # post-training keep at k = 1 is far below the axis, and written out
+
+
+def test_the_page_needs_nothing_else(page, folder):
+    text = (folder / "report.html").read_text()
+    assert not re.findall(r"(?:src|href)\s*=\s*[\"'](?!#|data:)", text)
+    assert not re.findall(r"@import|url\(|https?://", text)
+    browser = page()
+    assert browser.execute_script("return performance.getEntriesByType('resource').map(r => r.name)") == []
+    assert browser.execute_script("return document.querySelectorAll('td b').length") == 0  # names are text
+
+
+@pytest.mark.parametrize("width", [DESKTOP, PHONE])
+def test_nothing_is_wider_than_the_screen(page, width):
+    browser = page(width)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read(page, scheme):
+    """Contrast of at least 4.5 to 1 (WCAG AA) for text of every colour in use; relative luminance by its definition."""
+    browser = page(scheme=scheme)
+    colours = browser.execute_script("""
+        const behind = e => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor;
+            if (c !== "rgba(0, 0, 0, 0)") return c; } return "rgb(255, 255, 255)"; };
+        const found = {};
+        for (const e of document.querySelectorAll("p, h1, th, td, .chip, a, figcaption, svg .tick, svg .axis, pre")) {
+          const style = getComputedStyle(e);
+          found[[e instanceof SVGElement ? style.fill : style.color, behind(e)].join(" on ")] = e.textContent;
+        }
+        return Object.keys(found);""")
+    assert len(colours) >= 4
+
+    def luminance(colour):
+        channels = [int(c) / 255 for c in re.findall(r"\d+", colour)[:3]]
+        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    for pair in colours:
+        bright, dark = sorted(map(luminance, pair.split(" on ")), reverse=True)
+        assert (bright + 0.05) / (dark + 0.05) >= 4.5, pair
+    page_is_dark = luminance(browser.execute_script("return getComputedStyle(document.body).backgroundColor")) < 0.2
+    assert page_is_dark == (scheme == "dark")
+
+
+def number(text: str) -> float:
+    return float(text.replace("\N{MINUS SIGN}", "-"))
+
+
+def column(browser, table: int, index: int) -> list[str]:
+    script = "return [...document.querySelectorAll('table')[arguments[0]].tBodies[0].rows].filter(r => !r.hidden)"
+    return browser.execute_script(f"{script}.map(r => r.cells[arguments[1]].textContent)", table, index)
+
+
+def test_tables_sort_by_number_and_by_text(page):
+    browser = page()
+    headers = browser.find_elements("css selector", "#figures-1 th button")
+    names = [header.text.split(" ↕")[0] for header in headers]
+    accuracy = names.index("accuracy, %")
+    before = column(browser, 1, accuracy)
+    headers[accuracy].click()
+    rising = column(browser, 1, accuracy)
+    numbers = [float(text) for text in rising if text]
+    assert sorted(before) == sorted(rising)
+    assert numbers == sorted(numbers)
+    assert numbers[0] == 40
+    assert rising[-1] == ""  # what was not run comes last
+    headers[accuracy].click()
+    falling = [float(text) for text in column(browser, 1, accuracy) if text]
+    assert falling == numbers[::-1]
+    difference = names.index("difference, points")
+    headers[difference].click()
+    signed = [number(text) for text in column(browser, 1, difference) if text]
+    assert signed == sorted(signed)
+    headers[names.index("grid")].click()
+    grids = [text for text in column(browser, 1, 2) if text]
+    assert grids == sorted(grids)
+    assert browser.get_log("browser") == []
+
+
+def test_the_filter_hides_rows(page):
+    browser = page()
+    everything = column(browser, 1, 0)
+    browser.find_element("css selector", "input").send_keys("first RAT keep")
+    assert column(browser, 1, 0) == ["First task"] * 4
+    browser.find_element("css selector", "input").clear()
+    browser.find_element("css selector", "input").send_keys(" ")
+    assert column(browser, 1, 0) == everything
+
+
+def test_print_shows_all_rows_in_dark_ink(page):
+    browser = page(760, "dark", "print")
+    shown = browser.execute_script("""
+        const box = document.querySelector(".tall");
+        return [box.scrollHeight - box.clientHeight, getComputedStyle(document.body).color,
+                getComputedStyle(document.querySelector("input")).display];""")
+    assert shown[0] <= 1
+    assert shown[1] == "rgb(28, 33, 39)"
+    assert shown[2] == "none"
+    pdf = browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})
+    assert base64.b64decode(pdf["data"]).startswith(b"%PDF")
+
+
+def test_the_overview_says_what_holds():
+    rows = {("RAT", "requantize", 1): row("t", "RAT", "requantize", 1, 0.893)}
+    rows["RAT", "keep", 2] = row("t", "RAT", "keep", 2, 0.889)
+    control = row("t", "QAT", "", 31, 0.9, difference=None)
+    floating, plain, best, keep, shifts = report._overview(rows, control)
+    assert (floating.share, plain.share, shifts.share) == ("not run", "90.00 ± 1.00", "not run")
+    assert best.holds is True  # 0.7 points below, standard error 0.4
+    assert best.note == "requantize, \N{MINUS SIGN}0.70 ± 0.40 points"
+    assert keep.holds is False  # 1.1 points below
+    rows["RAT", "requantize", 1] = row("t", "RAT", "requantize", 1, 0.891)
+    assert report._overview(rows, control)[2].holds is False
+    rows["RAT", "keep", 1] = row("t", "RAT", "keep", 1, 0.9)
+    assert report._overview(rows, control)[2].note.startswith("keep, +0.00")
+
+
+def test_the_demo_and_device_reports_are_read(tmp_path):
+    results = [
+        {"model": model, "method": method, "bits": bits, "accuracy": {"LiteRT": 0.75}, "agreement": 0.9}
+        for model, method, bits in (("int8 (stock)", "", 31), ("QAT", "", 31), ("RAT", "keep", 1))
+    ]
+    demo = {"data": {"name": "digits", "test_rows": 300}, "seed": 0, "results": results, "device": device()}
+    (tmp_path / "report.json").write_text(json.dumps(demo))
+    accuracy, devices = report.collect(tmp_path)
+    assert accuracy[0].tasks[0].accuracy.lines[0][0].points[0][:2] == (1, 75.0)
+    assert accuracy[0].tasks[0].accuracy.lines[0][0].points[0][2] == pytest.approx(2.5)  # sqrt(.75 * .25 / 300)
+    assert devices[0].charts[0].title == "cortex-m4: modelled cycles an inference"
+
+
+@pytest.mark.parametrize("content", ["{", '{"kind": "accuracy"}', '[{"cpu": "cortex-m4"}]'])
+def test_damaged_files_are_named(tmp_path, capsys, content):
+    (tmp_path / "report.json").write_text(content)
+    assert report.main(["report", str(tmp_path)]) == 2
+    assert "report.json is damaged" in capsys.readouterr().err
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_wrong_usage(tmp_path, capsys):
+    for arguments, message in (
+        ([], "usage:"),
+        ([str(tmp_path)], "no run in"),
+        ([str(tmp_path / "none")], "there is no folder"),
+        ([str(tmp_path), "--colour=red"], "colour"),
+    ):
+        assert report.main(["report", *arguments]) == 2
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("values", [[99.9, 100.0], [50.0, 51.0], [100.0, 100.0], [3.0, 97.0], [0.0, 0.0]])
+def test_axes_reach_from_the_lowest_shown_to_the_highest(values):
+    points = [(bits, value, 0.4, "") for bits, value in zip((1, 8), values, strict=True)]
+    chart = charts.line_chart("t", "x", "y", [charts.Series("a", "rat keep", points)])
+    ticks = [number(text) for _, text in chart.y_ticks]
+    assert ticks[0] <= max(min(values) - 0.4, max(values) - 12.4)
+    assert ticks[-1] >= max(values)
+    assert ticks[-1] <= 102
+    for (_, _, marks), value in zip(chart.lines * 2, values, strict=True):
+        for mark in marks:
+            assert chart.top <= mark.high <= mark.y <= mark.low <= chart.bottom
+        assert any(mark.below == f"{value:.0f}" for mark in marks) == (value < ticks[0])
