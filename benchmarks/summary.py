@@ -364,5 +364,6 @@ def _panel(axes, results: Results, task: str) -> None:
     ticks = sorted({row.bits for row in results.table if row.method})
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
+    axes.set_xlim(0.87 * min(ticks), 1.15 * max(ticks))
     axes.set_xlabel("rescale multiplier, bits")
     axes.grid(alpha=0.3)
