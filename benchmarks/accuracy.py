@@ -2,8 +2,8 @@
 
 For every task and seed: a float network; from it plain quantisation-aware training (QAT, 31 bits, the control); that
 model narrowed after training, with both methods; and rescale-aware training (RAT) from the same float weights for the
-same epochs, on both grids. Every int8 figure is of the converted .tflite on LiteRT, on test rows by which nothing was
-chosen. Cells that are there already are not made again; see docs/results for what is written.
+same epochs, on both grids. Every int8 figure is of the converted .tflite on LiteRT, on test rows. Cells that are
+there already are not made again; see docs/results for what is written.
 
 usage: python -m benchmarks.accuracy [--quick] [--output=build/accuracy] [--jobs=N] [--publish=docs/results]
                                      [--tasks=...] [--bits=8,6,4,3,2,1] [--seeds=0,1,2] [--rows=test|validation]
