@@ -63,12 +63,8 @@ def _too_wide(data: bytes, widths: dict[str, int]) -> list[Row]:
     model's output has its own) may be as wide as the widest layer.
     """
     reports = {bits: check(data, bits).rows for bits in {*widths.values()}}
-    # Operators on shapes, as Conv2DTranspose has them for its batch size, are none.
-    integers = {op.label for op in parse(data).operators if all(t.type in ("INT32", "INT64") for t in op.outputs)}
     offenders = []
     for rows in zip(*reports.values(), strict=True):
-        if rows[0].label in integers:
-            continue
         by_bits = dict(zip(reports, rows, strict=True))
         parts = set(re.split(r"[/;]", rows[0].label))
         found = max((bits for name, bits in widths.items() if name in parts), default=max(by_bits))
