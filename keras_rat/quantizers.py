@@ -203,8 +203,9 @@ class RescaleQuantizer(tfmot_quantizers.Quantizer):
 
     Gradient: the multiplier is trained in the log2 domain and straight through the rounding to the grid, as trained
     quantization thresholds are (arXiv 1903.08066), so `dM_q/dlog2_multiplier = M_q ln 2`; the scale's own gradient is
-    that of learned step size quantization (arXiv 1902.08153), `(w_q - w)/Sw'` inside the range and +-127 outside, times
-    that work's gradient scale `1/sqrt(127 * weights per channel)`.
+    that of learned step size quantization (arXiv 1902.08153), `(w_q - w)/Sw'` inside the range and +-127 outside (with
+    keep, whose integers do not depend on Sw', the integer itself), times that work's gradient scale
+    `1/sqrt(127 * weights per channel)`.
 
     Args:
       bits: width k of the multiplier.
@@ -276,10 +277,11 @@ class RescaleQuantizer(tfmot_quantizers.Quantizer):
         if unit is None:  # the layers around are not built yet
             return self._as_given(self._fake_quant(kernel, stock), inputs.shape)
         scale = self._multiplier(weights, stock / unit, kernel, training) * unit
-        if self.method == KEEP:
-            kernel = kernel * (scale / stock)
-        quantize = self._fake_quant_learned_scale if training else self._fake_quant
-        return self._as_given(quantize(kernel, scale), inputs.shape)
+        if not training:
+            kernel = kernel * (scale / stock) if self.method == KEEP else kernel
+            return self._as_given(self._fake_quant(kernel, scale), inputs.shape)
+        kernel = self._kept(kernel, scale, stock) if self.method == KEEP else self._requantized(kernel, scale)
+        return self._as_given(kernel, inputs.shape)
 
     def factor(self, kernel, weights):
         """The layer's stock factor M at its present weights and ranges; float32 [channels] or [1]."""
@@ -326,7 +328,7 @@ class RescaleQuantizer(tfmot_quantizers.Quantizer):
         links = weights["links"]()
         if links is None:
             return None
-        unit = links.output.scale() / links.input.scale()
+        unit = links.output.width() / links.input.width()  # as of the scales, and fewer operations
         if links.batch_norm is None:
             return tf.stop_gradient(tf.reshape(unit, [1]))
         return tf.stop_gradient(unit / tf.maximum(tf.abs(links.gain()), 1e-12))
@@ -369,25 +371,45 @@ class RescaleQuantizer(tfmot_quantizers.Quantizer):
         options = {"num_bits": self.weight_bits, "narrow_range": True}
         if self.per_channel:
             return tf.quantization.fake_quant_with_min_max_vars_per_channel(kernel, -limit, limit, **options)
-        return tf.quantization.fake_quant_with_min_max_vars(kernel, -limit[0], limit[0], **options)
+        limit = tf.reshape(limit, [])
+        return tf.quantization.fake_quant_with_min_max_vars(kernel, -limit, limit, **options)
 
-    def _fake_quant_learned_scale(self, kernel, scale):
+    def _requantized(self, kernel, scale):
         """`_fake_quant` with the gradient of learned step size quantization for the scale."""
 
         @tf.custom_gradient
         def quantize(kernel, scale):
+            limit = self.weight_max * scale
             quantized = self._fake_quant(kernel, scale)
 
             def gradient(upstream):
-                inside = tf.where(tf.abs(kernel) <= self.weight_max * scale, upstream, 0.0)
-                axes = list(range(kernel.shape.rank - 1)) if self.per_channel else None
                 # Outside the range quantized / scale is +-weight_max, so this is the slope of both.
-                slope = tf.reduce_sum(upstream * quantized - inside * kernel, axis=axes)
-                return inside, tf.reshape(slope, scale.shape) / scale
+                inside = tf.where(tf.abs(kernel) <= limit, upstream, 0.0)
+                return inside, self._sum(upstream * quantized - inside * kernel, scale)
 
             return quantized, gradient
 
         return quantize(kernel, scale)
+
+    def _kept(self, kernel, scale, stock):
+        """The integers of the stock scale as multiples of another; straight through, as no weight is out of range."""
+
+        @tf.custom_gradient
+        def quantize(kernel, scale):
+            stretch = scale / stock
+            quantized = self._fake_quant(kernel * stretch, scale)
+
+            def gradient(upstream):
+                return upstream * stretch, self._sum(upstream * quantized, scale)
+
+            return quantized, gradient
+
+        return quantize(kernel, scale)
+
+    def _sum(self, slopes, scale):
+        """The gradient of a scale from that of its logarithm by weight."""
+        axes = list(range(slopes.shape.rank - 1)) if self.per_channel else None
+        return tf.reshape(tf.reduce_sum(slopes, axis=axes), scale.shape) / scale
 
 
 def check_weight_bits(weight_bits) -> int:

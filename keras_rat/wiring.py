@@ -30,9 +30,13 @@ class Range:
     high: tf.Variable | tf.Tensor
     batches: tf.Variable | None
 
+    def width(self) -> tf.Tensor:
+        """high - low."""
+        return self.high - self.low
+
     def scale(self) -> tf.Tensor:
         """The int8 scale, (high - low) / 255."""
-        return (self.high - self.low) / ACTIVATION_STEPS
+        return self.width() / ACTIVATION_STEPS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -57,7 +57,7 @@ def fake_quant_gradients(kernel, scale, upstream, per_channel):
     kernel, scale = tf.constant(kernel, tf.float32), tf.constant(scale, tf.float32)
     with tf.GradientTape() as tape:
         tape.watch([kernel, scale])
-        quantized = quantizers.RescaleQuantizer(4, "requantize", per_channel)._fake_quant_learned_scale(kernel, scale)
+        quantized = quantizers.RescaleQuantizer(4, "requantize", per_channel)._requantized(kernel, scale)
         loss = tf.reduce_sum(quantized * upstream)
     return quantized.numpy(), *(g.numpy() for g in tape.gradient(loss, [kernel, scale]))
 
@@ -78,6 +78,26 @@ def test_learned_scale_gradient_is_that_of_lsq(per_channel):
     slope = upstream * np.where(inside, np.rint(steps) - steps, 127 * np.sign(steps))
     expected = slope.sum((0, 1, 2)) if per_channel else slope.sum(keepdims=True).reshape(1)
     np.testing.assert_allclose(scale_gradient, expected, rtol=2e-4, atol=2e-3)
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_kept_integers_are_straight_through(per_channel):
+    """Forwards n * scale with the stock scale's integers n; so n is the slope by the scale."""
+    random = np.random.default_rng(4)
+    kernel = random.normal(0, 1, (3, 3, 4, 5)).astype(np.float32)
+    upstream = random.normal(0, 1, kernel.shape).astype(np.float32)
+    stock = np.abs(kernel).max((0, 1, 2)) / 127 if per_channel else np.abs(kernel).max(keepdims=True).reshape(1) / 127
+    scale = tf.Variable(np.float32([0.7, 0.9, 1, 1.2, 1.4])[: len(stock)] * stock)
+    variable = tf.Variable(kernel)
+    with tf.GradientTape() as tape:
+        kept = quantizers.RescaleQuantizer(4, "keep", per_channel)._kept(variable, scale, tf.constant(stock))
+    by_kernel, by_scale = tape.gradient(kept, [variable, scale], upstream)
+    integers = np.rint(kernel / stock)
+    np.testing.assert_allclose(kept, integers * scale.numpy(), rtol=1e-5)
+    np.testing.assert_allclose(by_kernel, upstream * (scale.numpy() / stock), rtol=1e-6)
+    slope = upstream * integers
+    expected = slope.sum((0, 1, 2)) if per_channel else slope.sum(keepdims=True).reshape(1)
+    np.testing.assert_allclose(by_scale, expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("per_channel", [True, False])
