@@ -73,10 +73,16 @@ def ds_cnn(shape, classes: int, width: int, stem, strides, kernels) -> keras.Mod
     return _head(x, inputs, classes, "ds_cnn")
 
 
-def resnet8(shape, classes: int, width: int = 16) -> keras.Model:
-    """MLPerf Tiny's ResNet8 with a first convolution of stride 2 (a quarter of the work); logits [rows, classes]."""
+def resnet8(shape, classes: int, width: int = 16, strides: int = 2) -> keras.Model:
+    """MLPerf Tiny's ResNet8; logits [rows, classes].
+
+    Args:
+      shape: of an input row.
+      width: channels of the first layer.
+      strides: of the first convolution, 1 in MLPerf Tiny; with 2 the network is a quarter of the work.
+    """
     inputs = keras.Input(shape)
-    x = _normalised(inputs, _conv(width, 3, 2))
+    x = _normalised(inputs, _conv(width, 3, strides))
     for factor, stride in ((1, 1), (2, 2), (4, 2)):
         skip = x
         x = _normalised(x, _conv(factor * width, 3, stride))

@@ -70,52 +70,16 @@ class Cost:
     memory_ratio: float | None
 
 
-def resnet8():
-    """The residual CNN of MLPerf Tiny for [rows, 32, 32, 3], 78,000 parameters."""
-    import tf_keras as keras
-
-    layers = keras.layers
-
-    def conv(x, filters, size=3, stride=1):
-        x = layers.Conv2D(filters, size, strides=stride, padding="same", use_bias=False)(x)
-        return layers.BatchNormalization()(x)
-
-    x = inputs = keras.Input((32, 32, 3))
-    x = layers.ReLU()(conv(x, 16))
-    for filters, stride in ((16, 1), (32, 2), (64, 2)):
-        shortcut = x if stride == 1 else conv(x, filters, 1, stride)
-        x = conv(layers.ReLU()(conv(x, filters, 3, stride)), filters)
-        x = layers.ReLU()(layers.Add()([x, shortcut]))
-    return keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
-
-
-def ds_cnn():
-    """The depthwise-separable CNN of MLPerf Tiny for [rows, 49, 10, 1], 24,000 parameters."""
-    import tf_keras as keras
-
-    layers = keras.layers
-    x = inputs = keras.Input((49, 10, 1))
-    x = layers.Conv2D(64, (10, 4), strides=2, padding="same", use_bias=False)(x)
-    x = layers.ReLU()(layers.BatchNormalization()(x))
-    for _ in range(4):
-        x = layers.DepthwiseConv2D(3, padding="same", use_bias=False)(x)
-        x = layers.ReLU()(layers.BatchNormalization()(x))
-        x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(64, 1, use_bias=False)(x)))
-    return keras.Model(inputs, layers.Dense(12)(layers.GlobalAveragePooling2D()(x)))
-
-
-def dense():
-    """The dense autoencoder of MLPerf Tiny for [rows, 640], without batch normalisation; 265,000 parameters."""
-    import tf_keras as keras
-
-    model = keras.Sequential([keras.Input((640,))])
-    for units in (128, 128, 128, 128, 8, 128, 128, 128, 128):
-        model.add(keras.layers.Dense(units, activation="relu"))
-    model.add(keras.layers.Dense(640))
-    return model
-
-
-NETWORKS = {"resnet8": resnet8, "ds_cnn": ds_cnn, "dense": dense}
+# MLPerf Tiny's, the dense one without its batch normalisations: 78,000, 24,000 and 265,000 parameters. Each is a
+# function of benchmarks.networks and its arguments.
+NETWORKS = {
+    "resnet8": ("resnet8", {"shape": (32, 32, 3), "classes": 10, "strides": 1}),
+    "ds_cnn": (
+        "ds_cnn",
+        {"shape": (49, 10, 1), "classes": 12, "width": 64, "stem": (10, 4), "strides": 2, "kernels": ((3, 1),) * 4},
+    ),
+    "dense": ("autoencoder", {"size": 640, "widths": (128, 128, 128, 128, 8, 128, 128, 128, 128)}),
+}
 
 
 class Trainer:
@@ -127,9 +91,11 @@ class Trainer:
         import tf_keras as keras
 
         import keras_rat
+        from benchmarks import networks
 
         keras.utils.set_random_seed(0)
-        model = NETWORKS[network]()
+        name, arguments = NETWORKS[network]
+        model = getattr(networks, name)(**arguments)
         random = np.random.default_rng(0)
         x = random.uniform(0, 1, (_BATCH.value, *model.input_shape[1:])).astype(np.float32)
         if kind == QAT:

@@ -243,6 +243,8 @@ class _Writer:
         if kind is layers.SpatialDropout2D:
             config.pop("noise_shape", None), config.pop("seed", None)
         copy = kind.from_config(config)
+        if getattr(inner, "synchronized", False):  # which configs leave out
+            copy.synchronized = True
         self._weights.append((copy, inner.get_weights() if weights is None else weights))
         return self._wrap(copy, layer)
 

@@ -229,9 +229,13 @@ def test_mixed_precision_is_refused():
         keras_rat.quantize_model(model)
 
 
-def test_synchronised_batch_norm_is_not_lost_in_silence():
+@pytest.mark.parametrize("nested", [False, True])
+def test_synchronised_batch_norm_is_not_lost_in_silence(nested):
     def build(x):
-        return L.Dense(2)(L.Flatten()(L.BatchNormalization(synchronized=True)(L.Conv2D(2, 3)(x))))
+        part = [L.Conv2D(2, 3), L.BatchNormalization(synchronized=True)]
+        for layer in [keras.Sequential(part)] if nested else part:
+            x = layer(x)
+        return L.Dense(2)(L.Flatten()(x))
 
     with pytest.raises(ValueError, match="SyncBatchNormalization"):
         keras_rat.quantize_model(networks.functional(build))
