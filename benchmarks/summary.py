@@ -157,7 +157,6 @@ def _describe(task: tasks.Task, settings: Settings, folder: pathlib.Path, seeds:
         "title": task.title,
         "reconstructs": task.reconstructs,
         "train_rows": len(split.train),
-        "tuning_rows": task.tuning_rows or len(split.train),
         "measured_rows": len(getattr(split, settings.rows)),
         "float_epochs": settings.epochs(task.epochs),
         "tuning_epochs": settings.epochs(task.tuning_epochs),
@@ -295,11 +294,11 @@ def markdown(results: Results) -> str:
     text += ["| " + " | ".join(line) + " |" for line in _lines(results, widths)]
     text += ["", "## Goals", "", *(f"- {line}" for line in verdicts(results)), "", "## Tasks", ""]
     text += [
-        "| task | parameters | training rows | rows measured | float epochs | tuning epochs | rows of a tuning epoch |",
-        "|---|--:|--:|--:|--:|--:|--:|",
+        "| task | parameters | training rows | rows measured | float epochs | tuning epochs |",
+        "|---|--:|--:|--:|--:|--:|",
     ]
     for about in results.tasks.values():
-        numbers = ("parameters", "train_rows", "measured_rows", "float_epochs", "tuning_epochs", "tuning_rows")
+        numbers = ("parameters", "train_rows", "measured_rows", "float_epochs", "tuning_epochs")
         text.append("| " + " | ".join([about["title"], *(f"{about[number] or 0:,}" for number in numbers)]) + " |")
     return "\n".join(text) + "\n"
 

@@ -23,9 +23,8 @@ class Task:
       network: name of a function of benchmarks.networks, or a partial of one as (name, arguments).
       epochs: of the float training.
       tuning_epochs: of plain and of rescale-aware quantised training, from the float weights.
-      tuning_rows: of the training rows, how many the fine-tuning sees; None for all.
       batch: rows of a training step.
-      mirrored: whether the float training sees every image's mirror image as well.
+      augmented: whether training sees images mirrored and shifted at random.
       costly: whether the suite leaves it for last.
     """
 
@@ -35,9 +34,8 @@ class Task:
     network: tuple[str, dict]
     epochs: int
     tuning_epochs: int
-    tuning_rows: int | None = None
     batch: int = 64
-    mirrored: bool = False
+    augmented: bool = False
     costly: bool = False
 
     @property
@@ -47,7 +45,7 @@ class Task:
 
     def effort(self) -> dict:
         """What its cells depend on, for comparison with those of another run."""
-        fields = ("network", "epochs", "tuning_epochs", "tuning_rows", "batch", "mirrored")
+        fields = ("network", "epochs", "tuning_epochs", "batch", "augmented")
         return {name: getattr(self, name) for name in fields}
 
     def build(self):
@@ -73,14 +71,6 @@ class Rows:
 
     def __len__(self):
         return len(self.x)
-
-    def take(self, rows) -> "Rows":
-        return Rows(self.x[rows], self.y[rows], self.labels[rows])
-
-    def with_mirror_images(self) -> "Rows":
-        """These rows of images [rows, height, width, channels] and after them their left-right mirror images."""
-        x = np.concatenate([self.x, self.x[:, :, ::-1]])
-        return Rows(x, np.concatenate([self.y] * 2), np.concatenate([self.labels] * 2))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +128,7 @@ def _ds_cnn(shape, classes, width, stem, strides, kernels) -> tuple[str, dict]:
 
 
 def _cifar(name: str, title: str, network: tuple[str, dict]) -> Task:
-    return Task(name, title, datasets.cifar10, network, 12, 3, 12000, mirrored=True, costly=True)
+    return Task(name, title, datasets.cifar10, network, 48, 4, augmented=True, costly=True)
 
 
 _IMAGE = {"shape": (32, 32, 3), "classes": 10}

@@ -209,6 +209,35 @@ def test_parts_of_the_bundled_digits_are_disjoint():
     np.testing.assert_array_equal(split.test.labels, data.y_test)
 
 
+def test_augmented_images_are_shifted_or_mirrored_ones():
+    """Every image comes back as a window on its own border of zeros, with its own label, and differently each epoch."""
+    import tf_keras as keras
+
+    images = np.random.default_rng(3).normal(size=(40, 9, 7, 2)).astype(np.float32)
+    rows = tasks.Rows(images, np.arange(40), np.arange(40))
+    keras.utils.set_random_seed(1)
+    batches = cells.moved(rows, 16)
+    epochs = [[np.concatenate(part) for part in zip(*batches.as_numpy_iterator(), strict=True)] for _ in range(2)]
+    shifts = set()
+    for moved, labels in epochs:
+        assert moved.shape == images.shape
+        np.testing.assert_array_equal(np.sort(labels), np.arange(40))
+        for image, label in zip(moved, labels, strict=True):
+            border = np.pad(images[label], [(4, 4), (4, 4), (0, 0)])
+            found = {
+                (mirrored, down, right)
+                for mirrored, source in enumerate((border, border[:, ::-1]))
+                for down in range(9)
+                for right in range(9)
+                if np.array_equal(source[down : down + 9, right : right + 7], image)
+            }
+            assert found
+            shifts |= found
+    assert len(shifts) > 30
+    assert {mirrored for mirrored, _, _ in shifts} == {0, 1}
+    assert not np.array_equal(epochs[0][1], epochs[1][1])
+
+
 @pytest.mark.parametrize("name", [*tasks.TASKS, *tasks.BUNDLED])
 def test_networks_can_be_trained_with_k_bit_rescales(name):
     """Every layer of every task's network is one that keras_rat takes."""
