@@ -7,6 +7,7 @@ there already are not made again; see docs/results for what is written.
 
 usage: python -m benchmarks.accuracy [--quick] [--output=build/accuracy] [--jobs=N] [--publish=docs/results]
                                      [--tasks=...] [--bits=8,6,4,3,2,1] [--seeds=0,1,2] [--rows=test|validation]
+                                     [--weight_bits=4]
 """
 
 import concurrent.futures
@@ -36,6 +37,9 @@ _BITS = flags.DEFINE_list("bits", ["8", "6", "4", "3", "2", "1"], "Multiplier wi
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds.", flag_values=_FLAGS)
 _ROWS = flags.DEFINE_enum("rows", "test", ["test", "validation"], "Rows to measure on.", flag_values=_FLAGS)
 _RATE = flags.DEFINE_float("rate", Settings.rate, "Learning rate of the fine-tuning.", flag_values=_FLAGS)
+_WEIGHT_BITS = flags.DEFINE_enum(
+    "weight_bits", "8", ["8", "4"], "Bits of the weights; those of 4 have no post-training models.", flag_values=_FLAGS
+)
 _QUICK = flags.DEFINE_bool("quick", False, "Three tasks, one seed, k = 4 and 1.", flag_values=_FLAGS)
 _JOBS = flags.DEFINE_integer(
     "jobs", os.cpu_count(), "Processes, of one thread each.", lower_bound=1, flag_values=_FLAGS
@@ -53,11 +57,18 @@ class Suite:
       tasks: names.
       seeds: starting points.
       bits: widths, largest first.
+      models: what is narrowed to them, of POST_TRAINING and TRAINED.
     """
 
     tasks: list[str]
     seeds: list[int]
     bits: list[int]
+    models: tuple[str, ...]
+
+    @property
+    def post_training_bits(self) -> list[int]:
+        """The widths that the control is narrowed to."""
+        return self.bits if POST_TRAINING in self.models else []
 
     def cells(self) -> list[Cell]:
         """All cells."""
@@ -65,7 +76,7 @@ class Suite:
         for task in self.tasks:
             for seed in self.seeds:
                 made += [Cell(task, seed, FLOAT), Cell(task, seed, CONTROL, "", MAX_BITS)]
-                narrowed = itertools.product((POST_TRAINING, TRAINED), METHODS, self.bits)
+                narrowed = itertools.product(self.models, METHODS, self.bits)
                 made += [Cell(task, seed, *model) for model in narrowed]
         return made
 
@@ -85,7 +96,7 @@ def run(suite: Suite, folder: pathlib.Path, settings: Settings, jobs: int, conso
 
     def offer(index: int, task: str, seed: int) -> None:
         """Puts what is next for a task and seed on the heap."""
-        if not cells.has_base(task, seed, suite.bits, folder):
+        if not cells.has_base(task, seed, suite.post_training_bits, folder):
             heapq.heappush(ready, (_order(task, seed, -1), index, task, seed, None))
             return
         for method in METHODS:
@@ -107,7 +118,7 @@ def run(suite: Suite, folder: pathlib.Path, settings: Settings, jobs: int, conso
                     job = heapq.heappop(ready)
                     _, _, task, seed, trained = job
                     method, k = trained or (None, None)
-                    bits = suite.bits if trained is None else [k]
+                    bits = suite.post_training_bits if trained is None else [k]
                     running[pool.submit(cells.run, task, seed, method, bits, str(folder), settings)] = job
                 for future in concurrent.futures.wait(running, return_when="FIRST_COMPLETED").done:
                     _, index, task, seed, trained = running.pop(future)
@@ -171,7 +182,7 @@ def _suite() -> Suite:
         raise UsageError(f"--bits can be {', '.join(map(str, sorted(URGENCY)))}, not {', '.join(map(str, unknown))}")
     if _QUICK.value:
         bits, seeds = [k for k in bits if k in (4, 1)], seeds[:1]
-    return Suite(names, seeds, bits)
+    return Suite(names, seeds, bits, (POST_TRAINING, TRAINED) if _WEIGHT_BITS.value == "8" else (TRAINED,))
 
 
 def main(argv) -> int:
@@ -181,7 +192,7 @@ def main(argv) -> int:
         if len(arguments) > 1:
             raise UsageError(f"unexpected argument {arguments[1]}")
         suite = _suite()
-        settings = Settings(_ROWS.value, _RATE.value, 0.5 if _QUICK.value else 1.0)
+        settings = Settings(_ROWS.value, _RATE.value, 0.5 if _QUICK.value else 1.0, int(_WEIGHT_BITS.value))
         folder = pathlib.Path(_OUTPUT.value + ("_quick" if _QUICK.value and not _FLAGS["output"].present else ""))
         failures = run(suite, folder, settings, _JOBS.value, console)
         command = " ".join(["python -m benchmarks.accuracy", *argv[1:]])

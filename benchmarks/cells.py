@@ -36,11 +36,13 @@ class Settings:
       rows: "test", or "validation" to choose a recipe.
       rate: first learning rate of the fine-tuning, which a cosine takes to 0.
       effort: share of the tasks' epochs to train for.
+      weight_bits: 8 or 4, of the control and the trained models.
     """
 
     rows: str = "test"
     rate: float = 1e-3
     effort: float = 1.0
+    weight_bits: int = 8
 
     def epochs(self, planned: int) -> int:
         return max(1, round(planned * self.effort))
@@ -202,7 +204,7 @@ class Work:
         float_model = self.task.build()
         with np.load(self._weights) as arrays:
             float_model.set_weights([arrays[name] for name in arrays.files])
-        model = keras_rat.quantize_model(float_model, bits=bits, method=method)
+        model = keras_rat.quantize_model(float_model, bits=bits, method=method, weight_bits=self.settings.weight_bits)
         keras_rat.calibrate(model, self.split.train.x[:CALIBRATION_ROWS])
         _fit(model, self.task, self.split.train, self.settings.epochs(self.task.tuning_epochs), self.settings.rate)
         with warnings.catch_warnings():

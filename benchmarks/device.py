@@ -161,7 +161,9 @@ def main(argv: list[str]) -> int:
                 runs.append(measure_elf(path, data, name, cpu, inputs, labels, _ENGINE.value, int(_MULTIPLIER.value)))
             every += runs
             print(table(runs), flush=True)
-    (output / "report.json").write_text(json.dumps([run.to_dict() for run in every], indent=1) + "\n")
+    command = " ".join(["python -m benchmarks.device", *argv[1:]])
+    stored = {"kind": "device", "command": command, "runs": [run.to_dict() for run in every]}
+    (output / "report.json").write_text(json.dumps(stored, indent=1) + "\n")
     print(f"{output}: C source, ELF files, layers.csv, report.json and charts; cycles are modelled, {_conditions()}")
     return 0 if all(run.equal or run.brought for run in every) else 1
 

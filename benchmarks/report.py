@@ -1,8 +1,8 @@
 """One self-contained HTML page out of the runs in a folder.
 
-Reads what `benchmarks.accuracy`, `benchmarks.demo` and `benchmarks.device` wrote anywhere below the folder, and draws
-accuracy and agreement against multiplier width, the multipliers layer by layer, and modelled cycles and flash. The page
-needs no network and no other file.
+Reads what `benchmarks.accuracy`, `benchmarks.demo`, `benchmarks.device` and `benchmarks.training` wrote anywhere below
+the folder, and draws accuracy and agreement against multiplier width, the multipliers layer by layer, modelled cycles
+and flash, and what a training step costs. The page needs no network and no other file.
 
 usage: python -m benchmarks.report DIR [--output=DIR/report.html]
 """
@@ -26,6 +26,7 @@ TEMPLATE = "report.html.j2"
 MODELS = [(model, method) for model in ("post-training", "RAT") for method in METHODS]
 CONTROL = "QAT"
 STOCK = "stock"
+RESULTS = ("accuracy.json", "report.json", "training.json")
 KEEP_POINTS = 1  # how far RAT on keep at k = 2 may lie below the control
 POINTS = 6  # of accuracy below the control, in the figures of differences
 REACH = 15  # points of accuracy below the control, and of agreement below 100 %
@@ -66,6 +67,7 @@ class AccuracyView:
     versions: dict[str, str]
     seeds: list[int]
     rows: str
+    weight_bits: int
     overview: dict[str, list[Figure]]
     tasks: list[TaskView]
     table: list[dict]
@@ -76,11 +78,35 @@ class DeviceView:
     """Runs of the device harness."""
 
     source: str
+    command: str
     charts: list[charts.BarChart]
     table: list[dict]
 
 
-def collect(folder: pathlib.Path) -> tuple[list[AccuracyView], list[DeviceView]]:
+@dataclasses.dataclass(frozen=True)
+class TrainingView:
+    """A run of the training benchmark."""
+
+    source: str
+    command: str
+    versions: dict[str, str]
+    batch: int
+    bits: int
+    rounds: int
+    charts: list[charts.BarChart]
+    table: list[dict]
+
+
+@dataclasses.dataclass(frozen=True)
+class Runs:
+    """All runs below a folder."""
+
+    accuracy: list[AccuracyView] = dataclasses.field(default_factory=list)
+    device: list[DeviceView] = dataclasses.field(default_factory=list)
+    training: list[TrainingView] = dataclasses.field(default_factory=list)
+
+
+def collect(folder: pathlib.Path) -> Runs:
     """Everything reportable below a folder.
 
     Raises:
@@ -88,24 +114,32 @@ def collect(folder: pathlib.Path) -> tuple[list[AccuracyView], list[DeviceView]]
     """
     if not folder.is_dir():
         raise ReportError(f"there is no folder {folder}")
-    accuracy, device = [], []
-    for path in sorted([*folder.rglob("accuracy.json"), *folder.rglob("report.json")]):
-        source = str(path.relative_to(folder))
+    runs = Runs()
+    for path in sorted(path for name in RESULTS for path in folder.rglob(name)):
         try:
-            stored = json.loads(path.read_text())
-            if isinstance(stored, dict) and stored.get("kind") == "accuracy":
-                accuracy.append(accuracy_view(stored, source))
-            elif isinstance(stored, dict) and {"results", "data"} <= stored.keys():
-                accuracy.append(accuracy_view(_from_demo(stored), source))
-                if stored.get("device"):
-                    device.append(device_view(stored["device"], source))
-            elif isinstance(stored, list) and stored and "cpu" in stored[0]:
-                device.append(device_view(stored, source))
+            _add(runs, json.loads(path.read_text()), str(path.relative_to(folder)))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ReportError(f"{path} is damaged or of another version: {error!r}") from error
-    if not accuracy and not device:
-        raise ReportError(f"no run in {folder}: no accuracy.json, and no report.json of the demo or the device harness")
-    return accuracy, device
+    if not any((runs.accuracy, runs.device, runs.training)):
+        raise ReportError(f"no run in {folder}: none of {', '.join(RESULTS)} of a benchmark")
+    return runs
+
+
+def _add(runs: Runs, stored, source: str) -> None:
+    """Adds a file's runs; JSON files of other programs are left alone."""
+    if not isinstance(stored, dict):
+        return
+    kind = stored.get("kind")
+    if kind == "accuracy":
+        runs.accuracy.append(accuracy_view(stored, source))
+    elif kind == "device":
+        runs.device.append(device_view(stored["runs"], source, stored["command"]))
+    elif kind == "training":
+        runs.training.append(training_view(stored, source))
+    elif kind == "demo":
+        runs.accuracy.append(accuracy_view(_from_demo(stored), source))
+        if stored.get("device"):
+            runs.device.append(device_view(stored["device"], source, stored["command"]))
 
 
 def _from_demo(stored: dict) -> dict:
@@ -122,9 +156,10 @@ def _from_demo(stored: dict) -> dict:
             "p_rows": None, "p_seeds": None, "agreement": result["agreement"], "squared_error": None,
         })  # fmt: skip
     return {
-        "command": "python -m benchmarks.demo",
+        "command": stored["command"],
         "rows": "test",
-        "versions": {},
+        "weight_bits": 8,
+        "versions": stored["versions"],
         "seeds": [stored["seed"]],
         "tasks": {"demo": {"title": "Digits", "measured_rows": rows}},
         "table": table,
@@ -144,8 +179,9 @@ def accuracy_view(stored: dict, source: str) -> AccuracyView:
             overview[about["title"]] = _overview(rows, control)
     titled = [row | {"title": stored["tasks"][row["task"]]["title"]} for row in stored["table"]]
     return AccuracyView(
-        source, stored["command"], stored["versions"], stored["seeds"], stored["rows"], overview, views, titled
-    )
+        source, stored["command"], stored["versions"], stored["seeds"], stored["rows"], stored["weight_bits"],
+        overview, views, titled,
+    )  # fmt: skip
 
 
 def _task_view(name: str, about: dict, rows: dict, control: dict | None, stored: dict) -> TaskView:
@@ -264,7 +300,22 @@ def _signed(value: float) -> str:
     return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
 
 
-def device_view(runs: list[dict], source: str) -> DeviceView:
+def training_view(stored: dict, source: str) -> TrainingView:
+    """Figures and table of a run of the training benchmark."""
+    drawn = []
+    for title, value, unit in (("time of a training step", "milliseconds", "ms"), ("memory", "megabytes", "MB")):
+        groups: dict[str, list[tuple[str, float, str]]] = {}
+        for cost in stored["results"]:
+            if cost[value] is not None:
+                label = cost["kind"].removeprefix("RAT ")
+                groups.setdefault(cost["network"], []).append((label, cost[value], f"{cost[value]:.3g} {unit}"))
+        if groups:
+            drawn.append(charts.bar_chart(title, "of tfmot QAT's", groups))
+    about = (stored[name] for name in ("command", "versions", "batch", "bits", "rounds"))
+    return TrainingView(source, *about, drawn, stored["results"])
+
+
+def device_view(runs: list[dict], source: str, command: str) -> DeviceView:
     """Figures and table of the device harness's runs."""
     for run in runs:
         if missing := {"model", "cpu", "rescale"} - run.keys():
@@ -279,7 +330,7 @@ def device_view(runs: list[dict], source: str) -> DeviceView:
             groups = _groups(of_cpu, value, text)
             if groups:
                 drawn.append(charts.bar_chart(f"{cpu}: {title}", unit, groups))
-    return DeviceView(source, drawn, runs)
+    return DeviceView(source, command, drawn, runs)
 
 
 def _groups(runs: list[dict], value: str, text) -> dict[str, list[tuple[str, float, str]]]:
@@ -309,7 +360,7 @@ def _kilobytes(size: float) -> str:
 
 def render(folder: pathlib.Path) -> str:
     """The page for the runs below a folder."""
-    accuracy, device = collect(folder)
+    runs = collect(folder)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
         autoescape=True,
@@ -320,7 +371,7 @@ def render(folder: pathlib.Path) -> str:
     environment.filters["percent"] = lambda share: "" if share is None else f"{100 * share:.2f}"
     environment.filters["signed"] = lambda share: "" if share is None else _signed(100 * share)
     environment.filters["p"] = lambda p: "" if p is None else "< 0.0001" if p < 1e-4 else f"{p:.4f}"
-    return environment.get_template(TEMPLATE).render(accuracy=accuracy, device=device, folder=folder.resolve().name)
+    return environment.get_template(TEMPLATE).render(**vars(runs), folder=folder.resolve().name)
 
 
 def main(argv: list[str]) -> int:

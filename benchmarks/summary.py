@@ -2,22 +2,20 @@
 
 import csv
 import dataclasses
-import importlib.metadata
 import io
 import itertools
 import json
 import pathlib
-import platform
+import textwrap
 
 import numpy as np
 from rich.table import Table
 
-from benchmarks import cells, significance, tasks
+from benchmarks import cells, significance, tasks, versions
 from benchmarks.cells import CONTROL, FLOAT, POST_TRAINING, TRAINED, Cell, Settings
 from tflm_export import METHODS, files
 from tflm_export.rescale import MAX_BITS
 
-PACKAGES = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "ai-edge-litert", "numpy", "scipy")
 COLUMNS = (
     "task", "model", "method", "bits", "seeds", "rows", "accuracy", "standard_error", "difference", "difference_error",
     "p_rows", "p_seeds", "agreement", "squared_error",
@@ -62,6 +60,7 @@ class Results:
 
     Attributes:
       command, rows: how it was made, and on which rows it was measured.
+      weight_bits: of the quantised models.
       versions: by package.
       seeds: starting points.
       tasks: title, rows and epochs by task.
@@ -73,6 +72,7 @@ class Results:
 
     command: str
     rows: str
+    weight_bits: int
     versions: dict[str, str]
     seeds: list[int]
     tasks: dict[str, dict]
@@ -87,10 +87,11 @@ def summarise(planned: list[Cell], folder: pathlib.Path, settings: Settings, com
     seeds = sorted({cell.seed for cell in planned})
     names = list(dict.fromkeys(cell.task for cell in planned))
     widths = sorted({cell.bits for cell in planned if cell.method}, reverse=True)
+    narrowed = [model for model in (POST_TRAINING, TRAINED) if any(cell.model == model for cell in planned)]
     table, single, multipliers = [], [], {}
     for name in names:
         models = [(FLOAT, "", None), (CONTROL, "", MAX_BITS)]
-        models += [(model, method, k) for model in (POST_TRAINING, TRAINED) for method in METHODS for k in widths]
+        models += [(model, method, k) for model in narrowed for method in METHODS for k in widths]
         for model in models:
             pairs = [
                 (found.get(Cell(name, seed, *model)), found.get(Cell(name, seed, CONTROL, "", MAX_BITS)))
@@ -107,9 +108,9 @@ def summarise(planned: list[Cell], folder: pathlib.Path, settings: Settings, com
             ):
                 multipliers.setdefault(name, {})[pairs[0][0].cell.name] = pairs[0][0].multipliers
     described = {name: _describe(tasks.available()[name], settings, folder, seeds) for name in names}
-    versions = {package: importlib.metadata.version(package) for package in PACKAGES}
-    versions["python"] = platform.python_version()
-    return Results(command, settings.rows, versions, seeds, described, table, single, multipliers)
+    return Results(
+        command, settings.rows, settings.weight_bits, versions.installed(), seeds, described, table, single, multipliers
+    )
 
 
 def _row(task: str, model: tuple, pairs: list) -> Row:
@@ -207,7 +208,8 @@ def table(results: Results) -> Table:
     """Accuracy by task and model, for people."""
     widths = sorted({row.bits for row in results.table if row.method}, reverse=True)
     made = Table(
-        title=f"Accuracy on LiteRT, % of {results.rows} rows ± standard error, {len(results.seeds)} seeds",
+        title=f"Accuracy on LiteRT with {results.weight_bits}-bit weights, % of {results.rows} rows ± standard error, "
+        f"{len(results.seeds)} seeds",
         caption="Autoencoders: share of reconstructions nearest to a training image of the right class.",
     )
     for column in ("task", "model", *(f"k = {k}" for k in widths)):
@@ -226,9 +228,8 @@ def _lines(results: Results, widths: list[int]) -> list[list[str]]:
         for name, row in (("float", rows[FLOAT, "", None]), ("QAT, 31 bits", rows[CONTROL, "", MAX_BITS])):
             lines.append([about["title"] if name == "float" else "", f"{name} {_share(row, seeds)}"])
             lines[-1] += [""] * len(widths)
-        for model in (POST_TRAINING, TRAINED):
-            for method in METHODS:
-                lines.append(["", f"{model}, {method}", *(_share(rows[model, method, k], seeds) for k in widths)])
+        for model, method in dict.fromkeys((row.model, row.method) for row in rows.values() if row.method):
+            lines.append(["", f"{model}, {method}", *(_share(rows[model, method, k], seeds) for k in widths)])
     return lines
 
 
@@ -270,6 +271,17 @@ def _csv(columns: tuple[str, ...], rows: list[dict]) -> str:
     return text.getvalue()
 
 
+ABOUT = """
+Accuracy in % of the {rows} rows, of the converted `.tflite` on LiteRT (XNNPACK), mean over seeds ± standard error (of
+the rows drawn and of the seeds). Quantised weights have {weight_bits} bits. QAT is the control: plain
+quantisation-aware training, 31-bit multipliers. Post-training is the control's file narrowed without data. RAT starts
+from the same float weights as the control and is trained for the same epochs at the same learning rate, batch
+normalisations frozen in both. An autoencoder's figure is the share of reconstructions that are nearest to a training
+image of the right class. `accuracy.csv` has differences to the control with their standard errors, exact paired tests
+over rows (McNemar), paired t-tests over seeds and the agreement; `accuracy_cells.csv` has every seed.
+"""
+
+
 def markdown(results: Results) -> str:
     """The results as Markdown, with how they were made."""
     widths = sorted({row.bits for row in results.table if row.method}, reverse=True)
@@ -280,13 +292,7 @@ def markdown(results: Results) -> str:
         + ", ".join(f"{package} {version}" for package, version in results.versions.items())
         + ".",
         "",
-        f"Accuracy in % of the {results.rows} rows, of the converted `.tflite` on LiteRT (XNNPACK), mean over seeds ±",
-        "standard error (of the rows drawn and of the seeds). QAT is the control: plain quantisation-aware training,",
-        "31-bit multipliers. Post-training is the control's file narrowed without data. RAT starts from the same float",
-        "weights as the control and is trained for the same epochs at the same learning rate, batch normalisations",
-        "frozen in both. An autoencoder's figure is the share of reconstructions that are nearest to a training image",
-        "of the right class. `accuracy.csv` has differences to the control with their standard errors, exact paired",
-        "tests over rows (McNemar), paired t-tests over seeds and the agreement; `accuracy_cells.csv` has every seed.",
+        *textwrap.wrap(ABOUT.format(rows=results.rows, weight_bits=results.weight_bits), 119),
         "",
         "| task | model | " + " | ".join(f"k = {k}" for k in widths) + " |",
         "|---|---|" + "--:|" * len(widths),

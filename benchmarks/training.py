@@ -13,7 +13,6 @@ usage: python -m benchmarks.training [--rounds=40] [--steps=4] [--batch=32] [--b
 """
 
 import dataclasses
-import importlib.metadata
 import json
 import os
 import pathlib
@@ -29,6 +28,7 @@ from absl import app, flags, logging
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import versions
 from tflm_export import METHODS
 from tflm_export.rescale import check_bits
 
@@ -258,8 +258,9 @@ def main(argv):
         with console.status(f"{network}: {_ROUNDS.value} rounds"):
             results += costs(network, times(network), memory(network))
     report = {
-        "command": ["python", "-m", "benchmarks.training", *sys.argv[1:]],
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "kind": "training",
+        "command": " ".join(["python -m benchmarks.training", *sys.argv[1:]]),
+        "versions": versions.installed(),
         "cpus": os.cpu_count(),
         "rounds": _ROUNDS.value,
         "steps": _STEPS.value,
@@ -272,8 +273,6 @@ def main(argv):
     console.print(table(results))
     console.print(f"Results in {folder}: training.json, training.png")
 
-
-PACKAGES = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "numpy")
 
 if __name__ == "__main__":
     app.run(main)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from benchmarks import accuracy, cells, datasets, significance, summary, tasks
 from benchmarks.cells import CONTROL, FLOAT, POST_TRAINING, TRAINED, Cell, Settings
 from tflm_export import METHODS, UsageError, check, runtimes
+from tflm_export.flatbuffer.model import parse
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TASK = "digits_autoencoder"
@@ -115,6 +116,25 @@ def test_published_results_agree_with_the_cells(finished):
     assert "python -m benchmarks.accuracy --quick" in text
     assert f"{100 * trained.right.mean():.2f} ±" in text
     assert "not run" not in text
+
+
+def test_weights_of_4_bits(tmp_path):
+    """Weights are INT4 in the control's file too, and there is no post-training model of them."""
+    done = run(tmp_path, "--weight_bits=4", "--tasks=digits")
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = tmp_path / "cells" / "digits" / "seed0"
+    names = {"float.json", "float.npz", "qat.json", "qat.tflite", "rat_keep_k1.json", "rat_requantize_k1.json"}
+    assert {path.name for path in folder.iterdir()} == names
+    model = parse((folder / "qat.tflite").read_bytes())
+    weights = [operator.inputs[1] for operator in model.operators if "CONV" in operator.name]
+    assert len(weights) == 6
+    assert {tensor.type for tensor in weights} == {"INT4"}
+    assert "4-bit weights" in done.stdout
+    assert "post-training" not in done.stdout
+    stored = json.loads((tmp_path / "accuracy.json").read_text())
+    assert stored["weight_bits"] == 4
+    assert {row["model"] for row in stored["table"]} == {"float", "QAT", "RAT"}
+    assert "not run" not in (tmp_path / "accuracy.md").read_text()
 
 
 def test_models_that_were_not_run_are_said_to_be(finished, bundled):
@@ -251,7 +271,7 @@ def test_networks_can_be_trained_with_k_bit_rescales(name):
 
 
 def test_settings_of_other_tasks_can_join_a_folder(tmp_path, bundled):
-    suites = [accuracy.Suite([name], [0], [1]) for name in ("digits", TASK)]
+    suites = [accuracy.Suite([name], [0], [1], (TRAINED,)) for name in ("digits", TASK)]
     for suite in suites:
         accuracy._require_settings(tmp_path, Settings(), suite)
     stored = json.loads((tmp_path / "settings.json").read_text())

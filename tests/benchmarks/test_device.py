@@ -120,8 +120,9 @@ def test_the_command_line(model, tmp_path, capsys):
     text = capsys.readouterr().out
     assert "modelled cycles" in text
     assert "DIFFER" not in text
-    runs = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert [run["rescale"] for run in runs] == ["stock", 1]
+    stored = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert stored["command"].startswith("python -m benchmarks.device --model")
+    assert [run["rescale"] for run in stored["runs"]] == ["stock", 1]
     assert (tmp_path / "out" / "net_cortex-m4_zig.png").stat().st_size > 1000
     rows = (tmp_path / "out" / "net_cortex-m4_zig_k1" / "layers.csv").read_text().splitlines()
     assert rows[0] == '"Event","Tag","Ticks"'
@@ -167,7 +168,7 @@ def test_a_program_that_the_user_brings(model, tmp_path, capsys):
     shutil.copy(firmware.build(program, "cortex-m4", tmp_path / "other").path, elf)
     arguments = f"--model {path} --cpu cortex-m4 --cpu cortex-m0plus --bits 1 --output {tmp_path / 'out'}"
     assert main(f"{arguments} --compare {elf}") == 0
-    runs = json.loads((tmp_path / "out" / "report.json").read_text())
+    runs = json.loads((tmp_path / "out" / "report.json").read_text())["runs"]
     assert [run["cpu"] for run in runs] == 3 * ["cortex-m4"] + 2 * ["cortex-m0plus"]
     assert [run["rescale"] for run in runs] == ["stock", 1, "tflm", "stock", 1]
     stock, narrow_one, brought = runs[:3]

@@ -43,7 +43,7 @@ def suite() -> dict:
     table[-1] = row("second", "RAT", "keep", 1, None, seeds=0)
     layers = {"0 CONV_2D": [-7.2, -6.9, -8.0], "1 FULLY_CONNECTED": [-9.0]}
     return {
-        "kind": "accuracy", "command": "python -m benchmarks.accuracy --seeds=0,1,2", "rows": "test",
+        "kind": "accuracy", "command": "python -m benchmarks.accuracy --seeds=0,1,2", "rows": "test", "weight_bits": 8,
         "versions": {"numpy": "1.26.4"}, "seeds": [0, 1, 2],
         "tasks": {
             "first": {"title": "First task", "measured_rows": 600},
@@ -54,18 +54,39 @@ def suite() -> dict:
     }  # fmt: skip
 
 
-def device() -> list[dict]:
+def device() -> dict:
     def run(rescale, cycles, flash, cpu="cortex-m4"):
         sizes = {"ram": 3000, "arena": 2000, "stack": 192, "total_instructions": 900.0, "equal": True}
         return {"model": "KWS", "cpu": cpu, "rescale": rescale, "total_cycles": cycles, "flash": flash, **sizes}
 
-    return [run("stock", 8e6, 42000), run(8, 6e6, 44000), run(1, 5.6e6, 38000), run("stock", None, 42000, "cortex-m7")]
+    runs = [run("stock", 8e6, 42000), run(8, 6e6, 44000), run(1, 5.6e6, 38000), run("stock", None, 42000, "cortex-m7")]
+    return {"kind": "device", "command": "python -m benchmarks.device --suite mlperf_tiny", "runs": runs}
+
+
+def training() -> dict:
+    def cost(network, kind, milliseconds, megabytes):
+        ratios = {"ratio": milliseconds / 10, "low": 0.9, "high": 1.3, "memory_ratio": megabytes and megabytes / 80}
+        return {"network": network, "kind": kind, "milliseconds": milliseconds, "megabytes": megabytes, **ratios}
+
+    return {
+        "kind": "training", "command": "python -m benchmarks.training --batch=32", "versions": {"numpy": "1.26.4"},
+        "rounds": 40, "batch": 32, "bits": 1,
+        "results": [
+            cost("dense", "tfmot QAT", 10.0, 80.0), cost("dense", "RAT requantize", 11.0, 82.0),
+            cost("resnet8", "tfmot QAT", 10.0, None), cost("resnet8", "RAT keep", 9.0, None),
+        ],
+    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("runs")
-    for name, stored in (("accuracy/accuracy.json", suite()), ("device/report.json", device())):
+    for name, stored in (
+        ("accuracy/accuracy.json", suite()),
+        ("device/report.json", device()),
+        ("training/training.json", training()),
+        ("other/report.json", [1, 2]),
+    ):
         path = folder / name
         path.parent.mkdir()
         path.write_text(json.dumps(stored))
@@ -118,10 +139,11 @@ def test_every_figure_is_drawn_and_nothing_complains(page, width, scheme):
                   marks: boxes.filter(b => b.width > 1 && b.height > 1 && inside(b)).length, all: boxes.length,
                   outside: texts.filter(b => !inside(b)).length};
         });""")
-    # Accuracy, difference and agreement of two tasks, two heat maps, cycles of one core and flash of two.
+    # Accuracy, difference and agreement of two tasks, two heat maps; cycles of one core, flash of two; time and memory.
     assert [figure["title"] for figure in figures] == [
         *["First task", "<b>Second & last</b>"] * 3, "QAT, 31 bits", "RAT, keep, k = 1",
-        "cortex-m4: modelled cycles an inference", "cortex-m4: flash", "cortex-m7: flash",
+        "cortex-m4: modelled cycles an inference", "cortex-m4: flash", "cortex-m7: flash", "time of a training step",
+        "memory",
     ]  # fmt: skip
     for figure in figures:
         assert figure["marks"] == figure["all"] > 0, figure
@@ -267,15 +289,25 @@ def test_the_demo_and_device_reports_are_read(tmp_path):
         {"model": model, "method": method, "bits": bits, "accuracy": {"LiteRT": 0.75}, "agreement": 0.9}
         for model, method, bits in (("int8 (stock)", "", 31), ("QAT", "", 31), ("RAT", "keep", 1))
     ]
-    demo = {"data": {"name": "digits", "test_rows": 300}, "seed": 0, "results": results, "device": device()}
+    demo = {
+        "kind": "demo", "command": "python -m benchmarks.demo", "versions": {"numpy": "1.26.4"},
+        "data": {"name": "digits", "test_rows": 300}, "seed": 0, "results": results, "device": device()["runs"],
+    }  # fmt: skip
     (tmp_path / "report.json").write_text(json.dumps(demo))
-    accuracy, devices = report.collect(tmp_path)
-    assert accuracy[0].tasks[0].accuracy.lines[0][0].points[0][:2] == (1, 75.0)
-    assert accuracy[0].tasks[0].accuracy.lines[0][0].points[0][2] == pytest.approx(2.5)  # sqrt(.75 * .25 / 300)
-    assert devices[0].charts[0].title == "cortex-m4: modelled cycles an inference"
+    runs = report.collect(tmp_path)
+    assert runs.accuracy[0].tasks[0].accuracy.lines[0][0].points[0][:2] == (1, 75.0)
+    assert runs.accuracy[0].tasks[0].accuracy.lines[0][0].points[0][2] == pytest.approx(2.5)  # sqrt(.75 * .25 / 300)
+    assert runs.device[0].charts[0].title == "cortex-m4: modelled cycles an inference"
+    assert runs.device[0].command == runs.accuracy[0].command == "python -m benchmarks.demo"
 
 
-@pytest.mark.parametrize("content", ["{", '{"kind": "accuracy"}', '[{"cpu": "cortex-m4"}]'])
+def test_the_commands_are_on_the_page(folder):
+    page = (folder / "report.html").read_text()
+    for stored in (suite(), device(), training()):
+        assert f"<pre>{stored['command']}</pre>" in page
+
+
+@pytest.mark.parametrize("content", ["{", '{"kind": "accuracy"}', '{"kind": "device", "runs": [{"cpu": "cortex-m4"}]}'])
 def test_damaged_files_are_named(tmp_path, capsys, content):
     (tmp_path / "report.json").write_text(content)
     assert report.main(["report", str(tmp_path)]) == 2
