@@ -116,14 +116,15 @@ class RangeQuantizer(tfmot_quantizers.Quantizer):
             return self._observe(inputs, weights, 1 - moves * (1 - self.decay), tf.cast(moves, tf.int32))
         if _now(batches) == FROZEN:  # for good: nothing but `calibrate` thaws a range, and it freezes it again
             return low, high
-        low, high = tf.cond(
+        return tf.cond(
             batches > FROZEN,
             lambda: self._observe(inputs, weights, self.decay),
             lambda: (tf.identity(low), tf.identity(high)),
         )
-        return tf.stop_gradient(low), tf.stop_gradient(high)
 
     def _observe(self, inputs, weights, decay, step=1):
+        """Moves the range to that of a batch by 1 - decay; returns its new ends, which have no gradient."""
+        inputs = tf.stop_gradient(inputs)
         decay = tf.where(weights["batches"] == 0, 0.0, decay)
         low, high = _over_replicas(tf.reduce_min(inputs), tf.reduce_max(inputs))
         low = tf.minimum(low, 0.0)

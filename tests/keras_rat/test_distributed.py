@@ -11,6 +11,7 @@ import sys
 import distributed
 import numpy as np
 import pytest
+import tensorflow as tf
 
 SCRIPT = pathlib.Path(__file__).with_name("distributed.py")
 ROOT = SCRIPT.parents[2]
@@ -80,3 +81,11 @@ def test_several_devices_train_as_one_does(several, one, kind, calibrated):
 
 def test_workers_hold_the_same_weights(several):
     assert several["worker0"]["False"]["weights"] == several["worker1"]["False"]["weights"]
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_a_strategy_of_one_device_changes_nothing(one, calibrated):
+    found = distributed.train(tf.distribute.MirroredStrategy(["CPU:0"]).scope(), calibrated)
+    np.testing.assert_allclose(found["losses"], one[str(calibrated)]["losses"], rtol=1e-5)
+    for value, expected in zip(found["weights"].values(), one[str(calibrated)]["weights"].values(), strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5)
