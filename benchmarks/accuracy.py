@@ -45,6 +45,8 @@ _JOBS = flags.DEFINE_integer(
     "jobs", os.cpu_count(), "Processes, of one thread each.", lower_bound=1, flag_values=_FLAGS
 )
 
+JOBS_OF_A_PROCESS = 24
+
 # What is made first, in case a run is stopped: where there is most to win.
 URGENCY = (1, 2, 4, 8, 3, 6)
 
@@ -81,6 +83,45 @@ class Suite:
         return made
 
 
+class Workers:
+    """Processes that are replaced after some jobs: every training and conversion leaves TensorFlow some 50 MB larger.
+
+    `max_tasks_per_child` of a pool does that too, but not before Python 3.11, and it can hang (CPython issue 115634).
+
+    Args:
+      count: how many; no more jobs may run at a time.
+    """
+
+    def __init__(self, count: int):
+        self._free = [self._process() for _ in range(count)]
+        self._owners = {}  # by future
+
+    @staticmethod
+    def _process() -> tuple[concurrent.futures.Executor, list]:
+        """A process that starts with its first job, and the jobs it had."""
+        context = multiprocessing.get_context("spawn")
+        return concurrent.futures.ProcessPoolExecutor(1, context, cells.start_worker), []
+
+    def submit(self, function, *arguments) -> concurrent.futures.Future:
+        """Runs function(*arguments) in a process that is free."""
+        self._free += [self._owners.pop(future) for future in list(self._owners) if future.done()]
+        executor, jobs = self._free.pop(0)
+        if len(jobs) == JOBS_OF_A_PROCESS or any(job.exception() is not None for job in jobs):
+            executor.shutdown(wait=False)
+            executor, jobs = self._process()
+        future = executor.submit(function, *arguments)
+        jobs.append(future)
+        self._owners[future] = executor, jobs
+        return future
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        for executor, _ in (*self._free, *self._owners.values()):
+            executor.shutdown(wait=False, cancel_futures=True)
+
+
 def run(suite: Suite, folder: pathlib.Path, settings: Settings, jobs: int, console: Console) -> list[str]:
     """Makes the cells that are not there; returns what failed.
 
@@ -107,35 +148,32 @@ def run(suite: Suite, folder: pathlib.Path, settings: Settings, jobs: int, conso
     for index, task in enumerate(suite.tasks):
         for seed in suite.seeds:
             offer(index, task, seed)
-    context = multiprocessing.get_context("spawn")
-    pool = concurrent.futures.ProcessPoolExecutor(jobs, context, cells.start_worker)
-    with pool, Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+    with (
+        Workers(jobs) as workers,
+        Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress,
+    ):
         bar = progress.add_task("cells", total=len(every), completed=done)
         running = {}
-        try:
-            while ready or running:
-                while ready and len(running) < jobs:
-                    job = heapq.heappop(ready)
-                    _, _, task, seed, trained = job
-                    method, k = trained or (None, None)
-                    bits = suite.post_training_bits if trained is None else [k]
-                    running[pool.submit(cells.run, task, seed, method, bits, str(folder), settings)] = job
-                for future in concurrent.futures.wait(running, return_when="FIRST_COMPLETED").done:
-                    _, index, task, seed, trained = running.pop(future)
-                    if future.exception() is not None:
-                        failures.append(f"{task}, seed {seed}, {trained or 'base'}: {future.exception()!r}")
-                        console.print(f"[red]{failures[-1]}", highlight=False)
-                        continue
-                    made = future.result()
-                    progress.advance(bar, len(made))
-                    for cell in made:
-                        if cell.model != POST_TRAINING:
-                            console.print(_line(cell, folder), highlight=False, soft_wrap=True)
-                    if trained is None:
-                        offer(index, task, seed)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        while ready or running:
+            while ready and len(running) < jobs:
+                job = heapq.heappop(ready)
+                _, _, task, seed, trained = job
+                method, k = trained or (None, None)
+                bits = suite.post_training_bits if trained is None else [k]
+                running[workers.submit(cells.run, task, seed, method, bits, str(folder), settings)] = job
+            for future in concurrent.futures.wait(running, return_when="FIRST_COMPLETED").done:
+                _, index, task, seed, trained = running.pop(future)
+                if future.exception() is not None:
+                    failures.append(f"{task}, seed {seed}, {trained or 'base'}: {future.exception()!r}")
+                    console.print(f"[red]{failures[-1]}", highlight=False)
+                    continue
+                made = future.result()
+                progress.advance(bar, len(made))
+                for cell in made:
+                    if cell.model != POST_TRAINING:
+                        console.print(_line(cell, folder), highlight=False, soft_wrap=True)
+                if trained is None:
+                    offer(index, task, seed)
     return failures
 
 
