@@ -7,6 +7,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
@@ -96,6 +97,17 @@ def test_other_settings_need_another_folder(finished):
     done = run(finished, "--rate=0.5")
     assert done.returncode == 2
     assert "choose another --output" in done.stderr
+
+
+def test_processes_are_replaced_after_some_jobs_and_when_they_die(monkeypatch):
+    monkeypatch.setattr(cells, "start_worker", os.getcwd)  # no TensorFlow
+    monkeypatch.setattr(accuracy, "JOBS_OF_A_PROCESS", 2)
+    with accuracy.Workers(1) as workers:
+        first, second, third = (workers.submit(os.getpid).result(60) for _ in range(3))
+        assert first == second != third
+        with pytest.raises(BrokenProcessPool):
+            workers.submit(os._exit, 1).result(60)
+        assert workers.submit(os.getpid).result(60) not in (first, third, os.getpid())
 
 
 def test_published_results_agree_with_the_cells(finished):
