@@ -346,15 +346,14 @@ class RescaleQuantizer(tfmot_quantizers.Quantizer):
         return tf.where(weights["multiplier_set"] > 0, learned, follow)
 
     def _learned(self, theta, bits, slope):
-        """grid(2**theta), with the gradient `slope` times itself."""
+        """grid(2**theta), with the gradient `slope` times itself.
 
-        @tf.custom_gradient
-        def learned(theta):
-            log2 = theta if self.multiplier_rate == 1 else self.multiplier_rate * theta
-            value = grid_nearest(tf.pow(2.0, tf.clip_by_value(log2, -100.0, 100.0)), bits)
-            return value, lambda upstream: upstream * value * slope
-
-        return learned(theta)
+        Not by tf.custom_gradient, whose functions TensorFlow keeps for good with the graphs they are traced in.
+        """
+        log2 = theta if self.multiplier_rate == 1 else self.multiplier_rate * theta
+        value = grid_nearest(tf.pow(2.0, tf.clip_by_value(log2, -100.0, 100.0)), bits)
+        tangent = theta * slope * value
+        return value + (tangent - tf.stop_gradient(tangent))
 
     def get_config(self):
         return {

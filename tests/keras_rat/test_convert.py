@@ -1,10 +1,13 @@
 """keras_rat.convert, judged by the stock converter's file on LiteRT's reference kernels."""
 
 import functools
+import gc
+import weakref
 
 import networks
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras as keras
 from litert import LiteRT, off_grid, stock_convert
 
@@ -163,3 +166,15 @@ def test_two_outputs(digits):
     keras_rat.calibrate(model, digits[0][:64])
     for name, factor in LiteRT(keras_rat.convert(model)).factors():
         assert off_grid(factor, 1).max() < TOLERANCE, name
+
+
+def test_inference_leaves_no_graph_behind(digits):
+    """A traced model's graph goes with the model; TensorFlow would keep it for good with a tf.custom_gradient."""
+    model = keras_rat.quantize_model(networks.build(networks.flatten_dense), 2)
+    keras_rat.calibrate(model, digits[0][:32])
+    serve = tf.function(lambda x: model(x, training=False))
+    graph = weakref.ref(serve.get_concrete_function(tf.TensorSpec([None, *digits[0].shape[1:]])).graph)
+    del serve, model
+    keras.backend.clear_session()
+    gc.collect()
+    assert graph() is None
