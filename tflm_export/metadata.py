@@ -17,7 +17,7 @@ import numpy as np
 
 from tflm_export import rescale
 from tflm_export.errors import ModelError
-from tflm_export.flatbuffer.metadata import add_metadata, read_metadata
+from tflm_export.flatbuffer.metadata import add_metadata, metadata_names, read_metadata
 from tflm_export.flatbuffer.model import parse
 from tflm_export.ops import op_for
 from tflm_export.report import Report
@@ -52,6 +52,15 @@ def attach(data: bytes, report: Report) -> bytes:
                     _operator(builder, operators[row.subgraph, row.index], row)
     summary = f"{report.method}: {report.summary()}"
     return add_metadata(data, {NAME: bytes(builder.Finish()), SUMMARY: summary.encode()})
+
+
+def detach(data: bytes) -> bytes:
+    """The file without the entries that `attach` adds, which describe multipliers it may no longer have.
+
+    Raises:
+      ModelError: the file is damaged.
+    """
+    return add_metadata(data, {}, without=(NAME, SUMMARY)) if {NAME, SUMMARY} & {*metadata_names(data)} else data
 
 
 def _operator(builder, operator, row) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from tflm_export import rescale, sharing, solver
+from tflm_export import metadata, rescale, sharing, solver
 from tflm_export.errors import ModelError
 from tflm_export.flatbuffer.model import Model, Operator, parse
 from tflm_export.flatbuffer.writer import Edits
@@ -43,7 +43,8 @@ def narrow(
     Returns:
       The narrowed file, of the same length and equal in every byte that is no scale, int8 weight or bias; and a report
       with one row for each operator that rescales, the ones that could not be narrowed and why included. Constants that
-      operators share and need in different forms get copies, in front of the old file.
+      operators share and need in different forms get copies, in front of the old file; and metadata entries of an
+      earlier narrowing, which would no longer be true, are taken off their list.
 
     Raises:
       UsageError: bits or method out of range, or calibration data that does not fit the model.
@@ -75,6 +76,8 @@ def narrow(
     narrowed = edits.finish()
     if shared:
         narrowed = sharing.without_needless_copies(stock, shared, narrowed)
+    if narrowed != stock.data:
+        narrowed = metadata.detach(narrowed)
     return narrowed, _report(stock, parse(narrowed), reasons, default, settings)
 
 

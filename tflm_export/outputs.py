@@ -86,7 +86,7 @@ class Outputs:
           UsageError: a file cannot be written, or the program would need more than one width.
           ModelError: an operator cannot be written as C.
         """
-        data = metadata.attach(narrowed, report) if self.with_metadata else narrowed
+        data = metadata.attach(narrowed, report) if self.with_metadata else metadata.detach(narrowed)
         array = self._array(data)
         program = None if self.source_folder is None else self._program(data, report)
         sources = _inside(self.source_folder, {} if program is None else program.files())

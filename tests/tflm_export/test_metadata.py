@@ -9,6 +9,7 @@ import pytest
 
 from tests.tflite_builder import TFLiteBuilder, residual_network, unpack
 from tflm_export import ModelError, check, metadata, narrow
+from tflm_export.__main__ import main
 from tflm_export.flatbuffer.metadata import add_metadata, read_metadata
 from tflm_export.flatbuffer.model import parse
 from tflm_export.runtimes import LiteRT
@@ -61,6 +62,26 @@ def test_second_entries_replace_the_first():
     described = metadata.attach(again, report_again)
     assert metadata.dump(described)["bits"] == 1
     assert len(unpack(described).metadata) == 2
+
+
+def test_narrowing_again_leaves_no_entry_that_is_no_longer_true():
+    data = add_metadata(NETWORK, {"min_runtime_version": b"1.5.0"})
+    described = metadata.attach(*narrow(data, 8))
+    again, _ = narrow(described, 1)
+    assert [entry.name for entry in unpack(again).metadata] == [b"min_runtime_version"]
+    unchanged, _ = narrow(described, 31)
+    assert unchanged == described  # what the entries say still holds
+    assert [entry.name for entry in unpack(metadata.detach(described)).metadata] == [b"min_runtime_version"]
+    assert metadata.detach(data) == data
+
+
+def test_nometadata_on_a_model_that_has_some(tmp_path):
+    first, second = tmp_path / "first.tflite", tmp_path / "second.tflite"
+    first.write_bytes(metadata.attach(*narrow(NETWORK, 8)))
+    for bits in ("8", "1"):
+        flags = [f"--bits={bits}", "--nometadata", "--overwrite", f"--output={second}"]
+        assert main(["tflm_export", *flags, str(first)]) == 0
+        assert not unpack(second.read_bytes()).metadata
 
 
 def test_other_entries_and_an_appended_zip_survive():

@@ -1,4 +1,4 @@
-"""Named metadata buffers of a .tflite file: read one, or add some without touching what is there."""
+"""Named metadata buffers of a .tflite file: read one, or change the list without touching what is there."""
 
 from tflm_export.errors import ModelError
 from tflm_export.flatbuffer import schema
@@ -24,12 +24,22 @@ def read_metadata(data: bytes, name: str) -> bytes | None:
     return None
 
 
-def add_metadata(data: bytes, contents: dict[str, bytes]) -> bytes:
+def metadata_names(data: bytes) -> list[str]:
+    """The names of the metadata entries, in the file's order.
+
+    Raises:
+      ModelError: the file is damaged.
+    """
+    return [entry.string(schema.Metadata.NAME) for entry in Reader(data).root().tables(schema.Model.METADATA)]
+
+
+def add_metadata(data: bytes, contents: dict[str, bytes], without: tuple[str, ...] = ()) -> bytes:
     """The file with metadata entries added; older entries of these names are taken off the list first.
 
     Args:
       data: a .tflite file.
       contents: the entries' bytes by name, e.g. "keras_rat.rescale".
+      without: names of further entries to take off the list.
 
     Returns:
       The old file, byte for byte, behind a new root table.
@@ -40,8 +50,9 @@ def add_metadata(data: bytes, contents: dict[str, bytes]) -> bytes:
     root = Reader(data).root()
     buffers = root.tables(schema.Model.BUFFERS)
     if has_outside_data(root):
-        raise ModelError("the model keeps tensors outside its FlatBuffer; metadata cannot be added")
-    entries = [t for t in root.tables(schema.Model.METADATA) if t.string(schema.Metadata.NAME) not in contents]
+        raise ModelError("the model keeps tensors outside its FlatBuffer; metadata cannot be changed")
+    gone = {*contents, *without}
+    entries = [t for t in root.tables(schema.Model.METADATA) if t.string(schema.Metadata.NAME) not in gone]
     front = Front()
     buffer_list, entry_list = front.model(root, schema.Model.BUFFERS, schema.Model.METADATA)
     more = [None] * len(contents)
