@@ -62,17 +62,17 @@ class Calibration:
 
 
 def load(path: str) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file.
+    """The arrays of an .npz file by name; the one of an .npy file under the name "".
 
     Raises:
-      UsageError: the file cannot be read, or is no .npz file of plain arrays.
+      UsageError: the file cannot be read, or is no file of plain arrays.
     """
     content = io.BytesIO(files.read(path))
     try:
-        with np.load(content, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, AttributeError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{path} is no .npz file of arrays: {error}") from error
+        loaded = np.load(content, allow_pickle=False)
+        return {"": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise UsageError(f"{path} is no .npz file of arrays of numbers: {error}") from error
 
 
 def split(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -83,7 +83,7 @@ def split(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[st
     """
     rows = min(len(array) for array in arrays.values())
     if rows < 4:
-        raise UsageError(f"the calibration data has {rows} rows; four at least are needed, every fourth measures")
+        raise UsageError(f"calibration needs at least four rows, as every fourth measures; the data has {rows}")
     held_out = np.arange(rows) % 4 == 3
     return (
         {name: array[:rows][~held_out] for name, array in arrays.items()},
@@ -107,14 +107,15 @@ def quantized_inputs(model: Model, arrays: dict[str, np.ndarray]) -> list[np.nda
         first dimension of 1 or other shape of the same size a row is reshaped.
 
     Raises:
-      UsageError: an array is missing, of another integer type, or of another size.
+      UsageError: an array is missing, of another integer type or size, or has values that are not finite.
     """
     tensors = model.subgraphs[0].inputs
     if len(tensors) == 1 and len(arrays) == 1:
         arrays = {tensors[0].name: next(iter(arrays.values()))}
     missing = [t.name for t in tensors if t.name not in arrays]
     if missing:
-        raise UsageError(f"no data for inputs {', '.join(missing)}; the data has {', '.join(arrays) or 'nothing'}")
+        there = f"arrays {', '.join(arrays)}; name each as its input" if arrays else "no arrays"
+        raise UsageError(f"no data for inputs {', '.join(missing)}; the data has {there}")
     return [_quantized(tensor, arrays[tensor.name]) for tensor in tensors]
 
 
@@ -125,9 +126,12 @@ def _quantized(tensor, values: np.ndarray) -> np.ndarray:
     if dtype is None:
         raise UsageError(f"{where}: this type cannot be calibrated")
     row = int(np.prod(tensor.shape[1:], dtype=np.int64))
+    wanted = ", ".join(["rows", *map(str, tensor.shape[1:])])
     if values.ndim == 0 or not len(values) or values[0].size != row:
-        raise UsageError(f"{where} does not take data of shape {list(values.shape)}")
+        raise UsageError(f"{where} does not take data of shape {list(values.shape)}; give [{wanted}]")
     values = values.reshape(-1, *tensor.shape[1:])
+    if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+        raise UsageError(f"the data for {where} has values that are not finite (NaN or infinite); leave those rows out")
     if values.dtype == dtype:
         return values
     if not np.issubdtype(values.dtype, np.floating) or tensor.quantization is None:

@@ -115,12 +115,14 @@ def test_real_values_are_quantised_and_reshaped():
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"x": np.zeros((4, 8, 8, 2), np.float32)}, "does not take data of shape"),
+        ({"x": np.zeros((4, 8, 8, 2), np.float32)}, r"does not take data of shape .*; give \[rows, 8, 8, 3\]"),
+        ({"x": np.where(np.arange(4 * 192) == 5, np.nan, 0.5).reshape(4, 8, 8, 3)}, "not finite"),
+        ({"x": np.full((4, 8, 8, 3), np.inf, np.float16)}, "not finite"),
         ({"x": np.zeros((0, 8, 8, 3), np.float32)}, "does not take data of shape"),
         ({"x": np.float32(1)}, "does not take data of shape"),
         ({"x": np.zeros((4, 8, 8, 3), np.int32)}, "does not take data of type int32"),
-        ({"x": np.zeros((4, 8, 8, 3)), "y": np.zeros(3)}, "no data for inputs input"),
-        ({}, "no data for inputs input"),
+        ({"x": np.zeros((4, 8, 8, 3)), "y": np.zeros(3)}, "no data for inputs input; the data has arrays x, y"),
+        ({}, "no data for inputs input; the data has no arrays"),
     ],
 )
 def test_data_that_does_not_fit(arrays, words):
@@ -137,6 +139,13 @@ def test_a_file_that_is_no_archive(tmp_path, content):
     else:
         with pytest.raises(UsageError, match=r"data\.npz is no \.npz file"):
             calibration.load(str(path))
+
+
+def test_one_array_of_an_npy_file(tmp_path):
+    rows = images(8)
+    np.save(tmp_path / "rows.npy", rows)
+    (loaded,) = calibration.quantized_inputs(parse(network()), calibration.load(str(tmp_path / "rows.npy")))
+    np.testing.assert_array_equal(loaded, rows)
 
 
 def test_pickles_are_not_loaded(tmp_path):
