@@ -23,6 +23,13 @@ from tflm_export.report import Report
 
 EXIT_OK, EXIT_MODEL, EXIT_USAGE = 0, 1, 2
 
+USED = {  # by the ways to call it that write no model: the other flags
+    "check": {"bits", "report", "overwrite"},
+    "explain": set(),
+    "dump": set(),
+}
+NEEDED = {"core": "c_source", "max_drop": "search"}  # flag: the one without which it means nothing
+
 _FLAGS = flags.FlagValues()
 _BITS = flags.DEFINE_integer(
     "bits", None, f"Width k of the multipliers: 1 (pure shifts) to {rescale.MAX_BITS}.", flag_values=_FLAGS
@@ -55,8 +62,8 @@ _CORE = flags.DEFINE_enum(
 _CALIBRATION = flags.DEFINE_string(
     "calibration",
     None,
-    "File of real inputs (.npz): arrays named as the model's inputs, or one array. Three rows of four choose scales "
-    "and round weights, the fourth measures the agreement with the stock model.",
+    "File of real inputs (.npz, .npy): arrays named as the model's inputs, or one array. Three rows of four choose "
+    "scales and round weights, the fourth measures the agreement with the stock model.",
     flag_values=_FLAGS,
 )
 _BITS_CONFIG = flags.DEFINE_string(
@@ -78,7 +85,7 @@ _MAX_DROP = flags.DEFINE_float(
 _VERIFY = flags.DEFINE_integer(
     "verify",
     None,
-    "Run both models on LiteRT and TFLM on this many rows, of --calibration or random.",
+    "Run both models on LiteRT and TFLM on this many rows: of those of --calibration that measure, else random.",
     flag_values=_FLAGS,
 )
 _STRICT = flags.DEFINE_bool("strict", False, "Write nothing if any rescale cannot be narrowed.", flag_values=_FLAGS)
@@ -95,8 +102,9 @@ def main(argv: list[str]) -> int:
             _FLAGS[name].unparse()
         positional = _FLAGS(argv)[1:]
         if _HELP.value:
-            print(f"{__doc__}\nexit codes: {EXIT_OK} done, {EXIT_MODEL} the model, {EXIT_USAGE} the command line\n")
-            print(_FLAGS.get_help())
+            print(f"{__doc__}\nexit codes: {EXIT_OK} done, {EXIT_USAGE} the command line,")
+            print(f"            {EXIT_MODEL} the model: refused, wider than --check allows, or not as --verify wants it\n")
+            print(_FLAGS.get_help(include_special_flags=False).partition(":\n")[2])  # without the module's path
             return EXIT_OK
         if len(positional) != 1:
             raise UsageError(f"give one MODEL.tflite, got {len(positional)}; see --help")
@@ -113,12 +121,7 @@ def _fail(message, code: int) -> int:
 
 
 def _run(path: str) -> int:
-    modes = [name for name in ("check", "explain", "dump") if _FLAGS[name].value]
-    if len(modes) > 1:
-        raise UsageError(f"--{modes[0]} and --{modes[1]} exclude each other")
-    writing = [name for name in ("output", "cc_array", "c_source") if _FLAGS[name].value is not None]
-    if modes and writing:
-        raise UsageError(f"--{modes[0]} writes no model; leave out --{writing[0]}")
+    _require_meaning()
     if _EXPLAIN.value:
         print(explain(files.read(path)))
         return EXIT_OK
@@ -126,13 +129,28 @@ def _run(path: str) -> int:
         print(json.dumps(metadata.dump(files.read(path))))
         return EXIT_OK
     if _SEARCH.value:
-        if modes or _BITS.value is not None or _BITS_CONFIG.value is not None:
-            raise UsageError("--search chooses the bits; leave out --bits, --bits_config and --check")
+        if _BITS.value is not None or _BITS_CONFIG.value is not None:
+            raise UsageError("--search chooses the bits; leave out --bits and --bits_config")
         return _narrow(path, None)
     if _BITS.value is None:
         raise UsageError("--bits is required; see --help")
     bits = rescale.check_bits(_BITS.value)
     return _check(path, bits) if _CHECK.value else _narrow(path, bits)
+
+
+def _require_meaning() -> None:
+    """Raises UsageError where a flag is given that would have no effect beside the others."""
+    given = {name for name in _FLAGS if _FLAGS[name].present and name != "flagfile"}
+    modes = [name for name in USED if _FLAGS[name].value]
+    if len(modes) > 1:
+        raise UsageError(f"--{modes[0]} and --{modes[1]} exclude each other")
+    for mode in modes:
+        idle = sorted(given - USED[mode] - {mode})
+        if idle:
+            raise UsageError(f"--{mode} reads the model as it is and writes none; leave out --{', --'.join(idle)}")
+    for name, other in NEEDED.items():
+        if name in given and not _FLAGS[other].value:
+            raise UsageError(f"--{name} means nothing without --{other}; add it, or leave out --{name}")
 
 
 def _check(path: str, bits: int) -> int:
@@ -157,10 +175,9 @@ def _narrow(path: str, bits: int | None) -> int:
         with_metadata=_METADATA.value,
         overwrite=_OVERWRITE.value,
     )
+    _require_verifiable()
     wanted.check()
     stock = files.read(path)
-    if _VERIFY.value is not None and _VERIFY.value < 1:
-        raise UsageError(f"--verify needs at least one row, got {_VERIFY.value}")
     train, test = _calibration(stock)
     if bits is None:
         data, report = _search(stock, train, test)
@@ -176,9 +193,7 @@ def _narrow(path: str, bits: int | None) -> int:
         from tflm_export.compare import compare
 
         print(f"agreement with the stock model: {compare(parse(stock), parse(data), list(test.values()))}")
-    if _VERIFY.value is not None:
-        print(_verify(stock, written.model, test))
-    return EXIT_OK
+    return EXIT_OK if _VERIFY.value is None else _verify(path, stock, written.model, test)
 
 
 def _calibration(stock: bytes) -> tuple[dict | None, dict | None]:
@@ -207,12 +222,30 @@ def _search(stock: bytes, train: dict | None, test: dict | None) -> tuple[bytes,
     return found.data, found.report
 
 
-def _verify(stock: bytes, data: bytes, inputs: dict | None) -> str:
+def _require_verifiable() -> None:
+    """Raises UsageError where --verify asks for what cannot be."""
+    if _VERIFY.value is None:
+        return
+    if _VERIFY.value < 1:
+        raise UsageError(f"--verify needs at least one row, got {_VERIFY.value}")
+    from tflm_export import runtimes
+
+    if not runtimes.installed():
+        raise UsageError("--verify needs a runtime, and none is installed; pip install ai-edge-litert tflite-micro")
+
+
+def _verify(path: str, stock: bytes, data: bytes, inputs: dict | None) -> int:
     from tflm_export import verify
 
     rows = _VERIFY.value
-    arrays = [array[:rows] for array in inputs.values()] if inputs else verify.random_inputs(parse(stock), rows)
-    return verify.verify(stock, data, arrays).table()
+    if inputs is None:
+        arrays = verify.random_inputs(parse(stock), rows)
+        print("verified on random inputs, which says little about accuracy; --calibration FILE.npz gives real ones")
+    else:
+        arrays = [array[:rows] for array in inputs.values()]
+    found = verify.verify(stock, data, arrays)
+    print(found.table())
+    return _fail(f"{path}: {found.problem}", EXIT_MODEL) if found.problem else EXIT_OK
 
 
 def run() -> None:

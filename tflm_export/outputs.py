@@ -92,7 +92,8 @@ class Outputs:
         sources = _inside(self.source_folder, {} if program is None else program.files())
         require_writable([*sources, self.report], self.overwrite)
         files.write({self.model: data} | array | sources | report_files(report, self.report))
-        lines = [f"{self.model}: {report.summary()}; {len(data)} bytes of flash", *array]
+        size = f"{len(data)} bytes" + (f", {len(data) - len(narrowed)} of them metadata" if self.with_metadata else "")
+        lines = [f"{self.model}: {report.summary()}; {size}", *array]
         if program is not None:
             lines.append(f"{self.source_folder}: {len(sources)} files; {program.summary()}")
         return Written(data, tuple(lines))

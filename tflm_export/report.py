@@ -70,7 +70,8 @@ class Report:
         """Raises ModelError where a rescale is not on the k-bit grid."""
         if self.offenders:
             first = self.offenders[0]
-            raise ModelError(f"{len(self.offenders)} rescales cannot be narrowed: {first.label}: {first.reason}")
+            more = f", and {len(self.offenders) - 1} more" if len(self.offenders) > 1 else ""
+            raise ModelError(f"--strict: a rescale cannot be narrowed: {first.label}: {first.reason}{more}")
 
     def summary(self) -> str:
         """The report in a line for people."""

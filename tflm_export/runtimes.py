@@ -1,5 +1,6 @@
 """The stock runtimes, where they are installed: LiteRT (XNNPACK or reference kernels) and TensorFlow Lite Micro."""
 
+import contextlib
 import functools
 import importlib
 import os
@@ -26,6 +27,29 @@ def litert_module():
         except ImportError:
             continue
     raise ImportError("no LiteRT interpreter is installed; pip install ai-edge-litert")
+
+
+@functools.cache
+def tflm_module():
+    """The interpreter module of the tflite-micro wheel.
+
+    Raises:
+      ImportError: it is not installed.
+    """
+    try:
+        return importlib.import_module("tflite_micro").runtime
+    except ImportError as error:
+        raise ImportError("TensorFlow Lite Micro is not installed; pip install tflite-micro") from error
+
+
+def installed() -> list[str]:
+    """Which of "LiteRT" and "TFLM" can be imported."""
+    found = []
+    for name, module in (("LiteRT", litert_module), ("TFLM", tflm_module)):
+        with contextlib.suppress(ImportError):
+            module()
+            found.append(name)
+    return found
 
 
 class LiteRT:
@@ -86,8 +110,7 @@ class TFLM:
     """
 
     def __init__(self, model: bytes, arena_size: int | None = None, keep_tensors: bool = False):
-        from tflite_micro import runtime
-
+        runtime = tflm_module()
         config = runtime.InterpreterConfig
         self._interpreter = runtime.Interpreter.from_bytes(
             model,

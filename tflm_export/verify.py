@@ -1,6 +1,7 @@
 """Runs a stock and a narrowed model on the installed runtimes, layer by layer."""
 
 import dataclasses
+import textwrap
 
 import numpy as np
 
@@ -18,6 +19,7 @@ RUNTIMES = {
     "TFLM": lambda data: runtimes.TFLM(data, keep_tensors=True),
 }
 SIMULATED = {"LiteRT reference": "tflite", "TFLM": "tflm"}
+LONGEST_REASON = 240  # characters of a runtime's complaint in the text; LiteRT repeats its own for every tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,13 +27,14 @@ class Layer:
     """An operator's first output.
 
     Attributes:
-      label: which operator.
+      index, op: which operator of the main subgraph.
       change: relative change from stock to narrowed, by runtime that keeps its tensors.
       differences: integers of the narrowed model that differ from the simulator's, by runtime; None where it does
         not run the model.
     """
 
-    label: str
+    index: int
+    op: str
     change: dict[str, float]
     differences: dict[str, int | None]
 
@@ -50,17 +53,29 @@ class Verification:
     layers: tuple[Layer, ...]
     failures: dict[str, str]
 
+    @property
+    def problem(self) -> str:
+        """Why the narrowed model cannot be called verified; empty where it can."""
+        if not self.outputs:
+            return "no runtime could run the model"
+        off = [layer for layer in self.layers if any(layer.differences.values())]
+        names = ", ".join(f"{layer.index} {layer.op}" for layer in off)
+        return f"outputs of layers that are not the simulator's: {names}" if off else ""
+
     def table(self) -> str:
         """The verification as text."""
         names = [name for name in self.outputs if name in SIMULATED]
-        head = ("", *(f"change, {n}" for n in names), *(f"{n} vs simulator" for n in names))
-        rows = [
-            (layer.label, *(f"{layer.change[n]:.2%}" for n in names), *(_count(layer.differences[n]) for n in names))
-            for layer in self.layers
-        ]
-        lines = [columns([head, *rows], right=set(range(1, len(head))))]
+        lines = []
+        if names:
+            head = ("", "op", *(cell for name in names for cell in (name, "off")))
+            rows = [head, *(_cells(layer, names) for layer in self.layers)]
+            lines += ["change from stock to narrowed, by layer; off: integers other than simulated"]
+            lines += [columns(rows, right={*range(len(head))} - {1})]
         lines += [f"{name}: {found}" for name, found in self.outputs.items()]
-        lines += [f"{name}: cannot run the model: {reason}" for name, reason in self.failures.items()]
+        same: dict[str, list[str]] = {}
+        for name, reason in self.failures.items():
+            same.setdefault(textwrap.shorten(reason, LONGEST_REASON, placeholder=" ..."), []).append(name)
+        lines += [f"{', '.join(names)}: cannot run the model: {reason}" for reason, names in same.items()]
         return "\n".join(lines)
 
 
@@ -91,7 +106,8 @@ def verify(stock: bytes, narrowed: bytes, inputs: list[np.ndarray]) -> Verificat
             differences[name] = _differences(models[1], inputs, SIMULATED[name], after)
     layers = tuple(
         Layer(
-            f"{operator.index} {operator.name}",
+            operator.index,
+            operator.name,
             {name: changes[name][operator.outputs[0].index] for name in changes},
             {name: found.get(operator.outputs[0].index) for name, found in differences.items()},
         )
@@ -141,5 +157,7 @@ def _differences(model: Model, inputs, rounding: str, found: dict[int, np.ndarra
     return {t.index: int(np.count_nonzero(trace[t] != found[t.index])) for t in _outputs(model)}
 
 
-def _count(differences: int | None) -> str:
-    return "" if differences is None else str(differences)
+def _cells(layer: Layer, names: list[str]) -> tuple[str, ...]:
+    differences = ("" if layer.differences[name] is None else str(layer.differences[name]) for name in names)
+    pairs = zip((f"{layer.change[name]:.2%}" for name in names), differences, strict=True)
+    return str(layer.index), layer.op, *(cell for pair in pairs for cell in pair)

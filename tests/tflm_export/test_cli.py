@@ -97,6 +97,12 @@ BAD = [
     ("--bits=4 --frobnicate model.tflite", 2, "frobnicate"),
     ("--bits=4 --method=truncate model.tflite", 2, "truncate"),
     ("--bits=4 --check --output=out.tflite model.tflite", 2, "--output"),
+    ("--check --bits=4 --verify=2 --strict model.tflite", 2, "leave out --strict, --verify"),
+    ("--explain --bits=4 model.tflite", 2, "--explain reads the model as it is and writes none; leave out --bits"),
+    ("--dump --calibration=data.npz model.tflite", 2, "leave out --calibration"),
+    ("--check --dump --bits=4 model.tflite", 2, "--check and --dump exclude each other"),
+    ("--bits=4 --core=cortex-m4 model.tflite", 2, "--core means nothing without --c_source"),
+    ("--bits=4 --max_drop=0.1 model.tflite", 2, "--max_drop means nothing without --search"),
     ("--bits=4 --check empty.tflite", 1, "empty.tflite: the file is empty"),
     ("--bits=4 --check float.tflite", 1, "float.tflite"),
     ("--check model.tflite", 2, "--bits"),
@@ -227,6 +233,8 @@ def test_help(folder, capsys, flag):
     assert err == ""
     for word in ("--bits", "--method", "--output", "--report", "--check", "--overwrite", "MODEL.tflite", "exit codes"):
         assert word.lstrip("-") in out
+    assert "__main__.py" not in out
+    assert max(map(len, out.splitlines())) <= 120
 
 
 @pytest.mark.parametrize("function", ["fsync", "replace"])

@@ -65,7 +65,7 @@ def test_on_the_command_line(tmp_path, capsys):
         (["--search"], "pass --calibration"),
         (["--search", "--max_drop=-1", f"--calibration={data}"], "--max_drop must not be negative"),
         (["--search", "--bits=4"], "--search chooses the bits"),
-        (["--search", "--check"], "--search chooses the bits"),
+        (["--search", "--check"], "--check reads the model as it is and writes none; leave out --search"),
     ):
         assert main(["tflm_export", *flags, "--overwrite", str(model)]) == 2
         assert words in capsys.readouterr().err

@@ -1,13 +1,15 @@
 """`--verify`: the runtimes run both models, and the simulator says the same as they do."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from tests.tflite_builder import TFLiteBuilder, residual_network
-from tflm_export import narrow
+from tflm_export import narrow, runtimes
 from tflm_export.__main__ import main
 from tflm_export.flatbuffer.model import parse
-from tflm_export.verify import RUNTIMES, random_inputs, verify
+from tflm_export.verify import RUNTIMES, Verification, random_inputs, verify
 
 NETWORK = residual_network(batch=1)
 
@@ -26,7 +28,7 @@ def test_all_runtimes_agree_with_the_simulator(found):
 
 def test_changes_grow_from_the_input_to_the_output_and_are_not_zero(found):
     assert all(set(layer.change) == {"LiteRT reference", "TFLM"} for layer in found.layers)
-    assert all(0 < layer.change["TFLM"] < 0.5 for layer in found.layers if layer.label.endswith("CONV_2D"))
+    assert all(0 < layer.change["TFLM"] < 0.5 for layer in found.layers if layer.op == "CONV_2D")
     assert all(agreement.rows == 3 for agreement in found.outputs.values())
 
 
@@ -42,7 +44,30 @@ def test_a_model_the_runtimes_refuse_is_reported():
     data = b.build(x, b.unknown(b.conv(x, 3), op="CUSTOM:strange"))
     refused = verify(data, narrow(data, 1)[0], random_inputs(parse(data), 1))
     assert set(refused.failures) == set(RUNTIMES)
-    assert "cannot run the model" in refused.table()
+    assert refused.problem == "no runtime could run the model"
+    lines = refused.table().splitlines()  # no layers to show, and one line for a reason that two runtimes share
+    assert [line.partition(": cannot run the model: ")[0] for line in lines] == ["LiteRT, LiteRT reference", "TFLM"]
+
+
+def test_a_long_complaint_is_shown_short():
+    found = Verification({}, (), {"LiteRT": "tensor 33 is invalid. " * 100})
+    assert len(found.table()) < 300
+    assert len(found.failures["LiteRT"]) > 2000
+
+
+def test_the_text_fits_a_terminal_and_its_numbers_are_aligned(found):
+    lines = found.table().splitlines()[1:-3]
+    assert lines[0].split() == ["op", "LiteRT", "reference", "off", "TFLM", "off"]
+    assert len(lines) == 1 + len(found.layers)
+    assert len({len(line) for line in lines}) == 1
+    assert max(map(len, found.table().splitlines()[:-3])) <= 80
+
+
+def test_outputs_that_are_not_the_simulators_are_a_problem(monkeypatch, found):
+    assert found.problem == ""
+    layers = tuple(dataclasses.replace(layer, differences={"TFLM": layer.index}) for layer in found.layers[:2])
+    off = dataclasses.replace(found, layers=layers)
+    assert off.problem == f"outputs of layers that are not the simulator's: 1 {layers[1].op}"
 
 
 def test_random_inputs_have_the_types_of_the_model():
@@ -61,7 +86,37 @@ def test_on_the_command_line(tmp_path, capsys):
     assert main(["tflm_export", *flags, str(model)]) == 0
     printed = capsys.readouterr().out
     assert "TFLM: top-1 agreement" in printed
+    assert "random" not in printed
     assert "agreement with the stock model: top-1 agreement" in printed
     assert (tmp_path / "model_k1_model_data.cc").is_file()
     assert main(["tflm_export", "--bits=1", "--verify=0", "--overwrite", str(model)]) == 2
     assert "--verify needs at least one row" in capsys.readouterr().err
+
+
+def test_random_inputs_are_said_to_be_random(tmp_path, capsys):
+    model = tmp_path / "model.tflite"
+    model.write_bytes(NETWORK)
+    assert main(["tflm_export", "--bits=1", "--verify=1", str(model)]) == 0
+    assert "verified on random inputs" in capsys.readouterr().out
+
+
+def test_a_model_that_no_runtime_runs_is_no_success(tmp_path, capsys):
+    b = TFLiteBuilder()
+    x = b.input([1, 4, 4, 2])
+    model = tmp_path / "model.tflite"
+    model.write_bytes(b.build(x, b.unknown(b.conv(x, 3), op="CUSTOM:strange")))
+    assert main(["tflm_export", "--bits=1", "--verify=1", str(model)]) == 1
+    assert "no runtime could run the model" in capsys.readouterr().err
+
+
+def test_without_runtimes_nothing_is_written(tmp_path, capsys, monkeypatch):
+    def missing():
+        raise ImportError("not installed")
+
+    monkeypatch.setattr(runtimes, "litert_module", missing)
+    monkeypatch.setattr(runtimes, "tflm_module", missing)
+    model = tmp_path / "model.tflite"
+    model.write_bytes(NETWORK)
+    assert main(["tflm_export", "--bits=1", "--verify=1", str(model)]) == 2
+    assert "pip install ai-edge-litert tflite-micro" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [model]
