@@ -6,6 +6,8 @@ usage: python -m tflm_export --bits K [flags] MODEL.tflite     write MODEL_kK.tf
                                                                write the narrowest MODEL_searched.tflite within X
        python -m tflm_export --explain MODEL.tflite            show each rescale
        python -m tflm_export --dump MODEL.tflite               print the multipliers of a narrowed model as JSON
+
+exit codes: 0 done; 1 the model: refused, wider than --check allows, or not as --verify wants it; 2 the command line
 """
 
 import json
@@ -102,8 +104,7 @@ def main(argv: list[str]) -> int:
             _FLAGS[name].unparse()
         positional = _FLAGS(argv)[1:]
         if _HELP.value:
-            print(f"{__doc__}\nexit codes: {EXIT_OK} done, {EXIT_USAGE} the command line,")
-            print(f"            {EXIT_MODEL} the model: refused, wider than --check allows, or not as --verify wants it\n")
+            print(__doc__)
             print(_FLAGS.get_help(include_special_flags=False).partition(":\n")[2])  # without the module's path
             return EXIT_OK
         if len(positional) != 1:

@@ -6,10 +6,16 @@ from tflm_export import rescale
 from tflm_export.errors import ModelError
 from tflm_export.flatbuffer.model import Operator, parse
 from tflm_export.ops import op_for
+from tflm_export.ops.summed import TermsOp
+
+_LEGEND = "acc: accumulator with bias; a, b: inputs less zero points; >> rounds to nearest"
+# Operators whose rescales are between steps of their own, so that no single one gives the output.
+_INNER = ("HARD_SWISH", "SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM")
+_LONGEST_NAME = 60
 
 
 def explain(data: bytes) -> str:
-    """Two lines an operator with a rescale: its formula in integers, and where the factor comes from.
+    """A legend, then two lines an operator with a rescale: its name, and its formula in integers with the real factor.
 
     Raises:
       ModelError: the bytes are no TFLite model, are damaged, or hold no rescale.
@@ -17,7 +23,7 @@ def explain(data: bytes) -> str:
     paragraphs = [_paragraph(operator, factors) for operator, factors in _rescales(data)]
     if not paragraphs:
         raise ModelError("the model has no int8 rescale")
-    return "\n".join(paragraphs)
+    return "\n".join([_LEGEND, *paragraphs])
 
 
 def _rescales(data: bytes):
@@ -30,21 +36,36 @@ def _rescales(data: bytes):
 def _paragraph(operator: Operator, factors: np.ndarray) -> str:
     bits = int(rescale.significant_bits(factors).max())
     recovered = rescale.recover(factors, max(bits, 1))
-    zero_point = operator.outputs[0].zero_point
     width = "1 bit" if bits == 1 else f"{bits} bits"
     where = f"{operator.subgraph}." if operator.subgraph else ""
+    name = operator.outputs[0].name
+    name = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..."
     return (
-        f"{where}{operator.index} {operator.label.split(' ', 2)[2]}\n"
-        f"    y = {zero_point} + {_formula(recovered)}    "
+        f"{where}{operator.index} {operator.name} ({name})\n"
+        f"    {_formula(operator, recovered)}    "
         f"{factors.size} factor{'s' if factors.size > 1 else ''} of {width}, M = {_span(factors, '.4g')}"
     )
 
 
-def _formula(recovered: rescale.Rescale) -> str:
-    shift = _span(recovered.shift, "d")
-    if (recovered.multiplier <= 1).all():
-        return f"(acc >> {shift})"
-    return f"((acc * {_span(recovered.multiplier, 'd')}) >> {shift})"
+def _formula(operator: Operator, recovered: rescale.Rescale) -> str:
+    start = f"y = {operator.outputs[0].zero_point} + "
+    if operator.name in _INNER:
+        return f"inside: {_term('acc', recovered)}"
+    if not isinstance(op_for(operator), TermsOp):
+        return start + _term("acc", recovered)
+    a, b = (
+        _term(x, rescale.Rescale(*pair)) for x, *pair in zip("ab", recovered.multiplier, recovered.shift, strict=True)
+    )
+    return f"{start}{a} {'-' if operator.name == 'SUB' else '+'} {b}"
+
+
+def _term(variable: str, recovered: rescale.Rescale) -> str:
+    """A rescale of a variable; spans of multipliers and shifts where there are several."""
+    wide = (recovered.multiplier > 1).any()
+    product = f"({variable} * {_span(recovered.multiplier, 'd')})" if wide else variable
+    if (recovered.shift < 0).all():
+        return f"({product} << {_span(-recovered.shift, 'd')})"
+    return f"({product} >> {_span(recovered.shift, 'd')})" if recovered.shift.any() else product
 
 
 def _span(values: np.ndarray, form: str) -> str:
