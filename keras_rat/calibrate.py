@@ -38,26 +38,42 @@ def calibrate(model, data, batch_size: int = 32, steps: int = STEPS, freeze_batc
       freeze_batch_norm: whether batch normalisations compute as in inference from here on.
 
     Raises:
-      ValueError: the model has no quantised layers with weights, or there is no data.
+      ValueError: the model has no quantised layers with weights, there is no data, or values in it or in the network
+        are not finite.
     """
     if not rescale_layers(model):
         raise ValueError("the model has no layers with k-bit rescales; make it with keras_rat.quantize_model")
     for range_ in _ranges(model):
         range_.batches.assign(0)
+        for end in (range_.low, range_.high):  # what they were has no weight any more, but 0 * NaN is NaN
+            end.assign(tf.where(tf.math.is_finite(end), end, 0.0))
     for layer in rescale_layers(model):
         for _, _, variables in layer._weight_vars:
             variables["multiplier_set"].assign(0)
+    _require_finite({weight.name: wiring.read(weight) for weight in model.weights}, "weights")
     with quantizers.observing():
         observe = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
         batches = 0
         for batch in itertools.islice(_batches(data, batch_size, len(model.inputs) > 1), steps):
+            if not all(np.isfinite(values).all() for values in tf.nest.flatten(batch)):
+                raise ValueError(
+                    f"batch {batches} of the calibration data has values that are not finite (NaN, infinite)"
+                )
             observe(batch)
             batches += 1
     if not batches:
         raise ValueError("no data to calibrate with")
+    _require_finite({r.owner: np.array([wiring.read(r.low), wiring.read(r.high)]) for r in _ranges(model)}, "outputs")
     settle(model)
     if freeze_batch_norm and freeze_statistics(model):
         model.train_function = None  # to be traced anew, if it was
+
+
+def _require_finite(values: dict[str, np.ndarray], what: str) -> None:
+    """Raises ValueError where arrays hold NaN or infinite values, by name."""
+    broken = [name for name, array in values.items() if not np.isfinite(array).all()]
+    if broken:
+        raise ValueError(f"{what} that are not finite (NaN, infinite): {', '.join(broken)}")
 
 
 def freeze_statistics(model) -> bool:

@@ -5,7 +5,11 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow_model_optimization as tfmot
 import tf_keras as keras
-from tensorflow_model_optimization.python.core.quantization.keras import quantize_annotate
+from tensorflow_model_optimization.python.core.quantization.keras import (
+    quantize_annotate,
+    quantize_layer,
+    quantize_wrapper,
+)
 
 from keras_rat import configs, quantizers, rewrite, wiring
 from keras_rat.scheme import BATCH_NORM, DEFAULT_BITS, NORMALISED, SUMS, RescaleAwareScheme
@@ -213,6 +217,12 @@ def _require_built(model) -> None:
         )
     if not model.built or not model.inputs:
         raise ValueError(f"{type(model).__name__} {model.name!r} is not built; give its first layer an input_shape")
+    layers = model._flatten_layers(include_self=False)
+    if any(isinstance(layer, (quantize_layer.QuantizeLayer, quantize_wrapper.QuantizeWrapper)) for layer in layers):
+        raise ValueError(
+            f"{type(model).__name__} {model.name!r} is quantised already; calibrate, train and convert it as it is, or "
+            "pass the float model"
+        )
     _require_float32(model)
 
 
@@ -282,6 +292,8 @@ def _problem(wrapper, registry) -> str:
         return f"{kind} with {registry.weight_bits}-bit weights, which the converter cannot write"
     if type(layer) is keras.layers.SeparableConv2D:
         return ""
+    if kind in ("TFOpLambda", "SlicingOpLambda"):
+        return "a TensorFlow function called on a Keras tensor; put the Keras layer for it in its place"
     if not registry.supports(layer):
         has_activation = hasattr(layer, "activation")
         return f"{kind} with activation {configs.activation_name(layer.activation)}" if has_activation else kind

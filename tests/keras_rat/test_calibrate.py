@@ -228,6 +228,24 @@ def test_no_data(plain, data):
         keras_rat.calibrate(plain[1], data)
 
 
+def test_values_that_are_not_finite(plain, digits):
+    _, quantized = plain
+    keras_rat.calibrate(quantized, digits[0][:BATCH])
+    before = quantized(digits[2][:8], training=False).numpy()
+    images = digits[0][: 2 * BATCH].copy()
+    images[BATCH, 0, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="batch 1 of the calibration data has values that are not finite"):
+        keras_rat.calibrate(quantized, images)
+    layer = rescale_layers(quantized)[0]
+    weights = layer.get_weights()
+    layer.set_weights([np.full_like(w, np.nan) if w.ndim == 4 else w for w in weights])
+    with pytest.raises(ValueError, match=r"weights that are not finite .*: .*kernel:0"):
+        keras_rat.calibrate(quantized, digits[0][:BATCH])
+    layer.set_weights(weights)
+    keras_rat.calibrate(quantized, digits[0][:BATCH])
+    np.testing.assert_array_equal(quantized(digits[2][:8], training=False), before)
+
+
 def test_a_failed_calibration_leaves_no_trace_of_observing(plain, digits):
     _, quantized = plain
     keras_rat.calibrate(quantized, digits[0][:BATCH])

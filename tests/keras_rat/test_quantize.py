@@ -76,6 +76,15 @@ def test_layers_the_converter_leaves_in_float_or_off_the_grid_are_refused(networ
         keras_rat.quantize_model(networks.build(network))
 
 
+def test_a_quantised_model_is_not_quantised_again():
+    model = keras.Sequential([keras.layers.Dense(2, input_shape=(4,))])
+    quantized = keras_rat.quantize_model(model, bits=1)
+    nested = keras.Sequential([keras.Input((4,)), quantized, keras.layers.Dense(2)])
+    for again in (quantized, nested):
+        with pytest.raises(ValueError, match=r"is quantised already; .* pass the float model"):
+            keras_rat.quantize_model(again)
+
+
 def test_keras_3_is_told_to_use_tf_keras():
     keras_3 = importlib.import_module("keras")
     model = keras_3.Sequential([keras_3.Input((4,)), keras_3.layers.Dense(2, name="three")])
