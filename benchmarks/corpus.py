@@ -75,8 +75,8 @@ def _counts(names) -> dict[str, int]:
 
 def _short(row) -> str:
     """A reason without the names of the tensors."""
-    if ": tensors " in row.reason:
-        return row.reason.split(": tensors ", 1)[0]
+    if ": tensor " in row.reason:
+        return row.reason.split(": tensor ", 1)[0]
     return row.reason.split(" is ", 1)[-1] if row.reason.startswith(("tensor", "weight", "bias")) else row.reason
 
 

@@ -4,14 +4,13 @@ import numpy as np
 
 from tflm_export import rescale
 from tflm_export.errors import ModelError
-from tflm_export.flatbuffer.model import Operator, parse
+from tflm_export.flatbuffer.model import Operator, parse, short_name
 from tflm_export.ops import op_for
 from tflm_export.ops.summed import TermsOp
 
 _LEGEND = "acc: accumulator with bias; a, b: inputs less zero points; >> rounds to nearest"
 # Operators whose rescales are between steps of their own, so that no single one gives the output.
 _INNER = ("HARD_SWISH", "SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM")
-_LONGEST_NAME = 60
 
 
 def explain(data: bytes) -> str:
@@ -38,10 +37,8 @@ def _paragraph(operator: Operator, factors: np.ndarray) -> str:
     recovered = rescale.recover(factors, max(bits, 1))
     width = "1 bit" if bits == 1 else f"{bits} bits"
     where = f"{operator.subgraph}." if operator.subgraph else ""
-    name = operator.outputs[0].name
-    name = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..."
     return (
-        f"{where}{operator.index} {operator.name} ({name})\n"
+        f"{where}{operator.index} {operator.name} ({short_name(operator.outputs[0].name)})\n"
         f"    {_formula(operator, recovered)}    "
         f"{factors.size} factor{'s' if factors.size > 1 else ''} of {width}, M = {_span(factors, '.4g')}"
     )

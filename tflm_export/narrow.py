@@ -152,12 +152,12 @@ def _solve(
     )
     solution = solver.solve(problem, default.bits, default.method)
     reasons = {(op.subgraph, op.index): declaration.reason for op, declaration in declarations if declaration.reason}
-    names = {tensor.key: f"{tensor.index} ({tensor.name})" for tensor in model.tensors}
+    names = {tensor.key: tensor.label for tensor in model.tensors}
     for index in solution.unsolved:
         operator, node = nodes[index]
         bound = dict.fromkeys(names[key] for key in (*node.inputs, node.output) if key in names)
         reasons[operator.subgraph, operator.index] = (
-            "its scales are bound on both sides by other operators or the model's border: tensors " + ", ".join(bound)
+            "its scales are bound on both sides by other operators or the model's border: " + ", ".join(bound)
         )
     return solution, reasons
 
@@ -181,10 +181,8 @@ def _nothing_to_narrow(model: Model, rows: list[Row]) -> str:
         more = f", and {len(rows) - 1} more" if len(rows) > 1 else ""
         return f"no rescale of the model can be narrowed: {rows[0].label}: {rows[0].reason}{more}"
     types = sorted({tensor.type for operator in model.operators for tensor in operator.outputs})
-    return (
-        f"the model has no int8 rescale (its operators compute {', '.join(types)}); quantise it to full int8 first, "
-        "weights and activations"
-    )
+    fix = "; quantise it to full int8 first, weights and activations" if "FLOAT32" in types else ""
+    return f"the model has no int8 rescale (its operators compute {', '.join(types)}){fix}"
 
 
 def _row(old: Operator, new: Operator, bits: int, reason: str, method: str) -> Row | None:

@@ -67,7 +67,8 @@ def load(path: str) -> dict:
     except ValueError:
         rules = _yaml(path, text)
     if not isinstance(rules, dict):
-        raise UsageError(f"{path} must map operator indices or name patterns to bits, got {type(rules).__name__}")
+        there = type(rules).__name__ if text.strip() else "nothing"
+        raise UsageError(f"{path} must map operator indices or name patterns to bits, got {there}")
     return {int(key) if isinstance(key, str) and key.isdecimal() else key: value for key, value in rules.items()}
 
 
@@ -87,8 +88,13 @@ def _setting(key, value, default: Setting) -> Setting:
         unknown = value.keys() - {"bits", "method"}
         if unknown:
             raise UsageError(f"rule {key!r}: {', '.join(map(str, unknown))} is none of bits, method")
-        return Setting(value.get("bits", default.bits), value.get("method", default.method))
-    return Setting(value, default.method)
+        bits, method = value.get("bits", default.bits), value.get("method", default.method)
+    else:
+        bits, method = value, default.method
+    try:
+        return Setting(bits, method)
+    except UsageError as error:
+        raise UsageError(f"rule {key!r}: {error}") from error
 
 
 def _fits(key, operator: Operator) -> bool:

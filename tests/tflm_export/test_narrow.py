@@ -267,6 +267,10 @@ def test_models_with_nothing_to_narrow_say_so():
         narrow(b.build(x, y), 4)
     b = TFLiteBuilder()
     x = b.input([1, 4])
+    with pytest.raises(ModelError, match=r"no int8 rescale \(its operators compute INT8\)$"):
+        narrow(b.build(x, b.reshape(x, [2, 2])), 4)
+    b = TFLiteBuilder()
+    x = b.input([1, 4])
     with pytest.raises(ModelError, match="the model has no operators"):
         narrow(b.build(x, x), 4)
     with pytest.raises(ModelError, match="the model has no operators"):

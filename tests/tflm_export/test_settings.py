@@ -53,10 +53,10 @@ def test_the_first_rule_that_fits_counts():
         ({99: 4}, "fit no operator: 99"),
         ({"nowhere": 4}, "fit no operator: 'nowhere'"),
         ({"(": 4}, "neither an operator index nor a regular expression"),
-        ({0: 0}, "bits must be"),
+        ({0: 0}, "rule 0: bits must be"),
         ({0: "4"}, "bits must be"),
         ({0: {"bits": 4, "width": 3}}, "width is none of bits, method"),
-        ({0: {"method": "kept"}}, "method must be one of"),
+        ({0: {"method": "kept"}}, "rule 0: method must be one of"),
         ({1.5: 4}, "neither an operator index"),
     ],
 )

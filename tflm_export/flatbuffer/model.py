@@ -11,6 +11,13 @@ from tflm_export.errors import ModelError
 from tflm_export.flatbuffer import options, schema
 from tflm_export.flatbuffer.reader import INT8, INT32, UINT8, UINT32, UINT64, Reader, Table, Vector
 
+OTHER_FILES = {  # what is taken for a model, by its first bytes
+    b"version https://git-lfs": "a Git LFS pointer to one; `git lfs pull` fetches it",
+    b"\x89HDF": "an HDF5 file, as Keras writes; convert it with the TFLite converter to full int8 first",
+    b"PK\x03\x04": "a zip archive, as .keras files are; convert the model with the TFLite converter to full int8 first",
+}
+LONGEST_NAME = 60  # characters of a tensor's name in messages
+
 
 @dataclasses.dataclass(frozen=True)
 class Quantization:
@@ -25,6 +32,16 @@ class Quantization:
     scale: Vector
     zero_point: np.ndarray
     dimension: int
+
+
+def short_name(name: str) -> str:
+    """A tensor's name for people: the converter's, which lists all that was fused, is cut to 60 characters."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..."
+
+
+def tensor_label(index: int, name: str) -> str:
+    """How messages name a tensor, which may have no name."""
+    return f"tensor {index} ({short_name(name)})" if name else f"tensor {index}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +75,11 @@ class Tensor:
     def key(self) -> tuple[int, int]:
         """(subgraph, index): the tensor's identity in the file."""
         return self.subgraph, self.index
+
+    @property
+    def label(self) -> str:
+        """How messages name the tensor."""
+        return tensor_label(self.index, self.name)
 
     @property
     def is_constant(self) -> bool:
@@ -196,9 +218,9 @@ def parse(data: bytes) -> Model:
     if not data:
         raise ModelError("the file is empty")
     if data[4:8] != schema.FILE_IDENTIFIER:
-        raise ModelError(
-            f"not a TFLite model: bytes 4..8 are {bytes(data[4:8])!r}, a .tflite file has {schema.FILE_IDENTIFIER!r}"
-        )
+        known = [f"not a TFLite model, but {kind}" for start, kind in OTHER_FILES.items() if data.startswith(start)]
+        found = f"bytes 4..8 are {bytes(data[4:8])!r}, a .tflite file has {schema.FILE_IDENTIFIER!r}"
+        raise ModelError(known[0] if known else f"not a TFLite model: {found}")
     root = Reader(bytes(data)).root()
     version = root.scalar(schema.Model.VERSION, UINT32)
     if version != schema.SCHEMA_VERSION:
@@ -274,15 +296,16 @@ def _operator(subgraph: int, index: int, table: Table, tensors: tuple, codes: li
 
 def _tensor(subgraph: int, index: int, table: Table, buffers: list) -> Tensor:
     name = table.string(schema.Tensor.NAME)
+    where = tensor_label(index, name)
     code = table.scalar(schema.Tensor.TYPE, INT8)
     kind = schema.TENSOR_TYPES[code] if 0 <= code < len(schema.TENSOR_TYPES) else f"UNKNOWN_{code}"
     shape_vector = table.vector(schema.Tensor.SHAPE, "<i4")
     shape = tuple(shape_vector.values.tolist()) if shape_vector is not None else ()
     buffer = table.scalar(schema.Tensor.BUFFER, UINT32)
     if buffer >= max(len(buffers), 1):  # buffer 0 means "none", and may be left out with all the others
-        raise ModelError(f"the file is damaged: tensor {index} ({name}) names buffer {buffer} of {len(buffers)}")
-    data, offset = _constant(buffers[buffer] if buffers else None, kind, shape, f"tensor {index} ({name})")
-    quantization = _quantization(table.table(schema.Tensor.QUANTIZATION), shape, f"tensor {index} ({name})")
+        raise ModelError(f"the file is damaged: {where} names buffer {buffer} of {len(buffers)}")
+    data, offset = _constant(buffers[buffer] if buffers else None, kind, shape, where)
+    quantization = _quantization(table.table(schema.Tensor.QUANTIZATION), shape, where)
     is_variable = bool(table.scalar(schema.Tensor.IS_VARIABLE, UINT8))
     return Tensor(subgraph, index, name, kind, shape, buffer, data, offset, quantization, is_variable)
 

@@ -15,6 +15,7 @@ from tflm_export.ops.statistics import Statistics
 from tflm_export.solver import Product, Sum, Weighted
 
 ACTIVATION_TYPES = ("INT8", "UINT8", "INT16")
+COMPILED = ("CUSTOM:edgetpu-custom-op", "CUSTOM:ethos-u")  # what a compiler for an accelerator leaves of a model
 SMALLEST_SCALE = 2.0**-60  # of an activation; far from where float32 quotients of scales lose digits
 
 
@@ -151,7 +152,11 @@ class Unsupported(Op):
 
     def declare(self, operator, graph):
         pins = quantized_keys(operator)
-        reason = f"{operator.name} is not supported yet" if pins else ""
+        reason = ""
+        if operator.name in COMPILED:
+            reason = f"{operator.name} was compiled for an accelerator; narrow the model before compiling it"
+        elif pins:
+            reason = f"{operator.name} is not supported yet"
         return Declaration(pins=pins, reason=reason)
 
 
@@ -196,7 +201,7 @@ def quantized_keys(operator: Operator) -> tuple:
 def activation_problem(*tensors: Tensor, types=ACTIVATION_TYPES) -> str:
     """Why tensors cannot be the activations, all of one type, of a narrowed operator; empty if they can."""
     if len({tensor.type for tensor in tensors}) > 1:
-        listed = dict.fromkeys(f"tensor {t.index} ({t.name}) is {t.type}" for t in tensors)
+        listed = dict.fromkeys(f"{t.label} is {t.type}" for t in tensors)
         return f"{', '.join(listed)}; one type is needed for all"
     return scale_problem(*tensors, types=types)
 
@@ -210,7 +215,7 @@ def scale_problem(*tensors: Tensor, types=ACTIVATION_TYPES, symmetric_int16: boo
       symmetric_int16: whether INT16 must have zero point 0.
     """
     for tensor in tensors:
-        where = f"tensor {tensor.index} ({tensor.name})"
+        where = tensor.label
         if tensor.type not in types:
             return f"{where} is {tensor.type}; {' or '.join(types)} is needed"
         if tensor.quantization is None:

@@ -103,7 +103,7 @@ def dtype_of(tensor: Tensor) -> type:
       ModelError: the type is none this package computes with.
     """
     if tensor.type not in _DTYPES:
-        raise ModelError(f"tensor {tensor.index} ({tensor.name}) is {tensor.type}, which is not simulated")
+        raise ModelError(f"{tensor.label} is {tensor.type}, which is not simulated")
     return _DTYPES[tensor.type]
 
 

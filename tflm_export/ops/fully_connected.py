@@ -44,10 +44,10 @@ class FullyConnected(WeightedOp):
         if x.type != y.type or w.type != layer.weight_type:
             return f"{x.type} inputs, {w.type} weights computed at run time and {y.type} outputs are no kernel's types"
         if len(w.shape) != self.weight_rank:
-            return f"weight tensor {w.index} ({w.name}) has shape {list(w.shape)}; 2 dimensions are needed"
+            return f"weight {w.label} has shape {list(w.shape)}; 2 dimensions are needed"
         if bias is None:
             return ""
-        where = f"bias tensor {bias.index} ({bias.name})"
+        where = f"bias {bias.label}"
         if bias.type != layer.bias_type or bias.data is None or not graph.owns(bias):
             return f"{where} must be {layer.bias_type}, constant and no other operator's where weights are computed"
         if bias.quantization is not None and bias.quantization.scale.values.size != 1:

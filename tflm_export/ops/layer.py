@@ -60,7 +60,7 @@ class Layer:
     def problem(self, graph: Graph) -> str:
         """Why its weights and bias cannot be requantised, empty if they can."""
         w, bias = self.w, self.bias
-        where = f"weight tensor {w.index} ({w.name})"
+        where = f"weight {w.label}"
         if w.type != self.weight_type or w.quantization is None:
             scales = "without scales" if w.quantization is None else ""
             return f"{where} is {w.type} {scales}; {self.weight_type} with scales is needed"
@@ -84,7 +84,7 @@ class Layer:
             return f"{where} is shared with another operator or tensor"
         if bias is None:
             return ""
-        where = f"bias tensor {bias.index} ({bias.name})"
+        where = f"bias {bias.label}"
         if bias.type != self.bias_type or bias.data is None:
             run_time = "" if bias.is_constant else " computed at run time"
             return f"{where} is {bias.type}{run_time}; {self.bias_type} is needed"

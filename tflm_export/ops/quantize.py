@@ -33,7 +33,7 @@ class Quantize(SummedOp):
     def problem(self, operator):
         for tensor in (operator.inputs[0], operator.outputs[0]):
             if tensor.type == "INT32" and tensor.zero_point:
-                return f"tensor {tensor.index} ({tensor.name}) has zero point {tensor.zero_point}; INT32 is symmetric"
+                return f"{tensor.label} has zero point {tensor.zero_point}; INT32 is symmetric"
         tensors = (operator.inputs[0], operator.outputs[0])
         symmetric = all(tensor.type == "INT16" for tensor in tensors)
         return scale_problem(*tensors, types=(*ACTIVATION_TYPES, "INT32"), symmetric_int16=symmetric)

@@ -53,7 +53,7 @@ class SVDF(Op):
             return problem
         for w in (features, time):
             if w.quantization is None or w.quantization.scale.values.size != 1:
-                return f"weight tensor {w.index} ({w.name}) needs one scale"
+                return f"weight {w.label} needs one scale"
         return next((p for p in (layer.problem(graph) for layer in self.layers(operator)) if p), "")
 
     def factors(self, operator):

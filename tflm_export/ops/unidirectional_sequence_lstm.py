@@ -73,7 +73,7 @@ class UnidirectionalSequenceLSTM(Op):
         if problem:
             return problem
         if not rescale.is_narrow(cell.scale, 1):
-            return f"its cell state {cell.index} ({cell.name}) has scale {cell.scale:g}, which is no power of two"
+            return f"its cell state, {cell.label}, has scale {cell.scale:g}, which is no power of two"
         return next((p for p in (layer.problem(graph) for layer in self.layers(operator)) if p), "")
 
     def factors(self, operator):

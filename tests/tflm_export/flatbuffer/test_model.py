@@ -164,3 +164,12 @@ def test_graph_ends_that_do_not_exist(bad):
     b.fully_connected(x, 3)
     with pytest.raises(ModelError, match=f"subgraph 0 outputs name tensor {bad} of 4"):
         parse(b.build(x, bad))
+
+
+@pytest.mark.parametrize(
+    ("name", "label"), [("x", "tensor 0 (x)"), ("", "tensor 0"), ("a/b;" * 40, f"tensor 0 ({'a/b;' * 14}a...)")]
+)
+def test_how_messages_name_a_tensor(name, label):
+    b = TFLiteBuilder()
+    x = b.input([1, 4], name=name)
+    assert parse(b.build(x, b.reshape(x, [2, 2]))).subgraphs[0].inputs[0].label == label

@@ -4,7 +4,7 @@ import peer
 import pytest
 
 from tests.tflite_builder import TFLiteBuilder
-from tflm_export import narrow
+from tflm_export import ModelError, narrow
 
 SHAPE = (2, 4, 4, 3)
 
@@ -22,3 +22,11 @@ def test_unknown_operators_are_reported_and_pinned(op):
     assert row.label.endswith("(unknown)")
     for old, new in zip(peer.tensors(data), peer.tensors(narrowed), strict=True):
         assert old.name not in ("before", "unknown") or old.scale == new.scale
+
+
+@pytest.mark.parametrize("op", ["CUSTOM:edgetpu-custom-op", "CUSTOM:ethos-u"])
+def test_what_a_compiler_made_is_told_to_be_narrowed_before(op):
+    b = TFLiteBuilder()
+    x = b.input(SHAPE)
+    with pytest.raises(ModelError, match="compiled for an accelerator; narrow the model before compiling it"):
+        narrow(b.build(x, b.unknown(x, op=op)), 2)

@@ -45,7 +45,7 @@ def test_an_input_that_cannot_move_is_reported_and_the_output_still_moves(bits):
     narrowed, report = narrow(data, bits)
     (row,) = report.offenders
     assert row.op == "HARD_SWISH"
-    assert row.reason.endswith("border: tensors 0 (input)")
+    assert row.reason.endswith("border: tensor 0 (input)")
     found = operator(narrowed, "HARD_SWISH")
     factors = np.array([scale(found.inputs[0]) / scale(found.outputs[0])])
     assert peer.off_grids(factors, bits).max() < 2.0**-22

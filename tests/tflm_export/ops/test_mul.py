@@ -74,7 +74,7 @@ def test_bound_on_both_sides_is_reported():
     narrowed, report = narrow(data, 4)
     (row,) = report.offenders
     assert (row.op, row.narrow) == ("MUL", False)
-    assert row.reason.endswith("border: tensors 0 (input), 1 (mul)")
+    assert row.reason.endswith("border: tensor 0 (input), tensor 1 (mul)")
     for old, new in zip(peer.tensors(data)[:2], peer.tensors(narrowed)[:2], strict=True):
         assert old.scale == new.scale
 

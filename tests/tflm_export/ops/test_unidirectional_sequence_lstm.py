@@ -93,7 +93,7 @@ def test_a_hidden_scale_at_the_border_is_reported_and_the_gates_still_narrow():
 
 def test_a_cell_scale_that_is_no_power_of_two_is_reported():
     _, report = narrow(model(cell=0.0003), 4)
-    assert "(cell state) has scale 0.0003, which is no power of two" in report.offenders[0].reason
+    assert "(cell state), has scale 0.0003, which is no power of two" in report.offenders[0].reason
 
 
 def another_description(model, graph, tensors):
