@@ -16,7 +16,7 @@ import sys
 
 from absl import flags
 
-from tflm_export import c_source, files, metadata, outputs, rescale, settings
+from tflm_export import c_source, command, files, metadata, outputs, rescale, settings
 from tflm_export.errors import ModelError, UsageError
 from tflm_export.explain import explain
 from tflm_export.flatbuffer.model import parse
@@ -94,7 +94,7 @@ _STRICT = flags.DEFINE_bool("strict", False, "Write nothing if any rescale canno
 _CHECK = flags.DEFINE_bool("check", False, "Only check.", flag_values=_FLAGS)
 _EXPLAIN = flags.DEFINE_bool("explain", False, "Only show each rescale.", flag_values=_FLAGS)
 _DUMP = flags.DEFINE_bool("dump", False, f"Only print metadata entry {metadata.NAME} as JSON.", flag_values=_FLAGS)
-_HELP = flags.DEFINE_bool("help", False, "Show this help.", short_name="h", flag_values=_FLAGS)
+_HELP = command.define_help(_FLAGS)
 
 
 def main(argv: list[str]) -> int:
@@ -104,8 +104,7 @@ def main(argv: list[str]) -> int:
             _FLAGS[name].unparse()
         positional = _FLAGS(argv)[1:]
         if _HELP.value:
-            print(__doc__)
-            print(_FLAGS.get_help(include_special_flags=False).partition(":\n")[2])  # without the module's path
+            print(command.help_text(__doc__, _FLAGS))
             return EXIT_OK
         if len(positional) != 1:
             raise UsageError(f"give one MODEL.tflite, got {len(positional)}; see --help")
@@ -219,7 +218,9 @@ def _search(stock: bytes, train: dict | None, test: dict | None) -> tuple[bytes,
             print(".", end="", file=sys.stderr, flush=True)
 
     found = search(stock, _METHOD.value, train, list(test.values()), _MAX_DROP.value, progress)
-    print(f"{found.tried} settings tried; bits by operator, for --bits_config: {json.dumps(found.rules)}")
+    if found.agreement.top1 is not None and 0 < _MAX_DROP.value * found.agreement.rows < 1:
+        print(f"note: --max_drop {_MAX_DROP.value:g} is less than one of the {found.agreement.rows} rows that measure")
+    print(f"models tried: {found.tried}; bits by operator, for --bits_config: {json.dumps(found.rules)}")
     return found.data, found.report
 
 

@@ -66,10 +66,11 @@ class Program:
 
     def summary(self) -> str:
         """What it takes, in a line for people."""
+        least = self.plan.lower_bound
+        bound = "the least there can be" if self.plan.size == least else f"{least} at least in any plan"
         return (
             f"{self.constant_bytes} bytes of flash for constants, without code; {self.plan.size} bytes of RAM for the "
-            f"arena (no plan needs less than {self.plan.lower_bound}), {_size(self.input)} + {_size(self.output)} for "
-            "input and output"
+            f"arena ({bound}), {_size(self.input)} + {_size(self.output)} for input and output"
         )
 
     def _header(self) -> str:

@@ -27,7 +27,8 @@ class Agreement:
 
     def __str__(self) -> str:
         top1 = "" if self.top1 is None else f"top-1 agreement {self.top1:.2%}, "
-        return f"{top1}relative change {self.relative_change:.2%} (SQNR {self.sqnr:.1f} dB) on {self.rows} rows"
+        rows = f"{self.rows} row{'s' if self.rows != 1 else ''}"
+        return f"{top1}relative change {self.relative_change:.2%} (SQNR {self.sqnr:.1f} dB) on {rows}"
 
 
 def agreement(stock: np.ndarray, other: np.ndarray, output: Tensor, other_output: Tensor) -> Agreement:

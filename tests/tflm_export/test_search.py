@@ -59,6 +59,9 @@ def test_on_the_command_line(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "for --bits_config: {" in printed
     assert "on 20 rows" in printed
+    assert "note: " not in printed
+    assert main(["tflm_export", *flags, "--max_drop=0.04", "--overwrite", str(model)]) == 0
+    assert "note: --max_drop 0.04 is less than one of the 20 rows that measure" in capsys.readouterr().out
     assert (tmp_path / "model_searched.tflite").is_file()
     assert json.loads(report.read_text())["rows"]
     for flags, words in (
