@@ -4,7 +4,7 @@ import numpy as np
 
 from tflm_export import rescale
 from tflm_export.errors import ModelError
-from tflm_export.flatbuffer.model import Operator, parse, short_name
+from tflm_export.flatbuffer.model import Operator, named, parse, short_name
 from tflm_export.ops import op_for
 from tflm_export.ops.summed import TermsOp
 
@@ -37,8 +37,9 @@ def _paragraph(operator: Operator, factors: np.ndarray) -> str:
     recovered = rescale.recover(factors, max(bits, 1))
     width = "1 bit" if bits == 1 else f"{bits} bits"
     where = f"{operator.subgraph}." if operator.subgraph else ""
+    title = named(f"{where}{operator.index} {operator.name}", short_name(operator.outputs[0].name))
     return (
-        f"{where}{operator.index} {operator.name} ({short_name(operator.outputs[0].name)})\n"
+        f"{title}\n"
         f"    {_formula(operator, recovered)}    "
         f"{factors.size} factor{'s' if factors.size > 1 else ''} of {width}, M = {_span(factors, '.4g')}"
     )

@@ -41,7 +41,12 @@ def short_name(name: str) -> str:
 
 def tensor_label(index: int, name: str) -> str:
     """How messages name a tensor, which may have no name."""
-    return f"tensor {index} ({short_name(name)})" if name else f"tensor {index}"
+    return named(f"tensor {index}", short_name(name))
+
+
+def named(what: str, name: str) -> str:
+    """Something and its name in brackets, if it has one."""
+    return f"{what} ({name})" if name else what
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,8 +127,7 @@ class Operator:
     @property
     def label(self) -> str:
         """How messages name the operator."""
-        output = self.outputs[0].name if self.outputs else ""
-        return f"operator {self.index} {self.name} ({output})"
+        return named(f"operator {self.index} {self.name}", self.outputs[0].name if self.outputs else "")
 
     def option(self, field: enum.IntEnum, layout: struct.Struct = INT32, default=0):
         """A scalar of the operator's option table.

@@ -172,4 +172,6 @@ def test_graph_ends_that_do_not_exist(bad):
 def test_how_messages_name_a_tensor(name, label):
     b = TFLiteBuilder()
     x = b.input([1, 4], name=name)
-    assert parse(b.build(x, b.reshape(x, [2, 2]))).subgraphs[0].inputs[0].label == label
+    graph = parse(b.build(x, b.reshape(x, [2, 2], name=name))).subgraphs[0]
+    assert graph.inputs[0].label == label
+    assert graph.operators[0].label == f"operator 0 RESHAPE{f' ({name})' if name else ''}"
