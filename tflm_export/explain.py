@@ -41,7 +41,7 @@ def _paragraph(operator: Operator, factors: np.ndarray) -> str:
     return (
         f"{title}\n"
         f"    {_formula(operator, recovered)}    "
-        f"{factors.size} factor{'s' if factors.size > 1 else ''} of {width}, M = {_span(factors, '.4g')}"
+        f"{factors.size} factor{'s' if factors.size > 1 else ''} of {width}, M = {_span(recovered.value, '.4g')}"
     )
 
 

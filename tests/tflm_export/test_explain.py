@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import peer
 import pytest
 
@@ -45,6 +46,14 @@ def mean_of_eights(scale: float) -> bytes:
 @pytest.mark.parametrize(("scale", "formula"), [(0.0625, "(acc << 3)"), (0.5, "acc"), (2.0, "(acc >> 2)")])
 def test_a_shift_to_the_left_is_written_as_one(scale, formula):
     assert f"    y = 3 + {formula}    1 factor of 1 bit" in explain(mean_of_eights(scale))
+
+
+def test_factors_that_differ_by_a_float32_rounding_look_like_one():
+    b = TFLiteBuilder()
+    x = b.input([1, 4, 4, 2], scale=1.0, zero_point=0)
+    scales = np.nextafter(np.float32(2.0**-7), np.float32([0, 1]))  # a rounding below, and one above
+    text = explain(b.build(x, b.conv(x, 2, scale=1.0, zero_point=3, weight_scale=scales)))
+    assert "y = 3 + (acc >> 7)    2 factors of 1 bit, M = 0.007812\n" in f"{text}\n"
 
 
 def test_long_names_are_cut_and_lines_fit():
