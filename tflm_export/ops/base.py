@@ -147,6 +147,30 @@ class Op:
         return False
 
 
+class RescalingOp(Op):
+    """Base of operators that can be narrowed: pinned where one has no rescale in a model, or a problem with it."""
+
+    def declare(self, operator, graph):
+        if not self.rescales(operator):
+            return Declaration(pins=quantized_keys(operator))
+        problem = self.problem(operator, graph)
+        if problem:
+            return Declaration(pins=quantized_keys(operator), reason=problem)
+        return self.declaration(operator, graph)
+
+    def rescales(self, operator: Operator) -> bool:
+        """Whether it has a rescale in this model; float operators have none."""
+        return self.factors(operator) is not None
+
+    def problem(self, operator: Operator, graph: Graph) -> str:
+        """Why a rescale cannot be narrowed, empty if it can."""
+        raise NotImplementedError
+
+    def declaration(self, operator: Operator, graph: Graph) -> Declaration:
+        """Factors, ties and pins where there is no problem."""
+        raise NotImplementedError
+
+
 class Unsupported(Op):
     """An operator this package does not know: pinned, and reported if it touches quantised tensors."""
 

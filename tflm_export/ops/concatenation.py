@@ -30,7 +30,7 @@ class Concatenation(SummedOp):
         reason = _unequal_reason(operator)
         return Declaration(pins=quantized_keys(operator), reason=reason) if reason else super().declare(operator, graph)
 
-    def problem(self, operator):
+    def problem(self, operator, graph):
         return activation_problem(*operator.inputs, operator.outputs[0], types=("UINT8",))
 
     def factors(self, operator):

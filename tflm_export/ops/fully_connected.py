@@ -8,7 +8,7 @@ from tflm_export.flatbuffer.options import FullyConnectedOptions
 from tflm_export.flatbuffer.reader import UINT8
 from tflm_export.graph import Graph
 from tflm_export.ops.accumulate import centred_weights, rescale_accumulators, weighted_problem
-from tflm_export.ops.base import Declaration, quantized_keys, reach, register, rounded_apart, scale_problem
+from tflm_export.ops.base import Declaration, reach, register, rounded_apart, scale_problem
 from tflm_export.ops.constants import requantise_bias
 from tflm_export.ops.context import centred, exact_product, fused_activation
 from tflm_export.ops.statistics import shared
@@ -27,15 +27,21 @@ class FullyConnected(WeightedOp):
     weight_rank = 2
     float32_product = True
 
-    def declare(self, operator, graph):
+    def problem(self, operator, graph):
         x, w, _ = self.operands(operator)
-        y = operator.outputs[0]
-        if w.is_constant or not all(t.is_quantized for t in (x, w, y)):
-            return super().declare(operator, graph)
-        problem = scale_problem(x, w, y) or self._run_time_problem(operator, graph)
-        if problem:
-            return Declaration(pins=quantized_keys(operator), reason=problem)
-        return Declaration(nodes=(solver.Product((x.key, w.key), y.key),))
+        if not self._has_computed_weights(operator):
+            return super().problem(operator, graph)
+        return scale_problem(x, w, operator.outputs[0]) or self._run_time_problem(operator, graph)
+
+    def declaration(self, operator, graph):
+        x, w, _ = self.operands(operator)
+        if not self._has_computed_weights(operator):
+            return super().declaration(operator, graph)
+        return Declaration(nodes=(solver.Product((x.key, w.key), operator.outputs[0].key),))
+
+    def _has_computed_weights(self, operator: Operator) -> bool:
+        x, w, _ = self.operands(operator)
+        return not w.is_constant and all(t.is_quantized for t in (x, w, operator.outputs[0]))
 
     def _run_time_problem(self, operator: Operator, graph: Graph) -> str:
         """Why an operator with weights of one scale cannot be narrowed, empty if it can."""

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tflm_export import rescale, solver
-from tflm_export.ops.base import Declaration, Op, activation_problem, quantized_keys, reach, register, rounded_apart
+from tflm_export.ops.base import Declaration, RescalingOp, activation_problem, reach, register, rounded_apart
 from tflm_export.ops.context import centred, saturate
 from tflm_export.rescale import doubling_high_multiply, rounding_divide_by_pot
 
@@ -22,7 +22,7 @@ def _shifted_left(x: np.ndarray, bits: int) -> np.ndarray:
 
 
 @register("HARD_SWISH")
-class HardSwish(Op):
+class HardSwish(RescalingOp):
     """The same 16-bit steps in every runtime, with two rescales of `128 * (x - Zx)`.
 
     One goes to the output's scale. The other goes to units of 3/32768 for the relu6, which the input's scale lands on
@@ -31,15 +31,15 @@ class HardSwish(Op):
 
     min_inputs = 1
 
-    def declare(self, operator, graph):
-        if self.factors(operator) is None:
-            return Declaration(pins=quantized_keys(operator))
+    def problem(self, operator, graph):
         x, y = operator.inputs[0], operator.outputs[0]
         problem = activation_problem(x, y, types=("INT8", "UINT8"))
         if not problem and x.scale >= 32 * y.scale:
             problem = f"its output scale {y.scale:g} is too small for the kernel's right shift"
-        if problem:
-            return Declaration(pins=quantized_keys(operator), reason=problem)
+        return problem
+
+    def declaration(self, operator, graph):
+        x, y = operator.inputs[0], operator.outputs[0]
         relu = ("scale", 128 * _RELU_SCALE)
         nodes = (solver.Sum((x.key,), relu), solver.Sum((x.key,), y.key))
         return Declaration(nodes=nodes, fixed={relu: 128 * _RELU_SCALE})

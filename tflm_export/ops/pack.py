@@ -37,8 +37,5 @@ class Unpack(DataMovement):
         axis = axis_of(operator.option(UnpackOptions.AXIS), x.ndim)
         return list(np.moveaxis(x, axis, 0))
 
-    def simulation_problem(self, operator):
-        return ""
-
     def mixes_rows(self, operator):
         return operator.option(UnpackOptions.AXIS) % max(1, len(operator.inputs[0].shape)) == 0

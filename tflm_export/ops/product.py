@@ -7,9 +7,8 @@ from tflm_export.flatbuffer.model import Operator, Tensor
 from tflm_export.ops.base import (
     ACTIVATION_TYPES,
     Declaration,
-    Op,
+    RescalingOp,
     activation_problem,
-    quantized_keys,
     reach,
     rounded_apart,
 )
@@ -23,7 +22,7 @@ def real_product(rounding: Rounding, a: Tensor, b: Tensor, y: Tensor) -> float:
     return float(real(a.scale) * real(b.scale) / real(y.scale))
 
 
-class ProductOp(Op):
+class ProductOp(RescalingOp):
     """Base of MUL and BATCH_MATMUL.
 
     Attributes:
@@ -39,13 +38,11 @@ class ProductOp(Op):
         """How many products are summed before the rescale."""
         return 1
 
-    def declare(self, operator, graph):
-        if self.factors(operator) is None:
-            return Declaration(pins=quantized_keys(operator))
+    def problem(self, operator, graph):
+        return activation_problem(*operator.inputs[:2], operator.outputs[0], types=self.types)
+
+    def declaration(self, operator, graph):
         operands, y = operator.inputs[:2], operator.outputs[0]
-        problem = activation_problem(*operands, y, types=self.types)
-        if problem:
-            return Declaration(pins=quantized_keys(operator), reason=problem)
         owned, pinned = constant_keys(graph, operands)
         node = solver.Product(tuple(t.key for t in operands), y.key)
         return Declaration(nodes=(node,), pins=pinned, constants=owned)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tflm_export import rescale, solver
-from tflm_export.ops.base import ACTIVATION_TYPES, Declaration, quantized_keys, register, scale_problem
+from tflm_export.ops.base import ACTIVATION_TYPES, Declaration, register, scale_problem
 from tflm_export.ops.constants import constant_keys
 from tflm_export.ops.context import INTEGER_TYPES, centred, emit
 from tflm_export.ops.summed import SummedOp
@@ -18,19 +18,14 @@ class Quantize(SummedOp):
     other types an int16 input may have any, as the output of SOFTMAX has.
     """
 
-    def declare(self, operator, graph):
-        if self.factors(operator) is None:
-            return Declaration(pins=quantized_keys(operator))
-        problem = self.problem(operator)
-        if problem:
-            return Declaration(pins=quantized_keys(operator), reason=problem)
+    def declaration(self, operator, graph):
         x, y = operator.inputs[0], operator.outputs[0]
         fixed = {("int32", *t.key): t.scale for t in (x, y) if t.type == "INT32"}
         source, target = (("int32", *t.key) if t.type == "INT32" else t.key for t in (x, y))
         owned, pinned = constant_keys(graph, [t for t in (x,) if t.type != "INT32"])
         return Declaration((solver.Sum((source,), target),), pins=pinned, constants=owned, fixed=fixed)
 
-    def problem(self, operator):
+    def problem(self, operator, graph):
         for tensor in (operator.inputs[0], operator.outputs[0]):
             if tensor.type == "INT32" and tensor.zero_point:
                 return f"{tensor.label} has zero point {tensor.zero_point}; INT32 is symmetric"

@@ -35,7 +35,7 @@ def _identity(x: Tensor, y: Tensor, context: Context) -> float:
 class _Relu(SummedOp):
     types = ("INT8", "INT16")
 
-    def problem(self, operator):
+    def problem(self, operator, graph):
         return activation_problem(*self.terms(operator), operator.outputs[0], types=self.types)
 
     def worst_case(self, operator, bits):
@@ -170,7 +170,7 @@ class Prelu(_Relu):
     def terms(self, operator):
         return operator.inputs[:1]
 
-    def problem(self, operator):
+    def problem(self, operator, graph):
         return activation_problem(*operator.inputs[:2], operator.outputs[0], types=self.types)
 
     def declare(self, operator, graph):

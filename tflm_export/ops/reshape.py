@@ -10,6 +10,3 @@ class Reshape(DataMovement):
 
     def run(self, operator, inputs, context):
         return [inputs[0].reshape(context.shape(operator.outputs[0]))]
-
-    def simulation_problem(self, operator):
-        return ""

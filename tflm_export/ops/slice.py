@@ -22,9 +22,6 @@ class Slice(DataMovement):
             where.append(slice(None) if context.rows and axis == 0 else slice(first, end))
         return [x[tuple(where)]]
 
-    def simulation_problem(self, operator):
-        return ""
-
     def mixes_rows(self, operator):
         begin, size = (constant_integers(operator, position) for position in (1, 2))
         return not begin or not size or begin[0] != 0 or size[0] not in (1, -1)
@@ -47,9 +44,6 @@ class DynamicUpdateSlice(DataMovement):
             where.append(slice(first, first + length))
         result[tuple(where)] = block
         return [result]
-
-    def simulation_problem(self, operator):
-        return ""
 
     def mixes_rows(self, operator):
         return True

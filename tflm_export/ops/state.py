@@ -10,9 +10,6 @@ from tflm_export.ops.context import dtype_of
 class State(Op):
     """What variables hold keeps its scale. Rows are successive inferences."""
 
-    def simulation_problem(self, operator):
-        return ""
-
     def mixes_rows(self, operator):
         return True
 

@@ -23,7 +23,7 @@ class Sum(SummedOp):
     def count(self, operator):
         return reduced_count(operator)
 
-    def problem(self, operator):
+    def problem(self, operator, graph):
         return activation_problem(*self.terms(operator), operator.outputs[0])
 
     def run(self, operator, inputs, context):

@@ -6,11 +6,11 @@ from tflm_export import rescale, solver
 from tflm_export.flatbuffer.model import Operator, Tensor
 from tflm_export.flatbuffer.options import AddOptions, SubOptions
 from tflm_export.flatbuffer.reader import UINT8
-from tflm_export.ops.base import Declaration, Op, WorstCase, activation_problem, quantized_keys, reach
+from tflm_export.ops.base import Declaration, RescalingOp, WorstCase, activation_problem, quantized_keys, reach
 from tflm_export.ops.constants import constant_keys, requantise_constants
 
 
-class SummedOp(Op):
+class SummedOp(RescalingOp):
     """Base of ADD, SUB, MEAN, QUANTIZE and RELU."""
 
     rewrites_constants = True
@@ -24,12 +24,7 @@ class SummedOp(Op):
         """How many elements of one input are summed before the rescale."""
         return 1
 
-    def declare(self, operator, graph):
-        if self.factors(operator) is None:
-            return Declaration(pins=quantized_keys(operator))
-        problem = self.problem(operator)
-        if problem:
-            return Declaration(pins=quantized_keys(operator), reason=problem)
+    def declaration(self, operator, graph):
         owned, pinned = constant_keys(graph, self.terms(operator))
         return Declaration(
             nodes=(solver.Sum(tuple(t.key for t in self.terms(operator)), operator.outputs[0].key),),
@@ -37,8 +32,7 @@ class SummedOp(Op):
             constants=owned,
         )
 
-    def problem(self, operator: Operator) -> str:
-        """Why the operator cannot be narrowed, empty if it can."""
+    def problem(self, operator, graph):
         return activation_problem(*self.terms(operator), operator.outputs[0])
 
     def factors(self, operator):

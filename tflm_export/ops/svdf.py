@@ -5,14 +5,14 @@ import numpy as np
 from tflm_export import solver
 from tflm_export.flatbuffer.model import Operator
 from tflm_export.flatbuffer.options import SVDFOptions
-from tflm_export.ops.base import Declaration, Op, quantized_keys, register, scale_problem
+from tflm_export.ops.base import Declaration, RescalingOp, register, scale_problem
 from tflm_export.ops.context import Rounding, centred, emit, exact_product, saturate
 from tflm_export.ops.layer import Layer
 from tflm_export.ops.weighted import is_float, together
 
 
 @register("SVDF")
-class SVDF(Op):
+class SVDF(RescalingOp):
     """Inputs are activations, feature weights, time weights, bias and the state, which holds the last outputs.
 
     Two rescales: to the state, landed on the grid by the feature weights, and from it to the output, by the time
@@ -31,19 +31,16 @@ class SVDF(Op):
             Layer(state, time, bias, y.key, y.scale, weight_type=state.type, summed_channels=rank),
         )
 
-    def declare(self, operator, graph):
-        if is_float(operator.inputs[0], *operator.outputs):
-            return Declaration(pins=quantized_keys(operator))
-        problem = self.problem(operator, graph)
-        if problem:
-            return Declaration(pins=quantized_keys(operator), reason=problem)
+    def rescales(self, operator):
+        return not is_float(operator.inputs[0], *operator.outputs)
+
+    def declaration(self, operator, graph):
         first, second = self.layers(operator)
         # The output stays: 16-bit weights lose less.
         second = solver.Weighted(second.x.key, second.output) if second.w.type == "INT16" else second.node
         return Declaration(nodes=(first.node, second), pins=(first.output,))
 
-    def problem(self, operator: Operator, graph) -> str:
-        """Why the operator cannot be narrowed, empty if it can."""
+    def problem(self, operator, graph):
         problem = self.simulation_problem(operator)
         if problem:
             return problem

@@ -13,9 +13,6 @@ class Transpose(DataMovement):
     def run(self, operator, inputs, context):
         return [inputs[0].transpose(inputs[1].reshape(-1).tolist())]
 
-    def simulation_problem(self, operator):
-        return ""
-
     def mixes_rows(self, operator):
         order = operator.inputs[1].data
         return order is None or order.reshape(-1)[:1].tolist() != [0]

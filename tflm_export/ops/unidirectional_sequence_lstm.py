@@ -6,7 +6,7 @@ from tflm_export import fixed_point, rescale, solver
 from tflm_export.flatbuffer.model import Operator, Tensor
 from tflm_export.flatbuffer.options import UnidirectionalSequenceLSTMOptions as Options
 from tflm_export.flatbuffer.reader import FLOAT32, UINT8
-from tflm_export.ops.base import Declaration, Op, quantized_keys, register, rounded_apart, scale_problem
+from tflm_export.ops.base import Declaration, RescalingOp, register, rounded_apart, scale_problem
 from tflm_export.ops.context import Rounding, centred, exact_product, fused_activation, saturate
 from tflm_export.ops.layer import Layer
 from tflm_export.ops.logistic import logistic_from_table, tanh_from_table
@@ -24,7 +24,7 @@ def _int16(integers: np.ndarray) -> np.ndarray:
 
 
 @register("UNIDIRECTIONAL_SEQUENCE_LSTM")
-class UnidirectionalSequenceLSTM(Op):
+class UnidirectionalSequenceLSTM(RescalingOp):
     """Without peepholes, projection and layer normalisation, as TFLM has it.
 
     Factors are those of input and recurrent weights for each gate, to units of 2**-12; of the forget gate times the
@@ -45,12 +45,11 @@ class UnidirectionalSequenceLSTM(Op):
         of_input = [Layer(tensors[0], tensors[1 + i], tensors[12 + i], _GATE_KEY, _GATE_SCALE) for i in gates]
         return of_input + [Layer(tensors[_HIDDEN], tensors[5 + i], None, _GATE_KEY, _GATE_SCALE) for i in gates]
 
-    def declare(self, operator, graph):
-        if not operator.inputs or operator.inputs[0] is None or is_float(operator.inputs[0], *operator.outputs):
-            return Declaration(pins=quantized_keys(operator))
-        problem = self.problem(operator, graph)
-        if problem:
-            return Declaration(pins=quantized_keys(operator), reason=problem)
+    def rescales(self, operator):
+        given = operator.inputs[:1]
+        return given not in ((), (None,)) and not is_float(*given, *operator.outputs)
+
+    def declaration(self, operator, graph):
         hidden, y = operator.inputs[_HIDDEN], operator.outputs[0]
         product = ("scale", _OUTPUT_SCALE**2)
         nodes = (*(layer.node for layer in self.layers(operator)), solver.Sum((product,), y.key))
@@ -62,8 +61,7 @@ class UnidirectionalSequenceLSTM(Op):
         tie = (hidden.key, y.key, *(t.key for t in described))
         return Declaration(nodes, ties=(tie,), states=(hidden.key,), fixed=fixed)
 
-    def problem(self, operator: Operator, graph) -> str:
-        """Why the operator cannot be narrowed, empty if it can."""
+    def problem(self, operator, graph):
         problem = self.simulation_problem(operator)
         if problem:
             return problem

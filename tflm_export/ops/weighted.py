@@ -5,11 +5,11 @@ import functools
 import numpy as np
 
 from tflm_export.flatbuffer.model import Operator, Tensor
-from tflm_export.ops.base import Declaration, Op, WorstCase, activation_problem, quantized_keys
+from tflm_export.ops.base import Declaration, RescalingOp, WorstCase, activation_problem
 from tflm_export.ops.layer import Layer
 
 
-class WeightedOp(Op):
+class WeightedOp(RescalingOp):
     """Base of CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED and TRANSPOSE_CONV, which are one layer each.
 
     Attributes:
@@ -46,13 +46,14 @@ class WeightedOp(Op):
             float32_product=self.float32_product,
         )
 
-    def declare(self, operator, graph):
+    def rescales(self, operator):
+        return not is_float(self.operands(operator)[0], *operator.outputs)
+
+    def problem(self, operator, graph):
         x, y = self.operands(operator)[0], operator.outputs[0]
-        if is_float(x, *operator.outputs):
-            return Declaration(pins=quantized_keys(operator))
-        problem = activation_problem(x, y) or self.layer(operator).problem(graph)
-        if problem:
-            return Declaration(pins=quantized_keys(operator), reason=problem)
+        return activation_problem(x, y) or self.layer(operator).problem(graph)
+
+    def declaration(self, operator, graph):
         return Declaration(nodes=(self.layer(operator).node,))
 
     def factors(self, operator):
