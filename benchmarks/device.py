@@ -24,7 +24,7 @@ from benchmarks.device_report import profiler_csv, table
 from benchmarks.device_runs import AUTO, ENGINES, STOCK, Run, measure, measure_elf, misfit
 from benchmarks.emulators import firmware
 from benchmarks.emulators.execution import EngineError
-from tflm_export import ModelError, UsageError, c_source, command
+from tflm_export import ModelError, UsageError, c_source, command_line
 from tflm_export.cc_array import identifier
 from tflm_export.files import read
 from tflm_export.flatbuffer.model import parse
@@ -73,7 +73,7 @@ _DATA = flags.DEFINE_string(
 )
 _DIVISOR = flags.DEFINE_float("divisor", 1.0, "Real inputs are the data over this.", flag_values=_FLAGS)
 _OUTPUT = flags.DEFINE_string("output", "build/device", "Folder for the results.", flag_values=_FLAGS)
-_HELP = command.define_help(_FLAGS)
+_HELP = command_line.define_help(_FLAGS)
 
 
 def load_data(name: str, divisor: float) -> tuple[np.ndarray, np.ndarray]:
@@ -145,7 +145,7 @@ def main(argv: list[str]) -> int:
     """Runs the command line; returns the exit code: 1 where outputs differ from the simulator's."""
     positional = _FLAGS(argv)[1:]
     if _HELP.value:
-        print(command.help_text(__doc__, _FLAGS))
+        print(command_line.help_text(__doc__, _FLAGS))
         return 0
     if positional:
         raise UsageError(f"unexpected arguments: {' '.join(positional)}")
@@ -215,6 +215,9 @@ def run() -> None:
     except ModelError as error:
         code = 1
         print(f"device: {error}", file=sys.stderr)
+    except OSError as error:
+        code = 2
+        print(f"device: cannot write {error.filename}: {error.strerror}", file=sys.stderr)
     except (UsageError, flags.Error, firmware.BuildError, EngineError) as error:
         code = 2
         print(f"device: {error}", file=sys.stderr)

@@ -7,47 +7,48 @@ import pathlib
 import numpy as np
 
 from benchmarks.device_runs import STOCK, Run, why_no_cycles
+from tflm_export.report import columns
 
 _HEAD = (
-    "model", "cpu", "compiler", "rescale", "top-1", "outputs", "modelled cycles", "range", "an output", "saved",
-    "instructions", "flash", "arena", "stack",
+    "model", "cpu", "compiler", "rescale", "outputs", "top-1", "modelled cycles", "range", "cycles an output",
+    "saved cycles", "instructions", "flash bytes", "arena bytes", "stack bytes",
 )  # fmt: skip
+_TEXTS = 5  # the first columns are texts, the others numbers
 
 
 def table(runs: list[Run]) -> str:
     """Runs side by side; why there are no cycles, where there are none."""
-    lines = [_HEAD, *(_row(run, runs) for run in runs)]
-    kept = [i for i in range(len(_HEAD)) if any(line[i] for line in lines[1:])]
-    widths = {i: max(len(line[i]) for line in lines) for i in kept}
-    text = ["  ".join(line[i].ljust(widths[i]) for i in kept).rstrip() for line in lines]
+    rows = [_row(run, runs) for run in runs]
+    kept = [i for i in range(len(_HEAD)) if any(row[i] for row in rows)]
+    text = columns([tuple(line[i] for i in kept) for line in (_HEAD, *rows)], right={*range(_TEXTS, len(kept))})
     reasons = dict.fromkeys(why_no_cycles(run) for run in runs if run.total("cycles") is None)
-    return "\n".join([*text, *(f"no modelled cycles: {reason}" for reason in reasons)])
+    return "\n".join([text, *(f"no modelled cycles: {reason}" for reason in reasons)])
 
 
 def _row(run: Run, runs: list[Run]) -> tuple[str, ...]:
     spent = run.total("cycles")
-    instructions = f"{run.total('instructions') / 1e6:.3f} M{f' ± {run.resolution}' if run.resolution else ''}"
+    instructions = f"{run.total('instructions'):,.0f}{f' ± {run.resolution}' if run.resolution else ''}"
     return (
         run.model,
         run.cpu,
         run.toolchain,
         run.label,
-        "" if run.accuracy is None else f"{run.accuracy:.2%}",
         _outputs(run),
-        "" if spent is None else f"{spent / 1e6:.3f} M",
+        "" if run.accuracy is None else f"{run.accuracy:.2%}",
+        "" if spent is None else f"{spent:,.0f}",
         _range(run),
         "" if run.per_output is None else f"{run.per_output:.1f}",
         _saved(run, runs),
         instructions,
-        str(run.flash),
-        "" if run.arena is None else str(run.arena),
-        "" if run.stack is None else str(run.stack),
+        f"{run.flash:,}",
+        "" if run.arena is None else f"{run.arena:,}",
+        "" if run.stack is None else f"{run.stack:,}",
     )
 
 
 def _range(run: Run) -> str:
     least, most = run.total("least"), run.total("most")
-    return "" if least == most else f"{least / 1e6:.2f}..{most / 1e6:.2f} M"
+    return "" if least == most else f"{least:,.0f}..{most:,.0f}"
 
 
 def _outputs(run: Run) -> str:

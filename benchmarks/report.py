@@ -17,11 +17,11 @@ import jinja2
 from absl import flags
 
 from benchmarks import charts
-from tflm_export import METHODS, UsageError, command, files
+from tflm_export import METHODS, UsageError, command_line, files
 
 _FLAGS = flags.FlagValues()
 _OUTPUT = flags.DEFINE_string("output", None, "The page; default: report.html in DIR.", flag_values=_FLAGS)
-_HELP = command.define_help(_FLAGS)
+_HELP = command_line.define_help(_FLAGS)
 
 TEMPLATE = "report.html.j2"
 MODELS = [(model, method) for model in ("post-training", "RAT") for method in METHODS]
@@ -380,7 +380,7 @@ def main(argv: list[str]) -> int:
     try:
         positional = _FLAGS(argv)[1:]
         if _HELP.value:
-            print(command.help_text(__doc__, _FLAGS))
+            print(command_line.help_text(__doc__, _FLAGS))
             return 0
         if len(positional) != 1:
             raise ReportError("usage: python -m benchmarks.report DIR [--output=PAGE.html]")

@@ -16,7 +16,7 @@ import sys
 
 from absl import flags
 
-from tflm_export import c_source, command, files, metadata, outputs, rescale, settings
+from tflm_export import c_source, command_line, files, metadata, outputs, rescale, settings
 from tflm_export.errors import ModelError, UsageError
 from tflm_export.explain import explain
 from tflm_export.flatbuffer.model import parse
@@ -94,7 +94,7 @@ _STRICT = flags.DEFINE_bool("strict", False, "Write nothing if any rescale canno
 _CHECK = flags.DEFINE_bool("check", False, "Only check.", flag_values=_FLAGS)
 _EXPLAIN = flags.DEFINE_bool("explain", False, "Only show each rescale.", flag_values=_FLAGS)
 _DUMP = flags.DEFINE_bool("dump", False, f"Only print metadata entry {metadata.NAME} as JSON.", flag_values=_FLAGS)
-_HELP = command.define_help(_FLAGS)
+_HELP = command_line.define_help(_FLAGS)
 
 
 def main(argv: list[str]) -> int:
@@ -104,7 +104,7 @@ def main(argv: list[str]) -> int:
             _FLAGS[name].unparse()
         positional = _FLAGS(argv)[1:]
         if _HELP.value:
-            print(command.help_text(__doc__, _FLAGS))
+            print(command_line.help_text(__doc__, _FLAGS))
             return EXIT_OK
         if len(positional) != 1:
             raise UsageError(f"give one MODEL.tflite, got {len(positional)}; see --help")

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -64,7 +65,12 @@ def test_cores_without_a_published_table_have_instructions_only(model, inputs):
     assert run.equal
     assert run.total("cycles") is None
     assert run.total("instructions") > 0
-    assert "cortex-m7: Arm publishes no table" in device.table([run])
+    head, row, reason = device.table([run]).splitlines()
+    assert "cortex-m7: Arm publishes no table" in reason
+    assert "cycles" not in head  # a column that nobody fills is left out
+    for column, figure in (("instructions", run.total("instructions")), ("flash bytes", run.flash)):
+        end = head.index(column) + len(column)  # numbers are aligned to the right, under their unit
+        assert row[:end].split()[-1] == f"{figure:,.0f}"
     assert run.to_dict()["no_cycles_because"].startswith("cortex-m7: Arm publishes no table")
 
 
@@ -134,6 +140,18 @@ def main(arguments: str) -> int:
     for name in device._FLAGS:
         device._FLAGS[name].unparse()
     return device.main(["device", *arguments.split()])
+
+
+def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch, capsys):
+    model = tmp_path / "net.tflite"
+    model.write_bytes(residual_network(batch=1))
+    monkeypatch.setattr(sys, "argv", ["device", f"--model={model}", f"--output={model}/out", "--bits=1"])
+    for name in device._FLAGS:
+        device._FLAGS[name].unparse()
+    with pytest.raises(SystemExit) as exit_:
+        device.run()
+    assert exit_.value.code == 2
+    assert f"device: cannot write {model}/out" in capsys.readouterr().err
 
 
 needs_gcc = pytest.mark.skipif(shutil.which("arm-none-eabi-gcc") is None, reason="arm-none-eabi-gcc is not installed")
