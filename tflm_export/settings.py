@@ -7,6 +7,7 @@ import re
 from tflm_export import files, rescale
 from tflm_export.errors import UsageError
 from tflm_export.flatbuffer.model import Model, Operator
+from tflm_export.ops import op_for
 from tflm_export.solver import METHODS
 
 
@@ -41,17 +42,18 @@ def resolve(model: Model, default: Setting, rules: dict | None) -> dict[tuple[in
         operator's first output tensor: the bits, or a dict of bits and method. The first rule that fits counts.
 
     Raises:
-      UsageError: a rule is not of that form, or fits no operator.
+      UsageError: a rule is not of that form, or fits no operator with a rescale.
     """
     parsed = [(key, _setting(key, value, default)) for key, value in (rules or {}).items()]
     unused = {key for key, _ in parsed}
     settings = {}
     for operator in model.operators:
         fitting = [(key, setting) for key, setting in parsed if _fits(key, operator)]
-        unused -= {key for key, _ in fitting}
+        if fitting and op_for(operator).factors(operator) is not None:
+            unused -= {key for key, _ in fitting}
         settings[operator.subgraph, operator.index] = fitting[0][1] if fitting else default
     if unused:
-        raise UsageError(f"rules that fit no operator: {', '.join(map(repr, sorted(unused, key=str)))}")
+        raise UsageError(f"rules that fit no operator with a rescale: {', '.join(map(repr, sorted(unused, key=str)))}")
     return settings
 
 

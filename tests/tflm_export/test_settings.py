@@ -50,9 +50,10 @@ def test_the_first_rule_that_fits_counts():
 @pytest.mark.parametrize(
     ("rules", "words"),
     [
-        ({99: 4}, "fit no operator: 99"),
-        ({"nowhere": 4}, "fit no operator: 'nowhere'"),
+        ({99: 4}, "fit no operator with a rescale: 99"),
+        ({"nowhere": 4}, "fit no operator with a rescale: 'nowhere'"),
         ({"(": 4}, "neither an operator index nor a regular expression"),
+        ({7: 4}, "fit no operator with a rescale: 7"),  # a MAX_POOL_2D
         ({0: 0}, "rule 0: bits must be"),
         ({0: "4"}, "bits must be"),
         ({0: {"bits": 4, "width": 3}}, "width is none of bits, method"),
@@ -97,4 +98,4 @@ def test_on_the_command_line(tmp_path, capsys):
     capsys.readouterr()
     rules.write_text('{"steam": 8}')
     assert main(["tflm_export", *flags, "--overwrite", str(model)]) == 2
-    assert "rules that fit no operator: 'steam'" in capsys.readouterr().err
+    assert "rules that fit no operator with a rescale: 'steam'" in capsys.readouterr().err
