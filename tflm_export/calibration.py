@@ -131,7 +131,7 @@ def _quantized(tensor, values: np.ndarray) -> np.ndarray:
         raise UsageError(f"{where} does not take data of shape {list(values.shape)}; give [{wanted}]")
     values = values.reshape(-1, *tensor.shape[1:])
     if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
-        raise UsageError(f"the data for {where} has values that are not finite (NaN or infinite); leave those rows out")
+        raise UsageError(f"{where}: the data has values that are not finite (NaN or infinite); leave those rows out")
     if values.dtype == dtype:
         return values
     if not np.issubdtype(values.dtype, np.floating) or tensor.quantization is None:
