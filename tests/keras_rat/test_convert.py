@@ -172,7 +172,7 @@ def test_inference_leaves_no_graph_behind(digits):
     """A traced model's graph goes with the model; TensorFlow would keep it for good with a tf.custom_gradient."""
     model = keras_rat.quantize_model(networks.build(networks.flatten_dense), 2)
     keras_rat.calibrate(model, digits[0][:32])
-    serve = tf.function(lambda x: model(x, training=False))
+    serve = tf.function(functools.partial(model, training=False))
     graph = weakref.ref(serve.get_concrete_function(tf.TensorSpec([None, *digits[0].shape[1:]])).graph)
     del serve, model
     keras.backend.clear_session()
