@@ -204,8 +204,8 @@ class NarrowEarlyStopping(keras.callbacks.EarlyStopping):
     After every so many epochs the model is converted with `keras_rat.convert`, and the .tflite file runs on LiteRT over
     validation data: k-bit multipliers, integer weights and integer rounding, which `val_accuracy` (the same k-bit
     multipliers, but float accumulators in Keras) only resembles. Where ranges are not frozen or multipliers not snapped
-    yet, that happens in a copy. The figure is added to the epoch's logs as `val_narrow_accuracy`, for the history and
-    for other callbacks that come later in the list.
+    yet, that happens in a copy. With `restore_best_weights` the model ends as that copy was. The figure is added to the
+    epoch's logs as `val_narrow_accuracy`, for the history and for other callbacks that come later in the list.
 
     Patience counts evaluations, not epochs.
 
@@ -239,6 +239,11 @@ class NarrowEarlyStopping(keras.callbacks.EarlyStopping):
         logs = {} if logs is None else logs
         logs[self.NAME] = self.metric(self.labels, narrow_outputs(self.model, self.inputs))
         super().on_epoch_end(epoch, logs)
+
+    def on_train_end(self, logs=None):
+        super().on_train_end(logs)
+        if self.restore_best_weights:  # perhaps of an epoch before a SnappingSchedule's last stage
+            _snap(self.model)
 
 
 def _is_snapped(model) -> bool:

@@ -236,3 +236,14 @@ def test_multipliers_are_those_of_the_file(model, digits):
     factors = [factor for _, factor in LiteRT(keras_rat.convert(model)).factors()]
     for layer, factor in zip(callbacks.multipliers(model), factors, strict=True):
         np.testing.assert_allclose(np.broadcast_to(layer.value, factor.shape), factor, rtol=2.0**-21)
+
+
+def test_restored_weights_of_a_wider_stage_are_snapped_as_they_were_measured(digits):
+    images, labels = digits[2][:200], digits[3][:200]
+    model = keras_rat.quantize_model(network(), 1)
+    keras_rat.calibrate(model, digits[0][:256])
+    stopping = callbacks.NarrowEarlyStopping(images, labels, restore_best_weights=True)
+    history = fit(model, digits, 2, callbacks.SnappingSchedule({0: 8, 5: 1}), stopping)
+    runtime = LiteRT(keras_rat.convert(model))
+    assert all(off_grid(factor, 1).max() < 2.0**-21 for _, factor in runtime.factors())
+    assert callbacks.top_1(labels, callbacks.narrow_outputs(model, images)) == max(history["val_narrow_accuracy"])
