@@ -49,6 +49,6 @@ def mcnemar(right: np.ndarray, other: np.ndarray) -> float:
 def across_seeds(accuracies: np.ndarray, others: np.ndarray) -> float | None:
     """Two-sided p of the paired t-test over seeds; None for fewer than two seeds, or differences that are all equal."""
     difference = np.asarray(accuracies, float) - np.asarray(others, float)
-    if len(difference) < 2 or np.ptp(difference) == 0:
+    if len(difference) < 2 or np.ptp(difference) < 1e-12:  # what is left of shares that are rounded
         return None
     return float(stats.ttest_1samp(difference, 0.0).pvalue)

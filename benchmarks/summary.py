@@ -292,7 +292,7 @@ def markdown(results: Results) -> str:
         + ", ".join(f"{package} {version}" for package, version in results.versions.items())
         + ".",
         "",
-        *textwrap.wrap(ABOUT.format(rows=results.rows, weight_bits=results.weight_bits), 119),
+        *textwrap.wrap(ABOUT.strip().format(rows=results.rows, weight_bits=results.weight_bits), 119),
         "",
         "| task | model | " + " | ".join(f"k = {k}" for k in widths) + " |",
         "|---|---|" + "--:|" * len(widths),

@@ -218,6 +218,7 @@ def test_across_seeds_is_a_paired_t_test():
     assert found == pytest.approx(1 - 2 / math.pi * math.atan(t))
     assert significance.across_seeds([0.9], [0.8]) is None
     assert significance.across_seeds([0.9, 0.9], [0.8, 0.8]) is None
+    assert significance.across_seeds([0.9, 0.6, 0.3], [0.8, 0.5, 0.2]) is None
 
 
 def test_splits_keep_people_and_test_rows_apart():
