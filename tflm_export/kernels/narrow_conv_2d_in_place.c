@@ -129,22 +129,7 @@ static NARROW_INLINE void conv_2d_in_place(const narrow_window *window, const na
   if (count != 0) tile(depth, channels, rescale, weights, columns, count, output, end);
 }
 
-void narrow_conv_2d_in_place_shift(const narrow_window *window, const narrow_rescale *rescale, const int8_t *weights,
-                                   const int8_t *input, int8_t *output, int8_t *scratch) {
-  conv_2d_in_place(window, rescale, weights, input, output, scratch, narrow_end_shift);
-}
-
-void narrow_conv_2d_in_place_multiply(const narrow_window *window, const narrow_rescale *rescale,
-                                      const int8_t *weights, const int8_t *input, int8_t *output, int8_t *scratch) {
-  conv_2d_in_place(window, rescale, weights, input, output, scratch, narrow_end_multiply);
-}
-
-void narrow_conv_2d_in_place_wide(const narrow_window *window, const narrow_rescale *rescale, const int8_t *weights,
-                                  const int8_t *input, int8_t *output, int8_t *scratch) {
-  conv_2d_in_place(window, rescale, weights, input, output, scratch, narrow_end_wide);
-}
-
-void narrow_conv_2d_in_place_stock(const narrow_window *window, const narrow_rescale *rescale, const int8_t *weights,
-                                   const int8_t *input, int8_t *output, int8_t *scratch) {
-  conv_2d_in_place(window, rescale, weights, input, output, scratch, narrow_end_stock);
-}
+NARROW_DEFINE_ENDS(narrow_conv_2d_in_place,
+                   (const narrow_window *window, const narrow_rescale *rescale, const int8_t *weights,
+                    const int8_t *input, int8_t *output, int8_t *scratch),
+                   conv_2d_in_place(window, rescale, weights, input, output, scratch, end))

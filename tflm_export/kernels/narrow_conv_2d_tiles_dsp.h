@@ -6,7 +6,8 @@
  * NARROW_CONV_2D_TILES_DSP(name, end, height, loops, unrolled, rest, pitch, pairs, pixel, channel) makes a
  * narrow_tile_kernel:
  *
- *   end      SHIFT, MULTIPLY or STOCK (folded): int8 outputs; SUM: int32 sums [pairs, 2 channels, 4 pixels], whatever pixel and channel.
+ *   end      SHIFT, MULTIPLY or STOCK (folded): int8 outputs; SUM: int32 sums [pairs, 2 channels, 4 pixels], whatever
+ *            pixel and channel.
  *   height   rows of the kernel.
  *   loops, unrolled, rest  words of inputs in a row under the window of one pixel: loops * unrolled + rest.
  *   pitch    bytes from a pixel to the next one in the rows, at most 1364.
@@ -17,6 +18,7 @@
 #ifndef NARROW_CONV_2D_TILES_DSP_H
 #define NARROW_CONV_2D_TILES_DSP_H
 
+#include "narrow_assembly.h"
 #include "narrow_dsp.h"
 #include "narrow_tiles.h"
 
@@ -101,12 +103,7 @@
 
 #define NARROW_CONV_2D_TILES_DSP(name, end, height, loops, unrolled, rest, pitch, pairs, pixel, channel)         \
   narrow_tile_kernel name;                                                                                       \
-  __asm__(".syntax unified\n\t"                                                                                  \
-          ".section .text." #name ", \"ax\", %progbits\n\t"                                                      \
-          ".align 2\n\t"                                                                                         \
-          ".weak " #name "\n\t"                                                                                  \
-          ".type " #name ", %function\n\t"                                                                       \
-          ".thumb_func\n" #name ":\n\t"                                                                          \
+  __asm__(NARROW_ASSEMBLY_BEGIN(#name)                                                                           \
           "push {r4-r11, lr}\n\t"                                                                                \
           "sub  sp, sp, #28\n\t"                                                                                 \
           "str  r0, [sp]\n\t"                                                                                    \
@@ -159,8 +156,7 @@
           "bne.w  1b\n\t"                                                                                        \
           "add  sp, sp, #28\n\t"                                                                                 \
           "pop  {r4-r11, pc}\n\t"                                                                                \
-          ".size " #name ", . - " #name "\n\t"                                                                   \
-          ".text\n");
+          NARROW_ASSEMBLY_END(#name));
 
 #else
 

@@ -8,7 +8,8 @@
  * NARROW_CONV_2D_TILES_V6M(name, end, height, loops, unrolled, block, rest, pairs, pixel, channel) makes a
  * narrow_tile_kernel:
  *
- *   end      SHIFT, MULTIPLY or STOCK (folded): int8 outputs; SUM: int32 sums [pairs, 2 channels, 2 pixels], whatever pixel and channel.
+ *   end      SHIFT, MULTIPLY or STOCK (folded): int8 outputs; SUM: int32 sums [pairs, 2 channels, 2 pixels], whatever
+ *            pixel and channel.
  *   height   rows of the kernel.
  *   loops, unrolled, block, rest  steps, of two words of inputs each, in a row under the window of the two pixels:
  *            loops * unrolled blocks of `block` steps, and a block of `rest`, which may be 0.
@@ -21,8 +22,8 @@
 #ifndef NARROW_CONV_2D_TILES_V6M_H
 #define NARROW_CONV_2D_TILES_V6M_H
 
-#include "narrow_ends_v6m.h"
 #include "narrow_tiles.h"
+#include "narrow_v6m.h"
 
 #if defined(__thumb__) && defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M' && !defined(NARROW_NO_V6M)
 
@@ -30,7 +31,7 @@
  * loop, r2-r5: all else. Stack: 0 rows, 4 output, 8 records, 12 pairs left, 16 the row at hand, 20 bytes of the loop,
  * 24 the longer of pixel and channel. */
 
-/* The first step of a block begins its sums: 17 cycles. */
+/* The first step of a block begins its sums: 17 cycles; the others are NARROW_V6M_STEP. */
 #define NARROW_V6M_FIRST                                                                                              \
   "ldm  r1!, {r2}\n\t"                                                                                                \
   "ldm  r0!, {r3, r4}\n\t"                                                                                            \
@@ -43,25 +44,6 @@
   "lsls r7, r2, #16\n\t"                                                                                              \
   "asrs r7, r7, #24\n\t"                                                                                              \
   "muls r7, r3, r7\n\t"                                                                                               \
-  "asrs r2, r2, #24\n\t"                                                                                              \
-  "muls r2, r4, r2\n\t"                                                                                               \
-  "adds r7, r7, r2\n\t"
-
-/* The others add to them: 19 cycles. */
-#define NARROW_V6M_STEP                                                                                               \
-  "ldm  r1!, {r2}\n\t"                                                                                                \
-  "ldm  r0!, {r3, r4}\n\t"                                                                                            \
-  "sxtb r5, r2\n\t"                                                                                                   \
-  "muls r5, r3, r5\n\t"                                                                                               \
-  "adds r6, r6, r5\n\t"                                                                                               \
-  "lsls r5, r2, #8\n\t"                                                                                               \
-  "asrs r5, r5, #24\n\t"                                                                                              \
-  "muls r5, r4, r5\n\t"                                                                                               \
-  "adds r6, r6, r5\n\t"                                                                                               \
-  "lsls r5, r2, #16\n\t"                                                                                              \
-  "asrs r5, r5, #24\n\t"                                                                                              \
-  "muls r5, r3, r5\n\t"                                                                                               \
-  "adds r7, r7, r5\n\t"                                                                                               \
   "asrs r2, r2, #24\n\t"                                                                                              \
   "muls r2, r4, r2\n\t"                                                                                               \
   "adds r7, r7, r2\n\t"
@@ -159,18 +141,8 @@
 
 #define NARROW_CONV_2D_TILES_V6M(name, end, height, loops, unrolled, block, rest, pairs, pixel, channel)              \
   narrow_tile_kernel name;                                                                                            \
-  __asm__(".syntax unified\n\t"                                                                                       \
-          ".section .text." #name ", \"ax\", %progbits\n\t"                                                           \
-          ".align 2\n\t"                                                                                              \
-          ".weak " #name "\n\t"                                                                                       \
-          ".type " #name ", %function\n\t"                                                                            \
-          ".thumb_func\n" #name ":\n\t"                                                                               \
-          "push {r4-r7, lr}\n\t"                                                                                      \
-          "mov  r4, r8\n\t"                                                                                           \
-          "mov  r5, r9\n\t"                                                                                           \
-          "mov  r6, r10\n\t"                                                                                          \
-          "mov  r7, r11\n\t"                                                                                          \
-          "push {r4-r7}\n\t"                                                                                          \
+  __asm__(NARROW_ASSEMBLY_BEGIN(#name)                                                                                \
+          NARROW_V6M_SAVE                                                                                             \
           "sub  sp, sp, #28\n\t"                                                                                      \
           "str  r0, [sp]\n\t"                                                                                         \
           "str  r1, [sp, #4]\n\t"                                                                                     \
@@ -261,14 +233,8 @@
           "b    1b\n"                                                                                                 \
           "4:\n\t"                                                                                                    \
           "add  sp, sp, #28\n\t"                                                                                      \
-          "pop  {r4-r7}\n\t"                                                                                          \
-          "mov  r8, r4\n\t"                                                                                           \
-          "mov  r9, r5\n\t"                                                                                           \
-          "mov  r10, r6\n\t"                                                                                          \
-          "mov  r11, r7\n\t"                                                                                          \
-          "pop  {r4-r7, pc}\n\t"                                                                                      \
-          ".size " #name ", . - " #name "\n\t"                                                                        \
-          ".text\n");
+          NARROW_V6M_RETURN                                                                                           \
+          NARROW_ASSEMBLY_END(#name));
 
 #else
 

@@ -21,16 +21,17 @@ static NARROW_INLINE void four_channels(int32_t height, int32_t width, const int
 }
 
 static NARROW_INLINE void depthwise_pixel(const narrow_window *window, const narrow_rescale *rescale,
-                                          const int8_t *weights, const int8_t *taps, int32_t row, int32_t column,
+                                          const void *weights, const int8_t *taps, int32_t row, int32_t column,
                                           int8_t *output, narrow_end *end) {
+  const int8_t *const w = weights;
   const int32_t height = window->kernel_height, width = window->kernel_width, channels = window->output_channels;
   for (int32_t c = 0; c < channels; c += 4) {
     const int32_t *start = rescale->start + c;
     int32_t acc[4] = {start[0], start[1], start[2], start[3]};
     if (height == 3 && width == 3) { /* the usual kernel, unrolled */
-      four_channels(3, 3, taps + c, row, column, weights + c, channels, acc);
+      four_channels(3, 3, taps + c, row, column, w + c, channels, acc);
     } else {
-      four_channels(height, width, taps + c, row, column, weights + c, channels, acc);
+      four_channels(height, width, taps + c, row, column, w + c, channels, acc);
     }
     output[c] = end(rescale, c, acc[0]);
     output[c + 1] = end(rescale, c + 1, acc[1]);
@@ -39,56 +40,7 @@ static NARROW_INLINE void depthwise_pixel(const narrow_window *window, const nar
   }
 }
 
-static NARROW_INLINE void depthwise_conv_2d_in_place(const narrow_window *window, const narrow_rescale *rescale,
-                                                     const int8_t *weights, const int8_t *input, int8_t *output,
-                                                     int8_t *patch, narrow_end *end) {
-  /* Copies that no store through an int8_t pointer can reach, so that compilers keep them in registers. */
-  const narrow_rescale own_rescale = *rescale;
-  const narrow_window own_window = *window;
-  window = &own_window;
-  rescale = &own_rescale;
-  const int32_t depth = window->input_channels;
-  const int32_t image = window->input_height * window->input_width * depth;
-  for (int32_t batch = 0; batch < window->batches; ++batch, input += image) {
-    int32_t top = -window->pad_top;
-    for (int32_t y = 0; y < window->output_height; ++y, top += window->stride_height) {
-      int32_t left = -window->pad_left;
-      for (int32_t x = 0; x < window->output_width; ++x, left += window->stride_width) {
-        const int8_t *taps = input + (top * window->input_width + left) * depth;
-        int32_t row = window->dilation_height * window->input_width * depth;
-        int32_t column = window->dilation_width * depth;
-        if (!narrow_inside(window, top, left)) {
-          narrow_gather(window, input, top, left, patch);
-          taps = patch;
-          row = window->kernel_width * depth;
-          column = depth;
-        }
-        depthwise_pixel(window, rescale, weights, taps, row, column, output, end);
-        output += window->output_channels;
-      }
-    }
-  }
-}
-
-void narrow_depthwise_conv_2d_in_place_shift(const narrow_window *window, const narrow_rescale *rescale,
-                                             const int8_t *weights, const int8_t *input, int8_t *output,
-                                             int8_t *patch) {
-  depthwise_conv_2d_in_place(window, rescale, weights, input, output, patch, narrow_end_shift);
-}
-
-void narrow_depthwise_conv_2d_in_place_multiply(const narrow_window *window, const narrow_rescale *rescale,
-                                                const int8_t *weights, const int8_t *input, int8_t *output,
-                                                int8_t *patch) {
-  depthwise_conv_2d_in_place(window, rescale, weights, input, output, patch, narrow_end_multiply);
-}
-
-void narrow_depthwise_conv_2d_in_place_wide(const narrow_window *window, const narrow_rescale *rescale,
-                                            const int8_t *weights, const int8_t *input, int8_t *output, int8_t *patch) {
-  depthwise_conv_2d_in_place(window, rescale, weights, input, output, patch, narrow_end_wide);
-}
-
-void narrow_depthwise_conv_2d_in_place_stock(const narrow_window *window, const narrow_rescale *rescale,
-                                             const int8_t *weights, const int8_t *input, int8_t *output,
-                                             int8_t *patch) {
-  depthwise_conv_2d_in_place(window, rescale, weights, input, output, patch, narrow_end_stock);
-}
+NARROW_DEFINE_ENDS(narrow_depthwise_conv_2d_in_place,
+                   (const narrow_window *window, const narrow_rescale *rescale, const int8_t *weights,
+                    const int8_t *input, int8_t *output, int8_t *patch),
+                   narrow_each_window(window, rescale, weights, input, output, patch, end, depthwise_pixel, 0))

@@ -17,6 +17,7 @@
 #ifndef NARROW_DEPTHWISE_CONV_2D_PLANES_DSP_H
 #define NARROW_DEPTHWISE_CONV_2D_PLANES_DSP_H
 
+#include "narrow_assembly.h"
 #include "narrow_dsp.h"
 #include "narrow_memory.h"
 #include "narrow_planes.h"
@@ -116,12 +117,7 @@
 
 #define NARROW_DEPTHWISE_CONV_2D_PLANES_DSP(name, end, pitch, stride, fours, ones, pixel)                         \
   narrow_plane_kernel name;                                                                                       \
-  __asm__(".syntax unified\n\t"                                                                                   \
-          ".section .text." #name ", \"ax\", %progbits\n\t"                                                       \
-          ".align 2\n\t"                                                                                          \
-          ".weak " #name "\n\t"                                                                                 \
-          ".type " #name ", %function\n\t"                                                                        \
-          ".thumb_func\n" #name ":\n\t"                                                                           \
+  __asm__(NARROW_ASSEMBLY_BEGIN(#name)                                                                            \
           "push {r4-r11, lr}\n\t"                                                                                 \
           "sub sp, sp, #20\n\t"                                                                                   \
           "ldm r2, {r8-r12}\n\t"                                                                                  \
@@ -161,8 +157,7 @@
           "bne 1b\n\t"                                                                                            \
           "add sp, sp, #20\n\t"                                                                                   \
           "pop {r4-r11, pc}\n\t"                                                                                  \
-          ".size " #name ", . - " #name "\n\t"                                                                    \
-          ".text\n");
+          NARROW_ASSEMBLY_END(#name));
 
 #else
 

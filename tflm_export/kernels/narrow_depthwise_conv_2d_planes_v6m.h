@@ -20,7 +20,7 @@
 
 #include "narrow_memory.h"
 #include "narrow_planes.h"
-#include "narrow_ends_v6m.h"
+#include "narrow_v6m.h"
 
 #if defined(__thumb__) && defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M' && !defined(NARROW_NO_V6M)
 
@@ -156,91 +156,74 @@
 
 #define NARROW_DEPTHWISE_CONV_2D_PLANES_V6M(name, end, pitch, stride, fours, ones, pixel, split)                      \
   narrow_plane_kernel name;                                                                                           \
-  __asm__(                                                                                                            \
-      ".syntax unified\n\t"                                                                                           \
-      ".section .text." #name ", \"ax\", %progbits\n\t"                                                               \
-      ".align 2\n\t"                                                                                                  \
-      ".weak " #name "\n\t"                                                                                           \
-      ".type " #name ", %function\n\t"                                                                                \
-      ".thumb_func\n" #name ":\n\t"                                                                                   \
-      "push {r4-r7, lr}\n\t"                                                                                          \
-      "mov  r4, r8\n\t"                                                                                               \
-      "mov  r5, r9\n\t"                                                                                               \
-      "mov  r6, r10\n\t"                                                                                              \
-      "mov  r7, r11\n\t"                                                                                              \
-      "push {r4-r7}\n\t"                                                                                              \
-      "sub  sp, sp, #36\n\t"                                                                                          \
-      "str  r0, [sp, #32]\n\t"                                                                                        \
-      "str  r1, [sp, #24]\n\t"                                                                                        \
-      "str  r2, [sp, #28]\n\t"                                                                                        \
-      "ldm  r3!, {r4-r7}\n\t" /* start, multiplier, fold, shift */                                                    \
-      "ldr  r3, [r3]\n\t"     /* rows */                                                                              \
-      "mov  r1, sp\n\t"                                                                                               \
-      "stm  r1!, {r4-r7}\n\t"                                                                                         \
-      "str  r3, [sp, #16]\n"                                                                                          \
-      "1:\n\t" /* a row */                                                                                            \
-      ".if " #fours " > 0\n\t"                                                                                        \
-      "ldr  r1, =" #fours "*8*(1+" #stride ")\n\t"                                                                    \
-      "adds r1, r0, r1\n\t"                                                                                           \
-      "str  r1, [sp, #20]\n\t"                                                                                        \
-      "ldr  r1, =4*" #pitch "-8*(1+" #stride ")\n\t"                                                                  \
-      "mov  r12, r1\n\t"                                                                                              \
-      "ldr  r1, =-8*" #pitch "\n\t"                                                                                   \
-      "mov  lr, r1\n"                                                                                                 \
-      "2:\n\t" NARROW_V6M_THREE_ROWS(NARROW_V6M_ROW_##stride(#split))                                                 \
-      NARROW_V6M_BEFORE_##end("4")                                                                                    \
-      "ldr  r3, [sp, #24]\n\t"                                                                                        \
-      "ldr  r4, =" #pixel "\n\t" NARROW_V6M_STORE(end, "r8") NARROW_V6M_STORE(end, "r9")                              \
-      NARROW_V6M_STORE(end, "r10") NARROW_V6M_STORE(end, "r11")                                                       \
-      "str  r3, [sp, #24]\n\t"                                                                                        \
-      "ldr  r1, [sp, #20]\n\t"                                                                                        \
-      "cmp  r0, r1\n\t"                                                                                               \
-      "beq  3f\n\t"                                                                                                   \
-      "b    2b\n"                                                                                                     \
-      "3:\n\t"                                                                                                        \
-      ".endif\n\t"                                                                                                    \
-      ".if " #ones " == 1\n\t"                                                                                        \
-      "ldr  r1, =4*" #pitch "-12\n\t"                                                                                 \
-      "mov  r12, r1\n\t"                                                                                              \
-      "ldr  r1, =-8*" #pitch "\n\t"                                                                                   \
-      "mov  lr, r1\n\t" NARROW_V6M_THREE_ROWS(NARROW_V6M_ROW_ONE(#split))                                             \
-      ".endif\n\t"                                                                                                    \
-      ".if " #ones " > 1\n\t"                                                                                         \
-      "ldr  r1, =4*" #pitch "-8*(1+" #stride ")\n\t"                                                                  \
-      "mov  r12, r1\n\t"                                                                                              \
-      "ldr  r1, =-8*" #pitch "\n\t"                                                                                   \
-      "mov  lr, r1\n\t" NARROW_V6M_THREE_ROWS(NARROW_V6M_ROW_##stride(#split))                                        \
-      ".endif\n\t"                                                                                                    \
-      ".if " #ones " > 0\n\t"                                                                                         \
-      NARROW_V6M_BEFORE_##end(#ones)                                                                                  \
-      "ldr  r3, [sp, #24]\n\t"                                                                                        \
-      "ldr  r4, =" #pixel "\n\t" NARROW_V6M_STORE(end, "r8")                                                          \
-      ".if " #ones " > 1\n\t" NARROW_V6M_STORE(end, "r9")                                                             \
-      ".endif\n\t"                                                                                                    \
-      ".if " #ones " > 2\n\t" NARROW_V6M_STORE(end, "r10")                                                            \
-      ".endif\n\t"                                                                                                    \
-      "str  r3, [sp, #24]\n\t"                                                                                        \
-      ".endif\n\t"                                                                                                    \
-      "ldr  r1, =4*" #pitch "*" #stride "\n\t"                                                                        \
-      "ldr  r0, [sp, #32]\n\t"                                                                                        \
-      "adds r0, r0, r1\n\t"                                                                                           \
-      "str  r0, [sp, #32]\n\t"                                                                                        \
-      "ldr  r1, [sp, #16]\n\t"                                                                                        \
-      "subs r1, r1, #1\n\t"                                                                                           \
-      "str  r1, [sp, #16]\n\t"                                                                                        \
-      "beq  4f\n\t"                                                                                                   \
-      "b    1b\n"                                                                                                     \
-      "4:\n\t"                                                                                                        \
-      "add  sp, sp, #36\n\t"                                                                                          \
-      "pop  {r4-r7}\n\t"                                                                                              \
-      "mov  r8, r4\n\t"                                                                                               \
-      "mov  r9, r5\n\t"                                                                                               \
-      "mov  r10, r6\n\t"                                                                                              \
-      "mov  r11, r7\n\t"                                                                                              \
-      "pop  {r4-r7, pc}\n\t"                                                                                          \
-      ".ltorg\n\t"                                                                                                    \
-      ".size " #name ", . - " #name "\n\t"                                                                            \
-      ".text\n");
+  __asm__(NARROW_ASSEMBLY_BEGIN(#name)                                                                                \
+          NARROW_V6M_SAVE                                                                                             \
+          "sub  sp, sp, #36\n\t"                                                                                      \
+          "str  r0, [sp, #32]\n\t"                                                                                    \
+          "str  r1, [sp, #24]\n\t"                                                                                    \
+          "str  r2, [sp, #28]\n\t"                                                                                    \
+          "ldm  r3!, {r4-r7}\n\t" /* start, multiplier, fold, shift */                                                \
+          "ldr  r3, [r3]\n\t"     /* rows */                                                                          \
+          "mov  r1, sp\n\t"                                                                                           \
+          "stm  r1!, {r4-r7}\n\t"                                                                                     \
+          "str  r3, [sp, #16]\n"                                                                                      \
+          "1:\n\t" /* a row */                                                                                        \
+          ".if " #fours " > 0\n\t"                                                                                    \
+          "ldr  r1, =" #fours "*8*(1+" #stride ")\n\t"                                                                \
+          "adds r1, r0, r1\n\t"                                                                                       \
+          "str  r1, [sp, #20]\n\t"                                                                                    \
+          "ldr  r1, =4*" #pitch "-8*(1+" #stride ")\n\t"                                                              \
+          "mov  r12, r1\n\t"                                                                                          \
+          "ldr  r1, =-8*" #pitch "\n\t"                                                                               \
+          "mov  lr, r1\n"                                                                                             \
+          "2:\n\t" NARROW_V6M_THREE_ROWS(NARROW_V6M_ROW_##stride(#split))                                             \
+          NARROW_V6M_BEFORE_##end("4")                                                                                \
+          "ldr  r3, [sp, #24]\n\t"                                                                                    \
+          "ldr  r4, =" #pixel "\n\t" NARROW_V6M_STORE(end, "r8") NARROW_V6M_STORE(end, "r9")                          \
+          NARROW_V6M_STORE(end, "r10") NARROW_V6M_STORE(end, "r11")                                                   \
+          "str  r3, [sp, #24]\n\t"                                                                                    \
+          "ldr  r1, [sp, #20]\n\t"                                                                                    \
+          "cmp  r0, r1\n\t"                                                                                           \
+          "beq  3f\n\t"                                                                                               \
+          "b    2b\n"                                                                                                 \
+          "3:\n\t"                                                                                                    \
+          ".endif\n\t"                                                                                                \
+          ".if " #ones " == 1\n\t"                                                                                    \
+          "ldr  r1, =4*" #pitch "-12\n\t"                                                                             \
+          "mov  r12, r1\n\t"                                                                                          \
+          "ldr  r1, =-8*" #pitch "\n\t"                                                                               \
+          "mov  lr, r1\n\t" NARROW_V6M_THREE_ROWS(NARROW_V6M_ROW_ONE(#split))                                         \
+          ".endif\n\t"                                                                                                \
+          ".if " #ones " > 1\n\t"                                                                                     \
+          "ldr  r1, =4*" #pitch "-8*(1+" #stride ")\n\t"                                                              \
+          "mov  r12, r1\n\t"                                                                                          \
+          "ldr  r1, =-8*" #pitch "\n\t"                                                                               \
+          "mov  lr, r1\n\t" NARROW_V6M_THREE_ROWS(NARROW_V6M_ROW_##stride(#split))                                    \
+          ".endif\n\t"                                                                                                \
+          ".if " #ones " > 0\n\t"                                                                                     \
+          NARROW_V6M_BEFORE_##end(#ones)                                                                              \
+          "ldr  r3, [sp, #24]\n\t"                                                                                    \
+          "ldr  r4, =" #pixel "\n\t" NARROW_V6M_STORE(end, "r8")                                                      \
+          ".if " #ones " > 1\n\t" NARROW_V6M_STORE(end, "r9")                                                         \
+          ".endif\n\t"                                                                                                \
+          ".if " #ones " > 2\n\t" NARROW_V6M_STORE(end, "r10")                                                        \
+          ".endif\n\t"                                                                                                \
+          "str  r3, [sp, #24]\n\t"                                                                                    \
+          ".endif\n\t"                                                                                                \
+          "ldr  r1, =4*" #pitch "*" #stride "\n\t"                                                                    \
+          "ldr  r0, [sp, #32]\n\t"                                                                                    \
+          "adds r0, r0, r1\n\t"                                                                                       \
+          "str  r0, [sp, #32]\n\t"                                                                                    \
+          "ldr  r1, [sp, #16]\n\t"                                                                                    \
+          "subs r1, r1, #1\n\t"                                                                                       \
+          "str  r1, [sp, #16]\n\t"                                                                                    \
+          "beq  4f\n\t"                                                                                               \
+          "b    1b\n"                                                                                                 \
+          "4:\n\t"                                                                                                    \
+          "add  sp, sp, #36\n\t"                                                                                      \
+          NARROW_V6M_RETURN                                                                                           \
+          ".ltorg\n\t"                                                                                                \
+          NARROW_ASSEMBLY_END(#name));
 
 #else
 

@@ -13,22 +13,7 @@ static NARROW_INLINE void fully_connected(int32_t rows, int32_t depth, int32_t c
   }
 }
 
-void narrow_fully_connected_shift(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
-                                  const int8_t *weights, const int8_t *input, int8_t *output) {
-  fully_connected(rows, depth, channels, rescale, weights, input, output, narrow_end_shift);
-}
-
-void narrow_fully_connected_multiply(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
-                                     const int8_t *weights, const int8_t *input, int8_t *output) {
-  fully_connected(rows, depth, channels, rescale, weights, input, output, narrow_end_multiply);
-}
-
-void narrow_fully_connected_wide(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
-                                 const int8_t *weights, const int8_t *input, int8_t *output) {
-  fully_connected(rows, depth, channels, rescale, weights, input, output, narrow_end_wide);
-}
-
-void narrow_fully_connected_stock(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
-                                  const int8_t *weights, const int8_t *input, int8_t *output) {
-  fully_connected(rows, depth, channels, rescale, weights, input, output, narrow_end_stock);
-}
+NARROW_DEFINE_ENDS(narrow_fully_connected,
+                   (int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
+                    const int8_t *weights, const int8_t *input, int8_t *output),
+                   fully_connected(rows, depth, channels, rescale, weights, input, output, end))

@@ -1,3 +1,4 @@
+#include "narrow_assembly.h"
 #include "narrow_dsp.h"
 
 /* Adds the products of `depth` inputs to the accumulators of 4 channels.
@@ -34,34 +35,26 @@ void narrow_fully_connected_dsp_sums(int32_t depth, const int8_t *input, const i
   "sxtb16 r12, r11, ror #8\n\t"  \
   "smlad  r7, r0, r12, r7\n\t"
 
-__asm__(
-    ".syntax unified\n\t"
-    ".section .text.narrow_fully_connected_dsp_sums, \"ax\", %progbits\n\t"
-    ".align 2\n\t"
-    ".global narrow_fully_connected_dsp_sums\n\t"
-    ".type narrow_fully_connected_dsp_sums, %function\n\t"
-    ".thumb_func\n"
-    "narrow_fully_connected_dsp_sums:\n\t"
-    "push   {r3-r11, lr}\n\t"
-    "ldm    r3, {r4-r7}\n\t"
-    "add    lr, r1, r0\n\t"
-    "ands   r0, r0, #15\n\t"
-    "beq.w  2f\n"
-    "1:\n\t" STEP /* until whole sixteens are left */
-    "sub    r0, lr, r1\n\t"
-    "ands   r0, r0, #15\n\t"
-    "bne    1b\n\t"
-    "cmp    r1, lr\n\t"
-    "beq.w  3f\n"
-    "2:\n\t" STEP STEP STEP STEP
-    "cmp    r1, lr\n\t"
-    "bne.w  2b\n"
-    "3:\n\t"
-    "pop    {r3}\n\t"
-    "stm    r3, {r4-r7}\n\t"
-    "pop    {r4-r11, pc}\n\t"
-    ".size narrow_fully_connected_dsp_sums, . - narrow_fully_connected_dsp_sums\n\t"
-    ".text\n");
+__asm__(NARROW_ASSEMBLY_BEGIN("narrow_fully_connected_dsp_sums")
+        "push   {r3-r11, lr}\n\t"
+        "ldm    r3, {r4-r7}\n\t"
+        "add    lr, r1, r0\n\t"
+        "ands   r0, r0, #15\n\t"
+        "beq.w  2f\n"
+        "1:\n\t" STEP /* until whole sixteens are left */
+        "sub    r0, lr, r1\n\t"
+        "ands   r0, r0, #15\n\t"
+        "bne    1b\n\t"
+        "cmp    r1, lr\n\t"
+        "beq.w  3f\n"
+        "2:\n\t" STEP STEP STEP STEP
+        "cmp    r1, lr\n\t"
+        "bne.w  2b\n"
+        "3:\n\t"
+        "pop    {r3}\n\t"
+        "stm    r3, {r4-r7}\n\t"
+        "pop    {r4-r11, pc}\n\t"
+        NARROW_ASSEMBLY_END("narrow_fully_connected_dsp_sums"));
 
 #else
 
@@ -97,22 +90,7 @@ static NARROW_INLINE void fully_connected_dsp(int32_t rows, int32_t depth, int32
   }
 }
 
-void narrow_fully_connected_dsp_shift(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
-                                      const int32_t *weights, const int8_t *input, int8_t *output) {
-  fully_connected_dsp(rows, depth, channels, rescale, weights, input, output, narrow_end_shift);
-}
-
-void narrow_fully_connected_dsp_multiply(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
-                                         const int32_t *weights, const int8_t *input, int8_t *output) {
-  fully_connected_dsp(rows, depth, channels, rescale, weights, input, output, narrow_end_multiply);
-}
-
-void narrow_fully_connected_dsp_wide(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
-                                     const int32_t *weights, const int8_t *input, int8_t *output) {
-  fully_connected_dsp(rows, depth, channels, rescale, weights, input, output, narrow_end_wide);
-}
-
-void narrow_fully_connected_dsp_stock(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
-                                      const int32_t *weights, const int8_t *input, int8_t *output) {
-  fully_connected_dsp(rows, depth, channels, rescale, weights, input, output, narrow_end_stock);
-}
+NARROW_DEFINE_ENDS(narrow_fully_connected_dsp,
+                   (int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
+                    const int32_t *weights, const int8_t *input, int8_t *output),
+                   fully_connected_dsp(rows, depth, channels, rescale, weights, input, output, end))

@@ -43,26 +43,7 @@ static NARROW_INLINE void fully_connected_in_place(int32_t rows, int32_t depth, 
   }
 }
 
-void narrow_fully_connected_in_place_shift(int32_t rows, int32_t depth, int32_t channels,
-                                           const narrow_rescale *rescale, const int8_t *weights, const int8_t *input,
-                                           int8_t *output) {
-  fully_connected_in_place(rows, depth, channels, rescale, weights, input, output, narrow_end_shift);
-}
-
-void narrow_fully_connected_in_place_multiply(int32_t rows, int32_t depth, int32_t channels,
-                                              const narrow_rescale *rescale, const int8_t *weights,
-                                              const int8_t *input, int8_t *output) {
-  fully_connected_in_place(rows, depth, channels, rescale, weights, input, output, narrow_end_multiply);
-}
-
-void narrow_fully_connected_in_place_wide(int32_t rows, int32_t depth, int32_t channels,
-                                          const narrow_rescale *rescale, const int8_t *weights, const int8_t *input,
-                                          int8_t *output) {
-  fully_connected_in_place(rows, depth, channels, rescale, weights, input, output, narrow_end_wide);
-}
-
-void narrow_fully_connected_in_place_stock(int32_t rows, int32_t depth, int32_t channels,
-                                           const narrow_rescale *rescale, const int8_t *weights, const int8_t *input,
-                                           int8_t *output) {
-  fully_connected_in_place(rows, depth, channels, rescale, weights, input, output, narrow_end_stock);
-}
+NARROW_DEFINE_ENDS(narrow_fully_connected_in_place,
+                   (int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
+                    const int8_t *weights, const int8_t *input, int8_t *output),
+                   fully_connected_in_place(rows, depth, channels, rescale, weights, input, output, end))

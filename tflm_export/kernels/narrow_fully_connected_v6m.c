@@ -1,4 +1,5 @@
 #include "narrow_rescale.h"
+#include "narrow_v6m.h"
 
 /* Adds the products of depth4 steps to the accumulators of 2 channels.
  *
@@ -7,60 +8,35 @@
 
 void narrow_fully_connected_v6m_sums(int32_t depth4, const int32_t *columns, const int32_t *weights, int32_t sums[2]);
 
-/* 19 cycles for 4 products on a Cortex-M0+. r0, r1 point to columns and weights, r6, r7 are the sums. */
-#define STEP                \
-  "ldm    r1!, {r2}\n\t"    \
-  "ldm    r0!, {r3, r4}\n\t" \
-  "sxtb   r5, r2\n\t"       \
-  "muls   r5, r3, r5\n\t"   \
-  "adds   r6, r6, r5\n\t"   \
-  "lsls   r5, r2, #8\n\t"   \
-  "asrs   r5, r5, #24\n\t"  \
-  "muls   r5, r4, r5\n\t"   \
-  "adds   r6, r6, r5\n\t"   \
-  "lsls   r5, r2, #16\n\t"  \
-  "asrs   r5, r5, #24\n\t"  \
-  "muls   r5, r3, r5\n\t"   \
-  "adds   r7, r7, r5\n\t"   \
-  "asrs   r5, r2, #24\n\t"  \
-  "muls   r5, r4, r5\n\t"   \
-  "adds   r7, r7, r5\n\t"
-
-__asm__(
-    ".syntax unified\n\t"
-    ".section .text.narrow_fully_connected_v6m_sums, \"ax\", %progbits\n\t"
-    ".align 2\n\t"
-    ".global narrow_fully_connected_v6m_sums\n\t"
-    ".type narrow_fully_connected_v6m_sums, %function\n\t"
-    ".thumb_func\n"
-    "narrow_fully_connected_v6m_sums:\n\t"
-    "push   {r3-r7, lr}\n\t"
-    "lsls   r0, r0, #2\n\t"
-    "adds   r0, r0, r1\n\t"
-    "mov    r12, r0\n\t" /* the end of the columns */
-    "movs   r0, r1\n\t"
-    "movs   r1, r2\n\t"
-    "ldm    r3!, {r6, r7}\n"
-    "1:\n\t"
-    "mov    r2, r12\n\t"
-    "subs   r2, r2, r0\n\t"
-    "lsls   r2, r2, #26\n\t"
-    "beq    2f\n\t" STEP STEP /* until whole sixteens are left */
-    "b      1b\n"
-    "2:\n\t"
-    "cmp    r0, r12\n\t"
-    "bne    3f\n\t"
-    "b      4f\n"
-    "3:\n\t" STEP STEP STEP STEP STEP STEP STEP STEP
-    "cmp    r0, r12\n\t"
-    "beq    4f\n\t"
-    "b      3b\n"
-    "4:\n\t"
-    "ldr    r3, [sp]\n\t"
-    "stm    r3!, {r6, r7}\n\t"
-    "pop    {r3-r7, pc}\n\t"
-    ".size narrow_fully_connected_v6m_sums, . - narrow_fully_connected_v6m_sums\n\t"
-    ".text\n");
+/* r0, r1 point to columns and weights, r6, r7 are the sums. */
+__asm__(NARROW_ASSEMBLY_BEGIN("narrow_fully_connected_v6m_sums")
+        "push   {r3-r7, lr}\n\t"
+        "lsls   r0, r0, #2\n\t"
+        "adds   r0, r0, r1\n\t"
+        "mov    r12, r0\n\t" /* the end of the columns */
+        "movs   r0, r1\n\t"
+        "movs   r1, r2\n\t"
+        "ldm    r3!, {r6, r7}\n"
+        "1:\n\t"
+        "mov    r2, r12\n\t"
+        "subs   r2, r2, r0\n\t"
+        "lsls   r2, r2, #26\n\t"
+        "beq    2f\n\t" NARROW_V6M_STEP NARROW_V6M_STEP /* until whole sixteens are left */
+        "b      1b\n"
+        "2:\n\t"
+        "cmp    r0, r12\n\t"
+        "bne    3f\n\t"
+        "b      4f\n"
+        "3:\n\t"
+        ".rept 8\n\t" NARROW_V6M_STEP ".endr\n\t"
+        "cmp    r0, r12\n\t"
+        "beq    4f\n\t"
+        "b      3b\n"
+        "4:\n\t"
+        "ldr    r3, [sp]\n\t"
+        "stm    r3!, {r6, r7}\n\t"
+        "pop    {r3-r7, pc}\n\t"
+        NARROW_ASSEMBLY_END("narrow_fully_connected_v6m_sums"));
 
 #else
 
@@ -100,26 +76,7 @@ static NARROW_INLINE void fully_connected_v6m(int32_t rows, int32_t depth, int32
   }
 }
 
-void narrow_fully_connected_v6m_shift(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
-                                      const int32_t *weights, const int8_t *input, int8_t *output,
-                                      int8_t *scratch) {
-  fully_connected_v6m(rows, depth, channels, rescale, weights, input, output, scratch, narrow_end_shift);
-}
-
-void narrow_fully_connected_v6m_multiply(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
-                                         const int32_t *weights, const int8_t *input, int8_t *output,
-                                         int8_t *scratch) {
-  fully_connected_v6m(rows, depth, channels, rescale, weights, input, output, scratch, narrow_end_multiply);
-}
-
-void narrow_fully_connected_v6m_wide(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
-                                     const int32_t *weights, const int8_t *input, int8_t *output,
-                                     int8_t *scratch) {
-  fully_connected_v6m(rows, depth, channels, rescale, weights, input, output, scratch, narrow_end_wide);
-}
-
-void narrow_fully_connected_v6m_stock(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
-                                      const int32_t *weights, const int8_t *input, int8_t *output,
-                                      int8_t *scratch) {
-  fully_connected_v6m(rows, depth, channels, rescale, weights, input, output, scratch, narrow_end_stock);
-}
+NARROW_DEFINE_ENDS(narrow_fully_connected_v6m,
+                   (int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
+                    const int32_t *weights, const int8_t *input, int8_t *output, int8_t *scratch),
+                   fully_connected_v6m(rows, depth, channels, rescale, weights, input, output, scratch, end))

@@ -8,46 +8,20 @@
 /* Convolution.
  *
  * weights: [output_channels, kernel_height, kernel_width, input_channels].
- * scratch: 9 * depth4 bytes, aligned to 4, where depth4 is kernel_height * kernel_width * input_channels rounded up to
- *   a multiple of 4. */
-void narrow_conv_2d_in_place_shift(const narrow_window *window, const narrow_rescale *rescale, const int8_t *weights,
-                                   const int8_t *input, int8_t *output, int8_t *scratch);
-void narrow_conv_2d_in_place_multiply(const narrow_window *window, const narrow_rescale *rescale,
-                                      const int8_t *weights, const int8_t *input, int8_t *output, int8_t *scratch);
-void narrow_conv_2d_in_place_wide(const narrow_window *window, const narrow_rescale *rescale, const int8_t *weights,
-                                  const int8_t *input, int8_t *output, int8_t *scratch);
-void narrow_conv_2d_in_place_stock(const narrow_window *window, const narrow_rescale *rescale, const int8_t *weights,
-                                   const int8_t *input, int8_t *output, int8_t *scratch);
+ * patch: scratch of 9 * depth4 bytes, aligned to 4, where depth4 is kernel_height * kernel_width * input_channels
+ *   rounded up to a multiple of 4. */
+narrow_windowed narrow_conv_2d_in_place_shift, narrow_conv_2d_in_place_multiply, narrow_conv_2d_in_place_wide,
+    narrow_conv_2d_in_place_stock;
 
 /* Dense layer. weights: [channels, depth]. */
-void narrow_fully_connected_in_place_shift(int32_t rows, int32_t depth, int32_t channels,
-                                           const narrow_rescale *rescale, const int8_t *weights, const int8_t *input,
-                                           int8_t *output);
-void narrow_fully_connected_in_place_multiply(int32_t rows, int32_t depth, int32_t channels,
-                                              const narrow_rescale *rescale, const int8_t *weights,
-                                              const int8_t *input, int8_t *output);
-void narrow_fully_connected_in_place_wide(int32_t rows, int32_t depth, int32_t channels,
-                                          const narrow_rescale *rescale, const int8_t *weights, const int8_t *input,
-                                          int8_t *output);
-void narrow_fully_connected_in_place_stock(int32_t rows, int32_t depth, int32_t channels,
-                                           const narrow_rescale *rescale, const int8_t *weights, const int8_t *input,
-                                           int8_t *output);
+narrow_dense narrow_fully_connected_in_place_shift, narrow_fully_connected_in_place_multiply,
+    narrow_fully_connected_in_place_wide, narrow_fully_connected_in_place_stock;
 
 /* Depthwise convolution; as many output as input channels, a multiple of 4.
  *
  * weights: [kernel_height, kernel_width, channels].
  * patch: scratch of kernel_height * kernel_width * channels bytes. */
-void narrow_depthwise_conv_2d_in_place_shift(const narrow_window *window, const narrow_rescale *rescale,
-                                             const int8_t *weights, const int8_t *input, int8_t *output,
-                                             int8_t *patch);
-void narrow_depthwise_conv_2d_in_place_multiply(const narrow_window *window, const narrow_rescale *rescale,
-                                                const int8_t *weights, const int8_t *input, int8_t *output,
-                                                int8_t *patch);
-void narrow_depthwise_conv_2d_in_place_wide(const narrow_window *window, const narrow_rescale *rescale,
-                                            const int8_t *weights, const int8_t *input, int8_t *output,
-                                            int8_t *patch);
-void narrow_depthwise_conv_2d_in_place_stock(const narrow_window *window, const narrow_rescale *rescale,
-                                             const int8_t *weights, const int8_t *input, int8_t *output,
-                                             int8_t *patch);
+narrow_windowed narrow_depthwise_conv_2d_in_place_shift, narrow_depthwise_conv_2d_in_place_multiply,
+    narrow_depthwise_conv_2d_in_place_wide, narrow_depthwise_conv_2d_in_place_stock;
 
 #endif

@@ -54,52 +54,33 @@ typedef struct {
  *
  * weights: [output_channels, kernel_height, kernel_width, input_channels], -128..127.
  * patch: scratch of kernel_height * kernel_width * input_channels bytes. */
-void narrow_conv_2d_shift(const narrow_window *window, const narrow_rescale *rescale, const int8_t *weights,
-                          const int8_t *input, int8_t *output, int8_t *patch);
-void narrow_conv_2d_multiply(const narrow_window *window, const narrow_rescale *rescale, const int8_t *weights,
+typedef void narrow_windowed(const narrow_window *window, const narrow_rescale *rescale, const int8_t *weights,
                              const int8_t *input, int8_t *output, int8_t *patch);
-void narrow_conv_2d_wide(const narrow_window *window, const narrow_rescale *rescale, const int8_t *weights,
-                         const int8_t *input, int8_t *output, int8_t *patch);
-void narrow_conv_2d_stock(const narrow_window *window, const narrow_rescale *rescale, const int8_t *weights,
-                          const int8_t *input, int8_t *output, int8_t *patch);
+narrow_windowed narrow_conv_2d_shift, narrow_conv_2d_multiply, narrow_conv_2d_wide, narrow_conv_2d_stock;
 
 /* Dense layer, and convolution with a 1x1 kernel and stride 1.
  *
  * weights: [channels, depth]; input: [rows, depth]; output: [rows, channels]. */
-void narrow_fully_connected_shift(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
-                                  const int8_t *weights, const int8_t *input, int8_t *output);
-void narrow_fully_connected_multiply(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
-                                     const int8_t *weights, const int8_t *input, int8_t *output);
-void narrow_fully_connected_wide(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
-                                 const int8_t *weights, const int8_t *input, int8_t *output);
-void narrow_fully_connected_stock(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
-                                  const int8_t *weights, const int8_t *input, int8_t *output);
+typedef void narrow_dense(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
+                          const int8_t *weights, const int8_t *input, int8_t *output);
+narrow_dense narrow_fully_connected_shift, narrow_fully_connected_multiply, narrow_fully_connected_wide,
+    narrow_fully_connected_stock;
 
 /* Depthwise convolution; output channel c reads input channel c / (output_channels / input_channels).
  *
  * weights: [kernel_height, kernel_width, output_channels]; output_channels is a multiple of input_channels.
  * patch: scratch of kernel_height * kernel_width * input_channels bytes. */
-void narrow_depthwise_conv_2d_shift(const narrow_window *window, const narrow_rescale *rescale, const int8_t *weights,
-                                    const int8_t *input, int8_t *output, int8_t *patch);
-void narrow_depthwise_conv_2d_multiply(const narrow_window *window, const narrow_rescale *rescale,
-                                       const int8_t *weights, const int8_t *input, int8_t *output, int8_t *patch);
-void narrow_depthwise_conv_2d_wide(const narrow_window *window, const narrow_rescale *rescale, const int8_t *weights,
-                                   const int8_t *input, int8_t *output, int8_t *patch);
-void narrow_depthwise_conv_2d_stock(const narrow_window *window, const narrow_rescale *rescale, const int8_t *weights,
-                                    const int8_t *input, int8_t *output, int8_t *patch);
+narrow_windowed narrow_depthwise_conv_2d_shift, narrow_depthwise_conv_2d_multiply, narrow_depthwise_conv_2d_wide,
+    narrow_depthwise_conv_2d_stock;
 
 /* Dense layer for cores with the DSP extension; depth and channels are multiples of 4.
  *
  * weights: [channels / 4, depth / 4, 2 pairs of channels, 2] words. A word holds (A k, B k, A k', B k') of two channels
  *   A and B, lowest byte first; k, k' = 0, 2 and then 1, 3 of every four. */
-void narrow_fully_connected_dsp_shift(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
-                                      const int32_t *weights, const int8_t *input, int8_t *output);
-void narrow_fully_connected_dsp_multiply(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
-                                         const int32_t *weights, const int8_t *input, int8_t *output);
-void narrow_fully_connected_dsp_wide(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
-                                     const int32_t *weights, const int8_t *input, int8_t *output);
-void narrow_fully_connected_dsp_stock(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
-                                      const int32_t *weights, const int8_t *input, int8_t *output);
+typedef void narrow_dense_dsp(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
+                              const int32_t *weights, const int8_t *input, int8_t *output);
+narrow_dense_dsp narrow_fully_connected_dsp_shift, narrow_fully_connected_dsp_multiply,
+    narrow_fully_connected_dsp_wide, narrow_fully_connected_dsp_stock;
 
 /* Depthwise convolution for cores with the DSP extension; as many output as input channels, a multiple of 4. (3x3
  * kernels go plane by plane, and all other convolutions tile by tile, through loops with the layer's sizes in them: see
@@ -107,32 +88,20 @@ void narrow_fully_connected_dsp_stock(int32_t rows, int32_t depth, int32_t chann
  *
  * weights: [channels / 4, kernel_height, kernel_width, 2] words: int16 pairs of channels (0, 2), (1, 3) of the four.
  * patch: scratch of kernel_height * kernel_width * input_channels bytes. */
-void narrow_depthwise_conv_2d_dsp_shift(const narrow_window *window, const narrow_rescale *rescale,
-                                        const int32_t *weights, const int8_t *input, int8_t *output, int8_t *patch);
-void narrow_depthwise_conv_2d_dsp_multiply(const narrow_window *window, const narrow_rescale *rescale,
-                                           const int32_t *weights, const int8_t *input, int8_t *output, int8_t *patch);
-void narrow_depthwise_conv_2d_dsp_wide(const narrow_window *window, const narrow_rescale *rescale,
-                                       const int32_t *weights, const int8_t *input, int8_t *output, int8_t *patch);
-void narrow_depthwise_conv_2d_dsp_stock(const narrow_window *window, const narrow_rescale *rescale,
-                                        const int32_t *weights, const int8_t *input, int8_t *output, int8_t *patch);
+typedef void narrow_windowed_dsp(const narrow_window *window, const narrow_rescale *rescale, const int32_t *weights,
+                                 const int8_t *input, int8_t *output, int8_t *patch);
+narrow_windowed_dsp narrow_depthwise_conv_2d_dsp_shift, narrow_depthwise_conv_2d_dsp_multiply,
+    narrow_depthwise_conv_2d_dsp_wide, narrow_depthwise_conv_2d_dsp_stock;
 
 /* Dense layer for ARMv6-M; channels is even.
  *
  * weights: [channels / 2, depth4 / 2] words, with weights 0 behind depth. A word holds (A k, B k, A k + 1, B k + 1) of
  *   two channels A and B, lowest byte first.
  * scratch: 4 * depth4 bytes, aligned to 4, where depth4 is depth rounded up to a multiple of 4. */
-void narrow_fully_connected_v6m_shift(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
-                                      const int32_t *weights, const int8_t *input, int8_t *output,
-                                      int8_t *scratch);
-void narrow_fully_connected_v6m_multiply(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
-                                         const int32_t *weights, const int8_t *input, int8_t *output,
-                                         int8_t *scratch);
-void narrow_fully_connected_v6m_wide(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
-                                     const int32_t *weights, const int8_t *input, int8_t *output,
-                                     int8_t *scratch);
-void narrow_fully_connected_v6m_stock(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
-                                      const int32_t *weights, const int8_t *input, int8_t *output,
-                                      int8_t *scratch);
+typedef void narrow_dense_v6m(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
+                              const int32_t *weights, const int8_t *input, int8_t *output, int8_t *scratch);
+narrow_dense_v6m narrow_fully_connected_v6m_shift, narrow_fully_connected_v6m_multiply,
+    narrow_fully_connected_v6m_wide, narrow_fully_connected_v6m_stock;
 
 /* y = (a * factor_a + b * factor_b + start) >> shift, every partial sum within 32 bits.
  *
@@ -156,14 +125,9 @@ void narrow_add_stock(int32_t repeats, int32_t count, const int32_t *multipliers
 /* y = (a - Za) * (b - Zb), rescaled; a, b and output as for narrow_add.
  *
  * zero_points: of a and b. rescale: of one channel, whose bias is 0. */
-void narrow_mul_shift(int32_t repeats, int32_t count, const int32_t *zero_points, const narrow_rescale *rescale,
-                      const int8_t *a, const int8_t *b, int8_t *output);
-void narrow_mul_multiply(int32_t repeats, int32_t count, const int32_t *zero_points, const narrow_rescale *rescale,
-                         const int8_t *a, const int8_t *b, int8_t *output);
-void narrow_mul_wide(int32_t repeats, int32_t count, const int32_t *zero_points, const narrow_rescale *rescale,
-                     const int8_t *a, const int8_t *b, int8_t *output);
-void narrow_mul_stock(int32_t repeats, int32_t count, const int32_t *zero_points, const narrow_rescale *rescale,
-                      const int8_t *a, const int8_t *b, int8_t *output);
+typedef void narrow_product(int32_t repeats, int32_t count, const int32_t *zero_points, const narrow_rescale *rescale,
+                            const int8_t *a, const int8_t *b, int8_t *output);
+narrow_product narrow_mul_shift, narrow_mul_multiply, narrow_mul_wide, narrow_mul_stock;
 
 /* Mean over windows, of the elements inside the image, halves away from zero. Windows touch the image.
  * The window's input_channels and output_channels are equal; dilations are 1. */

@@ -127,4 +127,13 @@ static NARROW_INLINE int8_t narrow_end_stock_folded(const narrow_rescale *rescal
   return narrow_saturate((int32_t)sum >> rescale->shift[c]);
 }
 
+/* Defines the four functions of a layer, NAME_shift to NAME_stock, as a call of the one that they share.
+ *
+ * parameters: theirs, in parentheses. call: what each does with its `end`. */
+#define NARROW_DEFINE_ENDS(name, parameters, call)                                       \
+  void name##_shift parameters { narrow_end *const end = narrow_end_shift; call; }       \
+  void name##_multiply parameters { narrow_end *const end = narrow_end_multiply; call; } \
+  void name##_wide parameters { narrow_end *const end = narrow_end_wide; call; }         \
+  void name##_stock parameters { narrow_end *const end = narrow_end_stock; call; }
+
 #endif

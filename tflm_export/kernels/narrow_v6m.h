@@ -1,7 +1,45 @@
-/* The clamp and the folded stock rescale in assembly, for ARMv6-M and ARMv7-M without DSP: see narrow_saturate and
- * narrow_end_stock_folded. */
-#ifndef NARROW_ENDS_V6M_H
-#define NARROW_ENDS_V6M_H
+/* What assembly for ARMv6-M, and ARMv7-M without DSP, shares: the products of two words of inputs, the clamp and the
+ * folded stock rescale, see narrow_saturate and narrow_end_stock_folded. */
+#ifndef NARROW_V6M_H
+#define NARROW_V6M_H
+
+#include "narrow_assembly.h"
+
+/* r4-r11 and lr, and back, with a return. */
+#define NARROW_V6M_SAVE       \
+  "push {r4-r7, lr}\n\t"      \
+  "mov  r4, r8\n\t"           \
+  "mov  r5, r9\n\t"           \
+  "mov  r6, r10\n\t"          \
+  "mov  r7, r11\n\t"          \
+  "push {r4-r7}\n\t"
+#define NARROW_V6M_RETURN     \
+  "pop  {r4-r7}\n\t"          \
+  "mov  r8, r4\n\t"           \
+  "mov  r9, r5\n\t"           \
+  "mov  r10, r6\n\t"          \
+  "mov  r11, r7\n\t"          \
+  "pop  {r4-r7, pc}\n\t"
+
+/* Two words of inputs from r0 on, two weights of each of two channels from r1 on, added to r6 and r7: 19 cycles on a
+ * Cortex-M0+. r2-r5 are lost. */
+#define NARROW_V6M_STEP    \
+  "ldm  r1!, {r2}\n\t"     \
+  "ldm  r0!, {r3, r4}\n\t" \
+  "sxtb r5, r2\n\t"        \
+  "muls r5, r3, r5\n\t"    \
+  "adds r6, r6, r5\n\t"    \
+  "lsls r5, r2, #8\n\t"    \
+  "asrs r5, r5, #24\n\t"   \
+  "muls r5, r4, r5\n\t"    \
+  "adds r6, r6, r5\n\t"    \
+  "lsls r5, r2, #16\n\t"   \
+  "asrs r5, r5, #24\n\t"   \
+  "muls r5, r3, r5\n\t"    \
+  "adds r7, r7, r5\n\t"    \
+  "asrs r2, r2, #24\n\t"   \
+  "muls r2, r4, r2\n\t"    \
+  "adds r7, r7, r2\n\t"
 
 /* sum: a low register; other: another one, which is lost. The low byte of `sum` is the result. */
 #if defined(__thumb2__)

@@ -1,0 +1,17 @@
+/* Functions in assembly, for a whole file of C or by a macro, which several files may use with the same sizes. */
+#ifndef NARROW_ASSEMBLY_H
+#define NARROW_ASSEMBLY_H
+
+#define NARROW_ASSEMBLY_BEGIN(name)                \
+  ".syntax unified\n\t"                            \
+  ".section .text." name ", \"ax\", %progbits\n\t" \
+  ".align 2\n\t"                                   \
+  ".weak " name "\n\t"                             \
+  ".type " name ", %function\n\t"                  \
+  ".thumb_func\n" name ":\n\t"
+
+#define NARROW_ASSEMBLY_END(name)    \
+  ".size " name ", . - " name "\n\t" \
+  ".text\n"
+
+#endif
