@@ -1,11 +1,8 @@
 /* Convolutions: the portable kernel. */
 #include "layer.h"
 
-typedef void function(const narrow_window *, const narrow_rescale *, const int8_t *, const int8_t *, int8_t *,
-                      int8_t *);
-
-static function *const ends[ENDS] = {narrow_conv_2d_shift, narrow_conv_2d_multiply, narrow_conv_2d_wide,
-                                     narrow_conv_2d_stock};
+static narrow_windowed *const ends[ENDS] = {narrow_conv_2d_shift, narrow_conv_2d_multiply, narrow_conv_2d_wide,
+                                            narrow_conv_2d_stock};
 
 static void test(const char *name, int64_t number) {
   begin_case(name, number);
@@ -19,7 +16,7 @@ static void test(const char *name, int64_t number) {
   const guarded output = allocate_guarded(output_count(&w));
   const guarded scratch = allocate_guarded(elements);
   ends[end](&w, &l.rescale, l.weights, input, output.data, scratch.data);
-  check_conv_2d(&w, &l, input, output.data);
+  check_windows(&w, &l, w.input_channels, input, output.data);
   free_guarded(output);
   free_guarded(scratch);
   free(input);

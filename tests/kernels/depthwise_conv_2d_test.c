@@ -1,38 +1,11 @@
 /* Depthwise convolutions: the portable kernel, and the plain C of the one for cores with the DSP extension. */
 #include "layer.h"
 
-typedef void function(const narrow_window *, const narrow_rescale *, const int8_t *, const int8_t *, int8_t *,
-                      int8_t *);
-typedef void packed_function(const narrow_window *, const narrow_rescale *, const int32_t *, const int8_t *, int8_t *,
-                             int8_t *);
-
-static function *const portable[ENDS] = {narrow_depthwise_conv_2d_shift, narrow_depthwise_conv_2d_multiply,
-                                         narrow_depthwise_conv_2d_wide, narrow_depthwise_conv_2d_stock};
-static packed_function *const dsp[ENDS] = {narrow_depthwise_conv_2d_dsp_shift, narrow_depthwise_conv_2d_dsp_multiply,
-                                           narrow_depthwise_conv_2d_dsp_wide, narrow_depthwise_conv_2d_dsp_stock};
-
-/* Holds an output against the definition; the layer's weights are [channels, taps]. */
-static void check_output(const narrow_window *w, const layer *l, const int8_t *input, const int8_t *output) {
-  const int32_t multiplier = w->output_channels / w->input_channels;
-  int64_t index = 0;
-  for (int32_t b = 0; b < w->batches; ++b) {
-    for (int32_t y = 0; y < w->output_height; ++y) {
-      for (int32_t x = 0; x < w->output_width; ++x) {
-        for (int32_t c = 0; c < w->output_channels; ++c, ++index) {
-          int64_t sum = 0;
-          const int8_t *weights = l->weights + c * l->elements;
-          for (int32_t ky = 0; ky < w->kernel_height; ++ky) {
-            for (int32_t kx = 0; kx < w->kernel_width; ++kx, ++weights) {
-              const int8_t *element = tap(w, input, b, y, x, ky, kx, c / multiplier);
-              if (element != NULL) sum += (int64_t)(*element - l->input_zero) * *weights;
-            }
-          }
-          check_equal(output[index], layer_output(l, c, sum), index);
-        }
-      }
-    }
-  }
-}
+static narrow_windowed *const portable[ENDS] = {narrow_depthwise_conv_2d_shift, narrow_depthwise_conv_2d_multiply,
+                                                narrow_depthwise_conv_2d_wide, narrow_depthwise_conv_2d_stock};
+static narrow_windowed_dsp *const dsp[ENDS] = {narrow_depthwise_conv_2d_dsp_shift,
+                                               narrow_depthwise_conv_2d_dsp_multiply,
+                                               narrow_depthwise_conv_2d_dsp_wide, narrow_depthwise_conv_2d_dsp_stock};
 
 /* [taps, channels]. */
 static int8_t *transposed(const layer *l) {
@@ -81,7 +54,7 @@ static void test(const char *name, int64_t number, int is_dsp) {
     portable[end](&w, &l.rescale, weights, input, output.data, scratch.data);
     free(weights);
   }
-  check_output(&w, &l, input, output.data);
+  check_windows(&w, &l, 1, input, output.data);
   free_guarded(output);
   free_guarded(scratch);
   free(input);

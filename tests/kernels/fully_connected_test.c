@@ -1,18 +1,12 @@
 /* Dense layers: the portable kernel, and the plain C of those with weights repacked for a core. */
 #include "layer.h"
 
-typedef void function(int32_t, int32_t, int32_t, const narrow_rescale *, const int8_t *, const int8_t *, int8_t *);
-typedef void dsp_function(int32_t, int32_t, int32_t, const narrow_rescale *, const int32_t *, const int8_t *,
-                          int8_t *);
-typedef void v6m_function(int32_t, int32_t, int32_t, const narrow_rescale *, const int32_t *, const int8_t *,
-                          int8_t *, int8_t *);
-
-static function *const portable[ENDS] = {narrow_fully_connected_shift, narrow_fully_connected_multiply,
-                                         narrow_fully_connected_wide, narrow_fully_connected_stock};
-static dsp_function *const dsp[ENDS] = {narrow_fully_connected_dsp_shift, narrow_fully_connected_dsp_multiply,
-                                        narrow_fully_connected_dsp_wide, narrow_fully_connected_dsp_stock};
-static v6m_function *const v6m[ENDS] = {narrow_fully_connected_v6m_shift, narrow_fully_connected_v6m_multiply,
-                                        narrow_fully_connected_v6m_wide, narrow_fully_connected_v6m_stock};
+static narrow_dense *const portable[ENDS] = {narrow_fully_connected_shift, narrow_fully_connected_multiply,
+                                             narrow_fully_connected_wide, narrow_fully_connected_stock};
+static narrow_dense_dsp *const dsp[ENDS] = {narrow_fully_connected_dsp_shift, narrow_fully_connected_dsp_multiply,
+                                            narrow_fully_connected_dsp_wide, narrow_fully_connected_dsp_stock};
+static narrow_dense_v6m *const v6m[ENDS] = {narrow_fully_connected_v6m_shift, narrow_fully_connected_v6m_multiply,
+                                            narrow_fully_connected_v6m_wide, narrow_fully_connected_v6m_stock};
 
 typedef enum { PORTABLE, DSP, V6M } core;
 

@@ -162,9 +162,11 @@ static inline const int8_t *tap(const narrow_window *w, const int8_t *input, int
   return input + ((batch * w->input_height + iy) * w->input_width + ix) * w->input_channels + channel;
 }
 
-/* Holds a convolution's output against the definition. */
-static inline void check_conv_2d(const narrow_window *w, const layer *l, const int8_t *input,
+/* Holds the output of a convolution against the definition. depth: inputs under a tap, all for CONV_2D, 1 for a
+ * depthwise one; the layer's weights are [output channels, taps, depth]. */
+static inline void check_windows(const narrow_window *w, const layer *l, int32_t depth, const int8_t *input,
                                  const int8_t *output) {
+  const int32_t multiplier = w->output_channels * depth / w->input_channels; /* output channels of the same inputs */
   int64_t index = 0;
   for (int32_t b = 0; b < w->batches; ++b) {
     for (int32_t y = 0; y < w->output_height; ++y) {
@@ -174,8 +176,8 @@ static inline void check_conv_2d(const narrow_window *w, const layer *l, const i
           const int8_t *weights = l->weights + c * l->elements;
           for (int32_t ky = 0; ky < w->kernel_height; ++ky) {
             for (int32_t kx = 0; kx < w->kernel_width; ++kx) {
-              for (int32_t i = 0; i < w->input_channels; ++i, ++weights) {
-                const int8_t *element = tap(w, input, b, y, x, ky, kx, i);
+              for (int32_t i = 0; i < depth; ++i, ++weights) {
+                const int8_t *element = tap(w, input, b, y, x, ky, kx, c / multiplier * depth + i);
                 if (element != NULL) sum += (int64_t)(*element - l->input_zero) * *weights;
               }
             }

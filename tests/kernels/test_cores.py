@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.kernels import exact, native
+from tests.kernels import native
 from tests.kernels.fans import fan
 from tests.kernels.programs import assert_equals_simulator
-from tests.kernels.test_weighted import check, images, layers, window_shapes
+from tests.kernels.test_weighted import check, depthwise_cases_of_fours, images, layers
 from tests.tflite_builder import TFLiteBuilder
 from tflm_export import c_source, narrow
 from tflm_export.kernels.cortex_m0plus import channel_words, shrink
@@ -23,25 +23,13 @@ def padded_depth(layer) -> int:
     return -(-layer.weights[0].size // 4) * 4
 
 
-@given(st.data())
-def test_depthwise_conv_2d_dsp(data):
-    channels = 4 * data.draw(st.integers(1, 2))
-    window = data.draw(window_shapes(channels, channels))
-    taps = window.kernel_height * window.kernel_width
-    layer = data.draw(layers(channels, taps, 1))
-    window.padding_value = layer.input_zero
-    shape = (window.batches, window.input_height, window.input_width, channels)
-    image = images(data.draw, shape, layer.input_zero)
-    view = exact.centred(exact.windows(image, window), layer.input_zero).reshape(*_output(window), taps, channels)
-    accumulators = (view * layer.weights[:, :, 0].T.astype(np.int64)).sum(3) + layer.bias
+@given(depthwise_cases_of_fours())
+def test_depthwise_conv_2d_dsp(case):
+    window, layer, image, accumulators = case
     check(
-        "narrow_depthwise_conv_2d_dsp", (window,), layer, image, accumulators, taps * channels,
+        "narrow_depthwise_conv_2d_dsp", (window,), layer, image, accumulators, layer.weights.size,
         lambda rows: channel_pairs(rows.T),
     )  # fmt: skip
-
-
-def _output(window) -> tuple[int, int, int]:
-    return window.batches, window.output_height, window.output_width
 
 
 @given(st.data())

@@ -5,10 +5,9 @@ import types
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.kernels import exact, native
-from tests.kernels.test_weighted import check, dense_cases, images, layers, window_shapes, windowed_cases
+from tests.kernels.test_weighted import check, dense_cases, depthwise_cases_of_fours, windowed_cases
 from tflm_export import kernels
 
 pytestmark = native.requires_gcc
@@ -37,19 +36,11 @@ def test_fully_connected(case):
     check("narrow_fully_connected_in_place", (*rows.shape, len(weights)), layer, rows, accumulators)
 
 
-@given(st.data())
+@given(depthwise_cases_of_fours())
 @settings(max_examples=100)
-def test_depthwise_conv_2d(data):
-    channels = 4 * data.draw(st.integers(1, 2))
-    window = data.draw(window_shapes(channels, channels))
-    taps = window.kernel_height * window.kernel_width
-    layer = data.draw(layers(channels, taps, 1))
-    window.padding_value = layer.input_zero
-    image = images(data.draw, (window.batches, window.input_height, window.input_width, channels), layer.input_zero)
-    view = exact.centred(exact.windows(image, window), layer.input_zero)
-    view = view.reshape(*view.shape[:3], taps, channels)
-    accumulators = (view * layer.weights[:, :, 0].T.astype(np.int64)).sum(3) + layer.bias
-    check("narrow_depthwise_conv_2d_in_place", (window,), layer, image, accumulators, taps * channels, np.transpose)
+def test_depthwise_conv_2d(case):
+    window, layer, image, accumulators = case
+    check("narrow_depthwise_conv_2d_in_place", (window,), layer, image, accumulators, layer.weights.size, np.transpose)
 
 
 def c_array(name: str, values: np.ndarray) -> str:

@@ -110,6 +110,21 @@ def windowed_cases(draw, depthwise: bool):
     return window, layer, images(draw, shape, layer.input_zero)
 
 
+@st.composite
+def depthwise_cases_of_fours(draw):
+    """Window, layer, image and accumulators of a depthwise convolution whose channels come in fours."""
+    channels = 4 * draw(st.integers(1, 2))
+    window = draw(window_shapes(channels, channels))
+    taps = window.kernel_height * window.kernel_width
+    layer = draw(layers(channels, taps, 1))
+    window.padding_value = layer.input_zero
+    shape = (window.batches, window.input_height, window.input_width, channels)
+    image = images(draw, shape, layer.input_zero)
+    view = exact.centred(exact.windows(image, window), layer.input_zero)
+    view = view.reshape(*view.shape[:3], taps, channels)
+    return window, layer, image, (view * layer.weights[:, :, 0].T.astype(np.int64)).sum(3) + layer.bias
+
+
 def check(function: str, arguments: tuple, layer: Layer, image, accumulators, scratch=None, arrange=lambda rows: rows):
     """Holds every end that can compute a layer against the definition.
 

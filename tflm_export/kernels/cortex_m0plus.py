@@ -20,17 +20,14 @@ _UNROLLED = 16  # steps of a loop, about
 class CortexM0Plus(PlanarPortable):
     """Two outputs in one product where shapes allow; everything else as on any core."""
 
-    def _windowed(self, operator, folded, weights, view, activation, patch) -> Step:
-        if operator.name == "CONV_2D":
-            step = self._tiles(operator, folded, weights, view, activation)
-            return step or super()._windowed(operator, folded, weights, view, activation, patch)
-        if operator.name == "DEPTHWISE_CONV_2D":
-            sizes = planes(operator, view, folded)
-            if sizes is not None:
-                taps = _row_sums(weights)
-                if (taps[:, :2] <= _LANE).all():
-                    return self._planes(operator, folded, weights, view, activation, sizes, taps[:, 2] > _LANE)
-        return super()._windowed(operator, folded, weights, view, activation, patch)
+    def _depthwise(self, operator, folded, columns, view, activation, patch) -> Step | None:
+        sizes = planes(operator, view, folded)
+        if sizes is None:
+            return None
+        taps = _row_sums(columns)
+        if (taps[:, :2] > _LANE).any():
+            return None
+        return self._planes(operator, folded, columns, view, activation, sizes, taps[:, 2] > _LANE)
 
     def _planes(self, operator, folded, columns, view, activation, sizes, wide) -> Step:
         x, y = operator.inputs[0], operator.outputs[0]
@@ -68,15 +65,14 @@ class CortexM0Plus(PlanarPortable):
         return taps if fits else None
 
     def _tiles(self, operator, folded, rows, view: Windows, activation) -> Step | None:
-        """A convolution in tiles of two pixels and two channels; None where its shape does not allow them."""
-        x, y = operator.inputs[0], operator.outputs[0]
-        channels, inputs = len(rows), x.shape[3]
-        height, width = view.height, view.width
+        """In tiles of two pixels and two channels."""
         taps = self.tiling(operator)
         if taps is None:
             return None
-        layout = self.layout(y)
-        tiles, image = Tiles(folded, layout, _TILE), layout.image
+        channels, inputs = len(rows), operator.inputs[0].shape[3]
+        height, width = view.height, view.width
+        tiles = Tiles(folded, self.layout(operator.outputs[0]), _TILE)
+        image = tiles.layout.image
         kernel_rows = 1
         if is_pointwise(view):
             call = f"narrow_conv_2d_pixels_v6m(&window, &layer, {image}, x0, y, scratch);"
@@ -96,24 +92,14 @@ class CortexM0Plus(PlanarPortable):
         steps = -(-row // 2)
         loops, unrolled = _loops(steps // block, block)
         sizes = (kernel_rows, loops, unrolled, block, steps - loops * unrolled * block, tiles.pairs)
-        places = (layout.pixel, layout.channel) if tiles.is_whole else (0, 0)
-        kernel, definition = tiles.definition("NARROW_CONV_2D_TILES_V6M", *sizes, *places)
-        constants = {"weights": words, "records": tiles.records()} | ({} if tiles.is_whole else folded.constants())
-        rescaling = () if tiles.is_whole else (rescale_statement(folded),)
-        statements = (window_statement(view, x, y), *rescaling, tiles.statement(kernel), call)
-        header, scratch = "narrow_conv_2d_tiles_v6m.h", scratch + tiles.sums
-        return self.with_activation(
-            operator, (x,), statements, constants, activation, scratch, header, folded, [definition]
+        return self.tile_step(
+            operator, view, activation, tiles, "narrow_conv_2d_tiles_v6m", sizes, words, call, scratch
         )
 
-    def _dense(self, operator, folded, weights, rows, activation) -> Step:
+    def _packed(self, operator, folded, weights, rows, activation) -> Step | None:
         channels, depth = weights.shape
-        if operator.name == "CONV_2D":
-            step = self._tiles(operator, folded, weights, self.view(operator), activation)
-            if step is not None:
-                return step
         if channels % 2:
-            return super()._dense(operator, folded, weights, rows, activation)
+            return None
         function = f"narrow_fully_connected_v6m_{folded.end.value}"
         call = f"{function}({rows}, {depth}, {channels}, &rescale, weights, x0, y, scratch);"
         constants = {"weights": channel_words(weights)} | folded.constants()

@@ -16,22 +16,18 @@ _UNROLLED = 16  # of a longer one
 class CortexM4(PlanarPortable):
     """Two products an instruction where shapes allow; everything else as on any core."""
 
-    def _windowed(self, operator, folded, weights, view, activation, patch) -> Step:
-        if operator.name == "CONV_2D":
-            return self._tiles(operator, folded, weights, view, activation) or super()._windowed(
-                operator, folded, weights, view, activation, patch
-            )
+    def _depthwise(self, operator, folded, columns, view, activation, patch) -> Step | None:
         x, y = operator.inputs[0], operator.outputs[0]
         sizes = planes(operator, view, folded)
         if sizes is not None:
-            return self._planes(operator, folded, weights, view, activation, sizes)
-        if x.shape[3] == y.shape[3] and y.shape[3] % 4 == 0:
-            call = f"narrow_depthwise_conv_2d_dsp_{folded.end.value}(&window, &rescale, weights, x0, y, scratch);"
-            statements = (window_statement(view, x, y), rescale_statement(folded), call)
-            constants = {"weights": channel_pairs(weights)} | folded.constants()
-            kernel = "narrow_depthwise_conv_2d_dsp.c"
-            return self.with_activation(operator, (x,), statements, constants, activation, patch, kernel, folded)
-        return super()._windowed(operator, folded, weights, view, activation, patch)
+            return self._planes(operator, folded, columns, view, activation, sizes)
+        if x.shape[3] != y.shape[3] or y.shape[3] % 4:
+            return None
+        call = f"narrow_depthwise_conv_2d_dsp_{folded.end.value}(&window, &rescale, weights, x0, y, scratch);"
+        statements = (window_statement(view, x, y), rescale_statement(folded), call)
+        constants = {"weights": channel_pairs(columns)} | folded.constants()
+        kernel = "narrow_depthwise_conv_2d_dsp.c"
+        return self.with_activation(operator, (x,), statements, constants, activation, patch, kernel, folded)
 
     def _planes(self, operator, folded, columns, view, activation, sizes) -> Step:
         x, y = operator.inputs[0], operator.outputs[0]
@@ -68,49 +64,38 @@ class CortexM4(PlanarPortable):
         return None if (_TILE - 1) * pitch > LARGEST_OFFSET else (columns, steps, pitch)
 
     def _tiles(self, operator, folded, rows, view: Windows, activation) -> Step | None:
-        """A convolution in tiles of four pixels and two channels; None where its shape does not allow them."""
+        """In tiles of four pixels and two channels."""
         tiling = self.tiling(operator)
         if tiling is None:
             return None
         columns, steps, pitch = tiling
-        x, y = operator.inputs[0], operator.outputs[0]
-        channels, inputs = len(rows), x.shape[3]
-        layout = self.layout(y)
-        tiles = Tiles(folded, layout, _TILE)
+        channels, inputs = len(rows), operator.inputs[0].shape[3]
+        tiles = Tiles(folded, self.layout(operator.outputs[0]), _TILE)
+        image = tiles.layout.image
         kernel_rows, depth = 1, inputs
         if columns:
             kernel_rows, depth = view.height.kernel, -(-inputs // 4) * 4
-            call = f"narrow_conv_2d_rows_dsp(&window, &layer, {columns // 2}, {layout.image}, x0, y, scratch);"
+            call = f"narrow_conv_2d_rows_dsp(&window, &layer, {columns // 2}, {image}, x0, y, scratch);"
             scratch = 2 * kernel_rows * columns
         elif is_pointwise(view) and inputs % 4 == 0:
-            call = f"narrow_conv_2d_pixels_dsp(&window, &layer, {layout.image}, x0, y, scratch);"
+            call = f"narrow_conv_2d_pixels_dsp(&window, &layer, {image}, x0, y, scratch);"
             scratch = 8 * inputs
         else:
-            call = f"narrow_conv_2d_windows_dsp(&window, &layer, {2 * steps}, {layout.image}, x0, y, scratch);"
+            call = f"narrow_conv_2d_windows_dsp(&window, &layer, {2 * steps}, {image}, x0, y, scratch);"
             scratch = 9 * 2 * steps
         unrolled = steps if steps <= _LONGEST else _UNROLLED
         loops, rest = divmod(steps, unrolled)
-        places = (layout.pixel, layout.channel) if tiles.is_whole else (0, 0)
-        sizes = (kernel_rows, loops, unrolled, rest, pitch, tiles.pairs, *places)
-        kernel, definition = tiles.definition("NARROW_CONV_2D_TILES_DSP", *sizes)
+        sizes = (kernel_rows, loops, unrolled, rest, pitch, tiles.pairs)
         padded = np.pad(rows.reshape(channels, -1, inputs), ((0, 0), (0, 0), (0, depth - inputs)))
-        constants = {"weights": depth_pairs(padded.reshape(channels, -1)), "records": tiles.records()}
-        constants |= {} if tiles.is_whole else folded.constants()
-        rescaling = () if tiles.is_whole else (rescale_statement(folded),)
-        statements = (window_statement(view, x, y), *rescaling, tiles.statement(kernel), call)
-        header, scratch = "narrow_conv_2d_tiles_dsp.h", scratch + tiles.sums
-        return self.with_activation(
-            operator, (x,), statements, constants, activation, scratch, header, folded, [definition]
+        words = depth_pairs(padded.reshape(channels, -1))
+        return self.tile_step(
+            operator, view, activation, tiles, "narrow_conv_2d_tiles_dsp", sizes, words, call, scratch
         )
 
-    def _dense(self, operator, folded, weights, rows, activation) -> Step:
+    def _packed(self, operator, folded, weights, rows, activation) -> Step | None:
         channels, depth = weights.shape
-        if operator.name == "CONV_2D":
-            step = self._tiles(operator, folded, weights, self.view(operator), activation)
-            if step is not None:
-                return step
         if channels % 4 or depth % 4:
-            return super()._dense(operator, folded, weights, rows, activation)
+            return None
         call = f"narrow_fully_connected_dsp_{folded.end.value}({rows}, {depth}, {channels}, &rescale, weights, x0, y);"
         # [fours of channels, fours of depth, pairs of channels, words]
         words = depth_pairs(weights).reshape(channels // 4, 2, depth // 4, 2).transpose(0, 2, 1, 3)

@@ -191,19 +191,6 @@ static NARROW_INLINE void narrow_conv_2d_tile_dsp(const int32_t *const *rows, vo
 
 #endif
 
-/* Four pixels. sums: [channels, 4 pixels], for kernels of sums. */
-static NARROW_INLINE void narrow_four_pixels(const narrow_tile_layer *layer, const int32_t *const *rows, int8_t *output,
-                                             int32_t *sums) {
-  if (layer->end == 0) {
-    layer->kernel(rows, output, layer->weights, layer->records);
-    return;
-  }
-  layer->kernel(rows, sums, layer->weights, layer->records);
-  for (int32_t c = 0; c < layer->channels; ++c, sums += 4, output += layer->channel) {
-    for (int32_t p = 0; p < 4; ++p) output[p * layer->pixel] = layer->end(layer->rescale, c, sums[p]);
-  }
-}
-
 /* Widens a multiple of 4 bytes to as many int16. */
 static NARROW_INLINE int32_t *narrow_widen(const int8_t *from, int32_t bytes, int32_t *to) {
   const int8_t *const end = from + bytes;
@@ -244,7 +231,7 @@ static NARROW_INLINE void narrow_conv_2d_pixels_dsp(const narrow_window *window,
     for (int32_t i = 0; i < pixels; i += 4) {
       const int32_t first = i + 4 > pixels ? pixels - 4 : i;
       narrow_widen(input + first * depth, 4 * depth, columns);
-      narrow_four_pixels(layer, rows, output + first * layer->pixel, columns + 2 * depth);
+      narrow_tile(layer, 4, rows, output + first * layer->pixel, columns + 2 * depth);
     }
   }
 }
@@ -270,7 +257,7 @@ static NARROW_INLINE void narrow_conv_2d_windows_dsp(const narrow_window *window
         narrow_gather(&own, input, y * own.stride_height - own.pad_top, x * own.stride_width - own.pad_left, patch);
         to = narrow_widen(patch, depth4, to);
       }
-      narrow_four_pixels(layer, rows, output + first * layer->pixel, columns + 2 * depth4);
+      narrow_tile(layer, 4, rows, output + first * layer->pixel, columns + 2 * depth4);
     }
     input += own.input_height * own.input_width * own.input_channels;
   }
@@ -320,7 +307,7 @@ static NARROW_INLINE void narrow_conv_2d_rows_dsp(const narrow_window *window, c
         const int32_t left = first * own.stride_width * depth4 / 2;
         for (int32_t ky = 0; ky < height; ++ky) rows[ky] = ring + (top + ky) % height * words + left;
         rows[height] = 0;
-        narrow_four_pixels(layer, rows, output + (y * width + first) * layer->pixel, sums);
+        narrow_tile(layer, 4, rows, output + (y * width + first) * layer->pixel, sums);
       }
     }
   }

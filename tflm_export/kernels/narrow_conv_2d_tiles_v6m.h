@@ -292,19 +292,6 @@ static NARROW_INLINE void narrow_conv_2d_tile_v6m(const int32_t *const *rows, vo
 
 #endif
 
-static NARROW_INLINE void narrow_two_pixels(const narrow_tile_layer *layer, const int32_t *const *rows, int8_t *output,
-                                            int32_t *sums) {
-  if (layer->end == 0) {
-    layer->kernel(rows, output, layer->weights, layer->records);
-    return;
-  }
-  layer->kernel(rows, sums, layer->weights, layer->records);
-  for (int32_t c = 0; c < layer->channels; ++c, sums += 2, output += layer->channel) {
-    output[0] = layer->end(layer->rescale, c, sums[0]);
-    output[layer->pixel] = layer->end(layer->rescale, c, sums[1]);
-  }
-}
-
 /* Words of two elements each: to[i] = a[i] + 2^16 * b[i]. A step of 0 repeats an element. */
 static NARROW_INLINE int32_t *narrow_pair_up(const int8_t *a, int32_t step_a, const int8_t *b, int32_t step_b,
                                              int32_t count, int32_t *to) {
@@ -338,7 +325,7 @@ static NARROW_INLINE void narrow_conv_2d_pixels_v6m(const narrow_window *window,
       const int32_t first = i + 2 > pixels ? pixels - 2 : i;
       const int8_t *const from = input + first * depth;
       narrow_pair_up(from, 1, from + depth, 1, depth, columns);
-      narrow_two_pixels(layer, rows, output + first * layer->pixel, columns + depth + 1);
+      narrow_tile(layer, 2, rows, output + first * layer->pixel, columns + depth + 1);
     }
   }
 }
@@ -368,7 +355,7 @@ static NARROW_INLINE void narrow_conv_2d_windows_v6m(const narrow_window *window
         narrow_gather(&own, input, top, left, patches + p * depth);
       }
       narrow_pair_up(patches, 1, patches + depth, 1, depth, columns);
-      narrow_two_pixels(layer, rows, output + first * layer->pixel, sums);
+      narrow_tile(layer, 2, rows, output + first * layer->pixel, sums);
     }
     input += own.input_height * own.input_width * own.input_channels;
   }
@@ -437,7 +424,7 @@ static NARROW_INLINE void narrow_conv_2d_rows_v6m(const narrow_window *window, c
             for (int32_t i = 0; i < flat; ++i) *column++ = from[i];
           }
         }
-        narrow_two_pixels(layer, flat != 0 ? side_by_side : rows, to, sums);
+        narrow_tile(layer, 2, flat != 0 ? side_by_side : rows, to, sums);
         const int32_t ahead = x + 4 <= width ? 2 : width - 2 - x; /* the last tile may begin at an odd pixel */
         if (ahead == 0) break;
         x += ahead;

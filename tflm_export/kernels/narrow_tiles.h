@@ -43,4 +43,17 @@ typedef struct {
   const narrow_rescale *rescale;
 } narrow_tile_layer;
 
+/* One tile of `pixels` pixels. sums: [channels, pixels], for kernels of sums. */
+static NARROW_INLINE void narrow_tile(const narrow_tile_layer *layer, int32_t pixels, const int32_t *const *rows,
+                                      int8_t *output, int32_t *sums) {
+  if (layer->end == 0) {
+    layer->kernel(rows, output, layer->weights, layer->records);
+    return;
+  }
+  layer->kernel(rows, sums, layer->weights, layer->records);
+  for (int32_t c = 0; c < layer->channels; ++c, sums += pixels, output += layer->channel) {
+    for (int32_t p = 0; p < pixels; ++p) output[p * layer->pixel] = layer->end(layer->rescale, c, sums[p]);
+  }
+}
+
 #endif

@@ -5,9 +5,9 @@ import math
 
 from tflm_export.flatbuffer.model import Operator, Tensor
 from tflm_export.kernels.folding import Folded
-from tflm_export.kernels.portable import Portable
-from tflm_export.kernels.step import UnsupportedError
-from tflm_export.kernels.tiles import Layout
+from tflm_export.kernels.portable import Portable, rescale_statement, window_statement
+from tflm_export.kernels.step import Step, UnsupportedError
+from tflm_export.kernels.tiles import Layout, Tiles
 from tflm_export.ops.windows import Axis, Windows
 
 LARGEST_OFFSET = 4095  # of a load or an addition, bytes
@@ -59,11 +59,60 @@ class Planes:
 
 
 class PlanarPortable(Portable):
-    """Base of cores whose convolutions can write planes for the depthwise layers behind them."""
+    """Base of cores whose convolutions go tile by tile and can write planes for the depthwise layers behind them."""
 
     def tiling(self, operator: Operator):
         """How a CONV_2D goes tile by tile, None where it does not."""
         raise NotImplementedError
+
+    def _tiles(self, operator, folded: Folded, rows, view: Windows, activation) -> Step | None:
+        """A CONV_2D tile by tile, None where its shape does not allow it."""
+        raise NotImplementedError
+
+    def _depthwise(self, operator, folded: Folded, columns, view: Windows, activation, patch: int) -> Step | None:
+        """A DEPTHWISE_CONV_2D with a kernel of the core, None where it has none."""
+        raise NotImplementedError
+
+    def _packed(self, operator, folded: Folded, weights, rows: int, activation) -> Step | None:
+        """A dense layer with a kernel of the core, None where it has none."""
+        raise NotImplementedError
+
+    def _windowed(self, operator, folded, weights, view, activation, patch):
+        if operator.name == "CONV_2D":
+            step = self._tiles(operator, folded, weights, view, activation)
+        else:
+            step = self._depthwise(operator, folded, weights, view, activation, patch)
+        return step or super()._windowed(operator, folded, weights, view, activation, patch)
+
+    def _dense(self, operator, folded, weights, rows, activation):
+        step = None
+        if operator.name == "CONV_2D":
+            step = self._tiles(operator, folded, weights, self.view(operator), activation)
+        step = step or self._packed(operator, folded, weights, rows, activation)
+        return step or super()._dense(operator, folded, weights, rows, activation)
+
+    def tile_step(self, operator, view: Windows, activation, tiles: Tiles, name, sizes, weights, call, scratch) -> Step:
+        """A CONV_2D whose tile kernel the macro NAME of the header of that name makes.
+
+        Args:
+          operator, view, activation: the layer.
+          tiles: its end.
+          name: of the macro, in lower case.
+          sizes: its arguments before pixel and channel.
+          weights: as the kernel reads them.
+          call: the statement that walks over the tiles.
+          scratch: bytes that it needs, without sums.
+        """
+        x, y = operator.inputs[0], operator.outputs[0]
+        folded, layout = tiles.folded, tiles.layout
+        places = (layout.pixel, layout.channel) if tiles.is_whole else (0, 0)
+        kernel, definition = tiles.definition(name.upper(), *sizes, *places)
+        constants = {"weights": weights, "records": tiles.records()} | ({} if tiles.is_whole else folded.constants())
+        rescaling = () if tiles.is_whole else (rescale_statement(folded),)
+        statements = (window_statement(view, x, y), *rescaling, tiles.statement(kernel), call)
+        return self.with_activation(
+            operator, (x,), statements, constants, activation, scratch + tiles.sums, f"{name}.h", folded, [definition]
+        )
 
     def gives_planes(self, operator):
         y = operator.outputs[0]

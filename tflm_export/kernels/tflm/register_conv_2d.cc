@@ -28,11 +28,11 @@ class Conv2D {
   }
 
   TfLiteStatus Invoke(TfLiteContext* context, TfLiteNode* node) const {
-    static constexpr decltype(&narrow_conv_2d_shift) kWindowed[] = {
+    static constexpr narrow_windowed* kWindowed[] = {
         kHasDsp ? narrow_conv_2d_in_place_shift : narrow_conv_2d_shift,
         kHasDsp ? narrow_conv_2d_in_place_multiply : narrow_conv_2d_multiply,
         kHasDsp ? narrow_conv_2d_in_place_wide : narrow_conv_2d_wide};
-    static constexpr decltype(&narrow_fully_connected_shift) kDense[] = {
+    static constexpr narrow_dense* kDense[] = {
         kHasDsp ? narrow_fully_connected_in_place_shift : narrow_fully_connected_shift,
         kHasDsp ? narrow_fully_connected_in_place_multiply : narrow_fully_connected_multiply,
         kHasDsp ? narrow_fully_connected_in_place_wide : narrow_fully_connected_wide};

@@ -28,9 +28,9 @@ class DepthwiseConv2D {
   }
 
   TfLiteStatus Invoke(TfLiteContext* context, TfLiteNode* node) const {
-    static constexpr decltype(&narrow_depthwise_conv_2d_shift) kPortable[] = {
+    static constexpr narrow_windowed* kPortable[] = {
         narrow_depthwise_conv_2d_shift, narrow_depthwise_conv_2d_multiply, narrow_depthwise_conv_2d_wide};
-    static constexpr decltype(&narrow_depthwise_conv_2d_shift) kFours[] = {
+    static constexpr narrow_windowed* kFours[] = {
         narrow_depthwise_conv_2d_in_place_shift, narrow_depthwise_conv_2d_in_place_multiply,
         narrow_depthwise_conv_2d_in_place_wide};
     const bool fours =

@@ -27,7 +27,7 @@ class FullyConnected {
   }
 
   TfLiteStatus Invoke(TfLiteContext* context, TfLiteNode* node) const {
-    static constexpr decltype(&narrow_fully_connected_shift) kEnds[] = {
+    static constexpr narrow_dense* kEnds[] = {
         kHasDsp ? narrow_fully_connected_in_place_shift : narrow_fully_connected_shift,
         kHasDsp ? narrow_fully_connected_in_place_multiply : narrow_fully_connected_multiply,
         kHasDsp ? narrow_fully_connected_in_place_wide : narrow_fully_connected_wide};
