@@ -102,8 +102,8 @@ def call(function: str, *arguments, output_size: int, scratch_size: int | None =
         return output.copy()
 
 
-def rescale_struct(folded) -> tuple[Rescale, dict]:
+def rescale_struct(folded, in_assembly: bool = False) -> tuple[Rescale, dict]:
     """The structure of a folded rescale, and the arrays that have to stay alive with it."""
-    arrays = folded.constants()
+    arrays = folded.constants(in_assembly)
     fields = {name: values.ctypes.data for name, values in arrays.items()}
     return Rescale(**fields, zero_point=folded.zero_point), arrays

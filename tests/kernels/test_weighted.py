@@ -148,11 +148,12 @@ def check(function: str, arguments: tuple, layer: Layer, image, accumulators, sc
         ends.append(as_wide(folded))
     rows = layer.weights.reshape(len(layer.weights), -1)
     alive = np.where(folded.dead[:, None], 0, rows).astype(np.int8)
-    cases = [(end, alive, layer.expected(accumulators)) for end in ends]
+    cases = [(end, False, alive, layer.expected(accumulators)) for end in ends]
     if layer.factors.max() < 2.0**30:
-        cases.append((layer.folded(Rounding.TFLM), rows, layer.expected_stock(accumulators)))
-    for end, weights, expected in cases:
-        structure, arrays = native.rescale_struct(end)
+        stock = layer.folded(Rounding.TFLM)
+        cases += [(stock, in_assembly, rows, layer.expected_stock(accumulators)) for in_assembly in (False, True)]
+    for end, in_assembly, weights, expected in cases:
+        structure, arrays = native.rescale_struct(end, in_assembly)
         given_weights = np.ascontiguousarray(arrange(weights))
         output = native.call(
             f"{function}_{end.end.value}",

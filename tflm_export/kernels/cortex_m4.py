@@ -99,8 +99,8 @@ class CortexM4(PlanarPortable):
         call = f"narrow_fully_connected_dsp_{folded.end.value}({rows}, {depth}, {channels}, &rescale, weights, x0, y);"
         # [fours of channels, fours of depth, pairs of channels, words]
         words = depth_pairs(weights).reshape(channels // 4, 2, depth // 4, 2).transpose(0, 2, 1, 3)
-        constants = {"weights": np.ascontiguousarray(words)} | folded.constants()
-        statements = (rescale_statement(folded), call)
+        constants = {"weights": np.ascontiguousarray(words)} | folded.constants(folded.in_assembly)
+        statements = (rescale_statement(folded, folded.in_assembly), call)
         inputs, kernel = operator.inputs[:1], "narrow_fully_connected_dsp.c"
         return self.with_activation(operator, inputs, statements, constants, activation, 0, kernel, folded)
 
