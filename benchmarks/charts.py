@@ -172,7 +172,7 @@ class BarChart:
 
 def bar_chart(title: str, x_label: str, groups: dict[str, list[tuple[str, float, str]]]) -> BarChart:
     """Bars of (label, value, value as text); a group's first bar is its 100 %."""
-    bar, gap, left, width, room = 15, 26, 74, 420, 96
+    bar, gap, left, width, room = 15, 26, 74, 420, 116
     largest = max(value / bars[0][1] for bars in groups.values() for _, value, _ in bars)
     scale = (width - left - room) / max(1.0, largest)
     y, labels, drawn = 4, [], []
