@@ -24,7 +24,7 @@ from absl import flags
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from benchmarks import cells, summary, tasks
+from benchmarks import cells, provenance, summary, tasks
 from benchmarks.cells import CONTROL, FLOAT, POST_TRAINING, TRAINED, Cell, Settings
 from tflm_export import METHODS, UsageError, files
 from tflm_export.rescale import MAX_BITS, check_bits
@@ -233,7 +233,7 @@ def main(argv) -> int:
         settings = Settings(_ROWS.value, _RATE.value, 0.5 if _QUICK.value else 1.0, int(_WEIGHT_BITS.value))
         folder = pathlib.Path(_OUTPUT.value + ("_quick" if _QUICK.value and not _FLAGS["output"].present else ""))
         failures = run(suite, folder, settings, _JOBS.value, console)
-        command = " ".join(["python -m benchmarks.accuracy", *argv[1:]])
+        command = provenance.command("accuracy", argv)
         results = summary.summarise(suite.cells(), folder, settings, command)
         for place in filter(None, (folder, _PUBLISH.value and pathlib.Path(_PUBLISH.value))):
             summary.write(results, place)

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from benchmarks import datasets, device, versions
+from benchmarks import datasets, device, provenance
 from tflm_export import METHODS, check, narrow, runtimes
 from tflm_export.rescale import MAX_BITS, check_bits
 
@@ -287,8 +287,8 @@ def main(argv):
     rows = len(demo.data.x_test)
     report = {
         "kind": "demo",
-        "command": " ".join(["python -m benchmarks.demo", *sys.argv[1:]]),
-        "versions": versions.installed(),
+        "command": provenance.command("demo", sys.argv),
+        "versions": provenance.versions(),
         "data": {"name": demo.data.name, "train_rows": len(demo.data.x_train), "test_rows": rows},
         "seed": _SEED.value,
         "epochs": {"float": _EPOCHS.value, "fine-tuning": _TUNING_EPOCHS.value},

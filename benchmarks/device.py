@@ -19,7 +19,7 @@ import sys
 import numpy as np
 from absl import flags
 
-from benchmarks import datasets, device_report, rescale_cost
+from benchmarks import datasets, device_report, provenance, rescale_cost
 from benchmarks.device_report import profiler_csv, table
 from benchmarks.device_runs import AUTO, ENGINES, STOCK, Run, measure, measure_elf, misfit
 from benchmarks.emulators import firmware
@@ -165,7 +165,7 @@ def main(argv: list[str]) -> int:
                 runs.append(measure_elf(path, data, name, cpu, inputs, labels, _ENGINE.value, int(_MULTIPLIER.value)))
             every += runs
             print(table(runs), flush=True)
-    command = " ".join(["python -m benchmarks.device", *argv[1:]])
+    command = provenance.command("device", argv)
     stored = {"kind": "device", "command": command, "runs": [run.to_dict() for run in every]}
     (output / "report.json").write_text(json.dumps(stored, indent=1) + "\n")
     print(f"{output}: C source, ELF files, layers.csv, report.json and charts; cycles are modelled, {_conditions()}")

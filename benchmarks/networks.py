@@ -5,6 +5,11 @@ import tf_keras as keras
 layers = keras.layers
 
 
+def build(name: str, arguments: dict) -> keras.Model:
+    """The network that a function of this module makes."""
+    return globals()[name](**arguments)
+
+
 def digits_cnn() -> keras.Model:
     """A small CNN for 8x8 digits with every kind of rescale: [rows, 8, 8, 1] to logits [rows, 10].
 

@@ -11,7 +11,7 @@ import textwrap
 import numpy as np
 from rich.table import Table
 
-from benchmarks import cells, significance, tasks, versions
+from benchmarks import cells, provenance, significance, tasks
 from benchmarks.cells import CONTROL, FLOAT, POST_TRAINING, TRAINED, Cell, Settings
 from tflm_export import METHODS, files
 from tflm_export.rescale import MAX_BITS
@@ -108,9 +108,8 @@ def summarise(planned: list[Cell], folder: pathlib.Path, settings: Settings, com
             ):
                 multipliers.setdefault(name, {})[pairs[0][0].cell.name] = pairs[0][0].multipliers
     described = {name: _describe(tasks.available()[name], settings, folder, seeds) for name in names}
-    return Results(
-        command, settings.rows, settings.weight_bits, versions.installed(), seeds, described, table, single, multipliers
-    )
+    versions = provenance.versions()
+    return Results(command, settings.rows, settings.weight_bits, versions, seeds, described, table, single, multipliers)
 
 
 def _row(task: str, model: tuple, pairs: list) -> Row:

@@ -52,8 +52,7 @@ class Task:
         """The float network, not trained."""
         from benchmarks import networks
 
-        name, arguments = self.network
-        return getattr(networks, name)(**arguments)
+        return networks.build(*self.network)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,7 +28,7 @@ from absl import app, flags, logging
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import versions
+from benchmarks import provenance
 from tflm_export import METHODS
 from tflm_export.rescale import check_bits
 
@@ -94,8 +94,7 @@ class Trainer:
         from benchmarks import networks
 
         keras.utils.set_random_seed(0)
-        name, arguments = NETWORKS[network]
-        model = getattr(networks, name)(**arguments)
+        model = networks.build(*NETWORKS[network])
         random = np.random.default_rng(0)
         x = random.uniform(0, 1, (_BATCH.value, *model.input_shape[1:])).astype(np.float32)
         if kind == QAT:
@@ -259,8 +258,8 @@ def main(argv):
             results += costs(network, times(network), memory(network))
     report = {
         "kind": "training",
-        "command": " ".join(["python -m benchmarks.training", *sys.argv[1:]]),
-        "versions": versions.installed(),
+        "command": provenance.command("training", sys.argv),
+        "versions": provenance.versions(),
         "cpus": os.cpu_count(),
         "rounds": _ROUNDS.value,
         "steps": _STEPS.value,
