@@ -11,16 +11,25 @@ consequence the scales of a file cannot tell grids of 21 bits and more from TFLi
 """
 
 import dataclasses
+from typing import Protocol
 
 import numpy as np
 
-from tflm_export.errors import UsageError
+from tflm_export.errors import ModelError, UsageError
 
 MAX_BITS = 31
+WIDE_BITS = 15  # of multipliers for accumulators of 47 bits and a sign
 FLOAT32_TOLERANCE = 2.0**-21
 _FLUSHED_BELOW = 2.0**-32 * (1 - 2.0**-32)  # what rounds up to 2**-32 is kept
 READABLE_BITS = 16  # a random factor is on the 16-bit grid by chance once in 64 times, on the 8-bit grid in 16,000
 ROUNDINGS = ("nearest", "up", "down")
+
+
+class Rescaler(Protocol):
+    """Whatever turns accumulators into integers at another scale, and rounds in its own way."""
+
+    def apply(self, accumulator) -> np.ndarray:
+        """Rescales integers that broadcast against the factors; int64."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +66,62 @@ class Rescale:
         half = np.where(right > 0, np.int64(1) << np.maximum(right - 1, 0), 0)
         rounded = np.where(right >= 63, 0, (product + np.where(right >= 63, 0, half)) >> np.minimum(right, 62))
         return rounded << np.clip(-self.shift, 0, 62)
+
+
+@dataclasses.dataclass(frozen=True)
+class WideNarrowRescale(Rescale):
+    """`Rescale` of accumulators of 48 bits (int16 activations), with room for multipliers of 15 bits."""
+
+    def apply(self, accumulator):
+        if self.multiplier.size and int(self.multiplier.max()) >> WIDE_BITS:
+            raise ModelError(f"int16 activations are simulated with narrow multipliers of up to {WIDE_BITS} bits")
+        return super().apply(accumulator)
+
+
+@dataclasses.dataclass(frozen=True)
+class StockRescale(Rescale):
+    """31-bit factors that the stock runtimes apply to 32-bit accumulators with two roundings."""
+
+    def apply(self, accumulator):
+        return multiply_by_quantized_multiplier_double(accumulator, self)
+
+
+@dataclasses.dataclass(frozen=True)
+class WideStockRescale(Rescale):
+    """31-bit factors that the stock runtimes cut to 15 bits for accumulators of 48 bits."""
+
+    def apply(self, accumulator):
+        return multiply_by_quantized_multiplier_wide(accumulator, self)
+
+
+@dataclasses.dataclass(frozen=True)
+class RealRescale:
+    """Factors that multiply in float64, halves away from zero.
+
+    Attributes:
+      factor: float64.
+    """
+
+    factor: np.ndarray
+
+    def apply(self, accumulator) -> np.ndarray:
+        """Rescales integers that broadcast against the factors; int64."""
+        return multiply_by_real(accumulator, self.factor)
+
+
+@dataclasses.dataclass(frozen=True)
+class RoundingShift:
+    """A shift to the right, halves away from zero.
+
+    Attributes:
+      exponent: bits, 0 to 31.
+    """
+
+    exponent: int
+
+    def apply(self, accumulator) -> np.ndarray:
+        """Shifts 32-bit integers; int64."""
+        return rounding_divide_by_pot(accumulator, self.exponent)
 
 
 def check_bits(bits) -> int:

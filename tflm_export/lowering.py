@@ -1,0 +1,88 @@
+"""From a parsed model to a program of integers, by an arithmetic. Knows no operator."""
+
+from tflm_export.arithmetic import Arithmetic
+from tflm_export.errors import ModelError
+from tflm_export.flatbuffer.model import Model, Operator
+from tflm_export.ops import op_for
+from tflm_export.program.form import Form
+from tflm_export.program.program import Block, Origin, Program, Step
+from tflm_export.program.value import value_of
+
+
+def lower(model: Model, arithmetic: Arithmetic) -> Program:
+    """The program of a model.
+
+    Args:
+      model: the model.
+      arithmetic: whose integers.
+
+    Raises:
+      ModelError: the model has no subgraph, is damaged, or has operators without an integer form; all of them are named.
+    """
+    if not model.subgraphs:
+        raise ModelError("the model has no subgraph")
+    problems = unsupported(model)
+    if problems:
+        raise ModelError(f"the model cannot be simulated: {'; '.join(problems)}")
+    reached = set(_reachable(model))
+    return Program(tuple(_block(model, i, arithmetic) if i in reached else None for i in range(len(model.subgraphs))))
+
+
+def unsupported(model: Model) -> list[str]:
+    """What has no integer form in a model: one line for each operator."""
+    problems = []
+    for index in _reachable(model):
+        for operator in model.subgraphs[index].operators:
+            problem = lowering_problem(operator)
+            if problem:
+                problems.append(f"{operator.label}: {problem}")
+    return problems
+
+
+def lowering_problem(operator: Operator) -> str:
+    """Why an operator has no integer form; empty if it has."""
+    op = op_for(operator)
+    needed = operator.inputs[: op.run_inputs]
+    if len(needed) < op.run_inputs or None in needed:
+        return "it lacks inputs"
+    return op.lowering_problem(operator)
+
+
+def forms_of(operator: Operator, arithmetic: Arithmetic) -> tuple[Form, ...]:
+    """What an operator without a `lowering_problem` becomes.
+
+    Raises:
+      ModelError: the file is damaged.
+    """
+    try:
+        return op_for(operator).lower(operator, arithmetic)
+    except ModelError:
+        raise
+    except (ArithmeticError, IndexError, MemoryError, ValueError) as error:
+        raise ModelError(f"the file is damaged: {operator.label} cannot run: {error}") from error
+
+
+def _block(model: Model, index: int, arithmetic: Arithmetic) -> Block:
+    graph = model.subgraphs[index]
+    steps = [Step(origin_of(operator), form) for operator in graph.operators for form in forms_of(operator, arithmetic)]
+    return Block(tuple(map(value_of, graph.inputs)), tuple(map(value_of, graph.outputs)), tuple(steps))
+
+
+def origin_of(operator: Operator) -> Origin:
+    """Where a form comes from, for people."""
+    output = operator.outputs[0].name if operator.outputs else ""
+    return Origin(operator.subgraph, operator.index, operator.name, output, operator.label)
+
+
+def _reachable(model: Model) -> list[int]:
+    """The main subgraph, and those its operators call."""
+    found, todo = [], [0] if model.subgraphs else []
+    while todo:
+        index = todo.pop()
+        if index in found:
+            continue
+        if not 0 <= index < len(model.subgraphs):
+            raise ModelError(f"the file is damaged: subgraph {index} of {len(model.subgraphs)} is called")
+        found.append(index)
+        todo += [i for operator in model.subgraphs[index].operators for i in op_for(operator).calls(operator)]
+    return sorted(found)

@@ -1,0 +1,115 @@
+"""What an operator is in integers: the base of all forms, and what they share.
+
+A form is a frozen dataclass of integers that computes its outputs from its inputs by itself (`evaluate`); that is the
+simulator. It knows no operator and no back end. Arrays have one dimension in front of the values' shapes: the
+inferences of a run. What is the same in all of them (constants) has one there.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from tflm_export.program.value import Value
+from tflm_export.rescale import Rescale
+
+
+@dataclasses.dataclass(frozen=True)
+class Rescaling:
+    """A rescale inside a form, for reports and hardware.
+
+    Attributes:
+      rescale: the factors.
+      accumulator: float64, broadcasts against the factors: the largest |acc| over all inputs of the values' types.
+      is_aligned: whether the products of all factors are aligned to the largest shift and summed before one rounding.
+    """
+
+    rescale: Rescale
+    accumulator: np.ndarray
+    is_aligned: bool = False
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Form:
+    """Base of all forms.
+
+    Attributes:
+      inputs: what it reads; constants that are written into it are not among them.
+      outputs: what it writes. A variable among them keeps that for the next inference.
+    """
+
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+
+    @property
+    def output(self) -> Value:
+        """Its first output."""
+        return self.outputs[0]
+
+    def evaluate(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Its outputs.
+
+        Args:
+          inputs: an array for each input in its own type, [inferences or 1, *shape].
+
+        Returns:
+          An array for each output in its own type, [inferences or 1, *shape].
+        """
+        raise NotImplementedError
+
+    @property
+    def rescalings(self) -> tuple[Rescaling, ...]:
+        """Its rescales, in the order of the operator's factors."""
+        return ()
+
+    def saturated(self, integers: np.ndarray, clamp: tuple[int, int] | None = None) -> np.ndarray:
+        """Integers in the type of the first output, within its limits or narrower ones."""
+        return np.clip(integers, *(clamp or self.output.limits)).astype(self.output.dtype)
+
+
+def lined_up(array: np.ndarray, rank: int) -> np.ndarray:
+    """An array [inferences, *shape] with ones in front of the shape, so that it broadcasts against `rank` dimensions."""
+    missing = rank - (array.ndim - 1)
+    return array.reshape(len(array), *(1,) * missing, *array.shape[1:]) if missing > 0 else array
+
+
+def centred(array: np.ndarray, zero_point: int, dtype=np.int64) -> np.ndarray:
+    """Integers with a zero point subtracted."""
+    return np.subtract(array, zero_point, dtype=dtype)
+
+
+def reach(value: Value, zero_point: int) -> int:
+    """The largest |integer - zero point| of a value."""
+    low, high = value.limits
+    return max(high - zero_point, zero_point - low)
+
+
+def wrapped(accumulator: np.ndarray) -> np.ndarray:
+    """Accumulators of 32 bits, which wrap, as int64."""
+    if accumulator.size and max(-int(accumulator.min()), int(accumulator.max())) >= 1 << 31:
+        return accumulator.astype(np.int32).astype(np.int64)
+    return accumulator
+
+
+def exact_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`a @ b` for integers, through floating-point matrix multiplication of a precision that holds every partial sum.
+
+    Args:
+      a: [..., rows, taps], integers.
+      b: [..., taps, columns], integers.
+
+    Returns:
+      int64 array.
+    """
+    limits = np.iinfo(a.dtype)
+    largest = max(-int(limits.min), int(limits.max)) if a.dtype.itemsize < 4 else int(np.abs(a).max(initial=0))
+    bound = largest * int(np.abs(b.astype(np.int64)).sum(-2).max(initial=0))
+    if bound >= 1 << 53:
+        return a.astype(np.int64) @ b.astype(np.int64)
+    precision = np.float32 if bound < 1 << 24 else np.float64
+    return (a.astype(precision) @ b.astype(precision)).astype(np.int64)
+
+
+def row_blocks(rows: int, bytes_per_row: int, budget: int = 1 << 26):
+    """Slices of rows of at most `budget` bytes, one row at least."""
+    step = max(1, budget // max(1, bytes_per_row))
+    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))

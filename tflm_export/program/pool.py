@@ -1,0 +1,56 @@
+"""Mean and maximum of windows, at one scale."""
+
+import dataclasses
+
+import numpy as np
+
+from tflm_export.program.form import Form
+from tflm_export.program.windows import Windows
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Pool(Form):
+    """Base of pools over [images, height, width, channels].
+
+    Attributes:
+      windows: over the image.
+      clamp: smallest and largest output.
+    """
+
+    windows: Windows
+    clamp: tuple[int, int]
+
+    def evaluate(self, x):
+        images = x.reshape(-1, *self.inputs[0].shape[1:])
+        return (self.saturated(self.pooled(images), self.clamp).reshape(len(x), *self.output.shape),)
+
+    def pooled(self, images: np.ndarray) -> np.ndarray:
+        """Before they are clamped."""
+        raise NotImplementedError
+
+
+class AveragePool(Pool):
+    """Rounded mean of the window's part inside the image, halves away from zero, of integers with their zero point."""
+
+    def pooled(self, images):
+        """Source: AveragePool in tensorflow/lite/kernels/internal/reference/integer_ops/pooling.h."""
+        view = self.windows
+        padded = view.pad(images.astype(np.int32), 0)
+        inside = view.pad(np.ones((1, *images.shape[1:3], 1), np.int32), 0)
+        total = sum(view.tap(padded, *tap) for tap in view.taps)
+        count = sum(view.tap(inside, *tap) for tap in view.taps)
+        magnitude = (np.abs(total) + count // 2) // count
+        return np.where(total > 0, magnitude, -magnitude)
+
+
+class MaxPool(Pool):
+    """Largest integer of the window."""
+
+    def pooled(self, images):
+        """Source: MaxPool in tensorflow/lite/kernels/internal/reference/integer_ops/pooling.h."""
+        view = self.windows
+        padded = view.pad(images, np.iinfo(images.dtype).min)
+        largest = view.tap(padded, 0, 0)
+        for tap in view.taps[1:]:
+            largest = np.maximum(largest, view.tap(padded, *tap))
+        return largest

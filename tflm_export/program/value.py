@@ -1,0 +1,83 @@
+"""What forms read and write: arrays of integers with a name, a type and a shape."""
+
+import dataclasses
+import math
+from collections.abc import Hashable
+
+import numpy as np
+
+from tflm_export.errors import ModelError
+from tflm_export.flatbuffer.model import Tensor
+
+_DTYPES = {
+    "INT8": np.int8,
+    "UINT8": np.uint8,
+    "INT16": np.int16,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "FLOAT32": np.float32,
+}
+INTEGER_TYPES = ("INT8", "UINT8", "INT16", "INT32", "INT64")
+MOST_ELEMENTS = 1 << 28  # of one value; a file that asks for more is damaged
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Value:
+    """A tensor of a program.
+
+    Attributes:
+      key: its identity: (subgraph, index) of a tensor of the file, or anything else for what lies between two forms.
+      dtype: of its elements.
+      shape: of one inference; a run of several has one more dimension in front.
+      name: for people.
+      data: its elements where they are constant, else None.
+      is_variable: whether it keeps its elements from one inference to the next; `data` is then what it starts with.
+    """
+
+    key: Hashable
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    name: str = ""
+    data: np.ndarray | None = dataclasses.field(default=None, repr=False)
+    is_variable: bool = False
+
+    @property
+    def size(self) -> int:
+        """How many elements it has."""
+        return math.prod(self.shape)
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The smallest and the largest integer of its type."""
+        limits = np.iinfo(self.dtype)
+        return int(limits.min), int(limits.max)
+
+    def part(self, name: str, dtype=None) -> "Value":
+        """A value of the same shape that lies on the way to this one."""
+        return Value((self.key, name), np.dtype(dtype or self.dtype), self.shape, f"{self.name} {name}".strip())
+
+
+def value_of(tensor: Tensor) -> Value:
+    """The value that a tensor of a file is.
+
+    Raises:
+      ModelError: its type is none this package computes with, or its shape is none.
+    """
+    dtype = np.dtype(dtype_of(tensor))
+    if min(tensor.shape, default=0) < 0 or math.prod(tensor.shape) > MOST_ELEMENTS:
+        raise ModelError(f"the file is damaged: {tensor.label} has shape {list(tensor.shape)}")
+    data = tensor.data
+    if tensor.is_variable:
+        data = np.full(tensor.shape, tensor.zero_point if tensor.is_quantized else 0, dtype)
+    return Value(tensor.key, dtype, tensor.shape, tensor.name, data, tensor.is_variable)
+
+
+def dtype_of(tensor: Tensor) -> type:
+    """The numpy type of a tensor's elements.
+
+    Raises:
+      ModelError: the type is none this package computes with.
+    """
+    if tensor.type not in _DTYPES:
+        raise ModelError(f"{tensor.label} is {tensor.type}, which is not simulated")
+    return _DTYPES[tensor.type]

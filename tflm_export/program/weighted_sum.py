@@ -1,0 +1,122 @@
+"""Sums of products with constant weights: convolutions of every kind, and dense layers."""
+
+import dataclasses
+
+import numpy as np
+
+from tflm_export.program.form import Form, Rescaling, exact_product, row_blocks, wrapped
+from tflm_export.program.windows import Windows
+from tflm_export.rescale import Rescaler
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class WeightedSum(Form):
+    """`y = Zy + rescale(sum(w * (x - Zx)) + bias)` over windows of an image, clamped.
+
+    A group of output channels sees a group of input channels: all of them in a convolution or a dense layer, one in a
+    depthwise convolution. A dense layer's image has one column and a row for each vector.
+
+    Attributes:
+      weights: centred, int8 or int16 [groups, channels of a group, kernel height, kernel width, inputs of a group].
+      bias: int64 [channels].
+      input_zero_point: Zx.
+      windows: over the image.
+      rescale: of the sums, for all or for each channel.
+      zero_point: Zy.
+      clamp: smallest and largest output.
+      is_wide: whether sums have 64 bits; else they have 32, which wrap.
+    """
+
+    weights: np.ndarray
+    bias: np.ndarray
+    input_zero_point: int
+    windows: Windows
+    rescale: Rescaler
+    zero_point: int
+    clamp: tuple[int, int]
+    is_wide: bool = False
+
+    @property
+    def channels(self) -> int:
+        """How many output channels there are."""
+        return self.weights.shape[0] * self.weights.shape[1]
+
+    @property
+    def input_channels(self) -> int:
+        """How many input channels there are."""
+        return self.weights.shape[0] * self.weights.shape[4]
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether every channel sees one input channel, of several."""
+        return self.weights.shape[4] == 1 and self.weights.shape[0] > 1
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The weights as [channels, elements]."""
+        return self.weights.reshape(self.channels, -1)
+
+    @property
+    def start(self) -> np.ndarray:
+        """What sums of raw inputs start with: bias - Zx * sum(w), int64 [channels]."""
+        return self.bias - self.input_zero_point * self.rows.sum(1, dtype=np.int64)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int, int]:
+        """The input as [images, height, width, channels]."""
+        sides = (self.windows.height.size, self.windows.width.size, self.input_channels)
+        return self.inputs[0].size // max(1, int(np.prod(sides))), *sides
+
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """The smallest and the largest sum with its bias over all inputs of the type; float64 [channels].
+
+        In float64, for a bias of 64 bits and what is added to it may leave int64.
+        """
+        total, positive = self.rows.sum(1, dtype=np.int64), np.maximum(self.rows, 0).sum(1, dtype=np.int64)
+        negative = total - positive
+        low, high = (limit - self.input_zero_point for limit in self.inputs[0].limits)
+        bias = self.bias.astype(np.float64)
+        return positive * low + negative * high + bias, positive * high + negative * low + bias
+
+    @property
+    def rescalings(self):
+        low, high = self.bounds()
+        return (Rescaling(self.rescale, np.maximum(np.abs(low), np.abs(high))),)
+
+    def evaluate(self, x):
+        images = x.reshape(-1, *self.image_shape[1:])
+        sums = self._depthwise if self.is_depthwise else self._grouped
+        per_row = self.windows.outputs * (4 * self.rows.shape[1] * self.weights.shape[0] + 24 * self.channels)
+        outputs = [self._ended(sums(images[block])) for block in row_blocks(len(images), per_row)]
+        return (np.concatenate(outputs or [np.zeros(0, self.output.dtype)]).reshape(len(x), *self.output.shape),)
+
+    def _ended(self, sums: np.ndarray) -> np.ndarray:
+        """Outputs from sums without a start value, [images, height, width, channels]."""
+        sums = sums if self.is_wide else wrapped(sums)
+        return self.saturated(self.rescale.apply(sums) + self.zero_point, self.clamp)
+
+    def _grouped(self, images: np.ndarray) -> np.ndarray:
+        """Raw inputs are multiplied; their zero point is part of the start value."""
+        padded = self.windows.pad(images, self.input_zero_point)
+        parts = [
+            exact_product(self.windows.gather(np.ascontiguousarray(image)), matrix.reshape(len(matrix), -1).T)
+            for image, matrix in zip(np.split(padded, len(self.weights), axis=3), self.weights, strict=True)
+        ]
+        return (np.concatenate(parts, axis=3) if len(parts) > 1 else parts[0]) + self.start
+
+    def _depthwise(self, images: np.ndarray) -> np.ndarray:
+        windows = self.windows
+        exact = np.int64 if self.is_wide or self.rows.shape[1] >= 1 << 15 else np.int32
+        image = windows.pad(np.subtract(images, self.input_zero_point, dtype=exact), 0)
+        if self.weights.shape[1] > 1:
+            image = np.repeat(image, self.weights.shape[1], axis=3)
+        taps = np.moveaxis(self.weights[..., 0], (2, 3), (0, 1)).reshape(*self.weights.shape[2:4], -1).astype(exact)
+        sums = np.zeros((len(image), windows.height.output, windows.width.output, self.channels), exact)
+        for tap in windows.taps:
+            sums += windows.tap(image, *tap) * taps[tap]
+        return sums.astype(np.int64) + self.bias
+
+    def patches(self, x: np.ndarray) -> np.ndarray:
+        """The raw inputs under each window, [windows, taps, input channels]."""
+        gathered = self.windows.gather(self.windows.pad(x.reshape(-1, *self.image_shape[1:]), self.input_zero_point))
+        return gathered.reshape(-1, len(self.windows.taps), self.input_channels)
