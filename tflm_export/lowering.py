@@ -1,12 +1,15 @@
 """From a parsed model to a program of integers, by an arithmetic. Knows no operator."""
 
+import dataclasses
+
 from tflm_export.arithmetic import Arithmetic
 from tflm_export.errors import ModelError
 from tflm_export.flatbuffer.model import Model, Operator
 from tflm_export.ops import op_for
+from tflm_export.program.call import Handle
 from tflm_export.program.form import Form
 from tflm_export.program.program import Block, Origin, Program, Step
-from tflm_export.program.value import value_of
+from tflm_export.program.value import Value, value_of
 
 
 def lower(model: Model, arithmetic: Arithmetic) -> Program:
@@ -17,7 +20,7 @@ def lower(model: Model, arithmetic: Arithmetic) -> Program:
       arithmetic: whose integers.
 
     Raises:
-      ModelError: the model has no subgraph, is damaged, or has operators without an integer form; all of them are named.
+      ModelError: the model has no subgraph, is damaged, or has operators without an integer form; all are named.
     """
     if not model.subgraphs:
         raise ModelError("the model has no subgraph")
@@ -64,8 +67,27 @@ def forms_of(operator: Operator, arithmetic: Arithmetic) -> tuple[Form, ...]:
 
 def _block(model: Model, index: int, arithmetic: Arithmetic) -> Block:
     graph = model.subgraphs[index]
-    steps = [Step(origin_of(operator), form) for operator in graph.operators for form in forms_of(operator, arithmetic)]
+    steps, names = [], {}
+    for operator in graph.operators:
+        origin = origin_of(operator)
+        for form in forms_of(operator, arithmetic):
+            if isinstance(form, Handle):
+                names[form.handle] = form.variable
+            else:
+                steps.append(Step(origin, _with_variables(form, names)))
     return Block(tuple(map(value_of, graph.inputs)), tuple(map(value_of, graph.outputs)), tuple(steps))
+
+
+def _with_variables(form: Form, names: dict) -> Form:
+    """A form with variables by name, where its operator knows them by handle."""
+
+    def named(value: Value) -> Value:
+        handle = value.key[1] if value.is_variable and value.key[0] == "variable" else None
+        return value if handle is None else dataclasses.replace(value, key=("variable", names.get(handle, handle)))
+
+    if not any(value.is_variable for value in (*form.inputs, *form.outputs)):
+        return form
+    return dataclasses.replace(form, inputs=tuple(map(named, form.inputs)), outputs=tuple(map(named, form.outputs)))
 
 
 def origin_of(operator: Operator) -> Origin:

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from tflm_export import metadata, rescale, sharing, solver
+from tflm_export.bounds import worst_case
 from tflm_export.errors import ModelError
 from tflm_export.flatbuffer.model import Model, Operator, parse
 from tflm_export.flatbuffer.writer import Edits
@@ -208,13 +209,13 @@ def _row(old: Operator, new: Operator, bits: int, reason: str, method: str) -> R
     )
     if reason:
         return row
-    bound = op.worst_case(new, bits)
+    bound = worst_case(new, bits)
     kept = method == solver.KEEP  # then the scales say what the rounded factors do, and the real weights follow them
     gain = np.divide(after, before, out=np.ones_like(before), where=before > 0) if kept else np.ones(1)
     return dataclasses.replace(
         row,
         gain_error=max(float(np.abs(gain - 1).max()), 0.0 if kept else op.gain_error(old, new)),
         weight_error=0.0 if kept else op.weight_error(old, new),
-        accumulator=int(min(bound.accumulator.max(), LARGEST_BOUND)),
-        fits_int32=bool(bound.product.max() < 2**31),
+        accumulator=None if bound is None else int(min(bound.accumulator.max(), LARGEST_BOUND)),
+        fits_int32=None if bound is None else bool(bound.product.max() < 2**31),
     )

@@ -68,6 +68,9 @@ class Rescale:
         return rounded << np.clip(-self.shift, 0, 62)
 
 
+IDENTITY = Rescale(np.int64(1), np.int64(0))
+
+
 @dataclasses.dataclass(frozen=True)
 class WideNarrowRescale(Rescale):
     """`Rescale` of accumulators of 48 bits (int16 activations), with room for multipliers of 15 bits."""

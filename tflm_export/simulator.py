@@ -1,21 +1,20 @@
-"""Runs a model in integers, every tensor exactly as a runtime computes it. Knows no operator.
-
-The operators' semantics are in `ops`, the arithmetic of their rescales in `rescale`. A batch of rows runs at once where
-no operator mixes rows and nothing is kept from one inference to the next; otherwise row after row, as a device would.
-"""
+"""Runs a model in integers, every tensor exactly as a runtime computes it: its program, on arrays."""
 
 import dataclasses
 from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from tflm_export import rescale
-from tflm_export.errors import ModelError, UsageError
-from tflm_export.flatbuffer.model import Model, Operator, Tensor, parse
-from tflm_export.ops import op_for
-from tflm_export.ops.context import Context, Rounding, dtype_of
+from tflm_export import lowering
+from tflm_export.arithmetic import Arithmetic, LiteRTReference, Narrow, Tflm
+from tflm_export.errors import UsageError
+from tflm_export.flatbuffer.model import Model, Tensor, parse
+from tflm_export.grid import Grid
+from tflm_export.program.value import dtype_of
 
-__all__ = ["Rounding", "Trace", "simulate", "unsupported"]
+__all__ = ["ROUNDINGS", "Trace", "arithmetic_of", "simulate", "unsupported"]
+
+ROUNDINGS = {"narrow": Narrow(), "tflm": Tflm(), "tflite": LiteRTReference()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,26 +41,38 @@ class Trace:
 
 def unsupported(model: bytes | Model) -> list[str]:
     """What `simulate` cannot run of a model: one line for each operator, empty if it runs."""
-    model = _parsed(model)
-    problems = []
-    for index in _reachable(model):
-        for operator in model.subgraphs[index].operators:
-            problem = _problem(operator)
-            if problem:
-                problems.append(f"{operator.label}: {problem}")
-    return problems
+    return lowering.unsupported(_parsed(model))
 
 
-def _problem(operator: Operator) -> str:
-    op = op_for(operator)
-    needed = operator.inputs[: op.run_inputs]
-    if len(needed) < op.run_inputs or None in needed:
-        return "it lacks inputs"
-    return op.simulation_problem(operator)
+def arithmetic_of(rounding: Arithmetic | str, bits: int | None = None) -> Arithmetic:
+    """An arithmetic by its name.
+
+    Args:
+      rounding: one of ROUNDINGS, or an arithmetic, which is taken as it is.
+      bits: width k that the model was narrowed to, for "narrow", 1 to 31; 31 where it is left out. Must be left out
+        otherwise.
+
+    Raises:
+      UsageError: rounding or bits out of range.
+    """
+    if isinstance(rounding, Arithmetic):
+        found = rounding
+    elif rounding in ROUNDINGS:
+        found = ROUNDINGS[rounding]
+    else:
+        raise UsageError(f"rounding must be one of {', '.join(ROUNDINGS)}, got {rounding!r}")
+    if bits is None:
+        return found
+    if found != ROUNDINGS["narrow"]:
+        raise UsageError(f"bits is for rounding 'narrow'; {rounding!r} has multipliers of its own")
+    return Narrow(Grid(bits))
 
 
 def simulate(
-    model: bytes | Model, inputs: np.ndarray | Sequence[np.ndarray], rounding: Rounding | str, bits: int | None = None
+    model: bytes | Model,
+    inputs: np.ndarray | Sequence[np.ndarray],
+    rounding: Arithmetic | str,
+    bits: int | None = None,
 ) -> Trace:
     """Runs a model on integer inputs.
 
@@ -69,7 +80,8 @@ def simulate(
       model: a .tflite file, or its view.
       inputs: one array for each input of the model (a bare array where there is one), in the tensors' own types:
         [inferences * first dimension, other dimensions] with the tensor's dimensions.
-      rounding: whose integers: "narrow", "tflm" or "tflite" (see `Rounding`).
+      rounding: whose integers: "narrow" (this package's kernels), "tflm" (TensorFlow Lite Micro), "tflite" (LiteRT's
+        reference kernels), or an `Arithmetic`.
       bits: width k that the model was narrowed to, for "narrow", 1 to 31; 31 where it is left out. Must be left out
         otherwise. Factors that the file does not hold on a grid of at most 16 bits keep 31 (`rescale.recover_held`).
 
@@ -82,41 +94,26 @@ def simulate(
       ModelError: the model cannot be read, or has operators that cannot be run; all of them are named.
     """
     model = _parsed(model)
-    try:
-        rounding = Rounding(rounding)
-    except ValueError:
-        names = ", ".join(r.value for r in Rounding)
-        raise UsageError(f"rounding must be one of {names}, got {rounding!r}") from None
-    if bits is not None and rounding is not Rounding.NARROW:
-        raise UsageError(
-            f"bits is for rounding 'narrow'; {rounding.value!r} has multipliers of {rescale.MAX_BITS} bits"
-        )
-    bits = rescale.check_bits(rescale.MAX_BITS if bits is None else bits)
-    if not model.subgraphs:
-        raise ModelError("the model has no subgraph")
-    problems = unsupported(model)
-    if problems:
-        raise ModelError(f"the model cannot be simulated: {'; '.join(problems)}")
-    arrays, runs = _check_inputs(model, inputs)
-    run = _Run(model, rounding, bits)
-    if runs > 1 and _rows_are_independent(model):
-        return Trace(model, run.once(arrays, runs))
-    passes = [run.once([array[i] for array in _split(model, arrays, runs)], None) for i in range(runs)]
-    numeric = [key for key, value in passes[0].items() if value.dtype.kind != "U"]  # no handles of variables
-    return Trace(model, {key: np.concatenate([np.atleast_1d(values[key]) for values in passes]) for key in numeric})
+    program = lowering.lower(model, arithmetic_of(rounding, bits))
+    values = program.run(_check_inputs(model, inputs))
+    tensors = {}
+    for tensor in model.subgraphs[0].tensors:
+        if tensor.key in values:
+            array = values[tensor.key]
+            tensors[tensor.key] = array.reshape(-1, *array.shape[2:]) if array.ndim > 1 else array
+    return Trace(model, tensors)
 
 
 def _parsed(model: bytes | Model) -> Model:
     return model if isinstance(model, Model) else parse(model)
 
 
-def _check_inputs(model: Model, inputs) -> tuple[list[np.ndarray], int]:
-    """The inputs as a list, and how many inferences they are."""
+def _check_inputs(model: Model, inputs) -> list[np.ndarray]:
+    """The inputs as [inferences, *shape]."""
     tensors = model.subgraphs[0].inputs
     arrays = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
     if len(arrays) != len(tensors):
         raise UsageError(f"the model has {len(tensors)} inputs, got {len(arrays)} arrays")
-    counts = set()
     for tensor, array in zip(tensors, arrays, strict=True):
         where = f"input {tensor.name}"
         if array.dtype != dtype_of(tensor):
@@ -127,78 +124,7 @@ def _check_inputs(model: Model, inputs) -> tuple[list[np.ndarray], int]:
                 f"{where} has shape {list(tensor.shape)}, with whole inferences along its first dimension; "
                 f"got an array of shape {list(array.shape)}"
             )
-        counts.add(len(array) // first)
+    counts = {len(array) // (tensor.shape or (1,))[0] for tensor, array in zip(tensors, arrays, strict=True)}
     if len(counts) > 1:
         raise UsageError(f"the inputs hold different numbers of inferences: {sorted(counts)}")
-    return arrays, counts.pop() if counts else 1
-
-
-def _split(model: Model, arrays: list[np.ndarray], runs: int) -> list[np.ndarray]:
-    """Inputs with a new first dimension, one inference each."""
-    return [array.reshape(runs, *tensor.shape) for tensor, array in zip(model.subgraphs[0].inputs, arrays, strict=True)]
-
-
-def _reachable(model: Model) -> list[int]:
-    """The main subgraph, and those its operators call."""
-    found, todo = [], [0] if model.subgraphs else []
-    while todo:
-        index = todo.pop()
-        if index in found:
-            continue
-        if not 0 <= index < len(model.subgraphs):
-            raise ModelError(f"the file is damaged: subgraph {index} of {len(model.subgraphs)} is called")
-        found.append(index)
-        todo += [i for operator in model.subgraphs[index].operators for i in op_for(operator).calls(operator)]
-    return sorted(found)
-
-
-def _rows_are_independent(model: Model) -> bool:
-    """Whether a batch can stand in place of a first dimension of 1 throughout."""
-    graph = model.subgraphs[0]
-    computed = [*graph.inputs, *(t for operator in graph.operators for t in operator.outputs)]
-    return all(t.shape[:1] == (1,) and not t.is_variable for t in computed) and not any(
-        op_for(operator).mixes_rows(operator) or any(t is not None and t.is_variable for t in operator.inputs)
-        for operator in graph.operators
-    )
-
-
-class _Run:
-    """A model with its state."""
-
-    def __init__(self, model: Model, rounding: Rounding, bits: int):
-        self.model, self.rounding, self.bits = model, rounding, bits
-        self.variables: dict[Hashable, np.ndarray] = {}
-
-    def once(self, arrays: list[np.ndarray], rows: int | None) -> dict[Hashable, np.ndarray]:
-        """All tensors of the main subgraph after one pass, over `rows` rows at once or over the shapes of the file."""
-        tensors = self.model.subgraphs[0].inputs
-        values = {t.key: a if rows else a.reshape(t.shape) for t, a in zip(tensors, arrays, strict=True)}
-        self._pass(0, values, rows)
-        return values
-
-    def _pass(self, index: int, values: dict[Hashable, np.ndarray], rows: int | None) -> None:
-        context = Context(self.rounding, self.bits, rows, self.variables, lambda i: self._pass(i, {}, None))
-        for operator in self.model.subgraphs[index].operators:
-            inputs = [self._value(operator, tensor, values) for tensor in operator.inputs]
-            try:
-                outputs = list(zip(operator.outputs, op_for(operator).run(operator, inputs, context), strict=True))
-            except ModelError:
-                raise
-            except (ArithmeticError, IndexError, MemoryError, ValueError) as error:
-                raise ModelError(f"the file is damaged: {operator.label} cannot run: {error}") from error
-            for tensor, output in outputs:
-                if rows and len(output) != rows:  # computed from constants alone
-                    output = np.broadcast_to(output, (rows, *output.shape[1:]))
-                values[tensor.key] = output
-
-    def _value(self, operator: Operator, tensor: Tensor | None, values: dict) -> np.ndarray | None:
-        if tensor is None:
-            return None
-        if tensor.key in values:
-            return values[tensor.key]
-        if tensor.data is not None:
-            return tensor.data
-        if tensor.is_variable:
-            fresh = np.full(tensor.shape, tensor.zero_point if tensor.is_quantized else 0, dtype_of(tensor))
-            return self.variables.setdefault(tensor.key, fresh)
-        raise ModelError(f"the file is damaged: {operator.label} reads {tensor.name} before it is computed")
+    return [array.reshape(-1, *tensor.shape) for tensor, array in zip(tensors, arrays, strict=True)]

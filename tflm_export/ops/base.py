@@ -5,13 +5,13 @@ from collections.abc import Callable, Hashable
 
 import numpy as np
 
-from tflm_export import rescale
+from tflm_export.arithmetic import Arithmetic
 from tflm_export.errors import ModelError
 from tflm_export.flatbuffer.model import Operator, Tensor
 from tflm_export.flatbuffer.writer import Edits
 from tflm_export.graph import Graph
-from tflm_export.ops.context import Context
 from tflm_export.ops.statistics import Statistics
+from tflm_export.program.form import Form
 from tflm_export.solver import Product, Sum, Weighted
 
 ACTIVATION_TYPES = ("INT8", "UINT8", "INT16")
@@ -59,25 +59,12 @@ class Plan:
     statistics: Callable[[Operator], Statistics] | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class WorstCase:
-    """Bounds of a rescale's integers over all inputs of its tensors' types.
-
-    Attributes:
-      accumulator: float64 [factors], largest |acc|.
-      product: float64 [factors], largest |acc * m + rounding constant|.
-    """
-
-    accumulator: np.ndarray
-    product: np.ndarray
-
-
 class Op:
     """An operator type. The defaults are those of an operator without rescales whose tensors must stay as they are.
 
     Attributes:
       min_inputs: how many of its first inputs cannot be left out.
-      run_inputs: how many of them `run` needs.
+      run_inputs: how many of them `lower` needs.
       rewrites_constants: whether `edit` writes to its constant inputs, so that it needs them for itself.
     """
 
@@ -108,10 +95,6 @@ class Op:
         """
         raise NotImplementedError
 
-    def worst_case(self, operator: Operator, bits: int) -> WorstCase:
-        """Bounds of its integers with k-bit multipliers; only for operators with factors."""
-        raise NotImplementedError
-
     def weight_error(self, before: Operator, after: Operator) -> float:
         """Largest relative RMS change of the real weights of a channel; 0 where there are none."""
         return 0.0
@@ -120,31 +103,26 @@ class Op:
         """Largest |gain - 1| of a factor that "requantize" too rounds with nothing to make up for it."""
         return 0.0
 
-    def run(self, operator: Operator, inputs: list, context: Context) -> list[np.ndarray]:
-        """Its integer semantics.
+    def lower(self, operator: Operator, arithmetic: Arithmetic) -> tuple[Form, ...]:
+        """The integers that compute it; only where there is no `lowering_problem`.
 
         Args:
           operator: the operator.
-          inputs: arrays of its inputs in their own integer types, None for those that are left out. With
-            `context.rows` the first dimension of computed ones is a batch.
-          context: whose rounding, and the model's state.
+          arithmetic: whose integers.
 
-        Returns:
-          Arrays of its outputs, in the types of the tensors.
+        Raises:
+          ModelError: the file is damaged.
+          ValueError, IndexError, ArithmeticError: likewise, without a name.
         """
         raise NotImplementedError
 
-    def simulation_problem(self, operator: Operator) -> str:
-        """Why `run` cannot take the operator, empty if it can."""
-        return "" if type(self).run is not Op.run else f"{operator.name} is not simulated"
+    def lowering_problem(self, operator: Operator) -> str:
+        """Why it has no integer form, empty if it has."""
+        return "" if type(self).lower is not Op.lower else f"{operator.name} is not simulated"
 
     def calls(self, operator: Operator) -> tuple[int, ...]:
         """The subgraphs it runs."""
         return ()
-
-    def mixes_rows(self, operator: Operator) -> bool:
-        """Whether rows of a batch along the first dimension would not be independent of one another."""
-        return False
 
 
 class RescalingOp(Op):
@@ -259,16 +237,3 @@ def scale_problem(*tensors: Tensor, types=ACTIVATION_TYPES, symmetric_int16: boo
 def int8_problem(*tensors: Tensor) -> str:
     """Why tensors cannot be the int8 activations of an operator; empty if they can."""
     return scale_problem(*tensors, types=("INT8",))
-
-
-def rounded_apart(accumulator: np.ndarray, factors: np.ndarray, bits: int) -> WorstCase:
-    """Bounds of rescales with a rounding each, from the largest |acc| under each factor."""
-    recovered = rescale.recover(factors, bits)
-    half = np.ldexp(0.5, np.maximum(recovered.shift, 0))
-    return WorstCase(accumulator, accumulator * recovered.multiplier + half)
-
-
-def reach(tensor: Tensor) -> int:
-    """The largest |integer - zero point| of a tensor."""
-    limits = np.iinfo(tensor.type.lower())
-    return max(limits.max - tensor.zero_point, tensor.zero_point - limits.min)

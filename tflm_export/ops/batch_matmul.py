@@ -5,10 +5,11 @@ import numpy as np
 from tflm_export import rescale
 from tflm_export.flatbuffer.options import BatchMatMulOptions
 from tflm_export.flatbuffer.reader import UINT8
+from tflm_export.ops.activations import clamp_of
 from tflm_export.ops.base import register
-from tflm_export.ops.context import Rounding, centred, emit, exact_product
-from tflm_export.ops.elementwise import broadcast_mixes_rows
 from tflm_export.ops.product import ProductOp
+from tflm_export.program.matrix_product import MatrixProduct
+from tflm_export.program.value import value_of
 
 
 @register("BATCH_MATMUL")
@@ -17,29 +18,29 @@ class BatchMatMul(ProductOp):
 
     types = ("INT8", "INT16")
 
-    def count(self, operator):
-        a = operator.inputs[0]
-        rows_first = operator.option(BatchMatMulOptions.ADJ_X, UINT8)
-        return max(1, a.shape[-2 if rows_first else -1]) if len(a.shape) > 1 else 1
-
-    def run(self, operator, inputs, context):
+    def lower(self, operator, arithmetic):
         """Source: BatchMatMul in tensorflow/lite/kernels/internal/reference/batch_matmul.h."""
-        a, b = (centred(tensor, x, np.int32) for tensor, x in zip(operator.inputs, inputs, strict=True))
-        if operator.option(BatchMatMulOptions.ADJ_X, UINT8):
-            a = a.swapaxes(-1, -2)
-        if operator.option(BatchMatMulOptions.ADJ_Y, UINT8):
-            b = b.swapaxes(-1, -2)
-        y = operator.outputs[0]
-        first, second = (t.scale for t in operator.inputs)
-        factor = rescale.effective_scale(first, second, y.scale, context.rounding is Rounding.TFLITE)
-        return [emit(y, context.requantize(exact_product(a, b), factor, wide=y.type == "INT16"))]
+        (a, b), y = operator.inputs, operator.outputs[0]
+        factor = rescale.effective_scale(a.scale, b.scale, y.scale, arithmetic.has_float32_products)
+        is_wide = y.type == "INT16"
+        fields = (BatchMatMulOptions.ADJ_X, BatchMatMulOptions.ADJ_Y)
+        return (
+            MatrixProduct(
+                inputs=(value_of(a), value_of(b)),
+                outputs=(value_of(y),),
+                transposed=tuple(bool(operator.option(field, UINT8)) for field in fields),
+                zero_points=(a.zero_point, b.zero_point),
+                bias=np.zeros(1, np.int64),
+                rescale=arithmetic.rescale_wide(factor) if is_wide else arithmetic.rescale(factor),
+                zero_point=y.zero_point,
+                clamp=clamp_of(y, "NONE"),
+                is_wide=is_wide,
+            ),
+        )
 
-    def simulation_problem(self, operator):
+    def lowering_problem(self, operator):
         tensors = (*operator.inputs, *operator.outputs)
         types = {t.type for t in tensors}
         if len(types) != 1 or not types <= {"INT8", "INT16"} or not all(t.is_quantized for t in tensors):
             return f"{' and '.join(sorted(types))} operands are not simulated"
         return "" if all(len(t.shape) > 1 for t in tensors) else "operands without rows are not simulated"
-
-    def mixes_rows(self, operator):
-        return len(operator.outputs[0].shape) < 3 or broadcast_mixes_rows(operator)

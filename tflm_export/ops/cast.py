@@ -1,7 +1,8 @@
 """CAST: numbers in another type, without a look at scales."""
 
 from tflm_export.ops.base import Op, register
-from tflm_export.ops.context import INTEGER_TYPES, dtype_of
+from tflm_export.program.convert import Cast as CastForm
+from tflm_export.program.value import INTEGER_TYPES, value_of
 
 
 @register("CAST")
@@ -10,11 +11,11 @@ class Cast(Op):
 
     min_inputs = 1
 
-    def run(self, operator, inputs, context):
+    def lower(self, operator, arithmetic):
         """Source: tensorflow/lite/kernels/cast.cc."""
-        return [inputs[0].astype(dtype_of(operator.outputs[0]))]
+        return (CastForm(inputs=(value_of(operator.inputs[0]),), outputs=(value_of(operator.outputs[0]),)),)
 
-    def simulation_problem(self, operator):
+    def lowering_problem(self, operator):
         x, y = operator.inputs[0], operator.outputs[0]
         if x.type not in INTEGER_TYPES or y.type not in (*INTEGER_TYPES, "FLOAT32"):
             return f"{x.type} to {y.type} is not simulated"

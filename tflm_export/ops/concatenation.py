@@ -3,12 +3,17 @@
 import numpy as np
 
 from tflm_export import rescale
-from tflm_export.flatbuffer.model import Operator
+from tflm_export.arithmetic import Arithmetic
+from tflm_export.flatbuffer.model import Operator, Tensor
 from tflm_export.flatbuffer.options import ConcatenationOptions
-from tflm_export.ops.base import Declaration, activation_problem, quantized_keys, reach, register, rounded_apart
-from tflm_export.ops.context import INTEGER_TYPES, Rounding, centred, emit, fused_activation
+from tflm_export.ops.activations import fused_activation
+from tflm_export.ops.base import Declaration, activation_problem, quantized_keys, register
 from tflm_export.ops.data_movement import scales_are_equal, tied
 from tflm_export.ops.summed import SummedOp
+from tflm_export.program.lookup import Lookup, every_integer
+from tflm_export.program.move import joined
+from tflm_export.program.requantize import Requantize
+from tflm_export.program.value import INTEGER_TYPES, Value, dtype_of, value_of
 
 
 @register("CONCATENATION")
@@ -38,25 +43,17 @@ class Concatenation(SummedOp):
             return None
         return super().factors(operator)
 
-    def worst_case(self, operator, bits):
-        """Every input has its own rounding."""
-        reaches = np.array([reach(t) for t in operator.inputs], np.float64)
-        return rounded_apart(reaches, self.factors(operator), bits)
-
-    def run(self, operator, inputs, context):
+    def lower(self, operator, arithmetic):
         """Source: ConcatenationWithScaling in tensorflow/lite/kernels/internal/reference/concatenation.h."""
         y = operator.outputs[0]
-        if context.rows:
-            inputs = [np.broadcast_to(x, (context.rows, *x.shape[1:])) for x in inputs]
-        if y.type == "UINT8" and y.is_quantized:
-            rescaled = _in_float32 if context.rounding is Rounding.TFLITE else _in_integers
-            inputs = [
-                x if (t.scale, t.zero_point) == (y.scale, y.zero_point) else rescaled(t, x, y, context)
-                for t, x in zip(operator.inputs, inputs, strict=True)
-            ]
-        return [np.concatenate(inputs, operator.option(ConcatenationOptions.AXIS))]
+        axis = operator.option(ConcatenationOptions.AXIS) % len(y.shape)
+        if y.type != "UINT8" or not y.is_quantized or scales_are_equal(operator):
+            return (joined([value_of(t) for t in operator.inputs], value_of(y), axis),)
+        rescaled = _in_float32 if arithmetic.rescales_bytes_in_float32 else _in_integers
+        forms = [rescaled(t, y, i, arithmetic) for i, t in enumerate(operator.inputs)]
+        return (*forms, joined([form.output for form in forms], value_of(y), axis))
 
-    def simulation_problem(self, operator):
+    def lowering_problem(self, operator):
         tensors = (*operator.inputs, *operator.outputs)
         types = sorted({t.type for t in tensors if t is not None})
         if None in tensors or len(types) != 1 or types[0] not in (*INTEGER_TYPES, "FLOAT32"):
@@ -72,9 +69,6 @@ class Concatenation(SummedOp):
         activation = fused_activation(operator, ConcatenationOptions.ACTIVATION)
         return "" if activation == "NONE" else f"a fused activation {activation} is not simulated"
 
-    def mixes_rows(self, operator):
-        return operator.option(ConcatenationOptions.AXIS) % len(operator.outputs[0].shape) == 0
-
 
 def _unequal_reason(operator: Operator) -> str:
     """Why the runtimes do not rescale inputs of unequal scales; empty for uint8."""
@@ -86,12 +80,29 @@ def _unequal_reason(operator: Operator) -> str:
     return f"its inputs and output have unequal scales, which LiteRT and TFLM refuse for {kind}"
 
 
-def _in_float32(tensor, x, y, context) -> np.ndarray:
-    scale = np.float32(tensor.scale) * (np.float32(1) / np.float32(y.scale))
-    bias = np.float32(-tensor.zero_point) * scale
-    real = (x.astype(np.float32) * scale + bias).astype(np.float64)
-    return emit(y, np.copysign(np.floor(np.abs(real) + 0.5), real))
+def _rescaled_value(x: Tensor, y: Tensor, position: int) -> Value:
+    return Value((y.key, position), np.dtype(dtype_of(y)), x.shape, x.name)
 
 
-def _in_integers(tensor, x, y, context) -> np.ndarray:
-    return emit(y, context.requantize(centred(tensor, x), rescale.effective_scale(tensor.scale, 1.0, y.scale)))
+def _in_float32(x: Tensor, y: Tensor, position: int, arithmetic: Arithmetic) -> Lookup:
+    integers = every_integer(dtype_of(x))
+    if (x.scale, x.zero_point) != (y.scale, y.zero_point):
+        scale = np.float32(x.scale) * (np.float32(1) / np.float32(y.scale))
+        bias = np.float32(-x.zero_point) * scale
+        real = (integers.astype(np.float32) * scale + bias).astype(np.float64)
+        integers = np.clip(np.copysign(np.floor(np.abs(real) + 0.5), real) + y.zero_point, 0, 255)
+    table = integers.astype(dtype_of(y))
+    return Lookup(inputs=(value_of(x),), outputs=(_rescaled_value(x, y, position),), table=table)
+
+
+def _in_integers(x: Tensor, y: Tensor, position: int, arithmetic: Arithmetic) -> Requantize:
+    same = (x.scale, x.zero_point) == (y.scale, y.zero_point)
+    factor = rescale.effective_scale(x.scale, 1.0, y.scale)
+    return Requantize(
+        inputs=(value_of(x),),
+        outputs=(_rescaled_value(x, y, position),),
+        input_zero_point=x.zero_point,
+        rescale=rescale.IDENTITY if same else arithmetic.rescale(factor),
+        zero_point=y.zero_point,
+        clamp=value_of(y).limits,
+    )

@@ -1,6 +1,6 @@
 """Operators that carry integers over unchanged (or compare or average them): one scale on both sides."""
 
-from tflm_export.flatbuffer.model import Operator
+from tflm_export.flatbuffer.model import Operator, Tensor
 from tflm_export.graph import Graph
 from tflm_export.ops.base import Declaration, Op, quantized_keys, quantized_tensors
 from tflm_export.ops.constants import constant_keys, requantise_constants
@@ -59,6 +59,11 @@ def constant_integers(operator: Operator, position: int) -> list[int] | None:
     tensor = operator.inputs[position] if position < len(operator.inputs) else None
     if tensor is None or tensor.data is None or tensor.data.dtype.kind not in "iu":
         return None
+    return constant_of(tensor)
+
+
+def constant_of(tensor: Tensor) -> list[int]:
+    """The elements of a constant of integers."""
     return [int(value) for value in tensor.data.reshape(-1)]
 
 

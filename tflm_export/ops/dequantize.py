@@ -1,22 +1,21 @@
 """DEQUANTIZE: `Sx * (x - Zx)` in float32."""
 
-import numpy as np
-
 from tflm_export.ops.base import register
-from tflm_export.ops.context import INTEGER_TYPES, centred
 from tflm_export.ops.fixed import FixedFunction
+from tflm_export.program.convert import Dequantize as DequantizeForm
+from tflm_export.program.value import INTEGER_TYPES, value_of
 
 
 @register("DEQUANTIZE")
 class Dequantize(FixedFunction):
     """The border to float."""
 
-    def run(self, operator, inputs, context):
-        """Source: Dequantize in tensorflow/lite/kernels/internal/reference/dequantize.h: a float64 product."""
-        x = operator.inputs[0]
-        return [(np.float64(x.scale) * centred(x, inputs[0])).astype(np.float32)]
+    def lower(self, operator, arithmetic):
+        x, y = operator.inputs[0], operator.outputs[0]
+        form = DequantizeForm(inputs=(value_of(x),), outputs=(value_of(y),), scale=x.scale, zero_point=x.zero_point)
+        return (form,)
 
-    def simulation_problem(self, operator):
+    def lowering_problem(self, operator):
         x, y = operator.inputs[0], operator.outputs[0]
         if x.type not in INTEGER_TYPES or y.type != "FLOAT32" or x.quantization is None:
             return f"{x.type} to {y.type} is not simulated"

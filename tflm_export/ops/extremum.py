@@ -1,11 +1,9 @@
 """MAXIMUM and MINIMUM: the larger or smaller integer, elementwise."""
 
-import numpy as np
-
 from tflm_export.ops.base import register
-from tflm_export.ops.context import INTEGER_TYPES
 from tflm_export.ops.data_movement import DataMovement
-from tflm_export.ops.elementwise import broadcast_mixes_rows
+from tflm_export.program.elementwise import Elementwise
+from tflm_export.program.value import INTEGER_TYPES, value_of
 
 
 class _Extremum(DataMovement):
@@ -18,26 +16,26 @@ class _Extremum(DataMovement):
     unequal_reason = "its inputs and output have unequal scales, and the runtimes compare integers without a rescale"
     min_inputs = 2
     run_inputs = 2
+    function = ""
 
-    def simulation_problem(self, operator):
+    def lower(self, operator, arithmetic):
+        a, b = map(value_of, operator.inputs)
+        return (Elementwise(inputs=(a, b), outputs=(value_of(operator.outputs[0]),), function=self.function),)
+
+    def lowering_problem(self, operator):
         types = {t.type for t in (*operator.inputs, *operator.outputs)}
         return "" if len(types) == 1 and types <= set(INTEGER_TYPES) else f"{sorted(types)} operands are not simulated"
-
-    def mixes_rows(self, operator):
-        return broadcast_mixes_rows(operator)
 
 
 @register("MAXIMUM")
 class Maximum(_Extremum):
     """The larger integer."""
 
-    def run(self, operator, inputs, context):
-        return [np.maximum(*inputs)]
+    function = "maximum"
 
 
 @register("MINIMUM")
 class Minimum(_Extremum):
     """The smaller integer."""
 
-    def run(self, operator, inputs, context):
-        return [np.minimum(*inputs)]
+    function = "minimum"

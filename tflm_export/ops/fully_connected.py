@@ -1,18 +1,19 @@
 """FULLY_CONNECTED: weights [out, in]; weights that are computed at run time are an activation like the other."""
 
-import numpy as np
-
-from tflm_export import solver
+from tflm_export import rescale, solver
 from tflm_export.flatbuffer.model import Operator
 from tflm_export.flatbuffer.options import FullyConnectedOptions
 from tflm_export.flatbuffer.reader import UINT8
 from tflm_export.graph import Graph
-from tflm_export.ops.accumulate import centred_weights, rescale_accumulators, weighted_problem
-from tflm_export.ops.base import Declaration, reach, register, rounded_apart, scale_problem
+from tflm_export.ops.accumulate import centred_bias, centred_weights, weighted_problem, weighted_sum
+from tflm_export.ops.activations import clamp_of, fused_activation
+from tflm_export.ops.base import Declaration, register, scale_problem
 from tflm_export.ops.constants import requantise_bias
-from tflm_export.ops.context import centred, exact_product, fused_activation
-from tflm_export.ops.statistics import shared
 from tflm_export.ops.weighted import WeightedOp
+from tflm_export.program.matrix_product import MatrixProduct
+from tflm_export.program.move import same
+from tflm_export.program.value import Value, value_of
+from tflm_export.program.windows import dense_rows, points
 
 
 @register("FULLY_CONNECTED")
@@ -67,46 +68,43 @@ class FullyConnected(WeightedOp):
         elif bias is not None:
             requantise_bias(bias, (x, w), plan, edits)
 
-    def worst_case(self, operator, bits):
-        x, w, bias = self.operands(operator)
-        if w.is_constant:
-            return super().worst_case(operator, bits)
-        offset = 0.0 if bias is None else float(np.abs(bias.data.astype(np.float64)).max(initial=0))
-        accumulator = np.array([float(reach(x)) * reach(w) * max(w.shape[1], 1) + offset])
-        return rounded_apart(accumulator, self.factors(operator), bits)
-
     def weight_error(self, before, after):
         return super().weight_error(before, after) if before.inputs[1].is_constant else 0.0
 
-    def run(self, operator, inputs, context):
-        """LiteRT's reference kernel (2.3) has no integer multiplier: it rounds a float64 product of the real factor.
+    def lower(self, operator, arithmetic):
+        """The product of per-tensor scales is taken in float64, as LiteRT 2.3 and TFLM's wheel of October 2026 do.
 
-        The product of per-tensor scales is taken in float64, as LiteRT 2.3 and TFLM's wheel of October 2026 do.
         The two ways differ in the last of 31 bits, which no narrow multiplier sees.
 
         Source: FullyConnected in tensorflow/lite/kernels/internal/reference/integer_ops/fully_connected.h.
         """
-        x, weights, bias = (*inputs, None)[:3]
-        channels, depth = weights.shape
-        leading = x.shape[:-1] if operator.option(FullyConnectedOptions.KEEP_NUM_DIMS, UINT8) else (x.size // depth,)
-        rows = centred(operator.inputs[0], x.reshape(-1, depth), np.int32)
-        accumulator = exact_product(rows, centred_weights(operator.inputs[1], weights).T)
+        x, w, bias = self.operands(operator)
+        channels, depth = w.shape
+        rows = dense_rows(x.shape, depth)
         activation = fused_activation(operator, FullyConnectedOptions.ACTIVATION)
-        tensors = operator.inputs[:2]
-        outputs = rescale_accumulators(operator, context, accumulator, bias, tensors, activation, real=True)
-        return [outputs.reshape(*leading, channels)]
+        if w.data is not None:
+            weights = centred_weights(w).reshape(1, channels, 1, 1, depth)
+            return (weighted_sum(operator, arithmetic, (x, w, bias), weights, points(rows), activation, is_dense=True),)
+        y, first = operator.outputs[0], value_of(x)
+        vectors = Value((first.key, "rows"), first.dtype, (rows, depth), first.name, first.data)
+        factor = rescale.effective_scale(x.scale, w.scale, y.scale)
+        product = MatrixProduct(
+            inputs=(vectors, value_of(w)),
+            outputs=(value_of(y),),
+            transposed=(False, True),
+            zero_points=(x.zero_point, w.zero_point),
+            bias=centred_bias(bias, channels),
+            rescale=arithmetic.rescale_wide(factor) if x.type == "INT16" else arithmetic.rescale_dense(factor),
+            zero_point=y.zero_point,
+            clamp=clamp_of(y, activation),
+            is_wide=x.type == "INT16",
+        )
+        return same(first, vectors), product
 
-    def statistics(self, operator, inputs):
-        x, weights, *_ = inputs
-        return shared(x.reshape(-1, weights.shape[1]), operator.inputs[0].zero_point)
-
-    def mixes_rows(self, operator):
-        return not operator.inputs[1].is_constant
-
-    def simulation_problem(self, operator):
-        x, w, *bias = operator.inputs
+    def lowering_problem(self, operator):
+        x, w, bias = self.operands(operator)
         if len(w.shape) != 2 or not all(w.shape):
             return f"weights of shape {list(w.shape)} are not simulated"
         if operator.option(FullyConnectedOptions.WEIGHTS_FORMAT, UINT8):
             return "shuffled weights are not simulated"
-        return weighted_problem(x, w, (*bias, None)[0], operator.outputs[0])
+        return weighted_problem(x, w, bias, operator.outputs[0], computed=True)

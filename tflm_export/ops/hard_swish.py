@@ -3,8 +3,11 @@
 import numpy as np
 
 from tflm_export import rescale, solver
-from tflm_export.ops.base import Declaration, RescalingOp, activation_problem, reach, register, rounded_apart
-from tflm_export.ops.context import centred, saturate
+from tflm_export.arithmetic import Narrow
+from tflm_export.ops.base import Declaration, RescalingOp, activation_problem, register
+from tflm_export.program.form import Rescaling, centred, reach
+from tflm_export.program.lookup import Lookup, every_integer
+from tflm_export.program.value import dtype_of, value_of
 from tflm_export.rescale import doubling_high_multiply, rounding_divide_by_pot
 
 _INT16 = np.iinfo(np.int16)
@@ -50,16 +53,20 @@ class HardSwish(RescalingOp):
             return None
         return rescale.effective_scale(x.scale, 1 / 128, np.array([y.scale, _RELU_SCALE]))
 
-    def worst_case(self, operator, bits):
-        return rounded_apart(np.full(2, 128.0 * reach(operator.inputs[0])), self.factors(operator), bits)
+    def lower(self, operator, arithmetic):
+        x, y = value_of(operator.inputs[0]), value_of(operator.outputs[0])
+        inner = Narrow().rescale(self.factors(operator))
+        bound = np.full(2, 128.0 * reach(x, operator.inputs[0].zero_point))
+        table = self._every_value(operator, every_integer(x.dtype))
+        return (Lookup(inputs=(x,), outputs=(y,), table=table, inside=(Rescaling(inner, bound),)),)
 
-    def run(self, operator, inputs, context):
+    def _every_value(self, operator, integers: np.ndarray) -> np.ndarray:
         """Source: HardSwish in tensorflow/lite/kernels/internal/reference/hard_swish.h."""
         x, y = operator.inputs[0], operator.outputs[0]
         high_resolution = np.float32(1 / 128) * np.float32(x.scale)
         multiplier, exponent = _multiplier16(high_resolution / np.float32(y.scale))
         relu_multiplier, relu_exponent = _multiplier16(high_resolution / (np.float32(3) / np.float32(32768)))
-        value = centred(x, inputs[0]) << 7
+        value = centred(integers, x.zero_point) << 7
         scaled = doubling_high_multiply(value, multiplier, 16)
         relu = _shifted_left(value, relu_exponent - 1) if relu_exponent > 0 else value
         relu = doubling_high_multiply(relu, relu_multiplier, 16)
@@ -70,9 +77,11 @@ class HardSwish(RescalingOp):
         relu = (relu + (1 << 15)) >> 1
         product = relu * scaled
         halved = np.where(product < 0, -(-product >> 15), product >> 15)  # truncated, not rounded
-        return [saturate(y, rounding_divide_by_pot(halved, max(0, -exponent)) + y.zero_point)]
+        result = rounding_divide_by_pot(halved, max(0, -exponent)) + y.zero_point
+        limits = np.iinfo(dtype_of(y))
+        return np.clip(result, limits.min, limits.max).astype(limits.dtype)
 
-    def simulation_problem(self, operator):
+    def lowering_problem(self, operator):
         x, y = operator.inputs[0], operator.outputs[0]
         if x.type not in ("INT8", "UINT8") or y.type != x.type or not (x.is_quantized and y.is_quantized):
             return f"{x.type} to {y.type} is not simulated"

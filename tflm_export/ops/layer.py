@@ -13,7 +13,7 @@ from tflm_export import rescale, rounding, solver
 from tflm_export.flatbuffer.model import Tensor
 from tflm_export.flatbuffer.writer import Edits
 from tflm_export.graph import Graph
-from tflm_export.ops.base import SMALLEST_SCALE, Plan, WorstCase, rounded_apart
+from tflm_export.ops.base import SMALLEST_SCALE, Plan
 from tflm_export.ops.constants import rounded_bias
 from tflm_export.ops.statistics import Statistics
 
@@ -62,8 +62,8 @@ class Layer:
         w, bias = self.w, self.bias
         where = f"weight {w.label}"
         if w.type != self.weight_type or w.quantization is None:
-            scales = "without scales" if w.quantization is None else ""
-            return f"{where} is {w.type} {scales}; {self.weight_type} with scales is needed"
+            without = "" if w.quantization is not None else " without scales"
+            return f"{where} is {w.type}{without}; {self.weight_type} with scales is needed"
         if w.data is None:
             return f"{where} is computed at run time; a constant is needed"
         if len(w.shape) != self.weight_rank or not w.data.size:
@@ -193,21 +193,6 @@ class Layer:
                 rounded = rounding.error_feedback(target, covariance, self._limits)
             new[block] = rounded.reshape(len(block), -1)
         return new
-
-    def worst_case(self, bits: int) -> WorstCase:
-        """Bounds of its integers with k-bit multipliers."""
-        rows = self._rows
-        total, positive = (
-            part.sum(1, dtype=np.int64).reshape(-1, self.summed_channels).sum(1) for part in (rows, np.maximum(rows, 0))
-        )
-        negative = total - positive
-        limits = np.iinfo(self.x.type.lower())
-        low, high = limits.min - self.x.zero_point, limits.max - self.x.zero_point
-        # In float64, for an int64 bias and what is added to it may leave int64.
-        offset = self.bias.data.reshape(-1).astype(np.float64) if self.bias is not None else 0.0
-        most = positive * high + negative * low + offset
-        least = positive * low + negative * high + offset
-        return rounded_apart(np.maximum(np.abs(most), np.abs(least)), self.factors, bits)
 
     def weight_error(self, after: "Layer") -> float:
         """Largest relative RMS change of the real weights of a channel."""

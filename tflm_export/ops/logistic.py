@@ -5,8 +5,10 @@ import numpy as np
 from tflm_export import fixed_point, rescale
 from tflm_export.flatbuffer.model import Operator
 from tflm_export.ops.base import register
-from tflm_export.ops.context import centred, saturate
 from tflm_export.ops.fixed import FixedFunction
+from tflm_export.program.form import centred
+from tflm_export.program.lookup import Lookup, every_integer
+from tflm_export.program.value import value_of
 
 _INPUT_BITS = 4  # integer bits of the scaled input
 # Bit i: whether entry i of the runtimes' table of the logistic function is one above the rounded function.
@@ -28,29 +30,33 @@ class _Sigmoid(FixedFunction):
         """The function, Q4 to Q0."""
         raise NotImplementedError
 
-    def run(self, operator, inputs, context):
+    def lower(self, operator, arithmetic):
         x, y = operator.inputs[0], operator.outputs[0]
+        value, target = value_of(x), value_of(y)
+        integers = every_integer(value.dtype)
         if x.type == "INT16":
-            return [saturate(y, self.interpolated(operator, inputs[0].astype(np.int64)))]
-        stock = rescale.decompose(x.scale * (1 << (31 - _INPUT_BITS)), rescale.MAX_BITS)
+            table = self.interpolated(operator, integers)
+        else:
+            table = self._every_value(centred(integers, x.zero_point), x.scale, target.limits, arithmetic)
+        table = np.clip(table, *target.limits).astype(target.dtype)
+        return (Lookup(inputs=(value,), outputs=(target,), table=table),)
+
+    def _every_value(self, x: np.ndarray, scale: float, limits: tuple[int, int], arithmetic) -> np.ndarray:
+        """The function of centred integers of 8 bits."""
+        stock = arithmetic.stock(scale * (1 << (31 - _INPUT_BITS)))
         left_shift = 31 - int(stock.shift)
         radius = int(np.floor(((1 << _INPUT_BITS) - 1) * 2.0 ** (31 - _INPUT_BITS - left_shift)))
-        # A function of 256 integers: evaluated once for each.
-        limits = np.iinfo(inputs[0].dtype)
-        every = centred(x, np.arange(limits.min, limits.max + 1))
-        inside = np.clip(every, -radius + 1, radius - 1)
-        scaled = rescale.multiply_by_quantized_multiplier_double(inside, stock)
-        low, high = np.iinfo(saturate(y, 0).dtype).min, np.iinfo(saturate(y, 0).dtype).max
+        scaled = stock.apply(np.clip(x, -radius + 1, radius - 1))
+        low, high = limits
         zero = self.zero_point - (-128 - low)
         table = rescale.rounding_divide_by_pot(self.function(scaled), 31 - self.fraction_bits) + zero
-        table = np.where(every <= -radius, low, np.where(every >= radius, high, table))
-        return [saturate(y, table)[inputs[0].astype(np.int64) - limits.min]]
+        return np.where(x <= -radius, low, np.where(x >= radius, high, table))
 
     def interpolated(self, operator: Operator, x: np.ndarray) -> np.ndarray:
         """The function of int16 inputs."""
         raise NotImplementedError
 
-    def simulation_problem(self, operator):
+    def lowering_problem(self, operator):
         x, y = operator.inputs[0], operator.outputs[0]
         if x.type not in ("INT8", "INT16") or y.type != x.type or x.quantization is None:
             return f"{x.type} to {y.type} is not simulated"

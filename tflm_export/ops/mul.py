@@ -1,29 +1,34 @@
 """MUL: `y = Zy + Sa*Sb/Sy * (a - Za) * (b - Zb)`."""
 
 from tflm_export.flatbuffer.options import MulOptions
+from tflm_export.ops.activations import clamp_of, fused_activation
 from tflm_export.ops.base import register
-from tflm_export.ops.context import centred, emit, fused_activation
-from tflm_export.ops.elementwise import broadcast_mixes_rows, elementwise_problem, plain_int32
-from tflm_export.ops.product import ProductOp, real_product
+from tflm_export.ops.elementwise import elementwise_problem, plain_int32
+from tflm_export.ops.product import ProductOp
+from tflm_export.program.product import Product
+from tflm_export.program.value import value_of
 
 
 @register("MUL")
 class Mul(ProductOp):
     """Elementwise multiplication."""
 
-    def run(self, operator, inputs, context):
+    def lower(self, operator, arithmetic):
         """Source: tensorflow/lite/kernels/internal/reference/integer_ops/mul.h."""
+        (a, b), y = operator.inputs, operator.outputs[0]
         activation = fused_activation(operator, MulOptions.ACTIVATION)
-        y = operator.outputs[0]
         if y.type == "INT32":
-            return plain_int32(activation, inputs[0] * inputs[1])
-        a, b = operator.inputs
-        factor = real_product(context.rounding, a, b, y)
-        product = centred(a, inputs[0]) * centred(b, inputs[1])
-        return [emit(y, context.requantize(product, factor), activation)]
+            return (plain_int32("multiply", operator, activation),)
+        return (
+            Product(
+                inputs=(value_of(a), value_of(b)),
+                outputs=(value_of(y),),
+                zero_points=(a.zero_point, b.zero_point),
+                rescale=arithmetic.rescale(arithmetic.product(a.scale, b.scale, y.scale)),
+                zero_point=y.zero_point,
+                clamp=clamp_of(y, activation),
+            ),
+        )
 
-    def simulation_problem(self, operator):
-        return elementwise_problem(operator)
-
-    def mixes_rows(self, operator):
-        return broadcast_mixes_rows(operator)
+    def lowering_problem(self, operator):
+        return elementwise_problem(operator, fused_activation(operator, MulOptions.ACTIVATION))

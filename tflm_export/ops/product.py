@@ -3,23 +3,8 @@
 import numpy as np
 
 from tflm_export import rescale, solver
-from tflm_export.flatbuffer.model import Operator, Tensor
-from tflm_export.ops.base import (
-    ACTIVATION_TYPES,
-    Declaration,
-    RescalingOp,
-    activation_problem,
-    reach,
-    rounded_apart,
-)
+from tflm_export.ops.base import ACTIVATION_TYPES, Declaration, RescalingOp, activation_problem
 from tflm_export.ops.constants import constant_keys, requantise_constants
-from tflm_export.ops.context import Rounding
-
-
-def real_product(rounding: Rounding, a: Tensor, b: Tensor, y: Tensor) -> float:
-    """Sa * Sb / Sy as a runtime computes it: LiteRT in float32, TFLM in float64."""
-    real = np.float32 if rounding is Rounding.TFLITE else np.float64
-    return float(real(a.scale) * real(b.scale) / real(y.scale))
 
 
 class ProductOp(RescalingOp):
@@ -33,10 +18,6 @@ class ProductOp(RescalingOp):
     min_inputs = 2
     run_inputs = 2
     types = ACTIVATION_TYPES
-
-    def count(self, operator: Operator) -> int:
-        """How many products are summed before the rescale."""
-        return 1
 
     def problem(self, operator, graph):
         return activation_problem(*operator.inputs[:2], operator.outputs[0], types=self.types)
@@ -55,8 +36,3 @@ class ProductOp(RescalingOp):
 
     def edit(self, operator, plan, edits):
         requantise_constants(operator.inputs[:2], plan, edits)
-
-    def worst_case(self, operator, bits):
-        a, b = operator.inputs[:2]
-        accumulator = np.array([float(reach(a)) * reach(b) * self.count(operator)])
-        return rounded_apart(accumulator, self.factors(operator), bits)

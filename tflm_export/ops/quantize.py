@@ -5,8 +5,10 @@ import numpy as np
 from tflm_export import rescale, solver
 from tflm_export.ops.base import ACTIVATION_TYPES, Declaration, register, scale_problem
 from tflm_export.ops.constants import constant_keys
-from tflm_export.ops.context import INTEGER_TYPES, centred, emit
 from tflm_export.ops.summed import SummedOp
+from tflm_export.program.convert import QuantizeReal
+from tflm_export.program.requantize import Requantize
+from tflm_export.program.value import INTEGER_TYPES, value_of
 
 
 @register("QUANTIZE")
@@ -43,16 +45,24 @@ class Quantize(SummedOp):
         if operator.inputs[0].type != "INT32":
             super().edit(operator, plan, edits)
 
-    def run(self, operator, inputs, context):
+    def lower(self, operator, arithmetic):
         """Source: AffineQuantize and Requantize in tensorflow/lite/kernels/internal/reference."""
         x, y = operator.inputs[0], operator.outputs[0]
+        inputs, outputs = (value_of(x),), (value_of(y),)
         if x.type == "FLOAT32":
-            quotient = inputs[0] / np.float32(y.scale)
-            return [emit(y, np.copysign(np.floor(np.abs(quotient.astype(np.float64)) + 0.5), quotient))]
-        factor = rescale.effective_scale(x.scale, 1.0, y.scale)
-        return [emit(y, context.requantize(centred(x, inputs[0]), factor))]
+            return (QuantizeReal(inputs=inputs, outputs=outputs, scale=y.scale, zero_point=y.zero_point),)
+        return (
+            Requantize(
+                inputs=inputs,
+                outputs=outputs,
+                input_zero_point=x.zero_point,
+                rescale=arithmetic.rescale(rescale.effective_scale(x.scale, 1.0, y.scale)),
+                zero_point=y.zero_point,
+                clamp=outputs[0].limits,
+            ),
+        )
 
-    def simulation_problem(self, operator):
+    def lowering_problem(self, operator):
         x, y = operator.inputs[0], operator.outputs[0]
         if x.type not in (*INTEGER_TYPES, "FLOAT32") or y.type not in INTEGER_TYPES:
             return f"{x.type} to {y.type} is not simulated"

@@ -1,10 +1,10 @@
 """REDUCE_MAX and REDUCE_MIN: the largest or smallest integer over axes."""
 
-import numpy as np
-
 from tflm_export.ops.base import register
 from tflm_export.ops.data_movement import DataMovement
-from tflm_export.ops.reduction import keeps_dimensions, reduced_axes, reduces_rows, reduction_problem
+from tflm_export.ops.reduction import reduced_axes, reduction_problem
+from tflm_export.program.reduction import Extreme
+from tflm_export.program.value import value_of
 
 
 class _ReduceExtremum(DataMovement):
@@ -12,33 +12,28 @@ class _ReduceExtremum(DataMovement):
 
     unequal_reason = "its input and output have unequal scales, which neither LiteRT's nor TFLM's own kernel takes"
     run_inputs = 2
+    is_largest = True
 
-    def simulation_problem(self, operator):
+    def lower(self, operator, arithmetic):
+        """Source: EvalGeneric in tensorflow/lite/kernels/reduce.cc."""
+        x, y = value_of(operator.inputs[0]), value_of(operator.outputs[0])
+        return (Extreme(inputs=(x,), outputs=(y,), axes=reduced_axes(operator), is_largest=self.is_largest),)
+
+    def lowering_problem(self, operator):
         tensors = (operator.inputs[0], operator.outputs[0])
         problem = reduction_problem(operator)
         if not problem and len({(t.scale, t.zero_point) for t in tensors}) > 1:
             return self.unequal_reason
         return problem
 
-    def mixes_rows(self, operator):
-        return reduces_rows(operator)
-
-    def _reduced(self, function, operator, inputs) -> list[np.ndarray]:
-        axes = reduced_axes(operator.inputs[0], inputs[1])
-        return [function(inputs[0], axis=axes, keepdims=keeps_dimensions(operator))]
-
 
 @register("REDUCE_MAX")
 class ReduceMax(_ReduceExtremum):
-    """Source: EvalGeneric in tensorflow/lite/kernels/reduce.cc."""
-
-    def run(self, operator, inputs, context):
-        return self._reduced(np.max, operator, inputs)
+    """The largest."""
 
 
 @register("REDUCE_MIN")
 class ReduceMin(_ReduceExtremum):
-    """Source: EvalGeneric in tensorflow/lite/kernels/reduce.cc."""
+    """The smallest."""
 
-    def run(self, operator, inputs, context):
-        return self._reduced(np.min, operator, inputs)
+    is_largest = False

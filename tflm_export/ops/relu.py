@@ -1,35 +1,21 @@
 """RELU, RELU6, RELU_N1_TO_1 and LEAKY_RELU, PRELU as operators of their own."""
 
+import dataclasses
+
 import numpy as np
 
 from tflm_export import rescale, solver
-from tflm_export.flatbuffer.model import Tensor
+from tflm_export.arithmetic import Arithmetic
+from tflm_export.flatbuffer.model import Operator
 from tflm_export.flatbuffer.options import LeakyReluOptions
 from tflm_export.flatbuffer.reader import FLOAT32
-from tflm_export.ops.base import (
-    SMALLEST_SCALE,
-    Declaration,
-    activation_problem,
-    quantized_keys,
-    reach,
-    register,
-    rounded_apart,
-)
+from tflm_export.ops.activations import clamp_of
+from tflm_export.ops.base import SMALLEST_SCALE, Declaration, activation_problem, quantized_keys, register
 from tflm_export.ops.constants import constant_keys, requantise_constants
-from tflm_export.ops.context import Context, Rounding, centred, emit, saturate
-from tflm_export.ops.product import real_product
 from tflm_export.ops.summed import SummedOp
-
-
-def _real(context: Context) -> type:
-    """The type in which a runtime divides the scales of these operators: LiteRT float32, TFLM's wheel float64."""
-    return np.float32 if context.rounding is Rounding.TFLITE else np.float64
-
-
-def _identity(x: Tensor, y: Tensor, context: Context) -> float:
-    """Sx / Sy."""
-    real = _real(context)
-    return float(real(x.scale) / real(y.scale))
+from tflm_export.program.requantize import Prelu as PreluForm
+from tflm_export.program.requantize import Requantize
+from tflm_export.program.value import value_of
 
 
 class _Relu(SummedOp):
@@ -38,20 +24,25 @@ class _Relu(SummedOp):
     def problem(self, operator, graph):
         return activation_problem(*self.terms(operator), operator.outputs[0], types=self.types)
 
-    def worst_case(self, operator, bits):
-        """Every factor has its own rounding."""
-        return rounded_apart(np.array(self.reaches(operator), np.float64), self.factors(operator), bits)
-
-    def reaches(self, operator) -> tuple[int, ...]:
-        """The largest |acc| under each factor."""
-        return (reach(operator.inputs[0]),)
-
-    def simulation_problem(self, operator):
+    def lowering_problem(self, operator):
         tensors = (*operator.inputs, *operator.outputs)
         types = {t.type for t in tensors}
         if len(types) != 1 or not types <= set(self.types) or not all(t.is_quantized for t in tensors):
             return f"{' and '.join(sorted(types))} operands are not simulated"
         return ""
+
+
+def requantize(operator: Operator, arithmetic: Arithmetic, activation: str = "NONE") -> Requantize:
+    """The rescale from Sx to Sy, clamped."""
+    x, y = operator.inputs[0], operator.outputs[0]
+    return Requantize(
+        inputs=(value_of(x),),
+        outputs=(value_of(y),),
+        input_zero_point=x.zero_point,
+        rescale=arithmetic.rescale(arithmetic.quotient(x.scale, y.scale)),
+        zero_point=y.zero_point,
+        clamp=clamp_of(y, activation),
+    )
 
 
 @register("RELU")
@@ -68,10 +59,9 @@ class Relu(_Relu):
             return Declaration(ties=((x.key, y.key),))
         return declaration
 
-    def run(self, operator, inputs, context):
+    def lower(self, operator, arithmetic):
         """Source: ReluQuantized in tensorflow/lite/micro/kernels/activations.cc."""
-        x, y = operator.inputs[0], operator.outputs[0]
-        return [emit(y, context.requantize(centred(x, inputs[0]), _identity(x, y, context)), self.activation)]
+        return (requantize(operator, arithmetic, self.activation),)
 
 
 @register("RELU_N1_TO_1")
@@ -87,12 +77,22 @@ class Relu6(Relu):
 
     activation = "RELU6"
 
-    def run(self, operator, inputs, context):
-        if context.rounding is not Rounding.TFLM:
-            return super().run(operator, inputs, context)
-        x, y = operator.inputs[0], operator.outputs[0]
+    def lower(self, operator, arithmetic):
+        if not arithmetic.keeps_scale_of_relu6:
+            return super().lower(operator, arithmetic)
+        x, y = operator.inputs[0], value_of(operator.outputs[0])
         six = x.zero_point + int(np.floor(float(np.float32(6) / np.float32(x.scale)) + 0.5))
-        return [saturate(y, inputs[0].astype(np.int64), x.zero_point, six)]
+        low, high = (min(max(bound, y.limits[0]), y.limits[1]) for bound in (x.zero_point, six))
+        return (
+            Requantize(
+                inputs=(value_of(x),),
+                outputs=(y,),
+                input_zero_point=0,
+                rescale=rescale.IDENTITY,
+                zero_point=0,
+                clamp=(low, high),
+            ),
+        )
 
 
 def _alpha(operator) -> float:
@@ -127,9 +127,6 @@ class LeakyRelu(_Relu):
         # The runtimes flush factors this small to 0.
         return np.array([identity[0], slope if rescale.quantize_multiplier(slope).multiplier else 0.0])
 
-    def reaches(self, operator):
-        return super().reaches(operator) * 2
-
     def edit(self, operator, plan, edits):
         x, y = operator.inputs[0], operator.outputs[0]
         alpha = _alpha(operator)
@@ -148,15 +145,12 @@ class LeakyRelu(_Relu):
         old, new = _alpha(before), _alpha(after)
         return abs(new / old - 1) if old else 0.0
 
-    def run(self, operator, inputs, context):
+    def lower(self, operator, arithmetic):
         """Source: QuantizeLeakyRelu in tensorflow/lite/kernels/internal/reference/leaky_relu.h."""
         x, y = operator.inputs[0], operator.outputs[0]
-        real = _real(context)
-        slope = float(real(x.scale) * real(_alpha(operator)) / real(y.scale))
-        values = centred(x, inputs[0])
-        below = context.requantize(values, abs(slope))
-        below = -below if slope < 0 else below
-        return [emit(y, np.where(values >= 0, context.requantize(values, _identity(x, y, context)), below))]
+        slope = arithmetic.product(x.scale, _alpha(operator), y.scale)
+        form = requantize(operator, arithmetic)
+        return (dataclasses.replace(form, below=arithmetic.rescale(abs(slope)), below_sign=-1 if slope < 0 else 1),)
 
 
 @register("PRELU")
@@ -189,21 +183,19 @@ class Prelu(_Relu):
         x, y = operator.inputs[0], operator.outputs[0]
         return np.array([identity[0], rescale.effective_scale(x.scale, alpha.scale, y.scale)])
 
-    def reaches(self, operator):
-        x, alpha = operator.inputs[:2]
-        return reach(x), reach(x) * reach(alpha)
-
     def edit(self, operator, plan, edits):
         requantise_constants(operator.inputs[1:2], plan, edits)
 
-    def run(self, operator, inputs, context):
+    def lower(self, operator, arithmetic):
         """Source: tensorflow/lite/kernels/internal/reference/prelu.h."""
         (x, alpha), y = operator.inputs, operator.outputs[0]
-        values = centred(x, inputs[0])
-        above = context.requantize(values, _identity(x, y, context))
-        product = values * centred(alpha, inputs[1])
-        below = context.requantize(product, real_product(context.rounding, x, alpha, y))
-        return [emit(y, np.where(values >= 0, above, below))]
-
-    def mixes_rows(self, operator):
-        return not operator.inputs[1].is_constant
+        return (
+            PreluForm(
+                inputs=(value_of(x), value_of(alpha)),
+                outputs=(value_of(y),),
+                zero_points=(x.zero_point, alpha.zero_point),
+                above=arithmetic.rescale(arithmetic.quotient(x.scale, y.scale)),
+                below=arithmetic.rescale(arithmetic.product(x.scale, alpha.scale, y.scale)),
+                zero_point=y.zero_point,
+            ),
+        )

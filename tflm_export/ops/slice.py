@@ -1,7 +1,10 @@
 """SLICE: a block of a tensor; DYNAMIC_UPDATE_SLICE: a block of a tensor replaced."""
 
 from tflm_export.ops.base import register
-from tflm_export.ops.data_movement import DataMovement, constant_integers
+from tflm_export.ops.data_movement import DataMovement, constant_of, constants_problem
+from tflm_export.program.gather import Update
+from tflm_export.program.move import selected
+from tflm_export.program.value import value_of
 
 
 @register("SLICE")
@@ -11,20 +14,19 @@ class Slice(DataMovement):
     min_inputs = 3
     run_inputs = 3
 
-    def run(self, operator, inputs, context):
+    def lower(self, operator, arithmetic):
         """Source: tensorflow/lite/kernels/internal/reference/slice.h."""
-        x, begin, size = inputs
-        where = []
-        for axis, (first, count) in enumerate(zip(begin.reshape(-1).tolist(), size.reshape(-1).tolist(), strict=True)):
-            end = x.shape[axis] if count == -1 else first + count
-            if not 0 <= first <= end <= x.shape[axis]:
-                raise ValueError(f"elements {first} to {end} of {x.shape[axis]}")
-            where.append(slice(None) if context.rows and axis == 0 else slice(first, end))
-        return [x[tuple(where)]]
+        x, begin, size = operator.inputs
+        positions = []
+        for side, first, count in zip(x.shape, constant_of(begin), constant_of(size), strict=True):
+            end = side if count == -1 else first + count
+            if not 0 <= first <= end <= side:
+                raise ValueError(f"elements {first} to {end} of {side}")
+            positions.append(range(first, end))
+        return (selected(value_of(x), value_of(operator.outputs[0]), positions),)
 
-    def mixes_rows(self, operator):
-        begin, size = (constant_integers(operator, position) for position in (1, 2))
-        return not begin or not size or begin[0] != 0 or size[0] not in (1, -1)
+    def lowering_problem(self, operator):
+        return constants_problem(operator, 1, 2)
 
 
 @register("DYNAMIC_UPDATE_SLICE")
@@ -34,16 +36,8 @@ class DynamicUpdateSlice(DataMovement):
     min_inputs = 3
     run_inputs = 3
 
-    def run(self, operator, inputs, context):
-        """Source: tensorflow/lite/kernels/dynamic_update_slice.cc."""
-        x, block, begin = inputs
-        result = x.copy()
-        where = []
-        for side, length, first in zip(x.shape, block.shape, begin.reshape(-1).tolist(), strict=True):
-            first = min(max(first, 0), max(side - length, 0))
-            where.append(slice(first, first + length))
-        result[tuple(where)] = block
-        return [result]
-
-    def mixes_rows(self, operator):
-        return True
+    def lower(self, operator, arithmetic):
+        x, block, begin = map(value_of, operator.inputs[:3])
+        if len(block.shape) != len(x.shape) or any(b > a for a, b in zip(x.shape, block.shape, strict=True)):
+            raise ValueError(f"a block of {list(block.shape)} does not fit into {list(x.shape)}")
+        return (Update(inputs=(x, block, begin), outputs=(value_of(operator.outputs[0]),)),)

@@ -3,10 +3,12 @@
 from tflm_export.flatbuffer.options import DepthToSpaceOptions, SpaceToDepthOptions
 from tflm_export.ops.base import register
 from tflm_export.ops.data_movement import DataMovement
+from tflm_export.program.move import regrouped
+from tflm_export.program.value import value_of
 
 
 class _SpaceDepth(DataMovement):
-    def simulation_problem(self, operator):
+    def lowering_problem(self, operator):
         rank = len(operator.inputs[0].shape)
         return "" if rank == 4 else f"an input of {rank} dimensions is not simulated"
 
@@ -15,21 +17,23 @@ class _SpaceDepth(DataMovement):
 class SpaceToDepth(_SpaceDepth):
     """Blocks in row-major order, each element's channels together."""
 
-    def run(self, operator, inputs, context):
+    def lower(self, operator, arithmetic):
         """Source: tensorflow/lite/kernels/internal/reference/space_to_depth.h."""
-        rows, height, width, depth = inputs[0].shape
+        x, y = value_of(operator.inputs[0]), value_of(operator.outputs[0])
+        rows, height, width, depth = x.shape
         side = operator.option(SpaceToDepthOptions.BLOCK_SIZE)
-        blocks = inputs[0].reshape(rows, height // side, side, width // side, side, depth)
-        return [blocks.transpose(0, 1, 3, 2, 4, 5).reshape(rows, height // side, width // side, side * side * depth)]
+        split = (rows, height // side, side, width // side, side, depth)
+        return (regrouped(x, y, split, (0, 1, 3, 2, 4, 5)),)
 
 
 @register("DEPTH_TO_SPACE")
 class DepthToSpace(_SpaceDepth):
     """The inverse of SPACE_TO_DEPTH."""
 
-    def run(self, operator, inputs, context):
+    def lower(self, operator, arithmetic):
         """Source: tensorflow/lite/kernels/internal/reference/depth_to_space.h."""
-        rows, height, width, depth = inputs[0].shape
+        x, y = value_of(operator.inputs[0]), value_of(operator.outputs[0])
+        rows, height, width, depth = x.shape
         side = operator.option(DepthToSpaceOptions.BLOCK_SIZE)
-        blocks = inputs[0].reshape(rows, height, width, side, side, depth // (side * side))
-        return [blocks.transpose(0, 1, 3, 2, 4, 5).reshape(rows, height * side, width * side, -1)]
+        split = (rows, height, width, side, side, depth // (side * side))
+        return (regrouped(x, y, split, (0, 1, 3, 2, 4, 5)),)

@@ -2,7 +2,9 @@
 
 from tflm_export.flatbuffer.options import StridedSliceOptions
 from tflm_export.ops.base import register
-from tflm_export.ops.data_movement import DataMovement
+from tflm_export.ops.data_movement import DataMovement, constant_of, constants_problem
+from tflm_export.program.move import selected
+from tflm_export.program.value import value_of
 
 
 @register("STRIDED_SLICE")
@@ -11,30 +13,23 @@ class StridedSlice(DataMovement):
 
     run_inputs = 4
 
-    def run(self, operator, inputs, context):
+    def lower(self, operator, arithmetic):
         """Source: tensorflow/lite/kernels/internal/strided_slice_logic.h."""
-        x, begin, end, strides = inputs
-        begins, ends, shrinks = self._masks(operator)
-        where = []
-        for axis, (first, last, stride) in enumerate(zip(begin.tolist(), end.tolist(), strides.tolist(), strict=True)):
-            bit = 1 << axis
-            if context.rows and axis == 0:
-                where.append(slice(None))
-            elif shrinks & bit:
-                where.append(first)
-            else:
-                where.append(slice(None if begins & bit else first, None if ends & bit else last, stride))
-        return [x[tuple(where)]]
-
-    def _masks(self, operator) -> tuple[int, int, int]:
+        x, *bounds = operator.inputs[:4]
         fields = (StridedSliceOptions.BEGIN_MASK, StridedSliceOptions.END_MASK, StridedSliceOptions.SHRINK_AXIS_MASK)
-        return tuple(operator.option(field) for field in fields)
+        begins, ends, shrinks = (operator.option(field) for field in fields)
+        positions = [range(side) for side in x.shape]
+        for axis, (first, last, stride) in enumerate(zip(*map(constant_of, bounds), strict=True)):
+            bit, side = 1 << axis, x.shape[axis]
+            if shrinks & bit:
+                positions[axis] = range(side)[first % side : first % side + 1] if -side <= first < side else range(0)
+            else:
+                where = slice(None if begins & bit else first, None if ends & bit else last, stride)
+                positions[axis] = range(side)[where]
+        return (selected(value_of(x), value_of(operator.outputs[0]), positions),)
 
-    def simulation_problem(self, operator):
+    def lowering_problem(self, operator):
         for field in (StridedSliceOptions.ELLIPSIS_MASK, StridedSliceOptions.NEW_AXIS_MASK, StridedSliceOptions.OFFSET):
             if operator.option(field):
                 return f"its option {field.name} is not simulated"
-        return ""
-
-    def mixes_rows(self, operator):
-        return bool(self._masks(operator)[2] & 1) or any(t.data is None for t in operator.inputs[1:])
+        return constants_problem(operator, 1, 2, 3)

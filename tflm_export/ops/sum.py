@@ -1,12 +1,16 @@
 """SUM: `y = Zy + Sx/Sy * sum(x - Zx)`."""
 
+import dataclasses
+
 import numpy as np
 
 from tflm_export import rescale
+from tflm_export.ops.activations import target_of
 from tflm_export.ops.base import activation_problem, register
-from tflm_export.ops.context import Rounding, centred, emit
-from tflm_export.ops.reduction import keeps_dimensions, reduced_axes, reduced_count, reduces_rows, reduction_problem
+from tflm_export.ops.reduction import reduced_axes, reduction_problem
 from tflm_export.ops.summed import SummedOp
+from tflm_export.program.convert import Cast
+from tflm_export.program.value import value_of
 
 
 @register("SUM")
@@ -20,27 +24,23 @@ class Sum(SummedOp):
 
     run_inputs = 2
 
-    def count(self, operator):
-        return reduced_count(operator)
-
     def problem(self, operator, graph):
         return activation_problem(*self.terms(operator), operator.outputs[0])
 
-    def run(self, operator, inputs, context):
+    def lower(self, operator, arithmetic):
         """Source: QuantizedMeanOrSum in tensorflow/lite/kernels/reduce.cc and internal/reference/reduce.h."""
         x, y = operator.inputs[0], operator.outputs[0]
-        as_bytes = context.rounding is Rounding.TFLITE and x.type == "INT8"
-        values = inputs[0].view(np.uint8) if as_bytes else inputs[0]
-        axes = reduced_axes(x, inputs[1])
-        total = centred(x, values).sum(axes, keepdims=keeps_dimensions(operator))
-        factor = rescale.effective_scale(x.scale, 1.0, y.scale)
-        integers = context.requantize(total, factor)
-        if as_bytes:
-            return [np.clip(integers + y.zero_point, 0, 255).astype(np.uint8).view(np.int8)]
-        return [emit(y, integers)]
+        axes, factor = reduced_axes(operator), rescale.effective_scale(x.scale, 1.0, y.scale)
+        value, target = value_of(x), target_of(y)
+        if not arithmetic.sums_bytes or x.type != "INT8":
+            return (arithmetic.total(value, axes, x.zero_point, factor, target),)
+        before, after = value.part("bytes", np.uint8), target.value.part("bytes", np.uint8)
+        summed = arithmetic.total(before, axes, x.zero_point, factor, dataclasses.replace(target, value=after))
+        return (
+            Cast(inputs=(value,), outputs=(before,)),
+            summed,
+            Cast(inputs=(after,), outputs=(target.value,)),
+        )
 
-    def simulation_problem(self, operator):
+    def lowering_problem(self, operator):
         return reduction_problem(operator)
-
-    def mixes_rows(self, operator):
-        return reduces_rows(operator)

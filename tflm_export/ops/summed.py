@@ -3,11 +3,15 @@
 import numpy as np
 
 from tflm_export import rescale, solver
+from tflm_export.arithmetic import Terms
 from tflm_export.flatbuffer.model import Operator, Tensor
 from tflm_export.flatbuffer.options import AddOptions, SubOptions
 from tflm_export.flatbuffer.reader import UINT8
-from tflm_export.ops.base import Declaration, RescalingOp, WorstCase, activation_problem, quantized_keys, reach
+from tflm_export.ops.activations import fused_activation, target_of
+from tflm_export.ops.base import Declaration, RescalingOp, activation_problem, quantized_keys
 from tflm_export.ops.constants import constant_keys, requantise_constants
+from tflm_export.ops.elementwise import elementwise_problem, plain_int32
+from tflm_export.program.value import value_of
 
 
 class SummedOp(RescalingOp):
@@ -19,10 +23,6 @@ class SummedOp(RescalingOp):
     def terms(self, operator: Operator) -> tuple[Tensor, ...]:
         """The inputs that are rescaled."""
         return operator.inputs[: self.min_inputs]
-
-    def count(self, operator: Operator) -> int:
-        """How many elements of one input are summed before the rescale."""
-        return 1
 
     def declaration(self, operator, graph):
         owned, pinned = constant_keys(graph, self.terms(operator))
@@ -44,26 +44,19 @@ class SummedOp(RescalingOp):
     def edit(self, operator, plan, edits):
         requantise_constants(self.terms(operator), plan, edits)
 
-    def worst_case(self, operator, bits):
-        """Terms are aligned to the largest shift and summed before the one rounding."""
-        recovered = rescale.recover(self.factors(operator), bits)
-        reaches = np.array([reach(t) * self.count(operator) for t in self.terms(operator)], np.float64)
-        shift = recovered.shift.max()
-        products = np.ldexp(reaches * recovered.multiplier, shift - recovered.shift)
-        total = products.sum() + np.ldexp(0.5, max(shift, 0))
-        return WorstCase(reaches, np.full(len(reaches), total))
-
 
 class TermsOp(SummedOp):
     """Base of ADD and SUB.
 
     Attributes:
       options: fields of its option table.
+      sign: 1 or -1, of the second term.
     """
 
     min_inputs = 2
     run_inputs = 2
     options: type[AddOptions | SubOptions] = AddOptions
+    sign = 1
 
     def declare(self, operator, graph):
         # LiteRT shifts int16 terms instead of rescaling them, and insists on powers of two.
@@ -72,3 +65,15 @@ class TermsOp(SummedOp):
             reason = "" if narrow else "its option pot_scale_int16 is set, but its scales are no powers of two"
             return Declaration(pins=quantized_keys(operator), reason=reason)
         return super().declare(operator, graph)
+
+    def lower(self, operator, arithmetic):
+        (a, b), y = operator.inputs, operator.outputs[0]
+        activation = fused_activation(operator, self.options.ACTIVATION)
+        if y.type == "INT32":
+            return (plain_int32("add" if self.sign > 0 else "subtract", operator, activation),)
+        values, zero_points = (value_of(a), value_of(b)), (a.zero_point, b.zero_point)
+        terms = Terms(values, (a.scale, b.scale), zero_points, (1, self.sign), self.factors(operator))
+        return (arithmetic.sum(terms, target_of(y, activation)),)
+
+    def lowering_problem(self, operator):
+        return elementwise_problem(operator, fused_activation(operator, self.options.ACTIVATION))

@@ -5,10 +5,13 @@ import numpy as np
 from tflm_export import solver
 from tflm_export.flatbuffer.model import Operator
 from tflm_export.flatbuffer.options import SVDFOptions
+from tflm_export.ops.accumulate import centred_bias, centred_limits
 from tflm_export.ops.base import Declaration, RescalingOp, register, scale_problem
-from tflm_export.ops.context import Rounding, centred, emit, exact_product, saturate
 from tflm_export.ops.layer import Layer
-from tflm_export.ops.weighted import is_float, together
+from tflm_export.ops.weighted import is_float
+from tflm_export.program.form import largest_sum
+from tflm_export.program.recurrence import Svdf
+from tflm_export.program.value import value_of
 
 
 @register("SVDF")
@@ -41,7 +44,7 @@ class SVDF(RescalingOp):
         return Declaration(nodes=(first.node, second), pins=(first.output,))
 
     def problem(self, operator, graph):
-        problem = self.simulation_problem(operator)
+        problem = self.lowering_problem(operator)
         if problem:
             return problem
         x, features, time, _, state = operator.inputs
@@ -65,34 +68,36 @@ class SVDF(RescalingOp):
         for layer in self.layers(operator):
             layer.edit(plan, edits)
 
-    def worst_case(self, operator, bits):
-        return together([layer.worst_case(bits) for layer in self.layers(operator)])
-
     def weight_error(self, before, after):
         pairs = zip(self.layers(before), self.layers(after), strict=True)
         return max(old.weight_error(new) for old, new in pairs)
 
-    def run(self, operator, inputs, context):
+    def lower(self, operator, arithmetic):
         """Source: EvalIntegerSvdfReference in tensorflow/lite/micro/kernels/svdf_common.cc."""
-        x, feature_weights, time_weights, bias, state = inputs
-        x_tensor, feature_tensor, time_tensor, _, state_tensor = operator.inputs
-        y = operator.outputs[0]
-        rank = operator.option(SVDFOptions.RANK)
-        real = np.float32 if context.rounding is Rounding.TFLITE else np.float64
-        sx, sf, st, ss, sy = (real(t.scale) for t in (x_tensor, feature_tensor, time_tensor, state_tensor, y))
-        features = exact_product(centred(x_tensor, x, np.int32), feature_weights.T)
-        newest = saturate(state_tensor, context.requantize(features, float(sx * sf / ss)) + state_tensor.zero_point)
-        filters, memory = time_weights.shape
-        state = np.concatenate([state.reshape(len(x), filters, memory)[:, :, 1:], newest[:, :, None]], 2)
-        context.variables[state_tensor.key] = state.reshape(state_tensor.shape)
-        filtered = (centred(state_tensor, state) * time_weights).sum(2)
-        total = filtered.reshape(len(x), filters // rank, rank).sum(2)
-        if bias is not None:
-            total = total + bias
-        total = total.astype(np.int32).astype(np.int64)  # the kernels' sums wrap
-        return [emit(y, context.requantize(total, float(ss * st / sy)))]
+        x, features, time, bias, state = operator.inputs
+        y, rank = operator.outputs[0], operator.option(SVDFOptions.RANK)
+        product, variable = arithmetic.product, value_of(state)
+        biases = centred_bias(bias, time.shape[0] // rank)
+        reaches = (
+            largest_sum(features.data, np.zeros(len(features.data)), centred_limits(x)),
+            largest_sum(time.data, biases, centred_limits(state), rank),
+        )
+        return (
+            Svdf(
+                inputs=(value_of(x), variable),
+                outputs=(value_of(y), variable),
+                features=features.data,
+                time=time.data,
+                bias=biases,
+                rank=rank,
+                to_state=arithmetic.rescale(product(x.scale, features.scale, state.scale)),
+                to_output=arithmetic.rescale(product(state.scale, time.scale, y.scale)),
+                zero_points=(x.zero_point, state.zero_point, y.zero_point),
+                reaches=reaches,
+            ),
+        )
 
-    def simulation_problem(self, operator):
+    def lowering_problem(self, operator):
         if len(operator.inputs) != 5 or any(operator.inputs[i] is None for i in (0, 1, 2, 4)):
             return "it lacks inputs"
         x, features, time, _, state = operator.inputs
@@ -103,9 +108,14 @@ class SVDF(RescalingOp):
         rank = operator.option(SVDFOptions.RANK)
         if len(features.shape) != 2 or len(time.shape) != 2 or features.shape[0] != time.shape[0]:
             return f"its weights of shapes {list(features.shape)} and {list(time.shape)} do not fit"
+        if (
+            features.data is None
+            or time.data is None
+            or (operator.inputs[3] is not None and operator.inputs[3].data is None)
+        ):
+            return "weights computed at run time are not supported"
+        if not state.is_variable:
+            return f"its state, {state.name}, is no variable tensor"
         if rank < 1 or features.shape[0] % rank:
             return f"a rank of {rank} with {features.shape[0]} filters is not supported"
         return ""
-
-    def mixes_rows(self, operator):
-        return True

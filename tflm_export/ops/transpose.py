@@ -1,7 +1,9 @@
 """TRANSPOSE: the dimensions in another order."""
 
 from tflm_export.ops.base import register
-from tflm_export.ops.data_movement import DataMovement
+from tflm_export.ops.data_movement import DataMovement, constant_of, constants_problem
+from tflm_export.program.move import regrouped
+from tflm_export.program.value import value_of
 
 
 @register("TRANSPOSE")
@@ -10,9 +12,12 @@ class Transpose(DataMovement):
 
     run_inputs = 2
 
-    def run(self, operator, inputs, context):
-        return [inputs[0].transpose(inputs[1].reshape(-1).tolist())]
+    def lower(self, operator, arithmetic):
+        x, y = value_of(operator.inputs[0]), value_of(operator.outputs[0])
+        rank = len(x.shape)
+        return (
+            regrouped(x, y, x.shape, [axis + rank if axis < 0 else axis for axis in constant_of(operator.inputs[1])]),
+        )
 
-    def mixes_rows(self, operator):
-        order = operator.inputs[1].data
-        return order is None or order.reshape(-1)[:1].tolist() != [0]
+    def lowering_problem(self, operator):
+        return constants_problem(operator, 1)

@@ -2,25 +2,25 @@
 
 import numpy as np
 
-from tflm_export import fixed_point, rescale, solver
+from tflm_export import rescale, solver
+from tflm_export.arithmetic import Arithmetic
 from tflm_export.flatbuffer.model import Operator, Tensor
 from tflm_export.flatbuffer.options import UnidirectionalSequenceLSTMOptions as Options
 from tflm_export.flatbuffer.reader import FLOAT32, UINT8
-from tflm_export.ops.base import Declaration, RescalingOp, register, rounded_apart, scale_problem
-from tflm_export.ops.context import Rounding, centred, exact_product, fused_activation, saturate
+from tflm_export.ops.accumulate import centred_bias, centred_limits
+from tflm_export.ops.activations import fused_activation
+from tflm_export.ops.base import Declaration, RescalingOp, register, scale_problem
+from tflm_export.ops.gates import FixedPointGates, TableGates
 from tflm_export.ops.layer import Layer
-from tflm_export.ops.logistic import logistic_from_table, tanh_from_table
-from tflm_export.ops.weighted import is_float, together
+from tflm_export.ops.weighted import is_float
+from tflm_export.program.form import largest_sum
+from tflm_export.program.recurrence import Gate, Lstm
+from tflm_export.program.value import value_of
 
 _GATES = ("input", "forget", "cell", "output")  # their inputs are 1.. (weights), 5.. (recurrent weights), 12.. (biases)
 _HIDDEN, _CELL = 18, 19
 _GATE_SCALE, _OUTPUT_SCALE = 2.0**-12, 2.0**-15
 _GATE_KEY = ("scale", _GATE_SCALE)
-_INT16 = np.iinfo(np.int16)
-
-
-def _int16(integers: np.ndarray) -> np.ndarray:
-    return np.clip(integers, _INT16.min, _INT16.max)
 
 
 @register("UNIDIRECTIONAL_SEQUENCE_LSTM")
@@ -62,7 +62,7 @@ class UnidirectionalSequenceLSTM(RescalingOp):
         return Declaration(nodes, ties=(tie,), states=(hidden.key,), fixed=fixed)
 
     def problem(self, operator, graph):
-        problem = self.simulation_problem(operator)
+        problem = self.lowering_problem(operator)
         if problem:
             return problem
         x, hidden, cell = (operator.inputs[i] for i in (0, _HIDDEN, _CELL))
@@ -90,33 +90,35 @@ class UnidirectionalSequenceLSTM(RescalingOp):
         for layer in self.layers(operator):
             layer.edit(plan, edits)
 
-    def worst_case(self, operator, bits):
-        bounds = [layer.worst_case(bits) for layer in self.layers(operator)]
-        products = rounded_apart(np.full(3, 2.0**30), self.factors(operator)[-3:], bits)
-        return together([*bounds, products])
-
     def weight_error(self, before, after):
         pairs = zip(self.layers(before), self.layers(after), strict=True)
         return max(old.weight_error(new) for old, new in pairs)
 
-    def run(self, operator, inputs, context):
+    def lower(self, operator, arithmetic):
         """Sources: lstm_eval.cc in tensorflow/lite/micro/kernels, and in tensorflow/lite/kernels for LiteRT."""
-        x = inputs[0]
-        time_major = operator.option(Options.TIME_MAJOR, UINT8)
-        steps = x if time_major else x.swapaxes(0, 1)
-        hidden, cell = (inputs[i].reshape(steps.shape[1], -1) for i in (_HIDDEN, _CELL))
-        step = _Step(operator, inputs, context)
-        outputs = []
-        for now in steps:
-            hidden, cell = step(now, hidden, cell)
-            outputs.append(hidden)
-        for i, state in ((_HIDDEN, hidden), (_CELL, cell)):
-            tensor = operator.inputs[i]
-            context.variables[tensor.key] = saturate(tensor, state).reshape(tensor.shape)
-        result = np.stack(outputs, 0 if time_major else 1)
-        return [saturate(operator.outputs[0], result).reshape(operator.outputs[0].shape)]
+        tensors = operator.inputs
+        x, hidden, cell, y = tensors[0], tensors[_HIDDEN], tensors[_CELL], operator.outputs[0]
+        power = round(np.log2(cell.scale))
+        clip = operator.option(Options.CELL_CLIP, FLOAT32, 0.0) / cell.scale
+        functions = FixedPointGates if arithmetic.has_fixed_point_gates else TableGates
+        states = value_of(hidden), value_of(cell)
+        return (
+            Lstm(
+                inputs=(value_of(x), *states),
+                outputs=(value_of(y), *states),
+                gates=tuple(_gate(operator, i, arithmetic, functions) for i in range(len(_GATES))),
+                forgotten=functions.product(arithmetic, _OUTPUT_SCALE, 15),
+                added=functions.product(arithmetic, _OUTPUT_SCALE**2 / cell.scale, 30 + power),
+                hidden=arithmetic.rescale(_OUTPUT_SCALE**2 / hidden.scale),
+                cell_table=functions.tanh(power),
+                saturates_terms=not arithmetic.has_fixed_point_gates,
+                cell_clip=int(min(clip, 32767.0)) if clip > 0 else 1 << 15,
+                zero_points=(x.zero_point, hidden.zero_point),
+                is_time_major=bool(operator.option(Options.TIME_MAJOR, UINT8)),
+            ),
+        )
 
-    def simulation_problem(self, operator):
+    def lowering_problem(self, operator):
         tensors = operator.inputs
         needed = (0, *range(1, 9), *range(12, 16), _HIDDEN, _CELL)
         if len(tensors) < 20 or any(tensors[i] is None for i in needed):
@@ -130,11 +132,12 @@ class UnidirectionalSequenceLSTM(RescalingOp):
             return f"tensors of types {', '.join(sorted(set(types)))} are not simulated"
         if any(tensors[i].quantization.scale.values.size != 1 for i in range(1, 9)):
             return "per-channel weights are not simulated"
+        if any(tensors[i].data is None for i in needed[1:-2]):
+            return "weights computed at run time are not simulated"
+        if not (tensors[_HIDDEN].is_variable and tensors[_CELL].is_variable):
+            return "states that are no variable tensors are not simulated"
         activation = fused_activation(operator, Options.ACTIVATION)
         return "" if activation == "TANH" else f"a fused activation {activation} is not simulated"
-
-    def mixes_rows(self, operator):
-        return True
 
 
 def _hidden_intermediates(operator: Operator, graph) -> list[Tensor]:
@@ -144,53 +147,25 @@ def _hidden_intermediates(operator: Operator, graph) -> list[Tensor]:
     return [tensors[index]] if 0 <= index < len(tensors) and tensors[index].is_quantized else []
 
 
-class _Step:
-    """One time step of a layer."""
-
-    def __init__(self, operator, inputs, context):
-        self.operator, self.inputs, self.context = operator, inputs, context
-        self.stock_litert = context.rounding is Rounding.TFLITE
-        self.cell_power = round(np.log2(operator.inputs[_CELL].scale))
-        clip = operator.option(Options.CELL_CLIP, FLOAT32, 0.0) / operator.inputs[_CELL].scale
-        self.clip = int(min(clip, 32767.0)) if clip > 0 else _INT16.max + 1
-
-    def __call__(self, x: np.ndarray, hidden: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The next hidden and cell states, int64 [rows, units]."""
-        tensors = self.operator.inputs
-        cell_scale, hidden_scale = tensors[_CELL].scale, tensors[_HIDDEN].scale
-        gates = {name: self._gate(i, x, hidden) for i, name in enumerate(_GATES)}
-        kept = self._product(gates["forget"], cell.astype(np.int64), _OUTPUT_SCALE, 15)
-        added = self._product(gates["input"], gates["cell"], _OUTPUT_SCALE**2 / cell_scale, 30 + self.cell_power)
-        cell = np.clip(_int16(kept + added), -self.clip, self.clip)
-        activated = self._tanh(cell, self.cell_power)
-        factor = _OUTPUT_SCALE**2 / hidden_scale
-        rescaled = self.context.requantize(activated * gates["output"], factor)
-        return saturate(tensors[_HIDDEN], rescaled + tensors[_HIDDEN].zero_point), cell
-
-    def _gate(self, gate: int, x: np.ndarray, hidden: np.ndarray) -> np.ndarray:
-        of_input = self._dense(0, x, 1 + gate, self.inputs[12 + gate])
-        of_hidden = self._dense(_HIDDEN, hidden, 5 + gate, 0)
-        # TFLM saturates the second term before it adds it.
-        of_hidden = of_hidden if self.stock_litert else _int16(of_hidden)
-        total = _int16(_int16(of_input) + of_hidden)
-        if _GATES[gate] == "cell":
-            return self._tanh(total, -12)
-        return fixed_point.logistic(total, 3, 16) if self.stock_litert else logistic_from_table(3 * total)
-
-    def _dense(self, x: int, values: np.ndarray, w: int, bias) -> np.ndarray:
-        tensors = self.operator.inputs
-        product = exact_product(centred(tensors[x], values, np.int32), self.inputs[w].T)
-        factor = rescale.effective_scale(tensors[x].scale, tensors[w].scale, _GATE_SCALE, self.stock_litert)
-        return self.context.requantize(product + bias, factor)
-
-    def _product(self, a: np.ndarray, b: np.ndarray, factor: float, shift: int) -> np.ndarray:
-        if self.stock_litert:
-            return _int16(rescale.rounding_divide_by_pot(a * b, shift))
-        return _int16(self.context.requantize(a * b, factor))
-
-    def _tanh(self, x: np.ndarray, power: int) -> np.ndarray:
-        """tanh of integers in units of 2**power, in units of 2**-15."""
-        if self.stock_litert:
-            return fixed_point.tanh(x, 15 + power, 16)
-        shift = 12 + power
-        return tanh_from_table(x * (3 << shift) if shift >= 0 else (3 * x + (1 << (-shift - 1))) >> -shift)
+def _gate(operator: Operator, index: int, arithmetic: Arithmetic, functions: type[TableGates]) -> Gate:
+    tensors = operator.inputs
+    x, hidden, w, recurrent = tensors[0], tensors[_HIDDEN], tensors[1 + index], tensors[5 + index]
+    bias = centred_bias(tensors[12 + index], len(w.data))
+    of_input, of_hidden = (
+        arithmetic.rescale(
+            rescale.effective_scale(t.scale, weights.scale, _GATE_SCALE, arithmetic.has_float32_products)
+        )
+        for t, weights in ((x, w), (hidden, recurrent))
+    )
+    return Gate(
+        input_weights=w.data,
+        hidden_weights=recurrent.data,
+        bias=bias,
+        of_input=of_input,
+        of_hidden=of_hidden,
+        reaches=(
+            largest_sum(w.data, bias, centred_limits(x)),
+            largest_sum(recurrent.data, np.zeros(len(recurrent.data)), centred_limits(hidden)),
+        ),
+        table=functions.tanh(-12) if _GATES[index] == "cell" else functions.logistic(),
+    )

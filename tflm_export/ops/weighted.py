@@ -4,9 +4,13 @@ import functools
 
 import numpy as np
 
+from tflm_export.arithmetic import Narrow
+from tflm_export.errors import ModelError
 from tflm_export.flatbuffer.model import Operator, Tensor
-from tflm_export.ops.base import Declaration, RescalingOp, WorstCase, activation_problem
+from tflm_export.ops import statistics
+from tflm_export.ops.base import Declaration, RescalingOp, activation_problem
 from tflm_export.ops.layer import Layer
+from tflm_export.program.weighted_sum import WeightedSum
 
 
 class WeightedOp(RescalingOp):
@@ -67,8 +71,19 @@ class WeightedOp(RescalingOp):
         measure = None if plan.statistics is None else functools.partial(plan.statistics, operator)
         self.layer(operator).edit(plan, edits, measure)
 
-    def worst_case(self, operator, bits):
-        return self.layer(operator).worst_case(bits)
+    def statistics(self, operator, inputs):
+        (form,) = self.lower(operator, Narrow())
+        zero = form.input_zero_point
+        patches = self.patches(form, inputs[operator.inputs.index(self.operands(operator)[0])])
+        if form.is_depthwise:
+            return statistics.per_channel(np.repeat(patches, form.weights.shape[1], axis=2), zero)
+        if len(form.weights) > 1:  # every channel sees the patches of its group only
+            raise ModelError(f"{operator.label} is a grouped convolution, which cannot be calibrated yet")
+        return statistics.shared(patches.reshape(len(patches), -1), zero)
+
+    def patches(self, form: WeightedSum, x: np.ndarray) -> np.ndarray:
+        """The raw inputs under each window, [windows, taps, input channels], in the order of the file's weights."""
+        return form.patches(x)
 
     def weight_error(self, before, after):
         return self.layer(before).weight_error(self.layer(after))
@@ -77,8 +92,3 @@ class WeightedOp(RescalingOp):
 def is_float(*tensors: Tensor) -> bool:
     """Whether there is no integer accumulator: float and dynamic-range operators."""
     return any(t.type in ("FLOAT32", "FLOAT16") for t in tensors)
-
-
-def together(bounds: list[WorstCase]) -> WorstCase:
-    """The bounds of several rescales of one operator."""
-    return WorstCase(*(np.concatenate([getattr(b, name) for b in bounds]) for name in ("accumulator", "product")))

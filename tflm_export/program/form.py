@@ -67,7 +67,7 @@ class Form:
 
 
 def lined_up(array: np.ndarray, rank: int) -> np.ndarray:
-    """An array [inferences, *shape] with ones in front of the shape, so that it broadcasts against `rank` dimensions."""
+    """An array [inferences, *shape] with ones before the shape, so that it broadcasts against `rank` dimensions."""
     missing = rank - (array.ndim - 1)
     return array.reshape(len(array), *(1,) * missing, *array.shape[1:]) if missing > 0 else array
 
@@ -81,6 +81,27 @@ def reach(value: Value, zero_point: int) -> int:
     """The largest |integer - zero point| of a value."""
     low, high = value.limits
     return max(high - zero_point, zero_point - low)
+
+
+def sum_bounds(rows: np.ndarray, bias: np.ndarray, limits: tuple[int, int], summed: int = 1) -> tuple:
+    """The smallest and the largest sum of products with its bias; float64 [channels / summed] each.
+
+    In float64, for a bias of 64 bits and what is added to it may leave int64.
+
+    Args:
+      rows: centred weights [channels, elements].
+      bias: int64 [channels / summed].
+      limits: smallest and largest centred input.
+      summed: how many consecutive channels go into one sum.
+    """
+    total, positive = (part.sum(1, dtype=np.int64).reshape(-1, summed).sum(1) for part in (rows, np.maximum(rows, 0)))
+    negative, (low, high), bias = total - positive, limits, bias.astype(np.float64)
+    return positive * low + negative * high + bias, positive * high + negative * low + bias
+
+
+def largest_sum(rows: np.ndarray, bias: np.ndarray, limits: tuple[int, int], summed: int = 1) -> np.ndarray:
+    """The largest magnitude of a sum; see `sum_bounds`."""
+    return np.maximum(*map(np.abs, sum_bounds(rows, bias, limits, summed)))
 
 
 def wrapped(accumulator: np.ndarray) -> np.ndarray:

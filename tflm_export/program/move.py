@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -61,9 +62,9 @@ class Move(Form):
         if len(self.copies) != 1 or self.inputs[0].size != self.output.size:
             return False
         (copy,) = self.copies
-        dense = contiguous(copy.sizes)
-        kept = [(a, b, c) for a, b, c, n in zip(copy.input_strides, copy.output_strides, dense, copy.sizes) if n > 1]
-        return int(np.prod(copy.sizes)) == self.output.size and all(a == b == c for a, b, c in kept)
+        steps = zip(copy.sizes, copy.input_strides, copy.output_strides, contiguous(copy.sizes), strict=True)
+        dense = all(own == other == step for size, own, other, step in steps if size > 1)
+        return dense and math.prod(copy.sizes) == self.output.size
 
     def evaluate(self, *inputs):
         runs = max(len(x) for x in inputs)
@@ -148,6 +149,27 @@ def joined(inputs: Sequence[Value], y: Value, axis: int, shape: Sequence[int] | 
     if start != width and y.size:
         raise ValueError(f"parts of {[list(x.shape) for x in inputs]} along axis {axis} are no {list(shape)}")
     return Move(inputs=tuple(inputs), outputs=(y,), copies=tuple(copies))
+
+
+def parts(x: Value, outputs: Sequence[Value], axis: int, widths: Sequence[int]) -> tuple[Move, ...]:
+    """A tensor cut along an axis, a form for each part.
+
+    Raises:
+      ValueError: widths do not add up to the axis, or do not fit the outputs.
+    """
+    outer = math.prod(x.shape[:axis])
+    width, inner = math.prod(x.shape[axis:]), math.prod(x.shape[axis + 1 :])
+    if sum(widths) != x.shape[axis] or len(widths) != len(outputs) or min(widths, default=0) < 0:
+        raise ValueError(f"{list(x.shape)} along axis {axis} does not fall into {len(outputs)} parts of {list(widths)}")
+    forms, start = [], 0
+    for y, count in zip(outputs, widths, strict=True):
+        own = count * inner
+        if outer * own != y.size:
+            raise ValueError(f"{count} of {list(x.shape)} along axis {axis} is no {list(y.shape)}")
+        copy = Copy(0, (outer, own), start, (width, 1), 0, (own, 1))
+        forms.append(Move(inputs=(x,), outputs=(y,), copies=(copy,)))
+        start += own
+    return tuple(forms)
 
 
 def padded(x: Value, y: Value, before: Sequence[int], fill: int) -> Move:

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from tflm_export.program.form import Form, Rescaling, exact_product, row_blocks, wrapped
+from tflm_export.program.form import Form, Rescaling, exact_product, row_blocks, sum_bounds, wrapped
 from tflm_export.program.windows import Windows
 from tflm_export.rescale import Rescaler
 
@@ -68,15 +68,9 @@ class WeightedSum(Form):
         return self.inputs[0].size // max(1, int(np.prod(sides))), *sides
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """The smallest and the largest sum with its bias over all inputs of the type; float64 [channels].
-
-        In float64, for a bias of 64 bits and what is added to it may leave int64.
-        """
-        total, positive = self.rows.sum(1, dtype=np.int64), np.maximum(self.rows, 0).sum(1, dtype=np.int64)
-        negative = total - positive
-        low, high = (limit - self.input_zero_point for limit in self.inputs[0].limits)
-        bias = self.bias.astype(np.float64)
-        return positive * low + negative * high + bias, positive * high + negative * low + bias
+        """The smallest and the largest sum with its bias over all inputs of the type; float64 [channels]."""
+        low, high = self.inputs[0].limits
+        return sum_bounds(self.rows, self.bias, (low - self.input_zero_point, high - self.input_zero_point))
 
     @property
     def rescalings(self):

@@ -1,0 +1,51 @@
+"""The largest integers that an operator's rescales can meet, over all inputs of its tensors' types."""
+
+import dataclasses
+
+import numpy as np
+
+from tflm_export import rescale
+from tflm_export.arithmetic import Narrow
+from tflm_export.flatbuffer.model import Operator
+from tflm_export.lowering import forms_of, lowering_problem
+from tflm_export.program.form import Rescaling
+
+
+@dataclasses.dataclass(frozen=True)
+class WorstCase:
+    """Bounds of the integers of some rescales.
+
+    Attributes:
+      accumulator: float64 [factors], largest |acc|.
+      product: float64 [factors], largest |acc * m + rounding constant|.
+    """
+
+    accumulator: np.ndarray
+    product: np.ndarray
+
+
+def rescalings_of(operator: Operator) -> tuple[Rescaling, ...]:
+    """The rescales of an operator as its file holds them; none where it has no integer form."""
+    if lowering_problem(operator):
+        return ()
+    return tuple(rescaling for form in forms_of(operator, Narrow()) for rescaling in form.rescalings)
+
+
+def worst_case(operator: Operator, bits: int) -> WorstCase | None:
+    """Bounds with multipliers of k bits; None where the operator has no integer form."""
+    bounds = [_worst_case(rescaling, bits) for rescaling in rescalings_of(operator)]
+    if not bounds:
+        return None
+    return WorstCase(*(np.concatenate([getattr(b, name) for b in bounds]) for name in ("accumulator", "product")))
+
+
+def _worst_case(rescaling: Rescaling, bits: int) -> WorstCase:
+    recovered = rescale.recover(rescaling.rescale.value, bits)
+    accumulator, multiplier, shift = np.broadcast_arrays(
+        *map(np.atleast_1d, (rescaling.accumulator, recovered.multiplier, recovered.shift))
+    )
+    if rescaling.is_aligned:  # to the largest shift, and summed before the one rounding
+        common = shift.max()
+        total = np.ldexp(accumulator * multiplier, common - shift).sum() + np.ldexp(0.5, max(common, 0))
+        return WorstCase(accumulator, np.full(len(accumulator), total))
+    return WorstCase(accumulator, accumulator * multiplier + np.ldexp(0.5, np.maximum(shift, 0)))
