@@ -3,10 +3,12 @@
 import os
 
 import hypothesis
+import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
+pytest.register_assert_rewrite("tests.helpers")
 hypothesis.settings.register_profile(
     "repeatable",
     deadline=None,

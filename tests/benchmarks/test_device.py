@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.tflite_builder import TFLiteBuilder, residual_network
+from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
 from tflm_export import ModelError, UsageError, c_source, narrow
 from tflm_export.ops.context import Rounding
 

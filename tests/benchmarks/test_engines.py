@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.tflite_builder import residual_network
+from tests.helpers.tflite_builder import residual_network
 from tflm_export import c_source, narrow
 from tflm_export.simulator import simulate
 

@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("tflite_micro", reason="the benchmark takes the schema's object API from the tflite-micro wheel")
 
 from benchmarks.exporter import changed_scales, synthetic, through_objects
-from tests.tflite_builder import residual_network
+from tests.helpers.tflite_builder import residual_network
 from tflm_export import check, narrow
 from tflm_export.flatbuffer.model import parse
 

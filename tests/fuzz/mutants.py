@@ -3,7 +3,7 @@
 import random
 
 from benchmarks.datasets import data_folder
-from tests.tflite_builder import residual_network
+from tests.helpers.tflite_builder import residual_network
 
 INTERESTING = [
     value.to_bytes(4, "little")

@@ -1,15 +1,15 @@
 """keras_rat.calibrate: ranges against numpy statistics of the float network, and scales on the grid afterwards."""
 
-import networks
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
-from litert import off_grid
 
 import keras_rat
 from keras_rat.calibrate import _problem
 from keras_rat.quantize import rescale_layers
+from tests.helpers import networks
+from tests.helpers.litert import off_grid
 
 L = keras.layers
 BATCH = 32

@@ -1,17 +1,17 @@
 """keras_rat.callbacks on small networks, against numpy, the stored variables and LiteRT."""
 
-import networks
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
-from litert import LiteRT, off_grid
 from tensorflow.python.summary.summary_iterator import summary_iterator
 
 import keras_rat
 from keras_rat import callbacks
 from keras_rat.calibrate import is_settled
 from keras_rat.quantize import rescale_layers
+from tests.helpers import networks
+from tests.helpers.litert import LiteRT, off_grid
 
 L = keras.layers
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

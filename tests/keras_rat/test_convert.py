@@ -4,15 +4,15 @@ import functools
 import gc
 import weakref
 
-import networks
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
-from litert import LiteRT, off_grid, stock_convert
 
 import keras_rat
 from keras_rat.quantize import rescale_layers
+from tests.helpers import networks
+from tests.helpers.litert import LiteRT, off_grid, stock_convert
 
 TOLERANCE = 2.0**-21  # what a few float32 roundings do to a factor
 L = keras.layers

@@ -1,4 +1,4 @@
-"""Training on several devices: the same losses and weights as on one. In processes of their own (distributed.py)."""
+"""Training on several devices: the same losses and weights as on one. Processes of their own run distributed.py."""
 
 import contextlib
 import json
@@ -8,12 +8,13 @@ import socket
 import subprocess
 import sys
 
-import distributed
 import numpy as np
 import pytest
 import tensorflow as tf
 
-SCRIPT = pathlib.Path(__file__).with_name("distributed.py")
+from tests.helpers import distributed
+
+SCRIPT = pathlib.Path(distributed.__file__)
 ROOT = SCRIPT.parents[2]
 MINUTES = 8
 

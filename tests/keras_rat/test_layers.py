@@ -1,16 +1,16 @@
 """Every kind of layer through the stock converter: on the grid, whole int8, and LiteRT computes what Keras does."""
 
-import networks
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
 from ai_edge_litert.interpreter import Interpreter
-from litert import LiteRT, off_grid
 from tflite_micro.tensorflow.lite.micro.python import schema_py_generated as schema
 
 import keras_rat
 from keras_rat.quantize import rescale_layers, widths
+from tests.helpers import networks
+from tests.helpers.litert import LiteRT, off_grid
 from tflm_export import check, runtimes
 
 L = keras.layers

@@ -1,14 +1,14 @@
 """Widths of their own for layers: by patterns, by annotation, and what becomes of them in the converted file."""
 
-import networks
 import numpy as np
 import pytest
 import tf_keras as keras
-from litert import LiteRT, off_grid
 
 import keras_rat
 from keras_rat.convert import _too_wide
 from keras_rat.quantize import widths
+from tests.helpers import networks
+from tests.helpers.litert import LiteRT, off_grid
 
 L = keras.layers
 

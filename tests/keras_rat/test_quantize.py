@@ -4,7 +4,6 @@ import ast
 import importlib
 import pathlib
 
-import networks
 import numpy as np
 import pytest
 import tf_keras as keras
@@ -12,6 +11,7 @@ import tf_keras as keras
 import keras_rat
 import tflm_export
 from keras_rat.quantize import rescale_layers
+from tests.helpers import networks
 
 L = keras.layers
 

@@ -1,6 +1,5 @@
 """keras_rat.rewrite: flat 2-D graphs that compute what the model given computes."""
 
-import networks
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,6 +8,7 @@ import tf_keras as keras
 import keras_rat
 from keras_rat import rewrite
 from keras_rat.quantize import rescale_layers
+from tests.helpers import networks
 
 L = keras.layers
 

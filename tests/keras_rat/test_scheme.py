@@ -1,11 +1,11 @@
 """keras_rat.scheme: what gets a quantizer, and of which kind."""
 
-import networks
 import pytest
 import tf_keras as keras
 
 import keras_rat
 from keras_rat.quantize import rescale_layers
+from tests.helpers import networks
 
 L = keras.layers
 

@@ -1,13 +1,13 @@
 """Rescale-aware training: what falls, what moves, what survives saving, and what it buys."""
 
-import networks
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
-from litert import LiteRT, off_grid
 
 import keras_rat
+from tests.helpers import networks
+from tests.helpers.litert import LiteRT, off_grid
 
 L = keras.layers
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

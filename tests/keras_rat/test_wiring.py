@@ -1,6 +1,5 @@
 """keras_rat.wiring: the ranges a layer's rescale factor is made of, and the batch-norm gain between them."""
 
-import networks
 import numpy as np
 import pytest
 import tf_keras as keras
@@ -8,6 +7,7 @@ import tf_keras as keras
 import keras_rat
 from keras_rat import wiring
 from keras_rat.quantize import rescale_layers
+from tests.helpers import networks
 
 L = keras.layers
 

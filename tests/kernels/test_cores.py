@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.kernels import native
-from tests.kernels.fans import fan
-from tests.kernels.programs import assert_equals_simulator
-from tests.kernels.test_weighted import check, depthwise_cases_of_fours, images, layers
-from tests.tflite_builder import TFLiteBuilder
+from tests.helpers import native
+from tests.helpers.fans import fan
+from tests.helpers.layers import check, depthwise_cases_of_fours, images, layers
+from tests.helpers.programs import assert_equals_simulator
+from tests.helpers.tflite_builder import TFLiteBuilder
 from tflm_export import c_source, narrow
 from tflm_export.kernels.cortex_m0plus import channel_words, shrink
 from tflm_export.kernels.cortex_m4 import channel_pairs, depth_pairs

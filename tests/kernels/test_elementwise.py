@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.kernels import exact, native
-from tests.tflite_builder import TFLiteBuilder
+from tests.helpers import definition, native
+from tests.helpers.layers import SCALES
+from tests.helpers.tflite_builder import TFLiteBuilder
 from tflm_export import rescale
 from tflm_export.flatbuffer.model import parse
 from tflm_export.kernels import folding
@@ -18,7 +19,6 @@ from tflm_export.ops.context import Rounding
 pytestmark = native.requires_gcc
 
 INT8 = st.integers(-128, 127)
-SCALES = st.one_of(st.floats(1e-4, 10.0), st.builds(np.ldexp, st.integers(1, 15), st.integers(-9, 0)))
 ALL = np.arange(-128, 128).astype(np.int8)
 
 
@@ -47,10 +47,10 @@ def test_add(scales, zeros, bits, repeats, seed):
     left, right = (random.choice([-128, -1, 0, 5, 127], n).astype(np.int8) for n in (5 * repeats, 5))
     output = native.call(function, *arguments, left, right, output_size=5 * repeats)
     factors = np.float64(np.float32(scales[:2])) / np.float64(np.float32(scales[2]))
-    fa, fb = (exact.factor(*exact.held(factor, bits)) for factor in factors)
+    fa, fb = (definition.factor(*definition.held(factor, bits)) for factor in factors)
     wanted = [
-        exact.saturate(
-            zeros[2] + exact.half_up((int(p) - zeros[0]) * fa + (int(q) - zeros[1]) * fb)
+        definition.saturate(
+            zeros[2] + definition.half_up((int(p) - zeros[0]) * fa + (int(q) - zeros[1]) * fb)
         )
         for p, q in zip(left, np.tile(right, repeats), strict=True)
     ]  # fmt: skip
@@ -60,7 +60,7 @@ def test_add(scales, zeros, bits, repeats, seed):
 @given(st.sampled_from([1, 4, 8, 31]), st.floats(1e-6, 2.0), st.booleans(), INT8, INT8, INT8)
 def test_mul(bits, factor, narrowed, za, zb, zy):
     factor = rescale.decompose(factor, bits).value if narrowed else factor
-    multiplier, shift = exact.held(factor, bits)
+    multiplier, shift = definition.held(factor, bits)
     ends = [p * q for p in (-128 - za, 127 - za) for q in (-128 - zb, 127 - zb)]
     low, high = np.array([min(ends)]), np.array([max(ends)])
     none, reach = np.zeros(1, np.int64), np.maximum(-low, high)
@@ -77,7 +77,7 @@ def test_mul(bits, factor, narrowed, za, zb, zy):
         )  # fmt: skip
         assert arrays
         if rounding is Rounding.NARROW:
-            wanted = exact.narrow(products[:, None], [multiplier], [shift], zy)[:, 0]
+            wanted = definition.narrow(products[:, None], [multiplier], [shift], zy)[:, 0]
         else:
             stock = rescale.multiply_by_quantized_multiplier_double(products, rescale.quantize_multiplier(factor))
             wanted = np.clip(stock + zy, -128, 127)
@@ -89,7 +89,7 @@ def test_quantize(factor, shift, zx, zy):
     start = ((1 << shift) >> 1) + (zy << shift) - zx * factor
     output = native.call("narrow_quantize", 256, factor, start, shift, ALL, output_size=256)
     scale = Fraction(factor, 1 << shift)
-    assert output.tolist() == [exact.saturate(zy + exact.half_up((int(x) - zx) * scale)) for x in ALL]
+    assert output.tolist() == [definition.saturate(zy + definition.half_up((int(x) - zx) * scale)) for x in ALL]
 
 
 def test_lookup():

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from tests.kernels import exact, native
-from tests.kernels.test_weighted import check, dense_cases, depthwise_cases_of_fours, windowed_cases
+from tests.helpers import definition, native
+from tests.helpers.layers import check, dense_cases, depthwise_cases_of_fours, windowed_cases
 from tflm_export import kernels
 
 pytestmark = native.requires_gcc
@@ -21,7 +21,7 @@ def depth4(depth: int) -> int:
 @settings(max_examples=100)
 def test_conv_2d(case):
     window, layer, image = case
-    view = exact.centred(exact.windows(image, window), layer.input_zero)
+    view = definition.centred(definition.windows(image, window), layer.input_zero)
     rows = layer.weights.reshape(len(layer.weights), -1).astype(np.int64)
     accumulators = view.reshape(*view.shape[:3], -1) @ rows.T + layer.bias
     check("narrow_conv_2d_in_place", (window,), layer, image, accumulators, 9 * depth4(rows.shape[1]))

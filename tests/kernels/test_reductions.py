@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.kernels import exact, native
-from tests.kernels.test_elementwise import SCALES
-from tests.kernels.test_weighted import images, window_shapes
-from tests.tflite_builder import TFLiteBuilder
+from tests.helpers import definition, native
+from tests.helpers.layers import SCALES, images, window_shapes
+from tests.helpers.tflite_builder import TFLiteBuilder
 from tflm_export.flatbuffer.model import parse
 from tflm_export.kernels.portable import Portable
 from tflm_export.simulator import simulate
@@ -30,13 +29,13 @@ def pools(draw):
 @given(pools())
 def test_pools(case):
     window, image = case
-    view = exact.windows(image, window)
+    view = definition.windows(image, window)
     shape = (*view.shape[:3], view.shape[5])
     average, largest = np.empty(shape, np.int8), np.empty(shape, np.int8)
     for index in np.ndindex(shape):
         inside = [v for v in view[(*index[:3], ..., index[3])].reshape(-1) if v is not None]
         mean = Fraction(sum(inside), len(inside))
-        average[index] = exact.half_up(abs(mean)) * (1 if mean > 0 else -1)
+        average[index] = definition.half_up(abs(mean)) * (1 if mean > 0 else -1)
         largest[index] = max(inside)
     for name, wanted in (("narrow_average_pool_2d", average), ("narrow_max_pool_2d", largest)):
         output = native.call(name, window, image, output_size=wanted.size)
@@ -60,9 +59,9 @@ def test_mean(x_scale, y_scale, zx, zy, bits, shape, seed):
     image = np.random.default_rng(seed).choice([-128, 0, 3, 127], (2, *shape)).astype(np.int8)
     output = native.call(function, *numbers, image, output_size=2 * shape[2])
     count = shape[0] * shape[1]
-    factor = exact.factor(*exact.held(float(np.float32(x_scale)) / float(np.float32(y_scale)), bits)) / count
+    factor = definition.factor(*definition.held(float(np.float32(x_scale)) / float(np.float32(y_scale)), bits)) / count
     sums = image.astype(np.int64).sum((1, 2)) - zx * count
-    wanted = [exact.saturate(zy + exact.half_up(int(v) * factor)) for v in sums.reshape(-1)]
+    wanted = [definition.saturate(zy + definition.half_up(int(v) * factor)) for v in sums.reshape(-1)]
     assert output.tolist() == wanted
 
 

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.kernels import tflm_application
-from tests.tflite_builder import TFLiteBuilder
-from tests.tflm_export import corpus
+from tests.helpers import corpus, tflm_application
+from tests.helpers.tflite_builder import TFLiteBuilder
 from tflm_export import narrow, rescale
 from tflm_export.flatbuffer.model import parse
 from tflm_export.ops import op_for

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from tests.kernels import exact, native
-from tests.kernels.test_weighted import ZERO_POINTS, Layer, images, layers
+from tests.helpers import definition, native
+from tests.helpers.layers import ZERO_POINTS, Layer, images, layers
 from tflm_export import kernels, rescale
 from tflm_export.kernels.folding import End
 from tflm_export.kernels.step import UnsupportedError
@@ -188,10 +188,10 @@ def test_a_folded_addition_computes_its_definition(real, zero_a, zero_b, zero_ou
     constants = [(ctypes.c_int64 if is_wide else ctypes.c_int32)(value) for value in found[:3].tolist()]
     name = "narrow_add_wide" if is_wide else "narrow_add"
     outputs = native.call(name, 1, a.size, *constants, int(found[3]), a, b, output_size=a.size)
-    factors = [exact.factor(r.multiplier, r.shift) for r in recovered]
+    factors = [definition.factor(r.multiplier, r.shift) for r in recovered]
     for x, z, y in zip(a.tolist(), b.tolist(), outputs.tolist(), strict=True):
         total = (x - zero_a) * factors[0] + (z - zero_b) * factors[1]
-        assert y == exact.saturate(zero_output + exact.half_up(total))
+        assert y == definition.saturate(zero_output + definition.half_up(total))
 
 
 def test_the_constants_are_those_of_rescale():

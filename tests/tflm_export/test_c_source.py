@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import datasets
-from tests.kernels import native
-from tests.kernels.fans import fan
-from tests.kernels.programs import Compiled, assert_equals_simulator, random_inputs
-from tests.tflite_builder import TFLiteBuilder, residual_network
+from tests.helpers import native
+from tests.helpers.fans import fan
+from tests.helpers.programs import Compiled, assert_equals_simulator, random_inputs
+from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
 from tflm_export import ModelError, UsageError, c_source, kernels, narrow, planner
 from tflm_export.ops.context import Rounding
 from tflm_export.runtimes import TFLM

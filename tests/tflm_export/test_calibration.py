@@ -1,10 +1,10 @@
 """Calibration data: statistics against direct numpy, the effect on real models, and data that does not fit."""
 
-import corpus
 import numpy as np
 import pytest
 
-from tests.tflite_builder import TFLiteBuilder, residual_network
+from tests.helpers import corpus
+from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
 from tflm_export import ModelError, UsageError, calibration, narrow
 from tflm_export.compare import compare
 from tflm_export.flatbuffer.model import parse

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from tests.tflite_builder import residual_network
+from tests.helpers.tflite_builder import residual_network
 from tflm_export import cc_array
 
 

@@ -6,10 +6,10 @@ import pathlib
 import subprocess
 import sys
 
-import peer
 import pytest
 
-from tests.tflite_builder import TFLiteBuilder, residual_network
+from tests.helpers import peer
+from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
 from tflm_export import METHODS, check, narrow
 from tflm_export.__main__ import main
 

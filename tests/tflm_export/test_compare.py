@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tests.tflite_builder import residual_network
+from tests.helpers.tflite_builder import residual_network
 from tflm_export import narrow
 from tflm_export.compare import agreement, compare
 from tflm_export.flatbuffer.model import parse

@@ -3,10 +3,10 @@
 import re
 
 import numpy as np
-import peer
 import pytest
 
-from tests.tflite_builder import TFLiteBuilder, residual_network
+from tests.helpers import peer
+from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
 from tflm_export import ModelError, narrow
 from tflm_export.explain import explain
 

@@ -1,6 +1,6 @@
 """Ownership of constants: which bytes an operator may change on its own."""
 
-from tests.tflite_builder import TFLiteBuilder, pack, unpack
+from tests.helpers.tflite_builder import TFLiteBuilder, pack, unpack
 from tflm_export.flatbuffer.model import parse
 from tflm_export.graph import Graph
 

@@ -4,10 +4,10 @@ import io
 import zipfile
 
 import numpy as np
-import peer
 import pytest
 
-from tests.tflite_builder import TFLiteBuilder, residual_network, unpack
+from tests.helpers import peer
+from tests.helpers.tflite_builder import TFLiteBuilder, residual_network, unpack
 from tflm_export import ModelError, check, metadata, narrow
 from tflm_export.__main__ import main
 from tflm_export.flatbuffer.metadata import add_metadata, read_metadata

@@ -3,12 +3,11 @@
 import io
 import zipfile
 
-import corpus
 import numpy as np
-import peer
 import pytest
 
-from tests.tflite_builder import TFLiteBuilder, pack, residual_network, schema, unpack
+from tests.helpers import corpus, peer
+from tests.helpers.tflite_builder import TFLiteBuilder, pack, residual_network, schema, unpack
 from tflm_export import METHODS, ModelError, UsageError, check, narrow, runtimes
 
 WIDTHS = (1, 2, 3, 4, 8, 12)

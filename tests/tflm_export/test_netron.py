@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tests.tflite_builder import residual_network
+from tests.helpers.tflite_builder import residual_network
 from tflm_export import metadata, narrow
 
 netron = pytest.importorskip("netron", reason="the PyPI package netron is not installed")

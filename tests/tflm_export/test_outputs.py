@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.tflite_builder import residual_network
+from tests.helpers.tflite_builder import residual_network
 from tflm_export import c_source, cc_array, metadata, narrow
 from tflm_export.errors import UsageError
 from tflm_export.outputs import Outputs, default_path

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.tflite_builder import TFLiteBuilder, residual_network
+from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
 from tflm_export import check, narrow
 from tflm_export.report import Report, Row
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.tflite_builder import residual_network
+from tests.helpers.tflite_builder import residual_network
 from tflm_export import ModelError, narrow
 from tflm_export.__main__ import main
 from tflm_export.compare import compare

@@ -2,10 +2,10 @@
 
 import json
 
-import peer
 import pytest
 
-from tests.tflite_builder import residual_network
+from tests.helpers import peer
+from tests.helpers.tflite_builder import residual_network
 from tflm_export import UsageError, check, narrow
 from tflm_export.__main__ import main
 from tflm_export.flatbuffer.model import parse

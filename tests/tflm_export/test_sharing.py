@@ -4,11 +4,10 @@ import io
 import zipfile
 
 import numpy as np
-import peer
 import pytest
-import test_simulator
 
-from tests.tflite_builder import TFLiteBuilder, pack, unpack
+from tests.helpers import peer, runtimes
+from tests.helpers.tflite_builder import TFLiteBuilder, pack, unpack
 from tflm_export import METHODS, check, narrow
 from tflm_export.flatbuffer.model import parse
 from tflm_export.flatbuffer.reader import Reader
@@ -48,9 +47,9 @@ def inputs_of(data: bytes) -> list[list[tuple]]:
 
 def accepted(data: bytes) -> None:
     """Every layer on LiteRT's reference kernels and TFLM, which verify the file, equals the simulation."""
-    rows = test_simulator.random_rows(parse(data), 2)
-    for runtime in test_simulator.RUNTIMES:
-        assert not test_simulator.differences(data, rows, runtime)
+    rows = runtimes.random_rows(parse(data), 2)
+    for runtime in runtimes.RUNTIMES:
+        assert not runtimes.differences(data, rows, runtime)
 
 
 @pytest.mark.parametrize("share", ["tensor", "buffer"])

@@ -3,19 +3,20 @@
 import functools
 from fractions import Fraction
 
-import corpus
 import numpy as np
 import pytest
-from tflite_micro import runtime as tflm
 
-from tests.tflite_builder import TFLiteBuilder, residual_network, schema
+from tests.helpers import corpus
+from tests.helpers.corpus import GOLDEN, published
+from tests.helpers.operators import A16, B16, A, B, activation, indices, one_operator
+from tests.helpers.runtimes import RUNTIMES, batch, differences, random_rows
+from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
 from tflm_export import ModelError, UsageError, narrow, rescale
-from tflm_export.flatbuffer.model import Model, parse
+from tflm_export.flatbuffer.model import parse
 from tflm_export.ops.context import dtype_of
-from tflm_export.runtimes import litert_module, quantize_input
+from tflm_export.runtimes import quantize_input
 from tflm_export.simulator import Rounding, simulate, unsupported
 
-RUNTIMES = ("tflite", "tflm")
 # Every corpus model that is simulated and small enough to run often, and the widths it is narrowed to.
 NARROWED = (
     "baselines/fsdd_int8",
@@ -55,96 +56,6 @@ STOCK = (
 LITERT_ONLY = {"models/coral__mobilenet_v1_0.25_128_quant": (31, 4, 1), "models/coral__split_concat": (31,)}
 # Files that LiteRT refuses.
 TFLM_ONLY = ("models/tflite-micro__person_detect",)
-# int16 activations with int8 weights and int64 biases: (name, whether its first input is the output's shape).
-GOLDEN = {
-    name: name.startswith("transpose_conv")
-    for name in "add0 add3 conv0 conv1 conv5 conv8 leaky_relu0 pad0 quantize0 strided_slice0 sub0 transpose_conv0 "
-    "transpose_conv3".split()
-}
-
-
-def litert_layers(data: bytes, rows: list[list[np.ndarray]]) -> dict[int, np.ndarray]:
-    """Every tensor of every inference on LiteRT's reference kernels."""
-    module = litert_module()
-    interpreter = module.Interpreter(
-        model_content=data,
-        experimental_preserve_all_tensors=True,
-        experimental_op_resolver_type=module.OpResolverType.BUILTIN_REF,
-    )
-    interpreter.allocate_tensors()
-
-    def run(row, keys):
-        for tensor, array in zip(parse(data).subgraphs[0].inputs, row, strict=True):
-            interpreter.set_tensor(tensor.index, array)
-        interpreter.invoke()
-        return [interpreter.get_tensor(key) for key in keys]
-
-    return _all_rows(data, rows, run)
-
-
-def tflm_layers(data: bytes, rows: list[list[np.ndarray]]) -> dict[int, np.ndarray]:
-    """Every tensor of every inference on TensorFlow Lite Micro."""
-    interpreter = tflm.Interpreter.from_bytes(
-        data,
-        arena_size=40 * len(data) + (1 << 22),
-        intrepreter_config=tflm.InterpreterConfig.kPreserveAllTensors,
-    )
-
-    def run(row, keys):
-        for position, array in enumerate(row):
-            interpreter.set_input(array, position)
-        interpreter.invoke()
-        return [interpreter.GetTensor(key, 0)["tensor_data"] for key in keys]
-
-    return _all_rows(data, rows, run)
-
-
-def computed(model: Model) -> list:
-    """The tensors that operators of the main subgraph compute, handles of variables left out."""
-    graph = model.subgraphs[0]
-    return [t for operator in graph.operators for t in operator.outputs if t.type != "RESOURCE"]
-
-
-def _all_rows(data: bytes, rows, run) -> dict[int, np.ndarray]:
-    keys = [tensor.index for tensor in computed(parse(data))]
-    values = [[np.array(value) for value in run(row, keys)] for row in rows]
-    return {key: np.concatenate([np.atleast_1d(v[i]) for v in values]) for i, key in enumerate(keys)}
-
-
-LAYERS = {"tflite": litert_layers, "tflm": tflm_layers}
-
-
-def random_rows(model: Model, count: int, seed: int = 0) -> list[list[np.ndarray]]:
-    """Uniform integers over each input's type, or floats spread over a few units."""
-    random = np.random.default_rng(seed)
-
-    def one(tensor):
-        dtype = dtype_of(tensor)
-        if dtype == np.float32:
-            return random.normal(0, 3, tensor.shape).astype(dtype)
-        limits = np.iinfo(dtype)
-        return random.integers(limits.min, limits.max + 1, tensor.shape).astype(dtype)
-
-    return [[one(tensor) for tensor in model.subgraphs[0].inputs] for _ in range(count)]
-
-
-def batch(rows: list[list[np.ndarray]]) -> list[np.ndarray]:
-    return [np.concatenate([np.atleast_1d(array) for array in column]) for column in zip(*rows, strict=True)]
-
-
-def differences(data: bytes, rows: list[list[np.ndarray]], runtime: str) -> list[str]:
-    """Every tensor in which the simulation and a runtime differ."""
-    trace = simulate(data, batch(rows), runtime)
-    layers = LAYERS[runtime](data, rows)
-    lines = []
-    for tensor in computed(trace.model):
-        ours, theirs = trace[tensor], layers[tensor.index].reshape(trace[tensor].shape)
-        assert ours.dtype == theirs.dtype
-        wrong = ours != theirs
-        if wrong.any():
-            samples = list(zip(ours[wrong][:5].tolist(), theirs[wrong][:5].tolist(), strict=True))
-            lines.append(f"{tensor.name}: {wrong.sum()} of {wrong.size} differ, (ours, theirs) {samples}")
-    return lines
 
 
 @functools.cache
@@ -203,21 +114,6 @@ def test_every_layer_on_real_inputs(name, runtime, bits):
     assert not differences(data, [[row[None]] for row in inputs], runtime)
 
 
-def published(name: str, data: bytes) -> tuple[list[np.ndarray], np.ndarray]:
-    """Upstream's inputs of a model and the output it expects."""
-    folder = corpus.FOLDER / "golden_int16x8"
-    graph = parse(data).subgraphs[0]
-
-    def column(what, tensor):
-        kind = "int32" if tensor.type == "INT32" else "int16"
-        text = (folder / f"{name}_{what}_{kind}.csv").read_text()
-        values = np.array([int(v) for v in text.replace("\n", ",").split(",") if v.strip()])
-        return values.astype(dtype_of(tensor)).reshape(tensor.shape)
-
-    inputs = [column(f"input{i}", tensor) for i, tensor in enumerate(graph.inputs)]
-    return inputs, column("golden", graph.outputs[0])
-
-
 @pytest.mark.parametrize("name", GOLDEN)
 @pytest.mark.parametrize("rounding", RUNTIMES)
 def test_int16_activations_equal_upstreams_golden_outputs(name, rounding):
@@ -235,29 +131,6 @@ def test_every_layer_of_a_built_network_equals_the_runtime(runtime, bits):
     assert not differences(data, random_rows(parse(data), 3), runtime)
 
 
-def one_operator(name, operands, output, version=1, table=None, **options) -> bytes:
-    """A model of one operator; operands and output are keyword arguments of `TFLiteBuilder.tensor`."""
-    b = TFLiteBuilder()
-    tensors = [b.tensor(f"in{i}", **operand) for i, operand in enumerate(operands)]
-    y = b.tensor("y", **output)
-    b.operator(name, tensors, [y], version)
-    if table:
-        operator = b.graph.operators[-1]
-        operator.builtinOptionsType = getattr(schema.BuiltinOptions, table)
-        operator.builtinOptions = getattr(schema, f"{table}T")(**options)
-    return b.build([t for t, o in zip(tensors, operands, strict=True) if "data" not in o], y)
-
-
-def activation(scale, zero_point, shape=(1, 6, 6, 4), type="INT8", **more) -> dict:
-    return {"shape": list(shape), "scale": scale, "zero_point": zero_point, "type": type, **more}
-
-
-def indices(values) -> dict:
-    return {"shape": list(np.shape(values)), "type": "INT32", "data": values}
-
-
-A, B = activation(0.031, -7), activation(0.047, 12)
-A16, B16 = activation(0.00031, 0, type="INT16"), activation(0.00047, 0, type="INT16")
 ALPHA = activation(0.011, 3, (1, 1, 4), data=np.arange(40, 80, 10))
 OPERATORS = {
     "ADD relu6": lambda: one_operator(

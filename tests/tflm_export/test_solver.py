@@ -4,11 +4,11 @@ import dataclasses
 from fractions import Fraction
 
 import numpy as np
-import peer
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers import peer
 from tflm_export import UsageError
 from tflm_export.solver import KEEP, METHODS, REQUANTIZE, Problem, Product, Sum, Weighted, solve
 

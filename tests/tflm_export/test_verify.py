@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tests.tflite_builder import TFLiteBuilder, residual_network
+from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
 from tflm_export import narrow, runtimes
 from tflm_export.__main__ import main
 from tflm_export.flatbuffer.model import parse

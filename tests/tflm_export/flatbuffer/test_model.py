@@ -1,11 +1,10 @@
 """The read view against TensorFlow Lite Micro's own schema bindings."""
 
-import corpus
 import numpy as np
-import peer
 import pytest
 
-from tests.tflite_builder import TFLiteBuilder, pack, residual_network, schema, unpack
+from tests.helpers import corpus, peer
+from tests.helpers.tflite_builder import TFLiteBuilder, pack, residual_network, schema, unpack
 from tflm_export import ModelError
 from tflm_export.flatbuffer.model import parse
 

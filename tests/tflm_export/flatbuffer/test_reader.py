@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tflite_builder import TFLiteBuilder, residual_network
+from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
 from tflm_export import ModelError, check, narrow
 from tflm_export.flatbuffer.model import parse
 from tflm_export.flatbuffer.reader import UINT16, UINT32, Reader

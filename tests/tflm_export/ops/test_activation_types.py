@@ -2,15 +2,13 @@
 
 import re
 
-import corpus
 import numpy as np
-import peer
 import pytest
-import test_simulator
 
-from ops.narrowed import NarrowedTests, scale
-from ops.weighted import edited
-from tests.tflite_builder import TFLiteBuilder, schema
+from tests.helpers import corpus, peer, runtimes
+from tests.helpers.narrowed import NarrowedTests, scale
+from tests.helpers.tflite_builder import TFLiteBuilder, schema
+from tests.helpers.weighted import edited
 from tflm_export import ModelError, narrow
 from tflm_export.flatbuffer.model import parse
 from tflm_export.ops import op_for
@@ -118,15 +116,15 @@ def test_what_stands_in_the_way_is_named(type, change, message):
     assert re.search(message, next(row.reason for row in report.offenders if row.label.endswith("(stem)")))
 
 
-@pytest.mark.parametrize("runtime", test_simulator.RUNTIMES)
-@pytest.mark.parametrize("name", [n for n in test_simulator.GOLDEN if n.startswith(("conv", "leaky", "transpose"))])
+@pytest.mark.parametrize("runtime", runtimes.RUNTIMES)
+@pytest.mark.parametrize("name", [n for n in corpus.GOLDEN if n.startswith(("conv", "leaky", "transpose"))])
 def test_published_int16_outputs_are_met_by_narrowed_files(name, runtime):
     """At 8 bits; weights of 8 bits that are rounded anew move int16 outputs by more than a few steps."""
     data = corpus.read(f"models/tflite-micro__{name}")
-    inputs, golden = test_simulator.published(name, data)
+    inputs, golden = corpus.published(name, data)
     narrowed, report = narrow(data, 8)
     assert report.offenders == ()
-    assert not test_simulator.differences(narrowed, [inputs], runtime)
+    assert not runtimes.differences(narrowed, [inputs], runtime)
     (output,) = simulate(narrowed, inputs, runtime).outputs
     error = np.sqrt(np.square(output.astype(np.float64) - golden).mean())
     assert error < 0.01 * golden.std()

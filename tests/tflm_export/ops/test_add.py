@@ -3,13 +3,12 @@
 import itertools
 import re
 
-import exact
 import numpy as np
-import peer
 import pytest
 
-from ops.weighted import WIDTHS, bounds, edited, operator, random_input
-from tests.tflite_builder import TFLiteBuilder, schema
+from tests.helpers import exact, peer
+from tests.helpers.tflite_builder import TFLiteBuilder, schema
+from tests.helpers.weighted import WIDTHS, bounds, edited, operator, random_input
 from tflm_export import METHODS, check, narrow
 
 SHAPE = (4, 6, 6, 3)

@@ -1,8 +1,7 @@
 """ARG_MAX and ARG_MIN, CAST and SHAPE: outputs that are no activations."""
 
-from test_simulator import A16, A, activation, indices, one_operator
-
-from ops.simulated import BOTH, LITERT, SimulatedTests
+from tests.helpers.operators import A16, A, activation, indices, one_operator
+from tests.helpers.simulated import BOTH, LITERT, SimulatedTests
 
 
 def where(op, axis, shape, x=A, type="INT32") -> bytes:

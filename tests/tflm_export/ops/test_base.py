@@ -1,9 +1,9 @@
 """What every operator gets by default."""
 
-import peer
 import pytest
 
-from tests.tflite_builder import TFLiteBuilder
+from tests.helpers import peer
+from tests.helpers.tflite_builder import TFLiteBuilder
 from tflm_export import ModelError, narrow
 
 SHAPE = (2, 4, 4, 3)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from ops.narrowed import NarrowedTests, scale
-from ops.weighted import bounds
-from tests.tflite_builder import TFLiteBuilder
+from tests.helpers.narrowed import NarrowedTests, scale
+from tests.helpers.tflite_builder import TFLiteBuilder
+from tests.helpers.weighted import bounds
 from tflm_export import narrow
 
 

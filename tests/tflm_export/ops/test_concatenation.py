@@ -1,14 +1,14 @@
 """CONCATENATION with unequal scales: rescaled in uint8, refused in int8, copied in int16."""
 
 import numpy as np
-import peer
 import pytest
-import test_simulator
-from test_simulator import LAYERS, activation, one_operator, random_rows
 
-from ops.narrowed import NarrowedTests, scale
-from ops.weighted import bounds
-from tests.tflite_builder import TFLiteBuilder
+from tests.helpers import peer, runtimes
+from tests.helpers.narrowed import NarrowedTests, scale
+from tests.helpers.operators import activation, one_operator
+from tests.helpers.runtimes import LAYERS, random_rows
+from tests.helpers.tflite_builder import TFLiteBuilder
+from tests.helpers.weighted import bounds
 from tflm_export import narrow
 from tflm_export.flatbuffer.model import parse
 from tflm_export.simulator import unsupported
@@ -71,7 +71,7 @@ def test_other_types_do_not_rescale(type):
     rows = random_rows(parse(data), 2)
     for runtime, layers_of in LAYERS.items():
         if type == "INT16":
-            assert not test_simulator.differences(data, rows, runtime)
+            assert not runtimes.differences(data, rows, runtime)
             (output,) = layers_of(data, rows[:1]).values()
             np.testing.assert_array_equal(output, np.concatenate(rows[0], 3))
         else:
@@ -87,4 +87,4 @@ def test_equal_scales_of_uint8_copy_or_shift(zeros):
         activation(0.031, z, s, "UINT8") for z, s in zip(zeros, [(1, 6, 6, 4)] * 2 + [(1, 6, 6, 8)], strict=True)
     )
     data = one_operator("CONCATENATION", [a, b], y, 2, "ConcatenationOptions", axis=3)
-    assert not test_simulator.differences(data, random_rows(parse(data), 3), "tflite")
+    assert not runtimes.differences(data, random_rows(parse(data), 3), "tflite")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ops.weighted import WeightedTests, operator
-from tests.tflite_builder import TFLiteBuilder
+from tests.helpers.tflite_builder import TFLiteBuilder
+from tests.helpers.weighted import WeightedTests, operator
 from tflm_export import narrow
 
 

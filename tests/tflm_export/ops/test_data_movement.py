@@ -1,11 +1,11 @@
 """Operators that carry integers over: one scale on both sides, before and after."""
 
 import numpy as np
-import peer
 import pytest
 
-from ops.weighted import WIDTHS, edited
-from tests.tflite_builder import TFLiteBuilder
+from tests.helpers import peer
+from tests.helpers.tflite_builder import TFLiteBuilder
+from tests.helpers.weighted import WIDTHS, edited
 from tflm_export import METHODS, ModelError, narrow
 from tflm_export.flatbuffer.model import parse
 from tflm_export.ops import op_for

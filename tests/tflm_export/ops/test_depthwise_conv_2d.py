@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ops.weighted import WeightedTests
+from tests.helpers.weighted import WeightedTests
 
 
 class TestDepthwiseConv2D(WeightedTests):

@@ -1,13 +1,14 @@
 """MAXIMUM, MINIMUM, REDUCE_MAX and REDUCE_MIN: one scale, or no rescale at all."""
 
 import numpy as np
-import peer
 import pytest
-from test_simulator import LAYERS, A, activation, differences, indices, one_operator, random_rows
 
-from ops.simulated import BOTH, LITERT, SimulatedTests
-from ops.weighted import WIDTHS
-from tests.tflite_builder import TFLiteBuilder
+from tests.helpers import peer
+from tests.helpers.operators import A, activation, indices, one_operator
+from tests.helpers.runtimes import LAYERS, differences, random_rows
+from tests.helpers.simulated import BOTH, LITERT, SimulatedTests
+from tests.helpers.tflite_builder import TFLiteBuilder
+from tests.helpers.weighted import WIDTHS
 from tflm_export import METHODS, narrow
 from tflm_export.flatbuffer.model import parse
 from tflm_export.simulator import simulate, unsupported

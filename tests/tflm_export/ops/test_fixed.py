@@ -1,8 +1,7 @@
 """Operators that take any input scale: their output is pinned, and they are no rescale."""
 
-import peer
-
-from tests.tflite_builder import TFLiteBuilder
+from tests.helpers import peer
+from tests.helpers.tflite_builder import TFLiteBuilder
 from tflm_export import narrow
 
 

@@ -2,15 +2,13 @@
 
 import re
 
-import exact
 import numpy as np
-import peer
 import pytest
-import test_simulator
 
-from ops.narrowed import NarrowedTests, scale
-from ops.weighted import WeightedTests, bounds, edited, random_input
-from tests.tflite_builder import TFLiteBuilder, schema
+from tests.helpers import exact, peer, runtimes
+from tests.helpers.narrowed import NarrowedTests, scale
+from tests.helpers.tflite_builder import TFLiteBuilder, schema
+from tests.helpers.weighted import WeightedTests, bounds, edited, random_input
 from tflm_export import narrow
 from tflm_export.flatbuffer.model import parse
 
@@ -156,7 +154,7 @@ def test_computed_uint8_weights_equal_litert():
     narrowed, report = narrow(data, 2)
     assert not report.offenders
     for file in (data, narrowed):
-        assert not test_simulator.differences(file, test_simulator.random_rows(parse(file), 2), "tflite")
+        assert not runtimes.differences(file, runtimes.random_rows(parse(file), 2), "tflite")
 
 
 @pytest.mark.parametrize(

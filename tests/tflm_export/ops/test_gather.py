@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from test_simulator import A, activation, differences, indices, one_operator
 
-from ops.simulated import BOTH, SimulatedTests
+from tests.helpers.operators import A, activation, indices, one_operator
+from tests.helpers.runtimes import differences
+from tests.helpers.simulated import BOTH, SimulatedTests
 from tflm_export import ModelError
 from tflm_export.simulator import simulate
 

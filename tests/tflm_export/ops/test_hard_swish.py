@@ -1,12 +1,12 @@
 """HARD_SWISH: its output's scale lands one factor on the grid, its input's the other."""
 
 import numpy as np
-import peer
 import pytest
 
-from ops.narrowed import NarrowedTests, scale
-from ops.weighted import bounds, operator
-from tests.tflite_builder import TFLiteBuilder
+from tests.helpers import peer
+from tests.helpers.narrowed import NarrowedTests, scale
+from tests.helpers.tflite_builder import TFLiteBuilder
+from tests.helpers.weighted import bounds, operator
 from tflm_export import check, narrow
 
 SHAPE = (1, 6, 6, 4)

@@ -1,12 +1,11 @@
 """MEAN: factor Sx/Sy; sum and division are the operator's own."""
 
-import exact
 import numpy as np
-import peer
 import pytest
 
-from ops.weighted import WIDTHS, bounds, edited, operator, random_input
-from tests.tflite_builder import TFLiteBuilder, schema
+from tests.helpers import exact, peer
+from tests.helpers.tflite_builder import TFLiteBuilder, schema
+from tests.helpers.weighted import WIDTHS, bounds, edited, operator, random_input
 from tflm_export import METHODS, ModelError, check, narrow
 
 SHAPE = (6, 5, 7, 3)

@@ -1,12 +1,12 @@
 """MUL: one factor Sa*Sb/Sy, through the output's scale, a free input's or a constant's."""
 
 import numpy as np
-import peer
 import pytest
 
-from ops.narrowed import NarrowedTests, scale
-from ops.weighted import bounds, operator
-from tests.tflite_builder import TFLiteBuilder
+from tests.helpers import peer
+from tests.helpers.narrowed import NarrowedTests, scale
+from tests.helpers.tflite_builder import TFLiteBuilder
+from tests.helpers.weighted import bounds, operator
 from tflm_export import narrow
 
 SHAPE = (1, 6, 6, 3)

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from test_simulator import A, activation, batch, one_operator, random_rows
 
-from ops.simulated import BOTH, LITERT, SimulatedTests
+from tests.helpers.operators import A, activation, one_operator
+from tests.helpers.runtimes import batch, random_rows
+from tests.helpers.simulated import BOTH, LITERT, SimulatedTests
 from tflm_export.fixed_point import inverse_square_root, log
 from tflm_export.flatbuffer.model import parse
 from tflm_export.simulator import simulate

@@ -1,10 +1,10 @@
 """PACK and UNPACK."""
 
 import numpy as np
-from test_simulator import A, activation, one_operator
 
-from ops.simulated import BOTH, SimulatedTests
-from tests.tflite_builder import TFLiteBuilder
+from tests.helpers.operators import A, activation, one_operator
+from tests.helpers.simulated import BOTH, SimulatedTests
+from tests.helpers.tflite_builder import TFLiteBuilder
 
 
 def packed(operands, shape, axis) -> bytes:

@@ -1,14 +1,12 @@
 """QUANTIZE between any integers narrows; a change of zero point alone is on every grid in any type."""
 
-import exact
 import numpy as np
-import peer
 import pytest
-import test_simulator
 
-from ops.narrowed import NarrowedTests, scale
-from ops.weighted import WIDTHS, bounds, operator, random_input
-from tests.tflite_builder import TFLiteBuilder
+from tests.helpers import exact, peer, runtimes
+from tests.helpers.narrowed import NarrowedTests, scale
+from tests.helpers.tflite_builder import TFLiteBuilder
+from tests.helpers.weighted import WIDTHS, bounds, operator, random_input
 from tflm_export import METHODS, ModelError, check, narrow
 from tflm_export.flatbuffer.model import parse
 
@@ -116,7 +114,7 @@ def test_int8_to_int32_is_what_tflm_computes():
     x = b.input([1, 6, 6, 3])
     data = b.build(x, b.quantize(b.conv(x, 2), scale=3.1e-5, zero_point=0, type="INT32"))
     for file in (data, narrow(data, 2)[0]):
-        assert not test_simulator.differences(file, test_simulator.random_rows(parse(file), 3), "tflm")
+        assert not runtimes.differences(file, runtimes.random_rows(parse(file), 3), "tflm")
 
 
 def test_int32_with_a_zero_point_is_named():

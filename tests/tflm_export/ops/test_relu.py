@@ -1,12 +1,12 @@
 """RELU, RELU6, RELU_N1_TO_1, LEAKY_RELU and PRELU as operators of their own."""
 
 import numpy as np
-import peer
 import pytest
 
-from ops.narrowed import NarrowedTests, scale
-from ops.weighted import bounds, operator
-from tests.tflite_builder import TFLiteBuilder, pack, unpack
+from tests.helpers import peer
+from tests.helpers.narrowed import NarrowedTests, scale
+from tests.helpers.tflite_builder import TFLiteBuilder, pack, unpack
+from tests.helpers.weighted import bounds, operator
 from tflm_export import narrow
 from tflm_export.flatbuffer.model import parse
 from tflm_export.flatbuffer.options import LeakyReluOptions

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from test_simulator import A, activation, indices, one_operator
 
-from ops.simulated import BOTH, LITERT, SimulatedTests
+from tests.helpers.operators import A, activation, indices, one_operator
+from tests.helpers.simulated import BOTH, LITERT, SimulatedTests
 from tflm_export import ModelError
 from tflm_export.simulator import simulate, unsupported
 

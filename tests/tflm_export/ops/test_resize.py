@@ -1,9 +1,9 @@
 """RESIZE_BILINEAR and RESIZE_NEAREST_NEIGHBOR."""
 
 import pytest
-from test_simulator import activation, indices, one_operator
 
-from ops.simulated import BOTH, LITERT, SimulatedTests
+from tests.helpers.operators import activation, indices, one_operator
+from tests.helpers.simulated import BOTH, LITERT, SimulatedTests
 from tflm_export.simulator import unsupported
 
 MODES = {"plain": (False, False), "corners": (True, False), "centres": (False, True)}

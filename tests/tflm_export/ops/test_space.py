@@ -1,8 +1,7 @@
 """SPACE_TO_DEPTH, DEPTH_TO_SPACE, SPACE_TO_BATCH_ND and BATCH_TO_SPACE_ND."""
 
-from test_simulator import activation, indices, one_operator
-
-from ops.simulated import BOTH, LITERT, SimulatedTests
+from tests.helpers.operators import activation, indices, one_operator
+from tests.helpers.simulated import BOTH, LITERT, SimulatedTests
 
 
 def depth(op, shape, result, side, **more) -> bytes:

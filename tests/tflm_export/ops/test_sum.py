@@ -2,15 +2,16 @@
 
 import numpy as np
 import pytest
-import test_simulator
-from test_simulator import A16, activation, indices, one_operator
 
-from ops.narrowed import NarrowedTests, scale
-from ops.weighted import bounds
-from tests.tflite_builder import TFLiteBuilder
+from tests.helpers import runtimes
+from tests.helpers.narrowed import NarrowedTests, scale
+from tests.helpers.operators import A16, activation, indices, one_operator
+from tests.helpers.tflite_builder import TFLiteBuilder
+from tests.helpers.weighted import bounds
 from tflm_export import narrow
 from tflm_export.flatbuffer.model import parse
 from tflm_export.runtimes import litert_module
+from tflm_export.simulator import simulate
 
 
 def summed(b: TFLiteBuilder, x: int, axes, shape, keep=False, **options) -> int:
@@ -60,9 +61,9 @@ def test_worst_case_is_the_sum_of_the_farthest_inputs():
 def test_the_reference_kernel_takes_int8_for_uint8(bits):
     """And the simulation of it, bit for bit."""
     data = behind_a_layer() if bits == 31 else narrow(behind_a_layer(), bits)[0]
-    rows = test_simulator.random_rows(parse(data), 4)
-    assert not test_simulator.differences(data, rows, "tflite")
-    outputs = {rounding: test_simulator.simulate(data, rows[0], rounding).outputs[0] for rounding in ("tflite", "tflm")}
+    rows = runtimes.random_rows(parse(data), 4)
+    assert not runtimes.differences(data, rows, "tflite")
+    outputs = {rounding: simulate(data, rows[0], rounding).outputs[0] for rounding in ("tflite", "tflm")}
     assert (outputs["tflite"] != outputs["tflm"]).any()
 
 
@@ -72,13 +73,13 @@ def test_default_kernels_equal_the_exact_sum(type):
     x = A16 if type == "INT16" else activation(0.031, -7)
     y = activation(0.0031, 0, (1, 4), type) if type == "INT16" else activation(0.31, 3, (1, 4))
     data = one_operator("SUM", [x, indices([1, 2])], y, 2, "ReducerOptions")
-    ((row,),) = test_simulator.random_rows(parse(data), 1)
+    ((row,),) = runtimes.random_rows(parse(data), 1)
     interpreter = litert_module().Interpreter(model_content=data)
     interpreter.allocate_tensors()
     interpreter.set_tensor(0, row)
     interpreter.invoke()
     theirs = interpreter.get_tensor(interpreter.get_output_details()[0]["index"]).astype(np.int64)
-    ours = test_simulator.simulate(data, row, "tflm").outputs[0].astype(np.int64)
+    ours = simulate(data, row, "tflm").outputs[0].astype(np.int64)
     assert ours.std() > 10
     assert np.abs(ours - theirs).max() <= 1
 
@@ -88,4 +89,4 @@ class TestUint8:
     def test_equals_litert(self, rows):
         x, y = activation(0.031, 121, type="UINT8"), activation(0.41, 80, (1, 4), "UINT8")
         data = one_operator("SUM", [x, indices([1, 2])], y, 2, "ReducerOptions")
-        assert not test_simulator.differences(data, test_simulator.random_rows(parse(data), rows), "tflite")
+        assert not runtimes.differences(data, runtimes.random_rows(parse(data), rows), "tflite")

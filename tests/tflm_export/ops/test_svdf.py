@@ -1,12 +1,12 @@
 """SVDF: two layers, of which the one over time has 16-bit weights; the state between them keeps its scale."""
 
 import numpy as np
-import peer
 import pytest
 
-from ops.narrowed import NarrowedTests, scale
-from ops.weighted import bounds, edited, operator
-from tests.tflite_builder import TFLiteBuilder, schema
+from tests.helpers import peer
+from tests.helpers.narrowed import NarrowedTests, scale
+from tests.helpers.tflite_builder import TFLiteBuilder, schema
+from tests.helpers.weighted import bounds, edited, operator
 from tflm_export import ModelError, narrow
 
 UNITS, RANK, MEMORY, DEPTH = 5, 2, 4, 7

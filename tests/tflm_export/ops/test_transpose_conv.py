@@ -1,12 +1,12 @@
 """TRANSPOSE_CONV: a layer whose operands stand in another order."""
 
 import numpy as np
-import peer
 import pytest
 
-from ops.narrowed import NarrowedTests, scale
-from ops.weighted import bounds, edited, operator
-from tests.tflite_builder import TFLiteBuilder
+from tests.helpers import peer
+from tests.helpers.narrowed import NarrowedTests, scale
+from tests.helpers.tflite_builder import TFLiteBuilder
+from tests.helpers.weighted import bounds, edited, operator
 from tflm_export import narrow
 from tflm_export.flatbuffer.model import parse
 from tflm_export.ops import op_for

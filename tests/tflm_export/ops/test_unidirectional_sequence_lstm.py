@@ -1,12 +1,12 @@
 """UNIDIRECTIONAL_SEQUENCE_LSTM: gates land by their weights, the hidden state by its scale, which is the output's."""
 
 import numpy as np
-import peer
 import pytest
 
-from ops.narrowed import NarrowedTests, scale
-from ops.weighted import bounds, edited, operator
-from tests.tflite_builder import TFLiteBuilder, pack, unpack
+from tests.helpers import peer
+from tests.helpers.narrowed import NarrowedTests, scale
+from tests.helpers.tflite_builder import TFLiteBuilder, pack, unpack
+from tests.helpers.weighted import bounds, edited, operator
 from tflm_export import ModelError, narrow
 
 STEPS, DEPTH, UNITS = 6, 5, 4

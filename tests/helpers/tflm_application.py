@@ -16,7 +16,7 @@ import tempfile
 import numpy as np
 import pytest
 
-from tests.kernels import native
+from tests.helpers import native
 from tflm_export import cc_array, kernels
 from tflm_export.flatbuffer.model import parse
 

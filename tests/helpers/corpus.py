@@ -1,8 +1,11 @@
 """The folder of real models and data: tests that need it take it from here and skip where it is absent."""
 
+import numpy as np
 import pytest
 
 from benchmarks.datasets import DATA_VARIABLE, data_folder
+from tests.helpers.internals import dtype_of
+from tflm_export.flatbuffer.model import parse
 
 FOLDER = data_folder()
 REASON = f"no folder of real models and data: set {DATA_VARIABLE}"
@@ -55,6 +58,13 @@ NARROWABLE = (
 )
 NOT_A_MODEL = "models/modelzoo__yolo-fastest_192_face_v4"
 
+# int16 activations with int8 weights and int64 biases: (name, whether its first input is the output's shape).
+GOLDEN = {
+    name: name.startswith("transpose_conv")
+    for name in "add0 add3 conv0 conv1 conv5 conv8 leaky_relu0 pad0 quantize0 strided_slice0 sub0 transpose_conv0 "
+    "transpose_conv3".split()
+}
+
 
 def read(name: str) -> bytes:
     """The bytes of a model, by its path in the folder without the ending; skips the test where it is absent."""
@@ -71,3 +81,18 @@ def all_models() -> list:
     paths = sorted([*FOLDER.glob("models/*.tflite"), *FOLDER.glob("baselines/*.tflite")])
     names = [path.relative_to(FOLDER).with_suffix("").as_posix() for path in paths]
     return [name for name in names if name != NOT_A_MODEL]
+
+
+def published(name: str, data: bytes) -> tuple[list[np.ndarray], np.ndarray]:
+    """Upstream's inputs of a model and the output it expects."""
+    folder = FOLDER / "golden_int16x8"
+    graph = parse(data).subgraphs[0]
+
+    def column(what, tensor):
+        kind = "int32" if tensor.type == "INT32" else "int16"
+        text = (folder / f"{name}_{what}_{kind}.csv").read_text()
+        values = np.array([int(v) for v in text.replace("\n", ",").split(",") if v.strip()])
+        return values.astype(dtype_of(tensor)).reshape(tensor.shape)
+
+    inputs = [column(f"input{i}", tensor) for i, tensor in enumerate(graph.inputs)]
+    return inputs, column("golden", graph.outputs[0])

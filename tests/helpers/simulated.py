@@ -1,11 +1,11 @@
 """The test that operators without factors inherit: every integer as the runtimes compute it."""
 
 import pytest
-import test_simulator
 
+from tests.helpers import runtimes
 from tflm_export.flatbuffer.model import parse
 
-BOTH, LITERT, TFLM = test_simulator.RUNTIMES, ("tflite",), ("tflm",)
+BOTH, LITERT, TFLM = runtimes.RUNTIMES, ("tflite",), ("tflm",)
 
 
 class SimulatedTests:
@@ -22,4 +22,4 @@ class SimulatedTests:
     def test_every_integer_equals_the_runtime(self, name, runtime, rows):
         """A batch of rows, which the simulator takes at once where it can."""
         data, _ = self.models[name]
-        assert not test_simulator.differences(data, test_simulator.random_rows(parse(data), rows), runtime)
+        assert not runtimes.differences(data, runtimes.random_rows(parse(data), rows), runtime)

@@ -1,4 +1,4 @@
-"""Trains one small network under a distribution strategy; run by test_distributed.py in processes of its own.
+"""Trains one small network under a distribution strategy; test_distributed.py runs it in processes of its own.
 
 usage: python distributed.py mirrored|worker OUT.json   (worker: TF_CONFIG names the cluster)
 """

@@ -2,15 +2,14 @@
 
 import re
 
-import exact
 import numpy as np
-import peer
 import pytest
 
-from tests.tflite_builder import TFLiteBuilder, pack, schema, unpack
+from tests.helpers import exact, peer
+from tests.helpers.internals import worst_case
+from tests.helpers.tflite_builder import TFLiteBuilder, pack, schema, unpack
 from tflm_export import METHODS, ModelError, check, narrow
 from tflm_export.flatbuffer.model import parse
-from tflm_export.ops import op_for
 
 WIDTHS = (1, 2, 4, 8)
 FLOAT32 = 2.0**-24
@@ -36,7 +35,7 @@ def edited(data: bytes, change) -> bytes:
 def bounds(data: bytes, name: str, bits: int):
     """WorstCase of the only operator of a type."""
     (found,) = [o for o in parse(data).operators if o.name == name]
-    return op_for(found).worst_case(found, bits)
+    return worst_case(found, bits)
 
 
 def on_weights(**fields):

@@ -3,10 +3,10 @@
 import dataclasses
 
 import numpy as np
-import peer
 from tflite_micro import runtime as tflm
 
-from tests.tflite_builder import pack, unpack
+from tests.helpers import peer
+from tests.helpers.tflite_builder import pack, unpack
 from tflm_export.runtimes import litert_module
 
 

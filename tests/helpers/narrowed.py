@@ -1,15 +1,13 @@
 """The tests that every operator inherits whose models say all there is to know: grid, runtimes, stock outputs."""
 
 import numpy as np
-import peer
 import pytest
-import test_simulator
 
-from ops.weighted import WIDTHS
+from tests.helpers import peer, runtimes
+from tests.helpers.internals import factors, simulate
+from tests.helpers.weighted import WIDTHS
 from tflm_export import METHODS, check, narrow
 from tflm_export.flatbuffer.model import parse
-from tflm_export.ops import op_for
-from tflm_export.simulator import simulate
 
 
 def constants(data: bytes) -> list[bytes]:
@@ -39,7 +37,7 @@ class NarrowedTests:
     models: dict[str, bytes] = {}  # noqa: RUF012
     change: dict[int, float] = {1: 0.25, 2: 0.15, 4: 0.06, 8: 0.04}  # noqa: RUF012
     spread = 10
-    runtimes = test_simulator.RUNTIMES
+    runtimes = runtimes.RUNTIMES
     rounding = "tflite"
 
     def factors(self, operator: peer.Operator) -> list[float]:
@@ -67,22 +65,22 @@ class NarrowedTests:
         (row,) = [row for row in report.rows if row.op == self.op]
         assert row.factors == len(after)
         (operator,) = [o for o in parse(narrowed).operators if o.name == self.op]
-        np.testing.assert_allclose(op_for(operator).factors(operator), after, rtol=2.0**-22)
+        np.testing.assert_allclose(factors(operator), after, rtol=2.0**-22)
         assert peer.off_grids(before[before > 0], 8).max() > 2.0**-18  # else there was nothing to do
 
     @pytest.mark.parametrize("method", METHODS)
     @pytest.mark.parametrize("bits", WIDTHS)
     def test_runtimes_equal_the_simulator(self, name, bits, method, runtime):
         narrowed, _ = narrow(self.models[name], bits, method)
-        rows = test_simulator.random_rows(parse(narrowed), 2, seed=bits)
-        assert not test_simulator.differences(narrowed, rows, runtime)
+        rows = runtimes.random_rows(parse(narrowed), 2, seed=bits)
+        assert not runtimes.differences(narrowed, rows, runtime)
 
     @pytest.mark.parametrize("bits", WIDTHS)
     def test_outputs_stay_near_the_stock_ones(self, name, bits):
         """At the model's border, whose scales do not change; on the runtimes' integers and on narrow ones."""
         stock = self.models[name]
         narrowed, _ = narrow(stock, bits)
-        rows = test_simulator.batch(test_simulator.random_rows(parse(stock), 6))
+        rows = runtimes.batch(runtimes.random_rows(parse(stock), 6))
         before = simulate(stock, rows, self.rounding).outputs[0].astype(np.float64)
         for after in (simulate(narrowed, rows, self.rounding), simulate(narrowed, rows, "narrow", bits)):
             error = np.sqrt(np.square(after.outputs[0] - before).mean())
@@ -93,7 +91,7 @@ class NarrowedTests:
     def test_real_inputs_put_the_factors_on_the_grid_as_well(self, name, bits):
         stock = self.models[name]
         model = parse(stock)
-        rows = test_simulator.batch(test_simulator.random_rows(model, 20, seed=5))
+        rows = runtimes.batch(runtimes.random_rows(model, 20, seed=5))
         data = {t.name: array for t, array in zip(model.subgraphs[0].inputs, rows, strict=True)}
         narrowed, report = narrow(stock, bits, calibration=data)
         after = np.array(self.factors(self.found(narrowed)))

@@ -4,10 +4,8 @@ import math
 
 import numpy as np
 
-from tests.kernels import native
-from tflm_export import c_source
-from tflm_export.ops.context import Rounding
-from tflm_export.simulator import simulate
+from tests.helpers import native
+from tests.helpers.internals import Program, lower, simulate
 
 
 def random_inputs(program, rows: int) -> np.ndarray:
@@ -17,7 +15,7 @@ def random_inputs(program, rows: int) -> np.ndarray:
 class Compiled:
     """A program on the host. Its layers are visible, so that each one can be called."""
 
-    def __init__(self, program: c_source.Program):
+    def __init__(self, program: Program):
         self.program = program
         self.library = native.library(program.files(), "-DNARROW_LAYER=", "-Wno-missing-prototypes")
 
@@ -38,7 +36,7 @@ class Compiled:
 
 def assert_equals_simulator(data: bytes, bits: int, rounding: str, rows: int = 2, core: str = "portable") -> None:
     """Every layer on the simulator's own inputs, then the whole model."""
-    compiled = Compiled(c_source.lower(data, "model", bits, Rounding(rounding), core))
+    compiled = Compiled(lower(data, "model", bits, rounding, core))
     program = compiled.program
     for x in random_inputs(program, rows):
         trace = simulate(data, x, rounding, bits if rounding == "narrow" else None)

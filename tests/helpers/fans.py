@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tests.kernels import exact
-from tests.tflite_builder import TFLiteBuilder, schema
+from tests.helpers import definition
+from tests.helpers.tflite_builder import TFLiteBuilder, schema
 
 KINDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "POINTWISE", "BOTH")
 
@@ -51,7 +51,9 @@ def _layer(b, random, x: int, name: str, kind: str) -> int:
     dilation = [1, 1] if square or random.random() < 0.8 else random.integers(1, 3, 2).tolist()
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
     same = random.random() < 0.6 or reach[0] > height or reach[1] > width
-    size = [exact.output_size(*axis, same)[0] for axis in zip((height, width), kernel, stride, dilation, strict=True)]
+    size = [
+        definition.output_size(*axis, same)[0] for axis in zip((height, width), kernel, stride, dilation, strict=True)
+    ]
     channels = inputs * int(random.choice([1, 1, 1, 2])) if depthwise else int(random.choice([1, 2, 4, 6, 7, 12, 16]))
     taps = kernel[0] * kernel[1] * (1 if depthwise else inputs)
     shape = [1, *kernel, channels] if depthwise else [channels, *kernel, inputs]

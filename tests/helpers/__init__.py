@@ -1,0 +1,1 @@
+"""What tests share, one noun a file; test files import from here and never from one another."""
