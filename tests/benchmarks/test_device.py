@@ -7,10 +7,10 @@ import sys
 
 import numpy as np
 import pytest
+from tflm_export.ops.context import Rounding
 
 from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
 from tflm_export import ModelError, UsageError, c_source, narrow
-from tflm_export.ops.context import Rounding
 
 for module in ("unicorn", "capstone", "elftools", "ziglang"):
     pytest.importorskip(module, reason=f"{module} is not installed")

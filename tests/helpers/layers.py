@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tests.helpers import definition, native
-from tests.helpers.internals import End, Folded, Rounding, UnsupportedError, fold
+from tests.helpers.c_internals import End, Folded, Rounding, UnsupportedError, fold
 from tflm_export import rescale
 
 SCALES = st.one_of(st.floats(1e-4, 10.0), st.builds(np.ldexp, st.integers(1, 15), st.integers(-9, 0)))

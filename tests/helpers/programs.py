@@ -5,7 +5,8 @@ import math
 import numpy as np
 
 from tests.helpers import native
-from tests.helpers.internals import Program, lower, simulate
+from tests.helpers.c_internals import Program, lower
+from tests.helpers.internals import simulate
 
 
 def random_inputs(program, rows: int) -> np.ndarray:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tflm_export.ops.context import Rounding
 
 from tests.helpers import definition, native
 from tests.helpers.layers import SCALES
@@ -14,7 +15,6 @@ from tflm_export import rescale
 from tflm_export.flatbuffer.model import parse
 from tflm_export.kernels import folding
 from tflm_export.kernels.portable import Portable
-from tflm_export.ops.context import Rounding
 
 pytestmark = native.requires_gcc
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tflm_export.ops.context import Rounding
 
 from benchmarks import datasets
 from tests.helpers import native
@@ -16,7 +17,6 @@ from tests.helpers.fans import fan
 from tests.helpers.programs import Compiled, assert_equals_simulator, random_inputs
 from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
 from tflm_export import ModelError, UsageError, c_source, kernels, narrow, planner
-from tflm_export.ops.context import Rounding
 from tflm_export.runtimes import TFLM
 from tflm_export.simulator import simulate
 

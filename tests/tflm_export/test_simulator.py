@@ -13,9 +13,9 @@ from tests.helpers.runtimes import RUNTIMES, batch, differences, random_rows
 from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
 from tflm_export import ModelError, UsageError, narrow, rescale
 from tflm_export.flatbuffer.model import parse
-from tflm_export.ops.context import dtype_of
+from tflm_export.program.value import dtype_of
 from tflm_export.runtimes import quantize_input
-from tflm_export.simulator import Rounding, simulate, unsupported
+from tflm_export.simulator import simulate, unsupported
 
 # Every corpus model that is simulated and small enough to run often, and the widths it is narrowed to.
 NARROWED = (
@@ -401,7 +401,7 @@ def test_narrow_is_a_shift_at_one_bit():
 def test_a_batch_equals_its_rows():
     data = residual_network(batch=1)
     rows = batch(random_rows(parse(data), 7))[0]
-    for rounding, bits in ((Rounding.NARROW, 3), (Rounding.TFLM, None), (Rounding.TFLITE, None)):
+    for rounding, bits in (("narrow", 3), ("tflm", None), ("tflite", None)):
         together = simulate(data, rows, rounding, bits)
         for i, row in enumerate(rows):
             alone = simulate(data, row[None], rounding, bits)

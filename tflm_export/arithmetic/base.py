@@ -70,18 +70,21 @@ class Arithmetic:
     rescales_bytes_in_float32 = False
     has_fixed_point_gates = False
 
-    def rescale(self, factor) -> Rescaler:
-        """The rescale of 32-bit accumulators by real factors, float64 of any shape."""
-        return self.stock(factor)
+    def rescale(self, factor, is_wide: bool = False) -> Rescaler:
+        """The rescale of accumulators by real factors.
 
-    def rescale_wide(self, factor) -> Rescaler:
-        """The rescale of accumulators of 48 bits, behind int16 activations."""
-        stock = rescale.quantize_multiplier(factor)
-        return rescale.WideStockRescale(stock.multiplier, stock.shift)
+        Args:
+          factor: float64 of any shape.
+          is_wide: whether accumulators have 48 bits, as behind int16 activations, instead of 32.
+        """
+        if not is_wide:
+            return self.stock(factor)
+        found = rescale.quantize_multiplier(factor)
+        return rescale.WideStockRescale(found.multiplier, found.shift)
 
-    def rescale_dense(self, factor) -> Rescaler:
-        """The rescale of a dense layer's 32-bit accumulators."""
-        return self.rescale(factor)
+    def rescale_dense(self, factor, is_wide: bool = False) -> Rescaler:
+        """The rescale of a dense layer's accumulators."""
+        return self.rescale(factor, is_wide)
 
     @staticmethod
     def stock(factor) -> Rescaler:

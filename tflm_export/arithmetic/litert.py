@@ -16,6 +16,6 @@ class LiteRTReference(StockArithmetic):
     rescales_bytes_in_float32 = True
     has_fixed_point_gates = True
 
-    def rescale_dense(self, factor):
+    def rescale_dense(self, factor, is_wide=False):
         """Its kernel (2.3) has no integer multiplier: it rounds a float64 product of the real factor."""
         return RealRescale(factor)

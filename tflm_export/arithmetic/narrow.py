@@ -24,11 +24,10 @@ class Narrow(Arithmetic):
 
     grid: Grid = STOCK
 
-    def rescale(self, factor) -> Rescale:
-        return self.grid.recover_held(factor)
-
-    def rescale_wide(self, factor):
-        """In models that are no wider than the stock runtimes' 15 bits, factors that were left as they were have 15."""
+    def rescale(self, factor, is_wide=False) -> Rescale:
+        """In models no wider than the stock runtimes' 15 bits for wide accumulators, no factor is wider there."""
+        if not is_wide:
+            return self.grid.recover_held(factor)
         found = self.grid.recover_held(factor, WIDE_BITS if self.grid.bits <= WIDE_BITS else MAX_BITS)
         return WideNarrowRescale(found.multiplier, found.shift)
 

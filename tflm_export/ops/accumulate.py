@@ -72,10 +72,7 @@ def weighted_sum(
     float32_product = x.type == "UINT8" and not is_dense
     factors = rescale.effective_scale(x.scale, w.quantization.scale.values, y.scale, float32_product)
     is_wide = x.type == "INT16"
-    if is_wide:
-        rescaling = arithmetic.rescale_wide(factors)
-    else:
-        rescaling = arithmetic.rescale_dense(factors) if is_dense else arithmetic.rescale(factors)
+    rescaling = arithmetic.rescale_dense(factors, is_wide) if is_dense else arithmetic.rescale(factors, is_wide)
     form = WeightedSum(
         inputs=(value_of(x),),
         outputs=(value_of(y),),

@@ -31,7 +31,7 @@ class BatchMatMul(ProductOp):
                 transposed=tuple(bool(operator.option(field, UINT8)) for field in fields),
                 zero_points=(a.zero_point, b.zero_point),
                 bias=np.zeros(1, np.int64),
-                rescale=arithmetic.rescale_wide(factor) if is_wide else arithmetic.rescale(factor),
+                rescale=arithmetic.rescale(factor, is_wide),
                 zero_point=y.zero_point,
                 clamp=clamp_of(y, "NONE"),
                 is_wide=is_wide,

@@ -94,7 +94,7 @@ class FullyConnected(WeightedOp):
             transposed=(False, True),
             zero_points=(x.zero_point, w.zero_point),
             bias=centred_bias(bias, channels),
-            rescale=arithmetic.rescale_wide(factor) if x.type == "INT16" else arithmetic.rescale_dense(factor),
+            rescale=arithmetic.rescale_dense(factor, x.type == "INT16"),
             zero_point=y.zero_point,
             clamp=clamp_of(y, activation),
             is_wide=x.type == "INT16",

@@ -44,7 +44,7 @@ class SVDF(RescalingOp):
         return Declaration(nodes=(first.node, second), pins=(first.output,))
 
     def problem(self, operator, graph):
-        problem = self.lowering_problem(operator)
+        problem = self._shape_problem(operator)
         if problem:
             return problem
         x, features, time, _, state = operator.inputs
@@ -98,6 +98,15 @@ class SVDF(RescalingOp):
         )
 
     def lowering_problem(self, operator):
+        problem = self._shape_problem(operator)
+        if problem:
+            return problem
+        _, features, time, bias, state = operator.inputs
+        if any(t is not None and t.data is None for t in (features, time, bias)):
+            return "weights computed at run time are not simulated"
+        return "" if state.is_variable else f"its state, {state.name}, is no variable tensor"
+
+    def _shape_problem(self, operator) -> str:
         if len(operator.inputs) != 5 or any(operator.inputs[i] is None for i in (0, 1, 2, 4)):
             return "it lacks inputs"
         x, features, time, _, state = operator.inputs
@@ -108,14 +117,6 @@ class SVDF(RescalingOp):
         rank = operator.option(SVDFOptions.RANK)
         if len(features.shape) != 2 or len(time.shape) != 2 or features.shape[0] != time.shape[0]:
             return f"its weights of shapes {list(features.shape)} and {list(time.shape)} do not fit"
-        if (
-            features.data is None
-            or time.data is None
-            or (operator.inputs[3] is not None and operator.inputs[3].data is None)
-        ):
-            return "weights computed at run time are not supported"
-        if not state.is_variable:
-            return f"its state, {state.name}, is no variable tensor"
         if rank < 1 or features.shape[0] % rank:
             return f"a rank of {rank} with {features.shape[0]} filters is not supported"
         return ""

@@ -62,7 +62,7 @@ class UnidirectionalSequenceLSTM(RescalingOp):
         return Declaration(nodes, ties=(tie,), states=(hidden.key,), fixed=fixed)
 
     def problem(self, operator, graph):
-        problem = self.lowering_problem(operator)
+        problem = self._types_problem(operator)
         if problem:
             return problem
         x, hidden, cell = (operator.inputs[i] for i in (0, _HIDDEN, _CELL))
@@ -119,6 +119,17 @@ class UnidirectionalSequenceLSTM(RescalingOp):
         )
 
     def lowering_problem(self, operator):
+        problem = self._types_problem(operator)
+        if problem:
+            return problem
+        tensors = operator.inputs
+        if any(t is not None and t.data is None for t in tensors[1:_HIDDEN]):
+            return "weights computed at run time are not simulated"
+        if not (tensors[_HIDDEN].is_variable and tensors[_CELL].is_variable):
+            return "states that are no variable tensors are not simulated"
+        return ""
+
+    def _types_problem(self, operator) -> str:
         tensors = operator.inputs
         needed = (0, *range(1, 9), *range(12, 16), _HIDDEN, _CELL)
         if len(tensors) < 20 or any(tensors[i] is None for i in needed):
@@ -132,10 +143,6 @@ class UnidirectionalSequenceLSTM(RescalingOp):
             return f"tensors of types {', '.join(sorted(set(types)))} are not simulated"
         if any(tensors[i].quantization.scale.values.size != 1 for i in range(1, 9)):
             return "per-channel weights are not simulated"
-        if any(tensors[i].data is None for i in needed[1:-2]):
-            return "weights computed at run time are not simulated"
-        if not (tensors[_HIDDEN].is_variable and tensors[_CELL].is_variable):
-            return "states that are no variable tensors are not simulated"
         activation = fused_activation(operator, Options.ACTIVATION)
         return "" if activation == "TANH" else f"a fused activation {activation} is not simulated"
 

@@ -224,3 +224,18 @@ def _progressions(positions: Sequence[int]) -> list[tuple[int, int, int, int]]:
         found.append((start, positions[start], end - start, step))
         start = end
     return found
+
+
+def padding_of(move: Move) -> list[tuple[int, int]] | None:
+    """How many elements of the fill stand before and behind each axis; None where a move is no border."""
+    x, y = move.inputs[0], move.output
+    if move.fill is None or len(move.copies) != 1 or len(x.shape) != len(y.shape):
+        return None
+    (copy,) = move.copies
+    if (copy.sizes, copy.input_strides, copy.output_strides) != (x.shape, contiguous(x.shape), contiguous(y.shape)):
+        return None
+    offset, border = copy.output_offset, []
+    for size, side, stride in zip(x.shape, y.shape, copy.output_strides, strict=True):
+        before, offset = divmod(offset, stride)
+        border.append((before, side - size - before))
+    return border if copy.input_offset == 0 else None

@@ -36,6 +36,19 @@ class Step:
     origin: Origin
     form: Form
 
+    def evaluate(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The form's outputs.
+
+        Raises:
+          ModelError: the form cannot run on these inputs; names the operator.
+        """
+        try:
+            return self.form.evaluate(*inputs)
+        except ModelError:
+            raise
+        except (ArithmeticError, IndexError, MemoryError, ValueError) as error:
+            raise ModelError(f"the file is damaged: {self.origin.label} cannot run: {error}") from error
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Block:
@@ -112,12 +125,7 @@ class _Run:
                     self.called.add(form.block)
                     self._block(self.program.blocks[form.block], {})
                 continue
-            try:
-                arrays = form.evaluate(*(self._value(step, value, values) for value in form.inputs))
-            except ModelError:
-                raise
-            except (ArithmeticError, IndexError, MemoryError, ValueError) as error:
-                raise ModelError(f"the file is damaged: {step.origin.label} cannot run: {error}") from error
+            arrays = step.evaluate(*(self._value(step, value, values) for value in form.inputs))
             for value, array in zip(form.outputs, arrays, strict=True):
                 (self.variables if value.is_variable else values)[value.key] = array
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from tests.helpers import corpus, peer, runtimes
+from tests.helpers.internals import worst_case
 from tests.helpers.narrowed import NarrowedTests, scale
 from tests.helpers.tflite_builder import TFLiteBuilder, schema
 from tests.helpers.weighted import edited
 from tflm_export import ModelError, narrow
 from tflm_export.flatbuffer.model import parse
-from tflm_export.ops import op_for
 from tflm_export.simulator import simulate
 
 SMALL = 1 / 256  # of int16 steps, beside int8 ones
@@ -72,7 +72,7 @@ class TestInt16(NarrowedTests):
                 ends = [np.where(rows > 0, *(pair - np.int64(x.zero_point))) for pair in
                         (np.array([limits.max, limits.min]), np.array([limits.min, limits.max]))]  # fmt: skip
                 expected = np.max([np.abs((rows * end).sum(1) + bias.data) for end in ends], 0)
-                np.testing.assert_array_equal(op_for(operator).worst_case(operator, 4).accumulator, expected)
+                np.testing.assert_array_equal(worst_case(operator, 4).accumulator, expected)
 
 
 class TestUInt8(TestInt16):

@@ -10,7 +10,7 @@ from tests.helpers.weighted import bounds, edited, operator
 from tflm_export import narrow
 from tflm_export.flatbuffer.model import parse
 from tflm_export.ops import op_for
-from tflm_export.simulator import Rounding, simulate
+from tflm_export.simulator import simulate
 
 
 def model(type="INT8", **options) -> bytes:
@@ -89,9 +89,7 @@ def test_statistics_are_those_of_what_the_weights_meet(stride):
     statistics = op_for(found).statistics(found, inputs)
     weights = found.inputs[1].data.reshape(3, -1).astype(np.float64)
     outputs = (
-        simulate(data, rows, Rounding.NARROW, 31).outputs[0].astype(np.float64)
-        * 40
-        / scale(peer.operators(data)[0].inputs[2])
+        simulate(data, rows, "narrow", 31).outputs[0].astype(np.float64) * 40 / scale(peer.operators(data)[0].inputs[2])
     )
     np.testing.assert_allclose(weights @ statistics.mean, outputs.mean((0, 1, 2)), atol=0.05 * outputs.std())
     variance = np.einsum("ci,ij,cj->c", weights, statistics.covariance, weights)

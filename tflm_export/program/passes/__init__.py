@@ -1,0 +1,16 @@
+"""Programs made simpler, each step exact: the values that are left are what they were."""
+
+from tflm_export.program.passes.constants import fold_constants
+from tflm_export.program.passes.identities import remove_identities
+from tflm_export.program.passes.pads import fuse_pads
+from tflm_export.program.passes.unused import remove_unused
+from tflm_export.program.program import Program
+
+__all__ = ["fold_constants", "fuse_pads", "remove_identities", "remove_unused", "simplified"]
+
+
+def simplified(program: Program) -> Program:
+    """All passes, for back ends that need no more than a program's outputs and variables."""
+    for one in (fold_constants, remove_identities, fuse_pads, remove_unused):
+        program = one(program)
+    return program
