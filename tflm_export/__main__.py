@@ -7,6 +7,10 @@ usage: python -m tflm_export --bits K [flags] MODEL.tflite     write MODEL_kK.tf
        python -m tflm_export --explain MODEL.tflite            show each rescale
        python -m tflm_export --dump MODEL.tflite               print the multipliers of a narrowed model as JSON
 
+MODEL.tflite may be - for standard input, if --output says where the result goes; --output - is standard output, and all
+messages then go to standard error. Files that exist stay without --overwrite, which follows links to regular files and
+replaces nothing but regular files. Of several runs at once that would write the same new files, one succeeds.
+
 exit codes: 0 done; 1 the model: refused, wider than --check allows, or not as --verify wants it; 2 the command line
 """
 
@@ -43,9 +47,13 @@ _METHOD = flags.DEFINE_enum(
     "requantize: round factors up and re-round the weights to match. keep: round factors to nearest, weights stay.",
     flag_values=_FLAGS,
 )
-_OUTPUT = flags.DEFINE_string("output", None, "File to write. Default: MODEL_kK.tflite.", flag_values=_FLAGS)
-_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace output files that exist.", flag_values=_FLAGS)
-_REPORT = flags.DEFINE_string("report", None, "Write the table as JSON to this file.", flag_values=_FLAGS)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "File to write, - for standard output. Default: MODEL_kK.tflite.", flag_values=_FLAGS
+)
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace regular files that exist.", flag_values=_FLAGS)
+_REPORT = flags.DEFINE_string(
+    "report", None, "Write the table as JSON to this file, - for standard output.", flag_values=_FLAGS
+)
 _METADATA = flags.DEFINE_bool(
     "metadata", True, f"Add the multipliers as metadata entry {metadata.NAME}.", flag_values=_FLAGS
 )
@@ -120,6 +128,12 @@ def _fail(message, code: int) -> int:
     return code
 
 
+def _say(*lines: str) -> None:
+    """Prints for people: to standard error where standard output is a file's content."""
+    taken = {_OUTPUT.value, _REPORT.value} & {*files.STANDARD_OUTPUT}
+    print(*lines, sep="\n", file=sys.stderr if taken else sys.stdout)
+
+
 def _run(path: str) -> int:
     _require_meaning()
     if _EXPLAIN.value:
@@ -156,11 +170,11 @@ def _require_meaning() -> None:
 def _check(path: str, bits: int) -> int:
     outputs.require_writable([_REPORT.value], _OVERWRITE.value)
     report = check(files.read(path), bits)
-    files.write(outputs.report_files(report, _REPORT.value))
+    files.write(outputs.report_files(report, _REPORT.value), _OVERWRITE.value)
     for row in report.offenders:
         width = f"{row.bits_after} bits" if row.bits_after is not None else row.reason
-        print(f"{row.label}: {width}")
-    print(f"{path}: {report.summary()}")
+        _say(f"{row.label}: {width}")
+    _say(f"{path}: {report.summary()}")
     return EXIT_MODEL if report.offenders else EXIT_OK
 
 
@@ -187,12 +201,11 @@ def _narrow(path: str, bits: int | None) -> int:
     if _STRICT.value:
         report.require_narrow()
     written = wanted.write(data, report)
-    print(report.table())
-    print(*written.lines, sep="\n")
+    _say(report.table(), *written.lines)
     if test is not None:
         from tflm_export.compare import compare
 
-        print(f"agreement with the stock model: {compare(parse(stock), parse(data), list(test.values()))}")
+        _say(f"agreement with the stock model: {compare(parse(stock), parse(data), list(test.values()))}")
     return EXIT_OK if _VERIFY.value is None else _verify(path, stock, written.model, test)
 
 
@@ -219,8 +232,8 @@ def _search(stock: bytes, train: dict | None, test: dict | None) -> tuple[bytes,
 
     found = search(stock, _METHOD.value, train, list(test.values()), _MAX_DROP.value, progress)
     if found.agreement.top1 is not None and 0 < _MAX_DROP.value * found.agreement.rows < 1:
-        print(f"note: --max_drop {_MAX_DROP.value:g} is less than one of the {found.agreement.rows} rows that measure")
-    print(f"models tried: {found.tried}; bits by operator, for --bits_config: {json.dumps(found.rules)}")
+        _say(f"note: --max_drop {_MAX_DROP.value:g} is less than one of the {found.agreement.rows} rows that measure")
+    _say(f"models tried: {found.tried}; bits by operator, for --bits_config: {json.dumps(found.rules)}")
     return found.data, found.report
 
 
@@ -242,11 +255,11 @@ def _verify(path: str, stock: bytes, data: bytes, inputs: dict | None) -> int:
     rows = _VERIFY.value
     if inputs is None:
         arrays = verify.random_inputs(parse(stock), rows)
-        print("verified on random inputs, which says little about accuracy; --calibration FILE.npz gives real ones")
+        _say("verified on random inputs, which says little about accuracy; --calibration FILE.npz gives real ones")
     else:
         arrays = [array[:rows] for array in inputs.values()]
     found = verify.verify(stock, data, arrays)
-    print(found.table())
+    _say(found.table())
     return _fail(f"{path}: {found.problem}", EXIT_MODEL) if found.problem else EXIT_OK
 
 
@@ -254,12 +267,14 @@ def run() -> None:
     """The console script."""
     for stream in (sys.stdout, sys.stderr):  # a model's names may hold what the terminal cannot show
         stream.reconfigure(errors="backslashreplace")
+    code = EXIT_OK
     try:
         code = main(sys.argv)
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader of our output has left, as in `... | head`
+    except OSError as error:  # of standard output; what it still holds cannot be written at exit either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = EXIT_OK
+        if not code and not isinstance(error, BrokenPipeError):  # the reader may leave, as in `... | head`
+            code = _fail(f"cannot write to standard output: {error.strerror}", EXIT_USAGE)
     sys.exit(code)
 
 

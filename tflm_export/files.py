@@ -1,72 +1,159 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all; - is standard input or output."""
 
 import contextlib
 import os
 import shutil
+import stat
+import sys
 import tempfile
 
 from tflm_export.errors import UsageError
 
+STANDARD_INPUT = ("-", "/dev/stdin")
+STANDARD_OUTPUT = ("-", "/dev/stdout")
+_KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+}
+
 
 def read(path: str) -> bytes:
-    """The bytes of a file.
+    """The bytes of a file, or of standard input.
 
     Raises:
       UsageError: it cannot be read.
     """
     try:
+        if path in STANDARD_INPUT:
+            return sys.stdin.buffer.read()
         with open(path, "rb") as file:
             return file.read()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
 
 
+def is_stream(path: str) -> bool:
+    """Whether a path to read is no file that others could stand beside: standard input, a pipe, a device."""
+    if path in STANDARD_INPUT or os.path.realpath(os.path.dirname(path)).startswith("/proc/"):  # as is /dev/fd
+        return True
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+
+
 def require_writable(path: str, overwrite: bool) -> None:
-    """Raises UsageError where `path` cannot become an output file: no such directory, or it is there already."""
-    directory = os.path.dirname(path) or "."
-    if not os.path.isdir(directory):
-        raise UsageError(f"cannot write {path}: there is no directory {directory}")
-    if os.path.isdir(path):
-        raise UsageError(f"cannot write {path}: it is a directory")
-    if os.path.lexists(path) and not overwrite:
-        raise UsageError(f"{path} exists already; pass --overwrite to replace it")
+    """Raises UsageError where `path` cannot become an output file.
+
+    There is no such directory; or there is something already that is no regular file, or that may not be replaced.
+    """
+    if path not in STANDARD_OUTPUT:
+        _destination(path, overwrite)
 
 
 def require_distinct(paths: list[str]) -> None:
     """Raises UsageError where two of the paths are one file."""
-    if len({os.path.realpath(path) for path in paths}) < len(paths):
+    if len({"-" if path in STANDARD_OUTPUT else os.path.realpath(path) for path in paths}) < len(paths):
         raise UsageError(f"two outputs would be the same file: {', '.join(paths)}")
 
 
-def write(contents: dict[str, bytes]) -> None:
-    """Writes files through temporary ones beside them, renamed once all are complete.
+def write(contents: dict[str, bytes], overwrite: bool = True) -> None:
+    """Writes files through temporary ones beside them, which get their names once all are complete.
+
+    Without `overwrite`, of several processes that write the same files at once one succeeds; the others raise. With it,
+    each file is of the process that was last to replace it.
 
     Args:
-      contents: bytes by path. Existing files are replaced.
+      contents: bytes by path. Links are followed, so that they stay; "-" is standard output, written last.
+      overwrite: whether regular files that exist are replaced.
 
     Raises:
-      UsageError: a file cannot be written, or two paths name one file; none of them has appeared or changed.
+      UsageError: a file cannot be written, exists and is not to be replaced, or is no regular file; or two paths name
+        one file. None of them has appeared or changed.
     """
     require_distinct(list(contents))
+    # In one order for all processes: whoever gets the first name gets them all.
+    places = sorted((_destination(path, overwrite), path) for path in contents if path not in STANDARD_OUTPUT)
     with contextlib.ExitStack() as cleaning, contextlib.ExitStack() as undoing:
         temporary = {}
         path = ""
         try:
-            for path, content in contents.items():
-                temporary[path] = _beside(path, cleaning)
+            for place, path in places:
+                temporary[path] = _beside(place, cleaning)
                 with open(temporary[path], "wb") as file:
-                    file.write(content)
+                    file.write(contents[path])
                     file.flush()
                     os.fsync(file.fileno())
-            for path, name in temporary.items():
-                if os.path.lexists(path):
-                    undoing.callback(os.replace, _second_name(path, cleaning), path)
-                else:
-                    undoing.callback(_remove, path)
-                os.replace(name, path)
+            for place, path in places:
+                _put(temporary[path], place, overwrite, cleaning, undoing)
+            for path in contents.keys() & {*STANDARD_OUTPUT}:
+                sys.stdout.buffer.write(contents[path])
+                sys.stdout.buffer.flush()
+        except FileExistsError as error:
+            raise _exists(path) from error
         except OSError as error:
             raise UsageError(f"cannot write {path}: {error.strerror}") from error
         undoing.pop_all()
+
+
+def _destination(path: str, overwrite: bool) -> str:
+    """The path of the regular file that writing to a path makes or replaces: where it is a link, what that names.
+
+    Raises:
+      UsageError: it cannot be written.
+    """
+    if not path:
+        raise UsageError("cannot write a file without a name")
+    directory = os.path.dirname(path) or "."
+    if not os.path.isdir(directory):
+        raise UsageError(f"cannot write {path}: there is no directory {directory}")
+    if not os.path.lexists(path):
+        return os.path.realpath(path)
+    if not os.path.exists(path):
+        there = f"a link to {os.readlink(path)}, where there is no file"
+        raise UsageError(f"cannot write {path}: it is {there}; name that file itself, or remove the link")
+    if not os.path.isfile(path):
+        kind = _KINDS.get(stat.S_IFMT(os.stat(path).st_mode), "no file")
+        raise UsageError(f"cannot write {path}: it is {kind}; only regular files are replaced (- is standard output)")
+    if not overwrite:
+        raise _exists(path)
+    return os.path.realpath(path)
+
+
+def _exists(path: str) -> UsageError:
+    return UsageError(f"{path} exists already; pass --overwrite to replace it")
+
+
+def _put(name: str, place: str, overwrite: bool, cleaning: contextlib.ExitStack, undoing: contextlib.ExitStack) -> None:
+    """Gives a complete file its place.
+
+    Raises:
+      FileExistsError: something is there already, and `overwrite` is not set.
+    """
+    if not overwrite:
+        _create(name, place)
+        undoing.callback(_remove, place)
+        return
+    if os.path.lexists(place):
+        undoing.callback(os.replace, _second_name(place, cleaning), place)
+    else:
+        undoing.callback(_remove, place)
+    os.replace(name, place)
+
+
+def _create(name: str, place: str) -> None:
+    """Gives a complete file a place that nothing has, in one step."""
+    try:
+        os.link(name, place)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: an empty file keeps the place for a moment
+        os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        try:
+            os.replace(name, place)
+        except BaseException:
+            _remove(place)
+            raise
 
 
 def _beside(path: str, cleaning: contextlib.ExitStack) -> str:

@@ -10,7 +10,13 @@ from tflm_export.report import Report
 
 
 def default_path(model: str, suffix: str) -> str:
-    """Where the narrowed model goes if nothing else is said: beside the stock one, e.g. MODEL_k4.tflite."""
+    """Where the narrowed model goes if nothing else is said: beside the stock one, e.g. MODEL_k4.tflite.
+
+    Raises:
+      UsageError: the stock model comes from standard input or another stream, which has no place of its own.
+    """
+    if files.is_stream(model):
+        raise UsageError(f"--output is required where the model is read from {model}: a file, or - for standard output")
     root, extension = os.path.splitext(model)
     return f"{root}_{suffix}{extension or '.tflite'}"
 
@@ -46,7 +52,7 @@ class Outputs:
     """Which files to write. Nothing is written before everything is known to be possible.
 
     Attributes:
-      model: path of the narrowed model; its stem names the sources.
+      model: path of the narrowed model, - for standard output; its stem names the sources.
       report: path of the report as JSON.
       array_folder: folder of the model as a C++ array.
       source_folder: folder of the model as a C99 program part.
@@ -69,14 +75,14 @@ class Outputs:
         Raises:
           UsageError: a file exists already or cannot be written, or two outputs are one file.
         """
-        if self.model == "-":
-            raise UsageError("--output - (standard output) is not supported; name a file")
+        if self.model in files.STANDARD_OUTPUT and (self.array_folder, self.source_folder) != (None, None):
+            raise UsageError("--cc_array and --c_source name their files after --output; give it a file instead of -")
         require_writable([self.model, *self._array(b""), self.report], self.overwrite)
         if self.source_folder is not None and not os.path.isdir(self.source_folder):
             raise UsageError(f"cannot write C sources: there is no directory {self.source_folder}")
 
     def write(self, narrowed: bytes, report: Report) -> Written:
-        """Writes all files or none.
+        """Writes all files or none, as `files.write` does.
 
         Args:
           narrowed: the file that `narrow` returned.
@@ -91,7 +97,7 @@ class Outputs:
         program = None if self.source_folder is None else self._program(data, report)
         sources = _inside(self.source_folder, {} if program is None else program.files())
         require_writable([*sources, self.report], self.overwrite)
-        files.write({self.model: data} | array | sources | report_files(report, self.report))
+        files.write({self.model: data} | array | sources | report_files(report, self.report), self.overwrite)
         size = f"{len(data)} bytes" + (f", {len(data) - len(narrowed)} of them metadata" if self.with_metadata else "")
         lines = [f"{self.model}: {report.summary()}; {size}", *array]
         if program is not None:

@@ -3,9 +3,11 @@
 import json
 import os
 import pathlib
+import stat
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from tests.helpers import peer
@@ -94,7 +96,12 @@ BAD = [
     ("--bits=4 --output=there.tflite model.tflite", 2, "there.tflite exists already; pass --overwrite"),
     ("--bits=4 --output=model.tflite model.tflite", 2, "model.tflite exists already"),
     ("--bits=4 --report=there.tflite model.tflite", 2, "there.tflite exists already"),
-    ("--bits=4 --output=- model.tflite", 2, "--output -"),
+    ("--bits=4 --output= model.tflite", 2, "without a name"),
+    ("--bits=4 --output=- --report=/dev/stdout model.tflite", 2, "two outputs would be the same file"),
+    ("--bits=4 --output=- --cc_array=. model.tflite", 2, "name their files after --output"),
+    ("--bits=4 -", 2, "--output is required where the model is read from -"),
+    ("--bits=4 /dev/stdin", 2, "--output is required where the model is read from /dev/stdin"),
+    ("--bits=4 /dev/null", 2, "--output is required where the model is read from /dev/null"),
     ("--bits=4 --output=folder --overwrite model.tflite", 2, "folder"),
     ("--bits=4 --output=gone/out.tflite model.tflite", 2, "gone"),
     ("--bits=4 --report=gone/report.json model.tflite", 2, "gone"),
@@ -126,6 +133,32 @@ def test_bad_input_is_one_line_and_leaves_nothing(folder, capsys, arguments, cod
     assert err.startswith("tflm_export: ")
     assert names in err
     assert contents(folder) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no named pipes in folders on Windows")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("pipe", "--output is required where the model is read from pipe"),
+        ("--output=pipe --overwrite model.tflite", "cannot write pipe: it is a named pipe; only regular files"),
+        ("--report=pipe --overwrite model.tflite", "cannot write pipe: it is a named pipe"),
+        (
+            "--cc_array=. --output=model --overwrite model.tflite",
+            "cannot write ./model_model_data.h: it is a named pipe",
+        ),
+        ("--c_source=. --output=model --overwrite model.tflite", "cannot write ./narrow_kernels.h: it is a named pipe"),
+        ("--check --report=pipe --overwrite model.tflite", "cannot write pipe: it is a named pipe"),
+    ],
+)
+def test_pipes_are_no_place_to_read_beside_or_to_write(folder, capsys, arguments, message):
+    pipes = ("pipe", "model_model_data.h", "narrow_kernels.h")
+    for pipe in pipes:
+        os.mkfifo(pipe)
+    before = contents(folder)
+    assert run("--bits=4", *arguments.split()) == 2
+    assert message in capsys.readouterr().err
+    assert contents(folder) == before
+    assert all(stat.S_ISFIFO(os.stat(pipe).st_mode) for pipe in pipes)
 
 
 def same_narrowing(data: bytes, bits: int, method: str = METHODS[0]) -> None:
@@ -243,9 +276,14 @@ def test_help(folder, capsys, flag):
     assert max(map(len, out.splitlines())) <= 120
 
 
+def no_hard_links(*args, **kwargs):
+    raise PermissionError(1, "Operation not permitted")  # as FAT answers
+
+
 @pytest.mark.parametrize("function", ["fsync", "replace"])
 def test_a_full_disk_leaves_nothing(folder, capsys, monkeypatch, function):
     before, real, calls = contents(folder), getattr(os, function), []
+    monkeypatch.setattr(os, "link", no_hard_links)
 
     def fail_at_the_second(*args):
         calls.append(args)
@@ -261,10 +299,91 @@ def test_a_full_disk_leaves_nothing(folder, capsys, monkeypatch, function):
     assert contents(folder) == before
 
 
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
+
+
 def program(*arguments: str, code: str | None = None, **environment) -> subprocess.CompletedProcess:
     start = ["-m", "tflm_export"] if code is None else ["-c", code]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)} | environment
+    environment = ENVIRONMENT | environment
     return subprocess.run([sys.executable, *start, *arguments], capture_output=True, text=True, env=environment)
+
+
+def piped(*arguments: str, stdin: bytes = b"", **streams) -> subprocess.CompletedProcess:
+    """The program with bytes for standard input and output."""
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
+    return subprocess.run([sys.executable, "-m", "tflm_export", *arguments], input=stdin, env=ENVIRONMENT, **streams)
+
+
+@pytest.mark.parametrize(
+    "arguments", ["--bits 2 --output - -", "- --bits 2 --output -", "--bits 2 --output /dev/stdout /dev/stdin"]
+)
+def test_from_standard_input_to_standard_output(folder, arguments):
+    before = contents(folder)
+    done = piped(*arguments.split(), stdin=NETWORK)
+    assert done.returncode == 0
+    same_narrowing(done.stdout, 2)
+    assert b"13 of 13 operators" in done.stderr
+    assert contents(folder) == before
+
+
+def test_all_messages_go_to_standard_error_where_the_model_goes_to_standard_output(folder):
+    (folder / "single.tflite").write_bytes(residual_network(batch=1))
+    np.savez("data.npz", x=np.random.default_rng(0).integers(-128, 128, (8, 8, 8, 3), np.int8))
+    flags = ["--search", "--max_drop=1", "--calibration=data.npz", "--verify=1", "single.tflite"]
+    to_file, to_pipe = (piped(f"--output={output}", *flags) for output in ("a", "-"))
+    assert to_file.returncode == to_pipe.returncode == 0
+    assert to_pipe.stdout == (folder / "a").read_bytes()
+    messages = to_file.stdout.replace(b"a: ", b"-: ").splitlines()
+    assert len(messages) > 20
+    assert [line for line in to_pipe.stderr.splitlines() if line in messages] == messages  # runtimes have their own
+
+
+def test_the_report_on_standard_output(folder):
+    done = piped("--bits=2", "--check", "--report=-", "-", stdin=NETWORK)
+    assert done.returncode == 1
+    assert len(json.loads(done.stdout)["rows"]) == 13
+    assert b"13 not" in done.stderr
+
+
+@pytest.mark.parametrize("mode", ["--explain", "--check --bits=1", "--dump"])
+def test_standard_input_in_the_modes_that_write_no_model(folder, capsys, mode):
+    (folder / "k1.tflite").write_bytes(piped("--bits=1", "--output=-", "model.tflite").stdout)
+    done = piped(*mode.split(), "-", stdin=(folder / "k1.tflite").read_bytes())
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.replace(b"-: ", b"k1.tflite: ") == piped(*mode.split(), "k1.tflite").stdout
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.parametrize("output", ["-", "out.tflite"])
+def test_standard_output_that_takes_nothing(folder, output):
+    with open("/dev/full", "wb") as full:
+        done = piped("--bits=2", f"--output={output}", "--report=report.json", "model.tflite", stdout=full)
+    assert done.returncode == 2
+    assert done.stderr.decode().splitlines()[-1].endswith("No space left on device")
+    assert b"Traceback" not in done.stderr
+    assert (folder / "report.json").exists() == (output != "-")  # with the model, or not at all
+
+
+def test_a_reader_of_the_model_that_leaves_is_no_success(folder):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as pipe:
+        done = piped("--bits=2", "--output=-", "model.tflite", stdout=pipe)
+    assert (done.returncode, done.stderr) == (2, b"tflm_export: cannot write -: Broken pipe\n")
+
+
+@pytest.mark.parametrize("arguments", ["--output=theirs", "--report=theirs", "--check --report=theirs"])
+def test_a_file_that_appears_during_the_run_stays(folder, capsys, monkeypatch, arguments):
+    before, real = contents(folder), os.fsync
+
+    def another_run_is_faster(handle):
+        (folder / "theirs").write_bytes(b"precious")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", another_run_is_faster)
+    assert run("--bits=2", *arguments.split(), "model.tflite") == 2
+    assert "theirs exists already; pass --overwrite" in capsys.readouterr().err
+    assert contents(folder) == before | {"theirs": b"precious"}
 
 
 def test_as_a_program(folder):
