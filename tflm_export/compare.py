@@ -18,17 +18,25 @@ class Agreement:
       top1: share of rows with the same largest output; None where the output is no vector of classes.
       relative_change: RMS change of the real outputs over the RMS of the stock outputs about their mean.
       sqnr: the same as a signal-to-noise ratio, dB; infinite where nothing changed.
+      output: the label of the output, where the model has several; empty where it has one.
     """
 
     rows: int
     top1: float | None
     relative_change: float
     sqnr: float
+    output: str = ""
 
     def __str__(self) -> str:
         top1 = "" if self.top1 is None else f"top-1 agreement {self.top1:.2%}, "
         rows = f"{self.rows} row{'s' if self.rows != 1 else ''}"
-        return f"{top1}relative change {self.relative_change:.2%} (SQNR {self.sqnr:.1f} dB) on {rows}"
+        output = f", of the worst output, {self.output}" if self.output else ""
+        return f"{top1}relative change {self.relative_change:.2%} (SQNR {self.sqnr:.1f} dB) on {rows}{output}"
+
+    @property
+    def drop(self) -> float:
+        """What a tolerance is compared with: the share of rows that changed class, else the relative change."""
+        return self.relative_change if self.top1 is None else 1 - self.top1
 
 
 def agreement(stock: np.ndarray, other: np.ndarray, output: Tensor, other_output: Tensor) -> Agreement:
@@ -45,11 +53,23 @@ def agreement(stock: np.ndarray, other: np.ndarray, output: Tensor, other_output
 def compare(stock: Model, narrowed: Model, inputs: list[np.ndarray]) -> Agreement:
     """Compares two models of one structure on inputs, both as TensorFlow Lite Micro computes them.
 
+    Returns:
+      The agreement of the worst output.
+
     Raises:
       ModelError: a model has operators that cannot be simulated.
     """
-    before, after = (simulate(model, inputs, "tflm").outputs[0] for model in (stock, narrowed))
-    return agreement(before, after, stock.subgraphs[0].outputs[0], narrowed.subgraphs[0].outputs[0])
+    models = stock, narrowed
+    traces = (simulate(model, inputs, "tflm").outputs for model in models)
+    tensors = (model.subgraphs[0].outputs for model in models)
+    outputs = zip(*traces, *tensors, strict=True)
+    return worst({output.label: agreement(*values, output, other) for *values, output, other in outputs})
+
+
+def worst(outputs: dict[str, Agreement]) -> Agreement:
+    """The agreement that drops most, of a model's outputs by label."""
+    label, found = max(outputs.items(), key=lambda item: (item[1].drop, item[1].relative_change))
+    return dataclasses.replace(found, output=label) if len(outputs) > 1 else found
 
 
 def _real(values: np.ndarray, tensor: Tensor) -> np.ndarray:

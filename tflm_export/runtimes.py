@@ -140,7 +140,7 @@ def all_tensors(
     """What tensors held, inference after inference.
 
     Args:
-      runtime: made with `keep_tensors`, unless only the model's first output is asked for.
+      runtime: made with `keep_tensors`, unless only outputs of the model are asked for (on LiteRT).
       tensors: of the main subgraph.
       rows: one array for each input, [inferences * first dimension, ...].
       model: the file it runs.

@@ -20,7 +20,7 @@ class Found:
     Attributes:
       rules: bits by operator index, for `narrow`'s rules.
       data, report: the narrowed model.
-      agreement: on the rows that measured.
+      agreement: on the rows that measured, of the worst output.
       tried: models that were narrowed and measured.
     """
 
@@ -45,7 +45,7 @@ def search(
       train: calibration rows by input name.
       test: rows to measure on, one array for each input.
       max_drop: tolerated drop of the top-1 agreement with the stock model, in points (0.01 is one in a hundred rows);
-        for outputs that are no classes, tolerated relative change.
+        for outputs that are no classes, tolerated relative change. It holds for each output of the model.
       on_try: called after each model that was measured.
 
     Raises:
@@ -60,7 +60,7 @@ def search(
         agreement = compare(stock, parse(narrowed), test)
         tried += 1
         on_try()
-        return narrowed, report, agreement, drop(agreement)
+        return narrowed, report, agreement, agreement.drop
 
     best = None
     for bits in UNIFORM:
@@ -79,8 +79,3 @@ def search(
         if lost <= max_drop:
             rules, found = candidate, (narrowed, report, agreement)
     return Found(rules, *found, tried)
-
-
-def drop(agreement: Agreement) -> float:
-    """What a tolerance is compared with: rows that changed class, else the relative change."""
-    return agreement.relative_change if agreement.top1 is None else 1 - agreement.top1

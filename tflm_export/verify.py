@@ -6,7 +6,7 @@ import textwrap
 import numpy as np
 
 from tflm_export import runtimes
-from tflm_export.compare import Agreement, agreement
+from tflm_export.compare import Agreement, agreement, worst
 from tflm_export.errors import ModelError
 from tflm_export.flatbuffer.model import Model, Tensor, parse
 from tflm_export.report import columns
@@ -44,7 +44,7 @@ class Verification:
     """What the runtimes say.
 
     Attributes:
-      outputs: agreement of the narrowed with the stock model, by runtime.
+      outputs: agreement of the narrowed with the stock model, of the worst output, by runtime.
       layers: every operator with a quantised output, in execution order.
       failures: why a runtime could not run the models, by runtime.
     """
@@ -87,10 +87,10 @@ def verify(stock: bytes, narrowed: bytes, inputs: list[np.ndarray]) -> Verificat
       inputs: one array for each input, in the tensors' integer types.
     """
     models = parse(stock), parse(narrowed)
-    last = models[0].subgraphs[0].outputs[0]
+    ends = _ends(models[0])
     outputs, changes, differences, failures = {}, {}, {}, {}
     for name, start in RUNTIMES.items():
-        tensors = _outputs(models[0]) if name in SIMULATED else [last]
+        tensors = _outputs(models[0]) if name in SIMULATED else ends
         try:
             before, after = (runtimes.all_tensors(start(data), tensors, inputs, data) for data in (stock, narrowed))
         except (RuntimeError, ValueError, ImportError) as error:
@@ -100,7 +100,7 @@ def verify(stock: bytes, narrowed: bytes, inputs: list[np.ndarray]) -> Verificat
             t.index: agreement(before[t.index], after[t.index], t, models[1].subgraphs[0].tensors[t.index])
             for t in tensors
         }
-        outputs[name] = changed[last.index]
+        outputs[name] = worst({t.label: changed[t.index] for t in ends})
         if name in SIMULATED:
             changes[name] = {index: found.relative_change for index, found in changed.items()}
             differences[name] = _differences(models[1], inputs, SIMULATED[name], after)
@@ -137,13 +137,18 @@ def random_inputs(model: Model, rows: int, seed: int = 0) -> list[np.ndarray]:
     return arrays
 
 
+def _ends(model: Model) -> list[Tensor]:
+    """The model's outputs, less those that hold text."""
+    return [tensor for tensor in model.subgraphs[0].outputs if tensor.type != "STRING"]
+
+
 def _outputs(model: Model) -> list[Tensor]:
-    """The first outputs of operators that compute quantised tensors, and the model's output."""
+    """The first outputs of operators that compute quantised tensors, and the model's outputs."""
     graph = model.subgraphs[0]
     computed = {
         op.outputs[0].index: op.outputs[0] for op in graph.operators if op.outputs and op.outputs[0].is_quantized
     }
-    return list((computed | {graph.outputs[0].index: graph.outputs[0]}).values())
+    return list((computed | {t.index: t for t in _ends(model)}).values())
 
 
 def _differences(model: Model, inputs, rounding: str, found: dict[int, np.ndarray]) -> dict[int, int]:
@@ -154,7 +159,9 @@ def _differences(model: Model, inputs, rounding: str, found: dict[int, np.ndarra
         trace = simulate(model, inputs, rounding)
     except ModelError:  # inputs that make no sense to the model, such as random shapes
         return {}
-    return {t.index: int(np.count_nonzero(trace[t] != found[t.index])) for t in _outputs(model)}
+    return {
+        t.index: int(np.count_nonzero(trace[t] != found[t.index])) for t in _outputs(model) if t.key in trace.tensors
+    }
 
 
 def _cells(layer: Layer, names: list[str]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.helpers.tflite_builder import residual_network
 from tflm_export import narrow
-from tflm_export.compare import agreement, compare
+from tflm_export.compare import Agreement, agreement, compare, worst
 from tflm_export.flatbuffer.model import parse
 from tflm_export.runtimes import TFLM
 
@@ -47,6 +47,20 @@ def test_each_model_has_its_own_scale():
     other = np.array([[-128 + 20, -128 + 40, -128 + 60]], np.int8)
     assert agreement(stock, other, tensor, larger).relative_change == pytest.approx(0, abs=1e-6)
     assert agreement(stock, other, tensor, tensor).relative_change > 0.5
+
+
+CLASSES, FEW, REAL = Agreement(9, 0.986, 0.5, 6.0), Agreement(9, 0.536, 0.1, 20.0), Agreement(9, None, 0.2, 14.0)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "found"), [((CLASSES, FEW, REAL), FEW), ((CLASSES, REAL), REAL), ((REAL, CLASSES), REAL)]
+)
+def test_the_worst_of_several_outputs_counts_and_is_named(outputs, found):
+    named = {f"tensor {i}": output for i, output in enumerate(outputs)}
+    label = f"tensor {outputs.index(found)}"
+    assert worst(named) == dataclasses.replace(found, output=label)
+    assert str(worst(named)) == f"{found}, of the worst output, {label}"
+    assert worst({"tensor 0": found}) == found
 
 
 def test_models_are_compared_as_tflm_runs_them():

@@ -5,12 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from tests.helpers.tflite_builder import residual_network
+from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
 from tflm_export import ModelError, narrow
 from tflm_export.__main__ import main
 from tflm_export.compare import compare
 from tflm_export.flatbuffer.model import parse
-from tflm_export.search import UNIFORM, drop, search
+from tflm_export.search import UNIFORM, search
+from tflm_export.simulator import simulate
 
 NETWORK = residual_network(seed=1, batch=1)
 
@@ -23,7 +24,7 @@ TRAIN, TEST = {"input": rows(24)}, [rows(60, seed=1)]
 
 
 def lost(data: bytes) -> float:
-    return drop(compare(parse(NETWORK), parse(data), TEST))
+    return compare(parse(NETWORK), parse(data), TEST).drop
 
 
 @pytest.mark.parametrize("max_drop", [0.02, 0.1, 1.0])
@@ -31,7 +32,7 @@ def test_the_result_is_within_the_tolerance_and_reproducible(max_drop):
     tried = []
     found = search(NETWORK, "requantize", TRAIN, TEST, max_drop, lambda: tried.append(1))
     assert lost(found.data) <= max_drop
-    assert drop(found.agreement) == lost(found.data)
+    assert found.agreement.drop == lost(found.data)
     assert len(tried) == found.tried
     widest = max(found.rules.values())
     assert narrow(NETWORK, widest, "requantize", TRAIN, found.rules)[0] == found.data
@@ -43,6 +44,28 @@ def test_the_result_is_within_the_tolerance_and_reproducible(max_drop):
 
 def test_any_drop_allows_pure_shifts():
     assert set(search(NETWORK, "requantize", TRAIN, TEST, 1.0).rules.values()) == {1}
+
+
+def two_heads() -> bytes:
+    """A first output without a rescale, which narrowing cannot change, and a second that it changes."""
+    b = TFLiteBuilder(seed=3)
+    x = b.input([1, 8, 8, 3])
+    features = b.flatten(b.conv(x, 8, name="stem"))
+    return b.build(x, [b.softmax(b.flatten(x)), b.fully_connected(features, 10, name="unsure")])
+
+
+def test_the_tolerance_holds_for_each_output():
+    network = two_heads()
+    found = search(network, "keep", TRAIN, TEST, 0.02)
+    stock, narrowed = (simulate(data, TEST, "tflm").outputs for data in (network, found.data))
+    agreeing = [np.mean(a.argmax(1) == b.argmax(1)) for a, b in zip(stock, narrowed, strict=True)]
+    assert agreeing[0] == 1
+    assert agreeing[1] >= 0.98
+    assert found.agreement.top1 == agreeing[1]
+    assert "unsure" in found.agreement.output
+    assert max(found.rules.values()) > 1  # the first output alone would allow pure shifts
+    shifts = simulate(narrow(network, 1, "keep", TRAIN)[0], TEST, "tflm").outputs
+    assert [np.mean(a.argmax(1) == b.argmax(1)) >= 0.98 for a, b in zip(stock, shifts, strict=True)] == [True, False]
 
 
 def test_a_tolerance_out_of_reach():

@@ -38,6 +38,36 @@ def test_a_model_against_itself_does_not_change():
     assert all(change == 0 for layer in same.layers for change in layer.change.values())
 
 
+def output_of(data: bytes, name: str, inputs: np.ndarray) -> np.ndarray:
+    """An output on LiteRT, row by row."""
+    interpreter = runtimes.litert_module().Interpreter(model_content=data)
+    interpreter.allocate_tensors()
+    (output,) = [details["index"] for details in interpreter.get_output_details() if details["name"] == name]
+    rows = []
+    for row in inputs:
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], row[None])
+        interpreter.invoke()
+        rows.append(interpreter.get_tensor(output))
+    return np.concatenate(rows)
+
+
+def test_the_worst_of_several_outputs_counts_and_is_named():
+    b = TFLiteBuilder(seed=3)
+    x = b.input([1, 8, 8, 3])
+    features = b.flatten(b.conv(x, 8, name="stem"))
+    stock = b.build(x, [b.softmax(b.flatten(x), name="same"), b.fully_connected(features, 10, name="changed")])
+    narrowed = narrow(stock, 1, "keep")[0]
+    inputs = random_inputs(parse(stock), 60)
+    found = verify(stock, narrowed, inputs)
+    before, after = (output_of(data, "changed", *inputs) for data in (stock, narrowed))
+    assert set(found.outputs) == set(RUNTIMES)
+    for agreement in found.outputs.values():
+        assert agreement.top1 == np.mean(before.argmax(1) == after.argmax(1)) < 1
+        assert agreement.output.endswith("(changed)")
+    assert "of the worst output, tensor" in found.table()
+    assert found.problem == ""
+
+
 def test_a_model_the_runtimes_refuse_is_reported():
     b = TFLiteBuilder()
     x = b.input([1, 4, 4, 2])
