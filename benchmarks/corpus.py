@@ -47,7 +47,7 @@ def one(path: str, bits: int, rows: int) -> dict:
         narrowed, report = narrow(data, bits)
     except ModelError as error:
         return {"refused": str(error)}
-    left = collections.Counter(f"{row.op}: {_short(row)}" for row in report.offenders)
+    left = collections.Counter(f"{row.op}: {row.obstacle}" for row in report.offenders)
     result = {"narrowed": _counts(row.op for row in report.rows if row.narrow), "left": dict(left)}
     print(json.dumps(result), flush=True)  # in case a runtime takes the process down
     from tflm_export import verify
@@ -71,13 +71,6 @@ def one(path: str, bits: int, rows: int) -> dict:
 
 def _counts(names) -> dict[str, int]:
     return dict(collections.Counter(names))
-
-
-def _short(row) -> str:
-    """A reason without the names of the tensors."""
-    if ": tensor " in row.reason:
-        return row.reason.split(": tensor ", 1)[0]
-    return row.reason.split(" is ", 1)[-1] if row.reason.startswith(("tensor", "weight", "bias")) else row.reason
 
 
 def in_process(path: pathlib.Path, bits: int, rows: int) -> dict:

@@ -66,7 +66,7 @@ def _too_wide(data: bytes, widths: dict[str, int]) -> list[Row]:
     offenders = []
     for rows in zip(*reports.values(), strict=True):
         by_bits = dict(zip(reports, rows, strict=True))
-        parts = set(re.split(r"[/;]", rows[0].label))
+        parts = set(re.split(r"[/;]", rows[0].name))
         found = max((bits for name, bits in widths.items() if name in parts), default=max(by_bits))
         if not by_bits[found].narrow:
             offenders.append(by_bits[found])

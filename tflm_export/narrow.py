@@ -12,12 +12,15 @@ from tflm_export.flatbuffer.writer import Edits
 from tflm_export.graph import Graph
 from tflm_export.ops import op_for
 from tflm_export.ops.base import Declaration, Plan, quantized_tensors
+from tflm_export.reason import Reason
 from tflm_export.report import Report, Row
 from tflm_export.settings import Setting, resolve
 from tflm_export.solver import METHODS
 
 __all__ = ["METHODS", "check", "narrow"]
 
+BOUND = "its scales are bound on both sides by other operators or the model's border"
+OUT_OF_RANGE = Reason.of("its factor left the range that float32 scales can express")
 LARGEST_BOUND = 2**62  # an accumulator that may grow beyond this is reported so; no kernel has one
 
 
@@ -98,18 +101,18 @@ def check(data: bytes, bits: int) -> Report:
     """
     bits = rescale.check_bits(bits)
     model = parse(data)
-    reasons = {
-        (op.subgraph, op.index): declaration.reason
-        for op, declaration in _declare(model, Graph(model))
-        if declaration.reason
-    }
-    return _report(model, model, reasons, Setting(bits), None)
+    return _report(model, model, _reasons(_declare(model, Graph(model))), Setting(bits), None)
 
 
 def _declare(model: Model, graph: Graph) -> list[tuple[Operator, Declaration]]:
     if not any(True for _ in model.operators):
         raise ModelError("the model has no operators")
     return [(operator, op_for(operator).declare(operator, graph)) for operator in model.operators]
+
+
+def _reasons(declarations: list) -> dict[tuple[int, int], Reason]:
+    """Why operators cannot be narrowed, by (subgraph, index)."""
+    return {(op.subgraph, op.index): Reason.of(d.reason) for op, d in declarations if d.reason}
 
 
 def _measure(model: Model, arrays: dict[str, np.ndarray]):
@@ -152,14 +155,12 @@ def _solve(
         [(setting.bits, setting.method) for setting in chosen],
     )
     solution = solver.solve(problem, default.bits, default.method)
-    reasons = {(op.subgraph, op.index): declaration.reason for op, declaration in declarations if declaration.reason}
+    reasons = _reasons(declarations)
     names = {tensor.key: tensor.label for tensor in model.tensors}
     for index in solution.unsolved:
         operator, node = nodes[index]
         bound = dict.fromkeys(names[key] for key in (*node.inputs, node.output) if key in names)
-        reasons[operator.subgraph, operator.index] = (
-            "its scales are bound on both sides by other operators or the model's border: " + ", ".join(bound)
-        )
+        reasons[operator.subgraph, operator.index] = Reason(f"{BOUND}: {', '.join(bound)}", BOUND)
     return solution, reasons
 
 
@@ -169,7 +170,7 @@ def _report(before: Model, after: Model, reasons: dict, default: Setting, settin
     for old, new in zip(before.operators, after.operators, strict=True):
         key = old.subgraph, old.index
         setting = default if settings is None else settings[key]
-        row = _row(old, new, setting.bits, reasons.get(key, ""), "" if settings is None else setting.method)
+        row = _row(old, new, setting.bits, reasons.get(key), "" if settings is None else setting.method)
         if row is not None:
             rows.append(row)
     if all(row.reason for row in rows):
@@ -186,29 +187,25 @@ def _nothing_to_narrow(model: Model, rows: list[Row]) -> str:
     return f"the model has no int8 rescale (its operators compute {', '.join(types)}){fix}"
 
 
-def _row(old: Operator, new: Operator, bits: int, reason: str, method: str) -> Row | None:
+def _row(old: Operator, new: Operator, bits: int, reason: Reason | None, method: str) -> Row | None:
     """The row of an operator; a check (no method) reads the factors also of operators that cannot be narrowed."""
     op = op_for(old)
     before, after = op.factors(old), op.factors(new)
+    row = Row(old.subgraph, old.index, old.name, old.label, bits, name=old.outputs[0].name if old.outputs else "")
     if before is None:
-        return Row(old.subgraph, old.index, old.name, old.label, bits, reason=reason) if reason else None
+        return _stopped(row, reason) if reason else None
     narrow = bool(rescale.is_narrow(after, bits).all())
     if method and not narrow and not reason:
-        reason = "its factor left the range that float32 scales can express"
-    row = Row(
-        old.subgraph,
-        old.index,
-        old.name,
-        old.label,
-        bits=bits,
+        reason = OUT_OF_RANGE
+    row = dataclasses.replace(
+        row,
         factors=before.size,
         bits_before=int(rescale.significant_bits(before).max()),
         bits_after=int(rescale.significant_bits(after).max()),
         narrow=narrow,
-        reason=reason if method else "",
     )
     if reason:
-        return row
+        return _stopped(row, reason) if method else row
     bound = worst_case(new, bits)
     kept = method == solver.KEEP  # then the scales say what the rounded factors do, and the real weights follow them
     gain = np.divide(after, before, out=np.ones_like(before), where=before > 0) if kept else np.ones(1)
@@ -219,3 +216,7 @@ def _row(old: Operator, new: Operator, bits: int, reason: str, method: str) -> R
         accumulator=None if bound is None else int(min(bound.accumulator.max(), LARGEST_BOUND)),
         fits_int32=None if bound is None else bool(bound.product.max() < 2**31),
     )
+
+
+def _stopped(row: Row, reason: Reason) -> Row:
+    return dataclasses.replace(row, reason=reason.text, obstacle=reason.obstacle)

@@ -10,7 +10,8 @@ class Row:
     """One operator that rescales.
 
     Attributes:
-      subgraph, index, op, label: which operator.
+      subgraph, index, op, label: which operator; `label` is for people.
+      name: its first output tensor's name as in the file; empty where it has none.
       bits: the width k it was to have.
       factors: number of its rescale factors: output channels, or inputs of an operator without weights.
       bits_before, bits_after: significant bits of its widest multiplier; 31 stands for 17 and more.
@@ -19,7 +20,8 @@ class Row:
       weight_error: largest relative RMS change of a channel's real weights ("requantize").
       accumulator: largest |acc| over all inputs of the tensors' types; 2**62 stands for anything larger.
       fits_int32: whether |acc * m| plus the rounding constant stays below 2**31.
-      reason: why it was not narrowed; empty where it was.
+      reason: why it was not narrowed, for people; empty where it was.
+      obstacle: the reason without the names of tensors: the same text for all that it stops.
     """
 
     subgraph: int
@@ -36,6 +38,8 @@ class Row:
     accumulator: int | None = None
     fits_int32: bool | None = None
     reason: str = ""
+    name: str = ""
+    obstacle: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

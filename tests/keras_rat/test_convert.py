@@ -10,9 +10,12 @@ import tensorflow as tf
 import tf_keras as keras
 
 import keras_rat
+import tflm_export
+from keras_rat.convert import _too_wide as too_wide
 from keras_rat.quantize import rescale_layers
 from tests.helpers import networks
 from tests.helpers.litert import LiteRT, off_grid, stock_convert
+from tests.helpers.tflite_builder import TFLiteBuilder
 
 TOLERANCE = 2.0**-21  # what a few float32 roundings do to a factor
 L = keras.layers
@@ -155,6 +158,20 @@ def test_ranges_that_saw_no_data_are_named():
 def test_a_model_that_was_not_quantised():
     with pytest.raises(ValueError, match=r"keras_rat\.quantize_model"):
         keras_rat.convert(networks.build(networks.flatten_dense))
+
+
+def test_a_layer_is_found_by_its_name_at_either_end_of_the_tensors():
+    """And is held to its own width, not to that of the widest layer."""
+    b = TFLiteBuilder()
+    y = b.conv(b.input([1, 8, 8, 2]), 3, name="narrow_1;model/narrow_1/BiasAdd")
+    y = b.conv(y, 3, name="model/re_lu/Relu;model/narrow_2")
+    y = b.conv(y, 3, name="narrow_3")
+    data, _ = tflm_export.narrow(b.build(0, b.conv(y, 3, name="model/wide/BiasAdd")), 4)
+    widths = {"narrow_1": 1, "narrow_2": 1, "narrow_3": 1, "wide": 4}
+    assert [row.name for row in too_wide(data, widths)] == [
+        "narrow_1;model/narrow_1/BiasAdd", "model/re_lu/Relu;model/narrow_2", "narrow_3"
+    ]  # fmt: skip
+    assert too_wide(data, dict.fromkeys(widths, 4)) == []
 
 
 def test_two_outputs(digits):

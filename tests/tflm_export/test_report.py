@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
+from tests.helpers.tflite_builder import TFLiteBuilder, pack, residual_network, unpack
 from tflm_export import check, narrow
 from tflm_export.report import Report, Row
 
@@ -28,6 +28,30 @@ def test_json_holds_every_field(make):
     assert (loaded["bits"], loaded["method"], loaded["max_bits"]) == (3, report.method, report.max_bits)
     for row, original in zip(loaded["rows"], report.rows, strict=True):
         assert row == {field.name: getattr(original, field.name) for field in dataclasses.fields(Row)}
+
+
+def test_names_and_obstacles_stand_apart_from_the_messages():
+    """Whatever the names are, they are whole in `name`, and not in `obstacle`."""
+    b = TFLiteBuilder()
+    x = y = b.input([1, 8, 8, 2])
+    names = ["what is: tensor 3 (x) is " + "long/" * 30 + end for end in ("first", "second")]
+    for name in names:
+        y = b.conv(y, 2, name=name)
+    bound = b.add(x, x, name="the sum is: tensor 7")
+    model = unpack(b.build(x, [b.conv(y, 2, name="good"), bound]))
+    for tensor in model.subgraphs[0].tensors:
+        if tensor.name.decode().startswith("what") and tensor.buffer and len(tensor.shape) == 4:
+            tensor.quantization.zeroPoint = [1] * len(tensor.quantization.zeroPoint)
+    _, report = narrow(pack(model), 1)
+    assert [row.name for row in report.rows] == [*names, "the sum is: tensor 7", "good"]
+    first, second, added = report.offenders
+    assert first.obstacle == second.obstacle == "has a zero point other than 0"
+    assert first.reason.startswith("weight tensor")
+    assert "(what is: tensor 3 (x) is long" in first.reason
+    assert first.reason.endswith(f" {first.obstacle}")
+    assert added.obstacle == "its scales are bound on both sides by other operators or the model's border"
+    assert added.reason.startswith(f"{added.obstacle}: tensor")
+    assert all(row.obstacle == row.reason == "" for row in report.rows if row.narrow)
 
 
 def test_table_lines_up_and_says_what_was_not_narrowed():

@@ -12,6 +12,7 @@ from tflm_export.flatbuffer.writer import Edits
 from tflm_export.graph import Graph
 from tflm_export.ops.statistics import Statistics
 from tflm_export.program.form import Form
+from tflm_export.reason import Reason
 from tflm_export.solver import Product, Sum, Weighted
 
 ACTIVATION_TYPES = ("INT8", "UINT8", "INT16")
@@ -39,7 +40,7 @@ class Declaration:
     constants: tuple[Hashable, ...] = ()
     states: tuple[Hashable, ...] = ()
     fixed: dict[Hashable, float] = dataclasses.field(default_factory=dict)
-    reason: str = ""
+    reason: Reason | str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +141,7 @@ class RescalingOp(Op):
         """Whether it has a rescale in this model; float operators have none."""
         return self.factors(operator) is not None
 
-    def problem(self, operator: Operator, graph: Graph) -> str:
+    def problem(self, operator: Operator, graph: Graph) -> Reason | str:
         """Why a rescale cannot be narrowed, empty if it can."""
         raise NotImplementedError
 
@@ -200,15 +201,16 @@ def quantized_keys(operator: Operator) -> tuple:
     return tuple(tensor.key for tensor in quantized_tensors(operator))
 
 
-def activation_problem(*tensors: Tensor, types=ACTIVATION_TYPES) -> str:
+def activation_problem(*tensors: Tensor, types=ACTIVATION_TYPES) -> Reason | str:
     """Why tensors cannot be the activations, all of one type, of a narrowed operator; empty if they can."""
     if len({tensor.type for tensor in tensors}) > 1:
         listed = dict.fromkeys(f"{t.label} is {t.type}" for t in tensors)
-        return f"{', '.join(listed)}; one type is needed for all"
+        obstacle = "one type is needed for all"
+        return Reason(f"{', '.join(listed)}; {obstacle}", obstacle)
     return scale_problem(*tensors, types=types)
 
 
-def scale_problem(*tensors: Tensor, types=ACTIVATION_TYPES, symmetric_int16: bool = True) -> str:
+def scale_problem(*tensors: Tensor, types=ACTIVATION_TYPES, symmetric_int16: bool = True) -> Reason | str:
     """Why tensors cannot be activations of a narrowed operator; empty if they can.
 
     Args:
@@ -217,23 +219,29 @@ def scale_problem(*tensors: Tensor, types=ACTIVATION_TYPES, symmetric_int16: boo
       symmetric_int16: whether INT16 must have zero point 0.
     """
     for tensor in tensors:
-        where = tensor.label
-        if tensor.type not in types:
-            return f"{where} is {tensor.type}; {' or '.join(types)} is needed"
-        if tensor.quantization is None:
-            return f"{where} has no scale"
-        if tensor.quantization.scale.values.size != 1:
-            return f"{where} is quantised per channel, which no kernel takes"
-        if not SMALLEST_SCALE <= tensor.scale <= 1 / SMALLEST_SCALE:
-            return f"{where} has scale {tensor.scale:g}, outside {SMALLEST_SCALE:g}..{1 / SMALLEST_SCALE:g}"
-        limits = np.iinfo(tensor.type.lower())
-        if not limits.min <= tensor.zero_point <= limits.max:
-            return f"{where} has zero point {tensor.zero_point}, outside {tensor.type}"
-        if tensor.type == "INT16" and tensor.zero_point and symmetric_int16:
-            return f"{where} has zero point {tensor.zero_point}; INT16 activations are symmetric"
+        obstacle = _scale_obstacle(tensor, types, symmetric_int16)
+        if obstacle:
+            return Reason.about(tensor.label, obstacle)
     return ""
 
 
-def int8_problem(*tensors: Tensor) -> str:
+def _scale_obstacle(tensor: Tensor, types, symmetric_int16: bool) -> str:
+    if tensor.type not in types:
+        return f"is {tensor.type}; {' or '.join(types)} is needed"
+    if tensor.quantization is None:
+        return "has no scale"
+    if tensor.quantization.scale.values.size != 1:
+        return "is quantised per channel, which no kernel takes"
+    if not SMALLEST_SCALE <= tensor.scale <= 1 / SMALLEST_SCALE:
+        return f"has scale {tensor.scale:g}, outside {SMALLEST_SCALE:g}..{1 / SMALLEST_SCALE:g}"
+    limits = np.iinfo(tensor.type.lower())
+    if not limits.min <= tensor.zero_point <= limits.max:
+        return f"has zero point {tensor.zero_point}, outside {tensor.type}"
+    if tensor.type == "INT16" and tensor.zero_point and symmetric_int16:
+        return f"has zero point {tensor.zero_point}; INT16 activations are symmetric"
+    return ""
+
+
+def int8_problem(*tensors: Tensor) -> Reason | str:
     """Why tensors cannot be the int8 activations of an operator; empty if they can."""
     return scale_problem(*tensors, types=("INT8",))

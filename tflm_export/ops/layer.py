@@ -16,7 +16,9 @@ from tflm_export.graph import Graph
 from tflm_export.ops.base import SMALLEST_SCALE, Plan
 from tflm_export.ops.constants import rounded_bias
 from tflm_export.ops.statistics import Statistics
+from tflm_export.reason import Reason
 
+SHARED = "is shared with another operator or tensor"
 _BLOCK = 1 << 14  # weights that are rounded at a time: keeps temporary memory small beside the file
 
 
@@ -57,45 +59,48 @@ class Layer:
         per_tensor = float(scale[0]) if scale.size == 1 and scale[0] > 0 else None
         return solver.Weighted(self.x.key, self.output, per_tensor)
 
-    def problem(self, graph: Graph) -> str:
+    def problem(self, graph: Graph) -> Reason | str:
         """Why its weights and bias cannot be requantised, empty if they can."""
-        w, bias = self.w, self.bias
-        where = f"weight {w.label}"
+        obstacle = self._weight_obstacle(graph)
+        if obstacle:
+            return Reason.about(f"weight {self.w.label}", obstacle)
+        obstacle = "" if self.bias is None else self._bias_obstacle(graph)
+        return obstacle and Reason.about(f"bias {self.bias.label}", obstacle)
+
+    def _weight_obstacle(self, graph: Graph) -> str:
+        w = self.w
         if w.type != self.weight_type or w.quantization is None:
             without = "" if w.quantization is not None else " without scales"
-            return f"{where} is {w.type}{without}; {self.weight_type} with scales is needed"
+            return f"is {w.type}{without}; {self.weight_type} with scales is needed"
         if w.data is None:
-            return f"{where} is computed at run time; a constant is needed"
+            return "is computed at run time; a constant is needed"
         if len(w.shape) != self.weight_rank or not w.data.size:
-            return f"{where} has shape {list(w.shape)}; {self.weight_rank} dimensions are needed, none of them 0"
+            return f"has shape {list(w.shape)}; {self.weight_rank} dimensions are needed, none of them 0"
         channels = w.quantization.scale.values.size
         if w.type == "UINT8":
             if channels > 1 or not 0 <= w.zero_point <= 255:
-                return f"{where} has {channels} scales and zero point {w.zero_point}; 1 and 0 to 255 are needed"
+                return f"has {channels} scales and zero point {w.zero_point}; 1 and 0 to 255 are needed"
         elif w.quantization.zero_point.any():
-            return f"{where} has a zero point other than 0"
+            return "has a zero point other than 0"
         if channels not in (1, w.shape[self.channel_axis]):
-            return f"{where} has {channels} scales for {w.shape[self.channel_axis]} output channels"
+            return f"has {channels} scales for {w.shape[self.channel_axis]} output channels"
         if channels > 1 and w.quantization.dimension != self.channel_axis:
-            return f"{where} is quantised along dimension {w.quantization.dimension}; {self.channel_axis} is needed"
+            return f"is quantised along dimension {w.quantization.dimension}; {self.channel_axis} is needed"
         if w.quantization.scale.values.max() > 1 / SMALLEST_SCALE:
-            return f"{where} has scale {w.quantization.scale.values.max():g}, over {1 / SMALLEST_SCALE:g}"
-        if not graph.owns(w):
-            return f"{where} is shared with another operator or tensor"
-        if bias is None:
-            return ""
-        where = f"bias {bias.label}"
+            return f"has scale {w.quantization.scale.values.max():g}, over {1 / SMALLEST_SCALE:g}"
+        return "" if graph.owns(w) else SHARED
+
+    def _bias_obstacle(self, graph: Graph) -> str:
+        bias, channels = self.bias, self.w.quantization.scale.values.size
         if bias.type != self.bias_type or bias.data is None:
             run_time = "" if bias.is_constant else " computed at run time"
-            return f"{where} is {bias.type}{run_time}; {self.bias_type} is needed"
-        sums = w.shape[self.channel_axis] // self.summed_channels
+            return f"is {bias.type}{run_time}; {self.bias_type} is needed"
+        sums = self.w.shape[self.channel_axis] // self.summed_channels
         if bias.data.size != sums:
-            return f"{where} has {bias.data.size} elements for {sums} output channels"
+            return f"has {bias.data.size} elements for {sums} output channels"
         if bias.quantization is not None and bias.quantization.scale.values.size != channels:
-            return f"{where} has {bias.quantization.scale.values.size} scales, its weights have {channels}"
-        if not graph.owns(bias):
-            return f"{where} is shared with another operator or tensor"
-        return ""
+            return f"has {bias.quantization.scale.values.size} scales, its weights have {channels}"
+        return "" if graph.owns(bias) else SHARED
 
     @property
     def factors(self) -> np.ndarray:
