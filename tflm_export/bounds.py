@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 
-from tflm_export import rescale
 from tflm_export.arithmetic import Narrow
 from tflm_export.flatbuffer.model import Operator
+from tflm_export.grid import Grid
 from tflm_export.lowering import forms_of, lowering_problem
 from tflm_export.program.form import Rescaling
 
@@ -24,25 +24,32 @@ class WorstCase:
     product: np.ndarray
 
 
-def rescalings_of(operator: Operator) -> tuple[Rescaling, ...]:
-    """The rescales of an operator as its file holds them; none where it has no integer form."""
+@dataclasses.dataclass(frozen=True)
+class AtWidth(Narrow):
+    """Multipliers as hardware of the grid's width holds them, whatever their own."""
+
+    def rescale(self, factor, is_wide=False):
+        return self.grid.recover(factor)
+
+
+def rescalings_of(operator: Operator, grid: Grid) -> tuple[Rescaling, ...]:
+    """The rescales of an operator with multipliers of a grid; none where it has no integer form."""
     if lowering_problem(operator):
         return ()
-    return tuple(rescaling for form in forms_of(operator, Narrow()) for rescaling in form.rescalings)
+    return tuple(rescaling for form in forms_of(operator, AtWidth(grid)) for rescaling in form.rescalings)
 
 
 def worst_case(operator: Operator, bits: int) -> WorstCase | None:
     """Bounds with multipliers of k bits; None where the operator has no integer form."""
-    bounds = [_worst_case(rescaling, bits) for rescaling in rescalings_of(operator)]
+    bounds = [_worst_case(rescaling) for rescaling in rescalings_of(operator, Grid(bits))]
     if not bounds:
         return None
     return WorstCase(*(np.concatenate([getattr(b, name) for b in bounds]) for name in ("accumulator", "product")))
 
 
-def _worst_case(rescaling: Rescaling, bits: int) -> WorstCase:
-    recovered = rescale.recover(rescaling.rescale.value, bits)
+def _worst_case(rescaling: Rescaling) -> WorstCase:
     accumulator, multiplier, shift = np.broadcast_arrays(
-        *map(np.atleast_1d, (rescaling.accumulator, recovered.multiplier, recovered.shift))
+        *map(np.atleast_1d, (rescaling.accumulator, rescaling.rescale.multiplier, rescaling.rescale.shift))
     )
     if rescaling.is_aligned:  # to the largest shift, and summed before the one rounding
         common = shift.max()

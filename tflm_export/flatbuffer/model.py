@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import functools
 import math
 import struct
 
@@ -165,12 +166,16 @@ class Operator:
         return "" if table is None else table.string(field)
 
     def _options(self, kind: type) -> Table | None:
-        code = self.table.scalar(schema.Operator.BUILTIN_OPTIONS_TYPE, UINT8) if self.table is not None else 0
-        if code == 0:
-            return None
-        if code != options.UNION_CODES[kind]:
+        code, table = self._option_table
+        if code and code != options.UNION_CODES[kind]:
             raise ModelError(f"the file is damaged: {self.label} has options of type {code}, not {kind.__name__}")
-        return self.table.table(schema.Operator.BUILTIN_OPTIONS)
+        return table
+
+    @functools.cached_property
+    def _option_table(self) -> tuple[int, Table | None]:
+        """The code of the option table in the union, and the table; 0 and None where there is none."""
+        code = self.table.scalar(schema.Operator.BUILTIN_OPTIONS_TYPE, UINT8) if self.table is not None else 0
+        return code, self.table.table(schema.Operator.BUILTIN_OPTIONS) if code else None
 
 
 @dataclasses.dataclass(frozen=True)

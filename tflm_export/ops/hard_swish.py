@@ -3,7 +3,6 @@
 import numpy as np
 
 from tflm_export import rescale, solver
-from tflm_export.arithmetic import Narrow
 from tflm_export.ops.base import Declaration, RescalingOp, activation_problem, register
 from tflm_export.program.form import Rescaling, centred, reach
 from tflm_export.program.lookup import Lookup, every_integer
@@ -55,7 +54,7 @@ class HardSwish(RescalingOp):
 
     def lower(self, operator, arithmetic):
         x, y = value_of(operator.inputs[0]), value_of(operator.outputs[0])
-        inner = Narrow().rescale(self.factors(operator))
+        inner = arithmetic.rescale(self.factors(operator))
         bound = np.full(2, 128.0 * reach(x, operator.inputs[0].zero_point))
         table = self._every_value(operator, every_integer(x.dtype))
         return (Lookup(inputs=(x,), outputs=(y,), table=table, inside=(Rescaling(inner, bound),)),)

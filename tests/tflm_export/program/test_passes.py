@@ -47,7 +47,9 @@ def shape_arithmetic() -> bytes:
     integers = {"scale": None, "zero_point": None, "type": "INT32"}
     shape = b.tensor("shape", [4], **integers)
     b.operator("SHAPE", [x], [shape], out_type="INT32")
-    begin, end, step = (b.tensor(n, [1], data=np.array([v], np.int32), **integers) for n, v in zip("abc", (0, 1, 1)))
+    begin, end, step = (
+        b.tensor(n, [1], data=np.array([v], np.int32), **integers) for n, v in zip("abc", (0, 1, 1), strict=True)
+    )
     rows = b.tensor("rows", [], **integers)
     b.operator("STRIDED_SLICE", [shape, begin, end, step], [rows], shrinkAxisMask=1)
     rest = b.tensor("rest", [], data=np.array(-1, np.int32), **integers)
