@@ -7,19 +7,22 @@ STAMP := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export CUDA_VISIBLE_DEVICES ?= -1
 
-.PHONY: help demo test bazel-test docs fuzz lint format clean
+.PHONY: help demo test data bazel-test docs fuzz lint typecheck format package clean
 
 help:
 	@echo "make demo        train, narrow, export and verify on real digits; results in build/demo"
 	@echo "make test        run the tests"
+	@echo "make data        fetch public models and data for tests and benchmarks into build/data"
 	@echo "make bazel-test  build the C kernels and run their host tests with Bazel"
 	@echo "make docs        build the documentation in build/docs"
 	@echo "make fuzz        try 200,000 damaged models on the exporter (a quarter of an hour)"
-	@echo "make lint        run ruff"
+	@echo "make lint        run ruff and the type checker"
+	@echo "make typecheck   hold the packages and calls of their public API against the annotations (mypy)"
 	@echo "make format      let ruff format and fix"
-	@echo "make clean       remove .venv and build"
+	@echo "make package     build and check the source distribution and the wheel in build/dist"
+	@echo "make clean       remove .venv and build, fetched data included"
 
-$(STAMP): setup.py constraints.txt
+$(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed; set PYTHON=")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade -c constraints.txt pip setuptools wheel
@@ -33,6 +36,9 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest
 
+data: $(STAMP)
+	$(BIN)/python -m benchmarks.fetch_data
+
 bazel-test:
 	bazel test //...
 
@@ -42,13 +48,21 @@ docs: $(STAMP)
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz
 
-lint: $(STAMP)
+lint: typecheck
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+typecheck: $(STAMP)
+	$(BIN)/mypy
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+package: $(STAMP)
+	rm -rf build/dist
+	$(BIN)/python -m build --no-isolation --outdir build/dist
+	$(BIN)/twine check --strict build/dist/*
 
 clean:
 	rm -rf $(VENV) build

@@ -1,0 +1,43 @@
+"""The public API as its callers see it: `make typecheck` holds these calls against the annotations, strictly."""
+
+import typing
+
+import numpy as np
+import pytest
+
+import tflm_export
+from tests.helpers.tflite_builder import residual_network
+from tflm_export.report import Report, Row
+
+if typing.TYPE_CHECKING:
+    from typing_extensions import assert_type
+else:
+
+    def assert_type(value: object, _: object) -> object:
+        return value
+
+
+def test_narrow_and_check() -> None:
+    stock = bytes(residual_network(batch=1))
+    narrowed, report = tflm_export.narrow(stock, bits=1, method=tflm_export.METHODS[0])
+    assert_type(narrowed, bytes)
+    assert_type(report, Report)
+    assert_type(report.rows, tuple[Row, ...])
+    assert_type(report.offenders, tuple[Row, ...])
+    assert_type(report.summary(), str)
+    assert_type(report.table(), str)
+    assert_type(tflm_export.check(narrowed, 1), Report)
+    assert not tflm_export.check(narrowed, 1).offenders
+
+
+def test_rescale() -> None:
+    rescale = tflm_export.Rescale(np.array([3]), np.array([2]))
+    assert rescale.multiplier[0] == 3
+
+
+def test_errors() -> None:
+    refused: list[type[ValueError]] = [tflm_export.ModelError, tflm_export.UsageError]
+    with pytest.raises(refused[0]):
+        tflm_export.check(b"", 1)
+    with pytest.raises(refused[1]):
+        tflm_export.check(bytes(residual_network(batch=1)), 0)
