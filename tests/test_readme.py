@@ -1,5 +1,7 @@
 """The README's example and commands, as printed."""
 
+import importlib.util
+import os
 import pathlib
 import re
 import shlex
@@ -50,7 +52,14 @@ def test_commands_run(example, line):
         assert (example / "MODEL_k1_model_data.cc").exists()
 
 
-def test_make_targets_exist():
+def test_what_it_names_exists():
     makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"^    make (\w+)", README, re.MULTILINE):
+    for target in set(re.findall(r"(?:^    |`)make ([\w-]+)", README, re.MULTILINE)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for module in set(re.findall(r"python -m (benchmarks\.\w+)", README)):
+        assert importlib.util.find_spec(module), module
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)", README):
+        assert (ROOT / link).is_file(), link
+    extras = set(re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE))
+    assert {name for names in re.findall(r"'\.\[([\w,]+)\]'", README) for name in names.split(",")} <= extras
+    assert os.access(ROOT / ".ci/run", os.X_OK)
