@@ -1,6 +1,7 @@
 """Measures activation ranges, puts the scales on the k-bit grid, and starts the learnable multipliers there."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -16,7 +17,9 @@ from tflm_export.rescale import MAX_BITS
 STEPS = 40
 
 
-def calibrate(model, data, batch_size: int = 32, steps: int = STEPS, freeze_batch_norm: bool = True) -> None:
+def calibrate(
+    model: keras.Model, data: Any, batch_size: int = 32, steps: int = STEPS, freeze_batch_norm: bool = True
+) -> None:
     """Prepares a quantised model for training.
 
     Runs the float network on the data and records the range of every activation (moving averages of the batches'

@@ -3,6 +3,7 @@
 import re
 
 import tensorflow as tf
+import tf_keras as keras
 
 from keras_rat.calibrate import is_settled, settle, unseen
 from keras_rat.quantize import rescale_layers, widths
@@ -12,7 +13,7 @@ from tflm_export.narrow import check
 from tflm_export.report import Row
 
 
-def convert(model) -> bytes:
+def convert(model: keras.Model) -> bytes:
     """Converts a model to .tflite with the stock TFLite converter; int8 inputs and outputs, k-bit rescales.
 
     A model that was trained without `calibrate` has its ranges frozen and put on the grid first, as `calibrate` does,

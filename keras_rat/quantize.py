@@ -1,6 +1,8 @@
 """The functions of tfmot.quantization.keras, with k-bit rescales."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 import tensorflow_model_optimization as tfmot
@@ -35,7 +37,7 @@ class RescaleAnnotate(quantize_annotate.QuantizeAnnotate):
         return super().get_config() | {"bits": self.bits}
 
 
-def quantize_scope(*args):
+def quantize_scope(*args: Mapping[str, Any]) -> AbstractContextManager:
     """Scope for loading models with quantised layers, as tfmot's; pass further custom objects as dicts."""
     objects = {
         cls.__name__: cls
@@ -59,14 +61,14 @@ def quantize_scope(*args):
 
 
 def quantize_model(
-    model,
+    model: keras.Model,
     bits: int | Mapping[str, int] = DEFAULT_BITS,
     method: str = REQUANTIZE,
     quantized_layer_name_prefix: str = "quant_",
     *,
     weight_bits: int = 8,
     multiplier_rate: float = 1.0,
-):
+) -> keras.Model:
     """Makes a model ready for rescale-aware training.
 
     The new model computes with 8-bit weights and activations and k-bit rescale multipliers; its weights are copies.
@@ -96,7 +98,7 @@ def quantize_model(
     return _apply(annotated.model, scheme, quantized_layer_name_prefix, annotated.offenders)
 
 
-def quantize_annotate_model(model):
+def quantize_annotate_model(model: keras.Model) -> keras.Model:
     """Marks all layers of a model for quantisation by `quantize_apply`; layers annotated already keep their config.
 
     Raises:
@@ -133,7 +135,9 @@ def _annotation_like(annotation, layer):
     return quantize_annotate.QuantizeAnnotate(layer, annotation.quantize_config)
 
 
-def quantize_annotate_layer(layer, quantize_config=None, *, bits: int | None = None):
+def quantize_annotate_layer(
+    layer: keras.layers.Layer, quantize_config: Any = None, *, bits: int | None = None
+) -> keras.layers.Layer:
     """Marks one layer for quantisation by `quantize_apply`.
 
     Args:
@@ -154,13 +158,13 @@ def quantize_annotate_layer(layer, quantize_config=None, *, bits: int | None = N
 
 
 def quantize_apply(
-    model,
+    model: keras.Model,
     scheme: RescaleAwareScheme | None = None,
     quantized_layer_name_prefix: str = "quant_",
     *,
     bits: int | Mapping[str, int] = DEFAULT_BITS,
     method: str = REQUANTIZE,
-):
+) -> keras.Model:
     """Quantises the annotated layers of a model.
 
     Args:

@@ -41,3 +41,17 @@ def test_errors() -> None:
         tflm_export.check(b"", 1)
     with pytest.raises(refused[1]):
         tflm_export.check(bytes(residual_network(batch=1)), 0)
+
+
+if typing.TYPE_CHECKING:  # never run: what tf_keras makes has no types, but every call must have some
+    import keras_rat
+
+    def train(model: typing.Any, rows: np.ndarray) -> bytes:
+        with keras_rat.quantize_scope({"Custom": object}):
+            annotated = keras_rat.quantize_annotate_model(model)
+        keras_rat.quantize_annotate_layer(model.layers[0], bits=4)
+        scheme = keras_rat.RescaleAwareScheme({"conv": 1, ".*": 8}, "keep")
+        keras_rat.quantize_apply(annotated, scheme)
+        trained = keras_rat.quantize_model(model, bits=1, weight_bits=4)
+        keras_rat.calibrate(trained, rows, batch_size=8)
+        return assert_type(keras_rat.convert(trained), bytes)
