@@ -80,7 +80,7 @@ def weighted(weights, windows, shape, y_shape, **fields) -> WeightedSum:
 
 def direct(form: WeightedSum, image: np.ndarray, at: tuple[int, int], channel: int) -> int:
     """One output by its definition, element by element."""
-    groups, per_group, kernel_height, kernel_width, depth = form.weights.shape
+    _, per_group, kernel_height, kernel_width, depth = form.weights.shape
     group = channel // per_group
     total = int(form.bias[channel])
     axes = (form.windows.height, form.windows.width)
