@@ -21,6 +21,8 @@ import functools
 import capstone
 from capstone import arm
 
+from tflm_export import cores
+
 
 @dataclasses.dataclass(frozen=True)
 class Assumptions:
@@ -182,13 +184,13 @@ def _unknown(instruction) -> UnknownInstructionError:
     return UnknownInstructionError(f"the core's instruction table has no {text} (at {instruction.address:#x})")
 
 
-_CORES = {
+_TABLES = {  # by `Core.cycles`
     "cortex-m0": lambda block, a: _armv6m(block, a, plus=False),
     "cortex-m0plus": lambda block, a: _armv6m(block, a, plus=True),
     "cortex-m3": lambda block, a: _armv7m(block, a, dsp=False),
     "cortex-m4": lambda block, a: _armv7m(block, a, dsp=True),
 }
-CORES = tuple(_CORES)
+CORES = tuple(core.name for core in cores.CORES if core.cycles)
 WITHOUT_TABLE = "Arm publishes no table of its instructions' cycles, for it overlaps them or issues two at a time"
 
 
@@ -217,7 +219,7 @@ def block_cost(code: bytes, address: int, cpu: str, assumptions: Assumptions = T
       UnknownInstructionError: an instruction is not in the core's table, or is no instruction.
     """
     block = _block(code, address)
-    return Cost(len(block), *_CORES[cpu](block, assumptions))
+    return Cost(len(block), *_TABLES[cores.find(cpu).cycles](block, assumptions))
 
 
 def executed(block, cpu: str, assumptions: Assumptions = TYPICAL) -> int:

@@ -24,7 +24,7 @@ from benchmarks.device_report import profiler_csv, table
 from benchmarks.device_runs import AUTO, ENGINES, STOCK, Run, measure, measure_elf, misfit
 from benchmarks.emulators import firmware
 from benchmarks.emulators.execution import EngineError
-from tflm_export import ModelError, UsageError, c_source, command_line
+from tflm_export import ModelError, UsageError, command_line, cores
 from tflm_export.cc_array import identifier
 from tflm_export.files import read
 from tflm_export.flatbuffer.model import parse
@@ -53,7 +53,7 @@ _TOOLCHAIN = flags.DEFINE_multi_enum(
     "toolchain", [firmware.TOOLCHAINS[0]], firmware.TOOLCHAINS, "Compiler, repeatable.", flag_values=_FLAGS
 )
 _KERNELS = flags.DEFINE_enum(
-    "kernels", AUTO, [AUTO, *c_source.CORES], "Whose kernels; auto: those of the core.", flag_values=_FLAGS
+    "kernels", AUTO, [AUTO, *cores.NAMES], "Whose kernels; auto: those of the core.", flag_values=_FLAGS
 )
 _MULTIPLIER = flags.DEFINE_enum(
     "multiplier_cycles", "1", ["1", "32"], "Cycles of MULS on an M0 or M0+, an option of the chip.", flag_values=_FLAGS

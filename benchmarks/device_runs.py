@@ -10,8 +10,10 @@ import numpy as np
 from benchmarks import cycles
 from benchmarks.emulators import firmware, qemu_engine, renode_engine, unicorn_engine
 from benchmarks.emulators.execution import Execution
-from tflm_export import ModelError, c_source, narrow
+from tflm_export import ModelError, c, narrow
+from tflm_export.arithmetic import Narrow, Tflm
 from tflm_export.flatbuffer.model import parse
+from tflm_export.grid import Grid
 from tflm_export.ops.context import Rounding
 from tflm_export.simulator import simulate
 
@@ -19,11 +21,6 @@ STOCK = "stock"  # the 31-bit rescale with two roundings
 RESCALED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "MUL", "MEAN", "QUANTIZE")
 ENGINES = {"unicorn": unicorn_engine.execute, "qemu": qemu_engine.execute, "renode": renode_engine.execute}
 AUTO = "auto"
-# The kernels that suit a core. On the M3, which has no DSP extension, those for the M0+ take fewer cycles than the
-# portable ones and than the M4's in plain C.
-KERNELS = dict.fromkeys(("cortex-m0", "cortex-m0plus", "cortex-m3"), "cortex-m0plus") | dict.fromkeys(
-    ("cortex-m4", "cortex-m7", "cortex-m33"), "cortex-m4"
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +135,7 @@ def measure(
       labels: class indices [rows], or None.
       folder: where C source and ELF file go; None for nowhere.
       toolchain: one of firmware.TOOLCHAINS.
-      kernels: one of c_source.CORES, or "auto" for those that suit the core.
+      kernels: those of a core in cores.CORES, or "auto" for those that suit the core.
       engine: one of ENGINES.
       multiplier: cycles of MULS on an M0 or M0+, 1 or 32, an option of the chip.
 
@@ -150,17 +147,17 @@ def measure(
     bits = 31 if stock else rescale
     rounding = Rounding.TFLM if stock else Rounding.NARROW
     data = data if stock else narrow(data, bits)[0]
-    program = c_source.lower(data, name, bits, rounding, KERNELS.get(cpu, "portable") if kernels == AUTO else kernels)
+    program = c.translate(data, name, Tflm() if stock else Narrow(Grid(bits)), cpu if kernels == AUTO else kernels)
     with tempfile.TemporaryDirectory() as scratch:
         built = firmware.build(program, cpu, folder or pathlib.Path(scratch), toolchain)
         size = math.prod(program.output.shape)
         execution = ENGINES[engine](built, [program.layer(step) for step in program.steps], inputs, size)
     expected = simulate(data, inputs, rounding, None if stock else bits).outputs[0].reshape(execution.outputs.shape)
-    steps = [(step.operator.index, step.operator.name, step.output.name) for step in program.steps]
+    steps = [(step.origin.index, step.origin.name, step.output.name) for step in program.steps]
     return Run(
         name, cpu, rescale, engine, toolchain, multiplier, bool((execution.outputs == expected).all()), False,
-        len(inputs), _accuracy(execution.outputs, labels), built.flash, built.ram, program.plan.size,
-        program.plan.lower_bound, execution.stack, _rescaled(data), execution.instructions, execution.resolution,
+        len(inputs), _accuracy(execution.outputs, labels), built.flash, built.ram, program.arena.size,
+        program.arena.lower_bound, execution.stack, _rescaled(data), execution.instructions, execution.resolution,
         _layers(execution, steps, cpu, len(inputs), multiplier),
     )  # fmt: skip
 

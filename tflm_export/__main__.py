@@ -20,7 +20,7 @@ import sys
 
 from absl import flags
 
-from tflm_export import c_source, command_line, files, metadata, outputs, rescale, settings
+from tflm_export import command_line, cores, files, metadata, outputs, rescale, settings
 from tflm_export.errors import ModelError, UsageError
 from tflm_export.explain import explain
 from tflm_export.flatbuffer.model import parse
@@ -67,7 +67,7 @@ _C_SOURCE = flags.DEFINE_string(
     "c_source", None, "Folder for the model as a C99 program part too, with the kernels it needs.", flag_values=_FLAGS
 )
 _CORE = flags.DEFINE_enum(
-    "core", "portable", list(c_source.CORES), "Core that --c_source is tuned for.", flag_values=_FLAGS
+    "core", "portable", list(cores.NAMES), "Core that --c_source is tuned for.", flag_values=_FLAGS
 )
 _CALIBRATION = flags.DEFINE_string(
     "calibration",

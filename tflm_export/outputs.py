@@ -4,8 +4,10 @@ import dataclasses
 import json
 import os
 
-from tflm_export import c_source, cc_array, files, metadata
+from tflm_export import c, cc_array, files, metadata
+from tflm_export.arithmetic import Narrow
 from tflm_export.errors import UsageError
+from tflm_export.grid import Grid
 from tflm_export.report import Report
 
 
@@ -56,7 +58,7 @@ class Outputs:
       report: path of the report as JSON.
       array_folder: folder of the model as a C++ array.
       source_folder: folder of the model as a C99 program part.
-      core: whose kernels it is to use, one of `c_source.CORES`.
+      core: whose kernels it is to use, a name of `cores.CORES`.
       with_metadata: whether the model gets the entry `metadata.NAME`.
       overwrite: whether files that exist are replaced.
     """
@@ -108,11 +110,11 @@ class Outputs:
         """The sources of the C++ array by path."""
         return {} if self.array_folder is None else _inside(self.array_folder, cc_array.sources(data, self.model))
 
-    def _program(self, data: bytes, report: Report) -> c_source.Program:
+    def _program(self, data: bytes, report: Report) -> c.CProgram:
         widths = {row.bits for row in report.rows}
         if len(widths) > 1:
             raise UsageError("--c_source needs one width for all operators; leave out --bits_config and --search")
-        return c_source.lower(data, cc_array.identifier(self.model), *widths, core=self.core)
+        return c.translate(data, cc_array.identifier(self.model), Narrow(*map(Grid, widths)), self.core)
 
 
 def _inside(folder: str | None, contents: dict[str, bytes]) -> dict[str, bytes]:

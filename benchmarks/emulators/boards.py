@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from tflm_export import cores
+
 
 @dataclasses.dataclass(frozen=True)
 class Board:
@@ -23,14 +25,18 @@ class Board:
 
 
 MEMORY_BYTES = 4 << 20
-_AN385 = Board("mps2-an385", "cortex-m3")
-# The M33 starts in secure state, which sees its memory and devices at other addresses.
-_AN505 = Board("mps2-an505", "cortex-m33", 50, 0x10000000, 0x38000000, 0x50200000)
 BOARDS = {
-    "cortex-m0": _AN385,
-    "cortex-m0plus": _AN385,
-    "cortex-m3": _AN385,
-    "cortex-m4": Board("mps2-an386", "cortex-m4"),
-    "cortex-m7": Board("mps2-an500", "cortex-m7"),
-    "cortex-m33": _AN505,
+    board.machine: board
+    for board in (
+        Board("mps2-an385", "cortex-m3"),
+        Board("mps2-an386", "cortex-m4"),
+        Board("mps2-an500", "cortex-m7"),
+        # The M33 starts in secure state, which sees its memory and devices at other addresses.
+        Board("mps2-an505", "cortex-m33", 50, 0x10000000, 0x38000000, 0x50200000),
+    )
 }
+
+
+def board_of(cpu: str) -> Board:
+    """The board of a core with firmware, by the core's name."""
+    return BOARDS[cores.find(cpu).board]

@@ -10,12 +10,13 @@ import sys
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
-from benchmarks.emulators.boards import BOARDS
+from benchmarks.emulators.boards import board_of
 from tflm_export import ModelError
-from tflm_export.c_source import Program
+from tflm_export.c import CProgram
+from tflm_export.cores import CORES, find
 
 _FOLDER = pathlib.Path(__file__).parent
-CPUS = tuple(BOARDS)
+CPUS = tuple(core.name for core in CORES if core.is_emulated)
 TOOLCHAINS = ("zig", "gcc")
 # Not -nostdlib: it would drop compiler-rt, and with it memcpy, division and 64-bit multiplication.
 _ZIG = "-target thumb-freestanding-eabi -fno-sanitize=undefined".split()
@@ -69,7 +70,7 @@ class Firmware:
         return self.symbols[found[0]]
 
 
-def build(program: Program, cpu: str, folder: pathlib.Path, toolchain: str = "zig", optimize: str = "-O2") -> Firmware:
+def build(program: CProgram, cpu: str, folder: pathlib.Path, toolchain: str = "zig", optimize: str = "-O2") -> Firmware:
     """Compiles and links a program in a folder, which is made.
 
     Raises:
@@ -111,7 +112,7 @@ def link(
         f"-DFIRMWARE_INPUT_BYTES={sizes[0]}",
         f"-DFIRMWARE_OUTPUT_BYTES={sizes[1]}",
         f"-DFIRMWARE_INVOKE={invoke}",
-        f"-DFIRMWARE_UART={BOARDS[cpu].uart:#x}u",
+        f"-DFIRMWARE_UART={board_of(cpu).uart:#x}u",
         f"-I{folder}",
         *(str(folder / file) for file in files if file.endswith((".c", ".S"))),
         str(_FOLDER / "firmware.c"),
@@ -130,18 +131,17 @@ def link(
 
 def _compiler(toolchain: str, cpu: str) -> list[str]:
     if toolchain == "zig":
-        core = cpu.replace("-", "_") + ("+dsp" if cpu == "cortex-m33" else "")  # zig leaves it out there
-        return [sys.executable, "-m", "ziglang", "cc", *_ZIG, f"-mcpu={core}"]
+        return [sys.executable, "-m", "ziglang", "cc", *_ZIG, f"-mcpu={find(cpu).zig_mcpu}"]
     gcc = shutil.which("arm-none-eabi-gcc")
     if gcc is None:
         raise BuildError("arm-none-eabi-gcc is not installed; use --toolchain zig, which is on PyPI (ziglang)")
-    return [gcc, *_GCC, f"-mcpu={cpu}"]
+    return [gcc, *_GCC, f"-mcpu={find(cpu).name}"]
 
 
 def _linker_script(cpu: str, folder: pathlib.Path) -> pathlib.Path:
     """firmware.ld, with the addresses of the core's board."""
     script = _FOLDER / "firmware.ld"
-    board = BOARDS[cpu]
+    board = board_of(cpu)
     if (board.flash, board.ram) == (0, 0x20000000):
         return script
     text = script.read_text().replace("0x00000000", f"{board.flash:#x}").replace("0x20000000", f"{board.ram:#x}")
@@ -155,14 +155,6 @@ CONTRACT = (
     "firmware_reset", "firmware_infer", "firmware_idle", "firmware_input", "firmware_output", "firmware_stack",
 )  # fmt: skip
 _WRITE, _ALLOC = 1, 2  # SHF_WRITE, SHF_ALLOC
-# Tag_CPU_arch of the Arm ABI's build attributes -> cores that run it here with equal right.
-_ARCHITECTURES = {
-    11: ("cortex-m0", "cortex-m0plus"),  # v6-M
-    12: ("cortex-m0", "cortex-m0plus"),  # v6S-M
-    10: ("cortex-m3",),  # v7, profile M
-    13: ("cortex-m4", "cortex-m7"),  # v7E-M
-    17: ("cortex-m33",),  # v8-M mainline
-}
 
 
 def load(path: pathlib.Path, cpu: str) -> Firmware:
@@ -212,7 +204,7 @@ def cores(path: pathlib.Path) -> tuple[str, ...]:
         for subsection in section.iter_subsections():
             for block in subsection.iter_subsubsections():
                 for attribute in block.iter_attributes("TAG_CPU_ARCH"):
-                    return _ARCHITECTURES.get(attribute.value, ())
+                    return tuple(core.name for core in CORES if attribute.value in core.architectures)
     return ()
 
 

@@ -10,7 +10,7 @@ import tempfile
 
 import numpy as np
 
-from benchmarks.emulators.boards import BOARDS
+from benchmarks.emulators.boards import board_of
 from benchmarks.emulators.execution import END, FAULT, EngineError, Execution, parse, watch
 from benchmarks.emulators.firmware import Firmware
 
@@ -27,7 +27,7 @@ def execute(firmware: Firmware, layers: list[str], inputs: np.ndarray, size: int
     found = shutil.which(PROGRAM)
     if found is None:
         raise EngineError(f"{PROGRAM} is not installed (Debian: apt install qemu-system-arm); or use --engine unicorn")
-    board = BOARDS[firmware.cpu]
+    board = board_of(firmware.cpu)
     consoles = []
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "input.bin"

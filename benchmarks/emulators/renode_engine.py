@@ -12,9 +12,9 @@ import numpy as np
 
 from benchmarks.emulators.execution import FAULT, EngineError, Execution, parse, watch
 from benchmarks.emulators.firmware import Firmware
+from tflm_export import cores
 
 PROGRAM = "renode"
-BOARDS = {"cortex-m0plus": "cortex_m0plus", "cortex-m0": "cortex_m0plus", "cortex-m4": "cortex_m4"}
 FOLDER = pathlib.Path(__file__).with_name("renode")
 _SECONDS = 600  # for one inference
 _EVENT = re.compile(r"inference (begins|ends) at (\d+)")
@@ -32,8 +32,9 @@ def execute(firmware: Firmware, layers: list[str], inputs: np.ndarray, size: int
         raise EngineError(
             f"{PROGRAM} is not on PATH (a portable build is at https://renode.io); or use --engine unicorn or qemu"
         )
-    if firmware.cpu not in BOARDS:
-        raise EngineError(f"there is no Renode board with a {firmware.cpu}, but with {', '.join(BOARDS)}")
+    if cores.find(firmware.cpu).renode is None:
+        known = ", ".join(core.name for core in cores.CORES if core.renode)
+        raise EngineError(f"there is no Renode board with a {firmware.cpu}, but with {known}")
     if "firmware_report" not in firmware.symbols:
         raise EngineError(f"{firmware.path} has no firmware_report, by which Renode sees the end: link firmware.c")
     consoles, counts = [], []
@@ -58,7 +59,7 @@ def script(firmware: Firmware, row: np.ndarray, folder: pathlib.Path) -> pathlib
     given.write_bytes(np.ascontiguousarray(row, np.int8).tobytes())
     start.write_text(
         f"""$elf={_path(firmware.path.resolve())}
-include {_path(FOLDER / f"{BOARDS[firmware.cpu]}.resc")}
+include {_path(FOLDER / f"{cores.find(firmware.cpu).renode}.resc")}
 sysbus LoadBinary {_path(given)} {firmware.symbols["firmware_input"]:#x}
 uart CreateFileBackend {_path(folder / "console.txt")} true
 start

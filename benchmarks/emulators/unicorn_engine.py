@@ -12,19 +12,11 @@ import unicorn
 from unicorn import arm_const
 from unicorn.unicorn_py3 import unicorn as binding
 
-from benchmarks.emulators.boards import BOARDS
+from benchmarks.emulators.boards import board_of
 from benchmarks.emulators.execution import Block, EngineError, Execution
 from benchmarks.emulators.firmware import Firmware
+from tflm_export import cores
 
-# UC_MODE_MCLASS alone would silently mean a Cortex-M33; the M0 runs all of ARMv6-M.
-_MODELS = {
-    "cortex-m0": arm_const.UC_CPU_ARM_CORTEX_M0,
-    "cortex-m0plus": arm_const.UC_CPU_ARM_CORTEX_M0,
-    "cortex-m3": arm_const.UC_CPU_ARM_CORTEX_M3,
-    "cortex-m4": arm_const.UC_CPU_ARM_CORTEX_M4,
-    "cortex-m7": arm_const.UC_CPU_ARM_CORTEX_M7,
-    "cortex-m33": arm_const.UC_CPU_ARM_CORTEX_M33,
-}
 _PAGES = 22  # memory is mapped in pieces of 4 MB
 _DEVICE = 4096  # bytes of a device; plain memory here: the console is not busy, and SysTick stands still
 _SYSTEM_CONTROL = 0xE000E000
@@ -76,13 +68,15 @@ class Machine:
 
     def __init__(self, firmware: Firmware, layers: list[str], native: bool = True):
         self.firmware = firmware
-        self._engine = engine = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB, _MODELS[firmware.cpu])
+        # UC_MODE_MCLASS alone would silently mean a Cortex-M33; the M0 runs all of ARMv6-M.
+        model = getattr(arm_const, f"UC_CPU_ARM_{cores.find(firmware.cpu).unicorn}")
+        self._engine = engine = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB, model)
         self._stack_top = stack = firmware.symbols["firmware_stack"]
         areas = [*firmware.memory, (stack - _STACK_CHECKED, stack)]
         areas += [(address, address + len(content)) for address, content in firmware.segments]
         for page in sorted({p for start, end in areas for p in range(start >> _PAGES, ((end - 1) >> _PAGES) + 1)}):
             engine.mem_map(page << _PAGES, 1 << _PAGES)
-        for device in (BOARDS[firmware.cpu].uart, _SYSTEM_CONTROL):
+        for device in (board_of(firmware.cpu).uart, _SYSTEM_CONTROL):
             engine.mem_map(device, _DEVICE)
         for address, content in firmware.segments:
             engine.mem_write(address, content)

@@ -1,4 +1,4 @@
-"""The C kernels, and how a core turns operators into calls of them."""
+"""The C sources of the kernels."""
 
 import pathlib
 import re

@@ -32,6 +32,8 @@ class Value:
       name: for people.
       data: its elements where they are constant, else None.
       is_variable: whether it keeps its elements from one inference to the next; `data` is then what it starts with.
+      scale, zero_point: what its integers stand for, `scale * (integer - zero_point)`, for people and at the borders of
+        a program; scale is None where it is not one number. Forms have in them what they compute with.
     """
 
     key: Hashable
@@ -40,6 +42,8 @@ class Value:
     name: str = ""
     data: np.ndarray | None = dataclasses.field(default=None, repr=False)
     is_variable: bool = False
+    scale: float | None = None
+    zero_point: int = 0
 
     @property
     def size(self) -> int:
@@ -69,7 +73,9 @@ def value_of(tensor: Tensor) -> Value:
     data = tensor.data
     if tensor.is_variable:
         data = np.full(tensor.shape, tensor.zero_point if tensor.is_quantized else 0, dtype)
-    return Value(tensor.key, dtype, tensor.shape, tensor.name, data, tensor.is_variable)
+    per_tensor = tensor.quantization is not None and tensor.quantization.scale.values.size == 1
+    real = (tensor.scale, tensor.zero_point) if per_tensor else (None, 0)
+    return Value(tensor.key, dtype, tensor.shape, tensor.name, data, tensor.is_variable, *real)
 
 
 def dtype_of(tensor: Tensor) -> type:

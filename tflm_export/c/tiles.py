@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from tflm_export.kernels.folding import End, Folded
+from tflm_export.c.epilogue import Epilogue, FoldedRescale
 
 MOST_ROWS = 15  # NARROW_TILE_ROWS
 
@@ -28,7 +28,7 @@ class Tiles:
       pixels: of a tile.
     """
 
-    folded: Folded
+    folded: FoldedRescale
     layout: Layout
     pixels: int
 
@@ -44,14 +44,14 @@ class Tiles:
 
     def definition(self, macro: str, *sizes: int) -> tuple[str, str]:
         """The name of a tile kernel, and the line of C that makes it."""
-        end = self.folded.end.value if self.is_whole else "sum"
+        end = self.folded.epilogue.value if self.is_whole else "sum"
         name = "_".join(["narrow_tile", end, *map(str, sizes)])
         return name, f"{macro}({name}, {end.upper()}, {', '.join(map(str, sizes))})"
 
     def statement(self, kernel: str) -> str:
         """The narrow_tile_layer."""
         layout = self.layout
-        end = ".end = 0" if self.is_whole else f".end = narrow_end_{self.folded.end.value}, .rescale = &rescale"
+        end = ".end = 0" if self.is_whole else f".end = narrow_end_{self.folded.epilogue.value}, .rescale = &rescale"
         return (
             f"const narrow_tile_layer layer = {{.kernel = {kernel}, .weights = weights, .records = records, "
             f".channels = {2 * self.pairs}, .pixel = {layout.pixel}, .channel = {layout.channel}, {end}}};"
@@ -61,7 +61,7 @@ class Tiles:
         """[pairs, words]: what the tile kernel ends each pair of channels with."""
         folded = self.folded
         fields = [folded.start]
-        if self.is_whole and folded.end is not End.SHIFT:
+        if self.is_whole and folded.epilogue is not Epilogue.SHIFT:
             fields += [folded.multiplier, folded.fold]
         if self.is_whole:
             fields.append(folded.shift.astype(np.int32))

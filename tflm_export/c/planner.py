@@ -26,7 +26,7 @@ class Buffer:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class Arena:
     """Offsets of buffers in an arena.
 
     Attributes:
@@ -40,7 +40,7 @@ class Plan:
     lower_bound: int
 
 
-def plan(buffers: Sequence[Buffer]) -> Plan:
+def plan(buffers: Sequence[Buffer]) -> Arena:
     """Places buffers in one arena; the same plan for the same buffers, whatever their order."""
     placed: list[tuple[int, Buffer]] = []
     for buffer in sorted(buffers, key=lambda b: (-b.size, b.first, b.last, repr(b.key))):
@@ -52,7 +52,7 @@ def plan(buffers: Sequence[Buffer]) -> Plan:
             offset = max(offset, _aligned(start + neighbour.size))
         placed.append((offset, buffer))
     size = max((offset + _aligned(b.size) for offset, b in placed), default=0)
-    return Plan({b.key: offset for offset, b in placed}, size, _most_alive(buffers))
+    return Arena({b.key: offset for offset, b in placed}, size, _most_alive(buffers))
 
 
 def _aligned(size: int) -> int:

@@ -2,82 +2,79 @@
 
 import numpy as np
 
-from tflm_export.kernels.planes import LARGEST_OFFSET, PlanarPortable, planes
-from tflm_export.kernels.portable import is_pointwise, rescale_statement, window_statement
-from tflm_export.kernels.step import Step
-from tflm_export.kernels.tiles import MOST_ROWS, Tiles
-from tflm_export.ops.windows import Windows
+from tflm_export.c.planes import LARGEST_OFFSET, planes
+from tflm_export.c.portable import pixels_of, rescale_statement, window_statement
+from tflm_export.c.step import CStep
+from tflm_export.c.tiled import Tiled
+from tflm_export.c.tiles import MOST_ROWS, Tiles
 
 _TILE = 4  # pixels
 _LONGEST = 32  # steps of a loop that is written out in full
 _UNROLLED = 16  # of a longer one
 
 
-class CortexM4(PlanarPortable):
+class CortexM4(Tiled):
     """Two products an instruction where shapes allow; everything else as on any core."""
 
-    def _depthwise(self, operator, folded, columns, view, activation, patch) -> Step | None:
-        x, y = operator.inputs[0], operator.outputs[0]
-        sizes = planes(operator, view, folded)
+    def columns(self, step, folded, columns) -> CStep | None:
+        form = step.form
+        sizes = planes(form, folded)
         if sizes is not None:
-            return self._planes(operator, folded, columns, view, activation, sizes)
-        if x.shape[3] != y.shape[3] or y.shape[3] % 4:
+            return self._planes(step, folded, columns, sizes)
+        if form.input_channels != form.channels or form.channels % 4:
             return None
-        call = f"narrow_depthwise_conv_2d_dsp_{folded.end.value}(&window, &rescale, weights, x0, y, scratch);"
-        statements = (window_statement(view, x, y), rescale_statement(folded), call)
+        function = f"narrow_depthwise_conv_2d_dsp_{folded.epilogue.value}"
+        call = f"{function}(&window, &rescale, weights, x0, y, scratch);"
+        statements = (window_statement(form), rescale_statement(folded), call)
         constants = {"weights": channel_pairs(columns)} | folded.constants()
-        kernel = "narrow_depthwise_conv_2d_dsp.c"
-        return self.with_activation(operator, (x,), statements, constants, activation, patch, kernel, folded)
+        return self.clamped(step, statements, constants, columns.size, "narrow_depthwise_conv_2d_dsp.c", folded)
 
-    def _planes(self, operator, folded, columns, view, activation, sizes) -> Step:
-        x, y = operator.inputs[0], operator.outputs[0]
-        layout = self.layout(x)
+    def _planes(self, step, folded, columns, sizes) -> CStep:
+        form = step.form
+        layout = self.layout(form.inputs[0], form)
         kernel, definition = sizes.definition("NARROW_DEPTHWISE_CONV_2D_PLANES_DSP", sizes.pitch)
         call = (
             f"narrow_depthwise_conv_2d_planes_dsp(&window, &rescale, weights, {layout.pixel}, {layout.channel}, "
             f"{sizes.height}, {sizes.pitch}, x0, y, scratch, {kernel}, {sizes.end_argument});"
         )
-        statements = (window_statement(view, x, y), rescale_statement(folded, sizes.is_whole), call)
+        statements = (window_statement(form), rescale_statement(folded, sizes.is_whole), call)
         constants = {"weights": plane_words(columns)} | folded.constants(sizes.is_whole)
         scratch = (sizes.height * sizes.pitch + 7 & ~3) + sizes.sums
         header = "narrow_depthwise_conv_2d_planes_dsp.h"
-        return self.with_activation(
-            operator, (x,), statements, constants, activation, scratch, header, folded, [definition]
-        )
+        return self.clamped(step, statements, constants, scratch, header, folded, [definition])
 
-    def tiling(self, operator):
+    def tiling(self, form):
         """(columns of int16 in a row with its padding, or 0 for no rows; steps; pitch)."""
-        x, y = operator.inputs[0], operator.outputs[0]
-        view = self.view(operator)
-        height, width = view.height, view.width
-        if y.shape[3] % 2 or height.output * width.output < _TILE or (_TILE - 1) * y.shape[3] > LARGEST_OFFSET:
+        inputs, height, width = form.input_channels, form.windows.height, form.windows.width
+        if form.channels % 2 or form.windows.outputs < _TILE or (_TILE - 1) * form.channels > LARGEST_OFFSET:
             return None
-        in_rows = height.dilation == width.dilation == 1 and (x.shape[3] % 4 == 0 or x.shape[3] == 3)
-        in_rows = in_rows and width.output >= _TILE and height.kernel <= MOST_ROWS and not is_pointwise(view)
+        in_rows = height.dilation == width.dilation == 1 and (inputs % 4 == 0 or inputs == 3)
+        in_rows = in_rows and width.output >= _TILE and height.kernel <= MOST_ROWS and not form.windows.is_pointwise
         if in_rows:
-            depth = -(-x.shape[3] // 4) * 4
+            depth = -(-inputs // 4) * 4
             columns = depth * max(width.before + width.size, (width.output - 1) * width.stride + width.kernel)
             steps, pitch = width.kernel * depth // 2, 2 * width.stride * depth
         else:
-            depth4 = -(-height.kernel * width.kernel * x.shape[3] // 4) * 4
+            depth4 = -(-form.rows.shape[1] // 4) * 4
             columns, steps, pitch = 0, depth4 // 2, 2 * depth4
         return None if (_TILE - 1) * pitch > LARGEST_OFFSET else (columns, steps, pitch)
 
-    def _tiles(self, operator, folded, rows, view: Windows, activation) -> Step | None:
+    def tiles(self, step, folded, rows) -> CStep | None:
         """In tiles of four pixels and two channels."""
-        tiling = self.tiling(operator)
+        form = step.form
+        tiling = self.tiling(form)
         if tiling is None:
             return None
         columns, steps, pitch = tiling
-        channels, inputs = len(rows), operator.inputs[0].shape[3]
-        tiles = Tiles(folded, self.layout(operator.outputs[0]), _TILE)
+        channels, inputs = len(rows), form.input_channels
+        tiles = Tiles(folded, self.layout(form.output, form), _TILE)
         image = tiles.layout.image
         kernel_rows, depth = 1, inputs
         if columns:
-            kernel_rows, depth = view.height.kernel, -(-inputs // 4) * 4
+            kernel_rows, depth = form.windows.height.kernel, -(-inputs // 4) * 4
             call = f"narrow_conv_2d_rows_dsp(&window, &layer, {columns // 2}, {image}, x0, y, scratch);"
             scratch = 2 * kernel_rows * columns
-        elif is_pointwise(view) and inputs % 4 == 0:
+        elif form.windows.is_pointwise and inputs % 4 == 0:
             call = f"narrow_conv_2d_pixels_dsp(&window, &layer, {image}, x0, y, scratch);"
             scratch = 8 * inputs
         else:
@@ -88,21 +85,19 @@ class CortexM4(PlanarPortable):
         sizes = (kernel_rows, loops, unrolled, rest, pitch, tiles.pairs)
         padded = np.pad(rows.reshape(channels, -1, inputs), ((0, 0), (0, 0), (0, depth - inputs)))
         words = depth_pairs(padded.reshape(channels, -1))
-        return self.tile_step(
-            operator, view, activation, tiles, "narrow_conv_2d_tiles_dsp", sizes, words, call, scratch
-        )
+        return self.tile_step(step, tiles, "narrow_conv_2d_tiles_dsp", sizes, words, call, scratch)
 
-    def _packed(self, operator, folded, weights, rows, activation) -> Step | None:
-        channels, depth = weights.shape
+    def packed(self, step, folded, rows) -> CStep | None:
+        channels, depth = rows.shape
         if channels % 4 or depth % 4:
             return None
-        call = f"narrow_fully_connected_dsp_{folded.end.value}({rows}, {depth}, {channels}, &rescale, weights, x0, y);"
+        function, vectors = f"narrow_fully_connected_dsp_{folded.epilogue.value}", pixels_of(step.form)
+        call = f"{function}({vectors}, {depth}, {channels}, &rescale, weights, x0, y);"
         # [fours of channels, fours of depth, pairs of channels, words]
-        words = depth_pairs(weights).reshape(channels // 4, 2, depth // 4, 2).transpose(0, 2, 1, 3)
+        words = depth_pairs(rows).reshape(channels // 4, 2, depth // 4, 2).transpose(0, 2, 1, 3)
         constants = {"weights": np.ascontiguousarray(words)} | folded.constants(folded.in_assembly)
         statements = (rescale_statement(folded, folded.in_assembly), call)
-        inputs, kernel = operator.inputs[:1], "narrow_fully_connected_dsp.c"
-        return self.with_activation(operator, inputs, statements, constants, activation, 0, kernel, folded)
+        return self.clamped(step, statements, constants, 0, "narrow_fully_connected_dsp.c", folded)
 
 
 def depth_pairs(rows: np.ndarray) -> np.ndarray:

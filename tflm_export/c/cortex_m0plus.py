@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from tflm_export.kernels.planes import PlanarPortable, planes
-from tflm_export.kernels.portable import is_pointwise, rescale_statement, window_statement
-from tflm_export.kernels.step import Step
-from tflm_export.kernels.tiles import MOST_ROWS, Tiles
-from tflm_export.ops.windows import Windows
+from tflm_export.c.planes import planes
+from tflm_export.c.portable import pixels_of, rescale_statement, window_statement
+from tflm_export.c.step import CStep
+from tflm_export.c.tiled import Tiled
+from tflm_export.c.tiles import MOST_ROWS, Tiles
+from tflm_export.program.program import Step
 
 _LANE = 255  # sum of |w| whose products with int8 share a 16-bit lane
 _TILE = 2  # pixels
@@ -17,21 +18,23 @@ _ROW_CYCLES = 25  # what a further row of the kernel costs a pair of channels; c
 _UNROLLED = 16  # steps of a loop, about
 
 
-class CortexM0Plus(PlanarPortable):
+class CortexM0Plus(Tiled):
     """Two outputs in one product where shapes allow; everything else as on any core."""
 
-    def _depthwise(self, operator, folded, columns, view, activation, patch) -> Step | None:
-        sizes = planes(operator, view, folded)
+    def planes(self, form):
+        fits = (_row_sums(form.rows.T)[:, :2] <= _LANE).all() if form.rows.shape[1] == 9 else False
+        return planes(form) if fits else None
+
+    def columns(self, step, folded, columns) -> CStep | None:
+        form = step.form
+        sizes = planes(form, folded)
         if sizes is None:
             return None
         taps = _row_sums(columns)
         if (taps[:, :2] > _LANE).any():
             return None
-        return self._planes(operator, folded, columns, view, activation, sizes, taps[:, 2] > _LANE)
-
-    def _planes(self, operator, folded, columns, view, activation, sizes, wide) -> Step:
-        x, y = operator.inputs[0], operator.outputs[0]
-        layout = self.layout(x)
+        wide = taps[:, 2] > _LANE
+        layout = self.layout(form.inputs[0], form)
         # Words of a row: stride 1 reads them by fours, or by three for one output; stride 2 by three for two outputs.
         fours, ones = divmod(sizes.output_width, 4)
         pitch = 4 * fours + (0, 4, 4, 4)[ones] if sizes.stride == 1 else 3 * -(-sizes.output_width // 2)
@@ -42,39 +45,31 @@ class CortexM0Plus(PlanarPortable):
             f"narrow_depthwise_conv_2d_planes_v6m(&window, &rescale, weights, wide, {layout.pixel}, {layout.channel}, "
             f"{sizes.height}, {pitch}, x0, y, scratch, {made[0][0]}, {second}, {sizes.end_argument});"
         )
-        statements = (window_statement(view, x, y), rescale_statement(folded, sizes.is_whole), call)
+        statements = (window_statement(form), rescale_statement(folded, sizes.is_whole), call)
         constants = {"weights": np.ascontiguousarray(columns.T.astype(np.int8))} | folded.constants(sizes.is_whole)
         constants["wide"] = np.packbits(wide, bitorder="little")
         scratch = 4 * sizes.height * pitch + (2 * pitch + 11 & ~3) + sizes.sums
         header, definitions = "narrow_depthwise_conv_2d_planes_v6m.h", [line for _, line in made]
-        return self.with_activation(
-            operator, (x,), statements, constants, activation, scratch, header, folded, definitions
-        )
+        return self.clamped(step, statements, constants, scratch, header, folded, definitions)
 
-    def takes_planes(self, operator):
-        if not super().takes_planes(operator):
-            return False
-        return bool((_row_sums(operator.inputs[1].data.reshape(9, -1))[:, :2] <= _LANE).all())
-
-    def tiling(self, operator):
+    def tiling(self, form):
         """How many words are under a window, in a row of the kernel at a time or in all."""
-        x, y = operator.inputs[0], operator.outputs[0]
-        view = self.view(operator)
-        taps = view.height.kernel * view.width.kernel * x.shape[3]
-        fits = y.shape[3] % 2 == 0 and view.height.output * view.width.output >= _TILE and 4 * (taps + 1) <= _FARTHEST
+        taps = form.rows.shape[1]
+        fits = form.channels % 2 == 0 and form.windows.outputs >= _TILE and 4 * (taps + 1) <= _FARTHEST
         return taps if fits else None
 
-    def _tiles(self, operator, folded, rows, view: Windows, activation) -> Step | None:
+    def tiles(self, step, folded, rows) -> CStep | None:
         """In tiles of two pixels and two channels."""
-        taps = self.tiling(operator)
+        form = step.form
+        taps = self.tiling(form)
         if taps is None:
             return None
-        channels, inputs = len(rows), operator.inputs[0].shape[3]
-        height, width = view.height, view.width
-        tiles = Tiles(folded, self.layout(operator.outputs[0]), _TILE)
+        channels, inputs = len(rows), form.input_channels
+        height, width = form.windows.height, form.windows.width
+        tiles = Tiles(folded, self.layout(form.output, form), _TILE)
         image = tiles.layout.image
         kernel_rows = 1
-        if is_pointwise(view):
+        if form.windows.is_pointwise:
             call = f"narrow_conv_2d_pixels_v6m(&window, &layer, {image}, x0, y, scratch);"
             scratch = 4 * (taps + 1)
         elif height.dilation == width.dilation == 1 and width.output >= _TILE and height.kernel <= MOST_ROWS:
@@ -92,20 +87,18 @@ class CortexM0Plus(PlanarPortable):
         steps = -(-row // 2)
         loops, unrolled = _loops(steps // block, block)
         sizes = (kernel_rows, loops, unrolled, block, steps - loops * unrolled * block, tiles.pairs)
-        return self.tile_step(
-            operator, view, activation, tiles, "narrow_conv_2d_tiles_v6m", sizes, words, call, scratch
-        )
+        return self.tile_step(step, tiles, "narrow_conv_2d_tiles_v6m", sizes, words, call, scratch)
 
-    def _packed(self, operator, folded, weights, rows, activation) -> Step | None:
-        channels, depth = weights.shape
+    def packed(self, step, folded, rows) -> CStep | None:
+        channels, depth = rows.shape
         if channels % 2:
             return None
-        function = f"narrow_fully_connected_v6m_{folded.end.value}"
-        call = f"{function}({rows}, {depth}, {channels}, &rescale, weights, x0, y, scratch);"
-        constants = {"weights": channel_words(weights)} | folded.constants()
-        statements, scratch = (rescale_statement(folded), call), 4 * _padded(weights).shape[1]
-        inputs, kernel = operator.inputs[:1], "narrow_fully_connected_v6m.c"
-        return self.with_activation(operator, inputs, statements, constants, activation, scratch, kernel, folded)
+        function = f"narrow_fully_connected_v6m_{folded.epilogue.value}"
+        vectors = pixels_of(step.form)
+        call = f"{function}({vectors}, {depth}, {channels}, &rescale, weights, x0, y, scratch);"
+        constants = {"weights": channel_words(rows)} | folded.constants()
+        statements, scratch = (rescale_statement(folded), call), 4 * _padded(rows).shape[1]
+        return self.clamped(step, statements, constants, scratch, "narrow_fully_connected_v6m.c", folded)
 
 
 def _loops(blocks: int, block: int) -> tuple[int, int]:

@@ -1,0 +1,6 @@
+"""The C back end: a program of integers as C99. Knows forms and no operators."""
+
+from tflm_export.c.lowering import emit, lower, translate
+from tflm_export.c.source import CProgram
+
+__all__ = ["CProgram", "emit", "lower", "translate"]
