@@ -14,7 +14,6 @@ from tflm_export import ModelError, c, narrow
 from tflm_export.arithmetic import Narrow, Tflm
 from tflm_export.flatbuffer.model import parse
 from tflm_export.grid import Grid
-from tflm_export.ops.context import Rounding
 from tflm_export.simulator import simulate
 
 STOCK = "stock"  # the 31-bit rescale with two roundings
@@ -144,15 +143,14 @@ def measure(
       EngineError: the emulator is missing or fails.
     """
     stock = rescale == STOCK
-    bits = 31 if stock else rescale
-    rounding = Rounding.TFLM if stock else Rounding.NARROW
-    data = data if stock else narrow(data, bits)[0]
-    program = c.translate(data, name, Tflm() if stock else Narrow(Grid(bits)), cpu if kernels == AUTO else kernels)
+    data = data if stock else narrow(data, rescale)[0]
+    arithmetic = Tflm() if stock else Narrow(Grid(rescale))
+    program = c.translate(data, name, arithmetic, cpu if kernels == AUTO else kernels)
     with tempfile.TemporaryDirectory() as scratch:
         built = firmware.build(program, cpu, folder or pathlib.Path(scratch), toolchain)
-        size = math.prod(program.output.shape)
-        execution = ENGINES[engine](built, [program.layer(step) for step in program.steps], inputs, size)
-    expected = simulate(data, inputs, rounding, None if stock else bits).outputs[0].reshape(execution.outputs.shape)
+        layers = [program.layer(step) for step in program.steps]
+        execution = ENGINES[engine](built, layers, inputs, program.output.size)
+    expected = simulate(data, inputs, arithmetic).outputs[0].reshape(execution.outputs.shape)
     steps = [(step.origin.index, step.origin.name, step.output.name) for step in program.steps]
     return Run(
         name, cpu, rescale, engine, toolchain, multiplier, bool((execution.outputs == expected).all()), False,
@@ -183,7 +181,7 @@ def measure_elf(
         raise ModelError(f"{path}: {problem}")
     size = math.prod(parse(data).subgraphs[0].outputs[0].shape)
     execution = ENGINES[engine](built, ["firmware_infer"], inputs, size)
-    expected = simulate(data, inputs, Rounding.TFLM, None).outputs[0].reshape(execution.outputs.shape)
+    expected = simulate(data, inputs, Tflm()).outputs[0].reshape(execution.outputs.shape)
     return Run(
         name, cpu, path.stem, engine, "", multiplier, bool((execution.outputs == expected).all()), True, len(inputs),
         _accuracy(execution.outputs, labels), built.flash, built.ram, None, None, execution.stack, _rescaled(data),

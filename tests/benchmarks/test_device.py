@@ -7,10 +7,10 @@ import sys
 
 import numpy as np
 import pytest
-from tflm_export.ops.context import Rounding
 
+from tests.helpers.c_internals import translate
 from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
-from tflm_export import ModelError, UsageError, c_source, narrow
+from tflm_export import ModelError, UsageError, narrow
 
 for module in ("unicorn", "capstone", "elftools", "ziglang"):
     pytest.importorskip(module, reason=f"{module} is not installed")
@@ -75,7 +75,7 @@ def test_cores_without_a_published_table_have_instructions_only(model, inputs):
 
 
 def test_counts_in_c_and_in_python_agree_and_repeat(model, inputs, tmp_path):
-    program = c_source.lower(narrow(model, 1)[0], "model", 1)
+    program = translate(narrow(model, 1)[0], "model", 1)
     built = firmware.build(program, "cortex-m0plus", tmp_path)
     layers = [program.layer(step) for step in program.steps]
     machines = [unicorn_engine.Machine(built, layers, native) for native in (True, False)]
@@ -182,7 +182,7 @@ def test_a_slow_multiplier(model, inputs):
 def test_a_program_that_the_user_brings(model, tmp_path, capsys):
     path, elf = tmp_path / "net.tflite", tmp_path / "tflm.elf"
     path.write_bytes(model)
-    program = c_source.lower(model, "other", 31, Rounding.TFLM, "cortex-m4")
+    program = translate(model, "other", 31, "tflm", "cortex-m4")
     shutil.copy(firmware.build(program, "cortex-m4", tmp_path / "other").path, elf)
     arguments = f"--model {path} --cpu cortex-m4 --cpu cortex-m0plus --bits 1 --output {tmp_path / 'out'}"
     assert main(f"{arguments} --compare {elf}") == 0
@@ -231,6 +231,6 @@ def test_data_by_name_and_by_file(model, tmp_path):
 
 
 def test_compiler_errors_are_reported(model, tmp_path):
-    program = c_source.lower(narrow(model, 1)[0], "model", 1)
+    program = translate(narrow(model, 1)[0], "model", 1)
     with pytest.raises(firmware.BuildError, match="zig failed for cortex-m4"):
         firmware.build(program, "cortex-m4", tmp_path, optimize="--no-such-flag")

@@ -11,14 +11,15 @@ import sys
 import numpy as np
 import pytest
 
+from tests.helpers.c_internals import translate
 from tests.helpers.tflite_builder import residual_network
-from tflm_export import c_source, narrow
+from tflm_export import narrow
 from tflm_export.simulator import simulate
 
 for module in ("unicorn", "capstone", "elftools", "ziglang"):
     pytest.importorskip(module, reason=f"{module} is not installed")
 
-from benchmarks import cycles, device, device_runs  # noqa: E402
+from benchmarks import cycles, device  # noqa: E402
 from benchmarks.emulators import (  # noqa: E402
     boards,
     execution,
@@ -44,7 +45,7 @@ def inputs(model) -> np.ndarray:
 
 
 def build(model, cpu: str, folder: pathlib.Path) -> firmware.Firmware:
-    program = c_source.lower(model, "model", 1, core=device_runs.KERNELS[cpu])
+    program = translate(model, "model", 1, core=cpu)
     return firmware.build(program, cpu, folder)
 
 

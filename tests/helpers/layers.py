@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tests.helpers import definition, native
-from tests.helpers.c_internals import End, Folded, Rounding, UnsupportedError, fold
+from tests.helpers.c_internals import Epilogue, FoldedRescale, Sums, UnsupportedError, fold
 from tflm_export import rescale
 
 SCALES = st.one_of(st.floats(1e-4, 10.0), st.builds(np.ldexp, st.integers(1, 15), st.integers(-9, 0)))
@@ -24,14 +24,17 @@ class Layer:
     input_zero: int
     output_zero: int
 
-    def folded(self, rounding=Rounding.NARROW) -> Folded:
+    def folded(self, rounding: str = "narrow") -> FoldedRescale:
         rows = self.weights.reshape(len(self.weights), -1).astype(np.int64)
         positive, negative = np.maximum(rows, 0).sum(1), np.minimum(rows, 0).sum(1)
         low, high = -128 - self.input_zero, 127 - self.input_zero
-        sums = positive * low + negative * high + self.bias, positive * high + negative * low + self.bias
-        centring, reach = -self.input_zero * (positive + negative), 128 * (positive - negative)
-        arguments = self.bias, centring, reach, sums, self.output_zero
-        return fold(self.factors, self.bits, rounding, *arguments)
+        sums = Sums(
+            (self.bias - self.input_zero * (positive + negative)).tolist(),
+            (128 * (positive - negative)).tolist(),
+            (positive * low + negative * high + self.bias).tolist(),
+            (positive * high + negative * low + self.bias).tolist(),
+        )
+        return fold(self.factors, self.bits, rounding, sums, self.output_zero)
 
     def expected(self, accumulators: np.ndarray) -> np.ndarray:
         multipliers, shifts = zip(*(definition.held(factor, self.bits) for factor in self.factors), strict=True)
@@ -136,21 +139,21 @@ def check(function: str, arguments: tuple, layer: Layer, image, accumulators, sc
     except UnsupportedError:
         assert np.abs(layer.bias).max() > 1 << 29  # nothing else brings 32 bits into reach here
         return
-    if folded.end is End.SHIFT:
+    if folded.epilogue is Epilogue.SHIFT:
         ends.append(as_multiply(folded))
-    if folded.end is not End.WIDE:
+    if folded.epilogue is not Epilogue.WIDE:
         ends.append(as_wide(folded))
     rows = layer.weights.reshape(len(layer.weights), -1)
     alive = np.where(folded.dead[:, None], 0, rows).astype(np.int8)
     cases = [(end, False, alive, layer.expected(accumulators)) for end in ends]
     if layer.factors.max() < 2.0**30:
-        stock = layer.folded(Rounding.TFLM)
+        stock = layer.folded("tflm")
         cases += [(stock, in_assembly, rows, layer.expected_stock(accumulators)) for in_assembly in (False, True)]
     for end, in_assembly, weights, expected in cases:
         structure, arrays = native.rescale_struct(end, in_assembly)
         given_weights = np.ascontiguousarray(arrange(weights))
         output = native.call(
-            f"{function}_{end.end.value}",
+            f"{function}_{end.epilogue.value}",
             *arguments,
             structure,
             given_weights,
@@ -159,7 +162,7 @@ def check(function: str, arguments: tuple, layer: Layer, image, accumulators, sc
             scratch_size=scratch,
         )
         assert len(arrays) >= 2  # alive until here
-        np.testing.assert_array_equal(output.reshape(expected.shape), expected, end.end.value)
+        np.testing.assert_array_equal(output.reshape(expected.shape), expected, end.epilogue.value)
 
 
 def _constant(folded) -> np.ndarray:
@@ -167,18 +170,19 @@ def _constant(folded) -> np.ndarray:
     return np.where(folded.dead, 0, ((1 << shift) >> 1) + (np.int64(folded.zero_point) << shift))
 
 
-def as_multiply(folded: Folded) -> Folded:
+def as_multiply(folded: FoldedRescale) -> FoldedRescale:
     """A layer of shifts for the kernel with multipliers."""
     constant, ones = _constant(folded).astype(np.int32), np.ones(len(folded.shift), np.int32)
-    return dataclasses.replace(folded, end=End.MULTIPLY, start=folded.start - constant, multiplier=ones, fold=constant)
+    start = folded.start - constant
+    return dataclasses.replace(folded, epilogue=Epilogue.MULTIPLY, start=start, multiplier=ones, fold=constant)
 
 
-def as_wide(folded: Folded) -> Folded:
+def as_wide(folded: FoldedRescale) -> FoldedRescale:
     """A layer for the kernel with 64-bit arithmetic."""
-    if folded.end is End.SHIFT:
+    if folded.epilogue is Epilogue.SHIFT:
         folded = as_multiply(folded)
     start = folded.start - np.where(folded.dead, folded.zero_point, 0).astype(np.int32)
-    return dataclasses.replace(folded, end=End.WIDE, start=start, fold=None)
+    return dataclasses.replace(folded, epilogue=Epilogue.WIDE, start=start, fold=None)
 
 
 @st.composite

@@ -1,11 +1,9 @@
 """Emitted C on the host, layer by layer."""
 
-import math
-
 import numpy as np
 
 from tests.helpers import native
-from tests.helpers.c_internals import Program, lower
+from tests.helpers.c_internals import CProgram, translate
 from tests.helpers.internals import simulate
 
 
@@ -16,12 +14,12 @@ def random_inputs(program, rows: int) -> np.ndarray:
 class Compiled:
     """A program on the host. Its layers are visible, so that each one can be called."""
 
-    def __init__(self, program: Program):
+    def __init__(self, program: CProgram):
         self.program = program
         self.library = native.library(program.files(), "-DNARROW_LAYER=", "-Wno-missing-prototypes")
 
     def invoke(self, x: np.ndarray) -> np.ndarray:
-        with native.guarded(math.prod(self.program.output.shape)) as y:
+        with native.guarded(self.program.output.size) as y:
             held = np.ascontiguousarray(x)
             getattr(self.library, f"{self.program.name}_invoke")(native.pointer(held), native.pointer(y))
             return y.reshape(self.program.output.shape).copy()
@@ -30,25 +28,25 @@ class Compiled:
         function = getattr(self.library, self.program.layer(step))
         held = [np.ascontiguousarray(x) for x in inputs]  # alive until the call is over
         arguments = [native.pointer(x) for x in held]
-        with native.guarded(math.prod(step.output.shape)) as y, native.guarded(step.scratch) as scratch:
+        with native.guarded(step.output.size) as y, native.guarded(step.scratch) as scratch:
             function(*arguments, native.pointer(y), *([native.pointer(scratch)] if step.scratch else []))
             return y.reshape(step.output.shape).copy()
 
 
 def assert_equals_simulator(data: bytes, bits: int, rounding: str, rows: int = 2, core: str = "portable") -> None:
     """Every layer on the simulator's own inputs, then the whole model."""
-    compiled = Compiled(lower(data, "model", bits, rounding, core))
+    compiled = Compiled(translate(data, "model", bits, rounding, core))
     program = compiled.program
     for x in random_inputs(program, rows):
         trace = simulate(data, x, rounding, bits if rounding == "narrow" else None)
         for step in program.steps:
-            inputs = [trace[t] for t in step.inputs if not t.is_constant]
-            if "x0" in step.planes:
+            inputs = [trace[value] for value in step.inputs if value.data is None]
+            if "x0" in step.channels_first:
                 inputs[0] = np.moveaxis(inputs[0], 3, 1)
             output = compiled.layer(step, inputs)
             expected = trace[step.output]
-            expected = np.moveaxis(expected, 3, 1) if "y" in step.planes else expected
+            expected = np.moveaxis(expected, 3, 1) if "y" in step.channels_first else expected
             np.testing.assert_array_equal(
-                output.reshape(-1), np.ascontiguousarray(expected).reshape(-1), step.operator.label
+                output.reshape(-1), np.ascontiguousarray(expected).reshape(-1), step.origin.label
             )
         np.testing.assert_array_equal(compiled.invoke(x), trace.outputs[0].reshape(program.output.shape))

@@ -6,13 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers import native
+from tests.helpers.c_internals import translate
 from tests.helpers.fans import fan
 from tests.helpers.layers import check, depthwise_cases_of_fours, images, layers
 from tests.helpers.programs import assert_equals_simulator
 from tests.helpers.tflite_builder import TFLiteBuilder
-from tflm_export import c_source, narrow
-from tflm_export.kernels.cortex_m0plus import channel_words, shrink
-from tflm_export.kernels.cortex_m4 import channel_pairs, depth_pairs
+from tflm_export import narrow
+from tflm_export.c.cortex_m0plus import channel_words, shrink
+from tflm_export.c.cortex_m4 import channel_pairs, depth_pairs
 
 CORES = ("cortex-m4", "cortex-m0plus")
 
@@ -118,7 +119,7 @@ def test_which_kernels_a_core_gets(core, headers, others):
     x = b.input([1, 6, 6, 4])
     y = b.conv(b.depthwise(b.conv(x, 8)), 8, 1)
     y = b.conv(b.conv(y, 8), 7, name="odd")
-    program = c_source.lower(b.build(x, b.fully_connected(b.flatten(y), 3)), "model", 1, core=core)
+    program = translate(b.build(x, b.fully_connected(b.flatten(y), 3)), "model", 1, core=core)
     kernels = [kernel for step in program.steps for kernel in step.kernels]
     for header, count in headers.items():
         assert sum(header in kernel for kernel in kernels) == count
@@ -134,6 +135,6 @@ def test_which_tensors_are_kept_channel_by_channel(core):
     first = b.conv(x, 8, name="first")
     second = b.conv(b.depthwise(first, name="d1"), 8, 1, name="second")
     third = b.conv(b.add(b.depthwise(second, name="d2"), second), 8, name="third")
-    program = c_source.lower(b.build(x, b.conv(b.depthwise(third, kernel=2, name="d3"), 4)), "model", 1, core=core)
-    planes = {step.output.name: step.planes for step in program.steps if step.planes}
-    assert planes == {"first": ("y",), "d1": ("x0",)}
+    program = translate(b.build(x, b.conv(b.depthwise(third, kernel=2, name="d3"), 4)), "model", 1, core=core)
+    kept = {step.output.name: step.channels_first for step in program.steps if step.channels_first}
+    assert kept == {"first": ("y",), "d1": ("x0",)}

@@ -6,15 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tflm_export.ops.context import Rounding
 
 from tests.helpers import definition, native
+from tests.helpers.c_internals import Sums, emitted, fold
 from tests.helpers.layers import SCALES
 from tests.helpers.tflite_builder import TFLiteBuilder
 from tflm_export import rescale
 from tflm_export.flatbuffer.model import parse
-from tflm_export.kernels import folding
-from tflm_export.kernels.portable import Portable
 
 pytestmark = native.requires_gcc
 
@@ -39,7 +37,7 @@ def test_add(scales, zeros, bits, repeats, seed):
     b = builder.input([5] if repeats > 1 else shape, scale=scales[1], zero_point=zeros[1], name="b")
     y = builder.add(a, b, scale=scales[2], zero_point=zeros[2])
     (operator,) = parse(builder.build([a, b], y)).operators
-    (call,) = Portable(bits).lower(operator).statements
+    (call,) = emitted(operator, bits).statements
     function, _, rest = call.rstrip(");").partition("(")
     numbers = [int(n.removesuffix("LL")) for n in rest.split(", ")[:6]]
     wide = function.endswith("wide")
@@ -62,21 +60,21 @@ def test_mul(bits, factor, narrowed, za, zb, zy):
     factor = rescale.decompose(factor, bits).value if narrowed else factor
     multiplier, shift = definition.held(factor, bits)
     ends = [p * q for p in (-128 - za, 127 - za) for q in (-128 - zb, 127 - zb)]
-    low, high = np.array([min(ends)]), np.array([max(ends)])
-    none, reach = np.zeros(1, np.int64), np.maximum(-low, high)
+    low, high = min(ends), max(ends)
+    sums = Sums([0], [max(-low, high)], [low], [high])
     a, b = np.repeat(ALL[::17], 16), np.tile(ALL[::17], 16)
     products = (a.astype(np.int64) - za) * (b.astype(np.int64) - zb)
     zeros = np.array([za, zb], np.int32)
-    for rounding in (Rounding.NARROW, Rounding.TFLM):
-        folded = folding.fold(np.array([factor]), bits, rounding, none, none, reach, (low, high), zy)
+    for rounding in ("narrow", "tflm"):
+        folded = fold(np.array([factor]), bits, rounding, sums, zy)
         if folded.dead.any():
             continue
         structure, arrays = native.rescale_struct(folded)
         output = native.call(
-            f"narrow_mul_{folded.end.value}", 1, len(a), zeros, structure, a, b, output_size=len(a)
+            f"narrow_mul_{folded.epilogue.value}", 1, len(a), zeros, structure, a, b, output_size=len(a)
         )  # fmt: skip
         assert arrays
-        if rounding is Rounding.NARROW:
+        if rounding == "narrow":
             wanted = definition.narrow(products[:, None], [multiplier], [shift], zy)[:, 0]
         else:
             stock = rescale.multiply_by_quantized_multiplier_double(products, rescale.quantize_multiplier(factor))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tflm_export import kernels
-from tflm_export.kernels import folding
+from tflm_export.c.epilogue import Sums, fold_stock
 from tflm_export.rescale import Rescale
 
 COUNT = 256
@@ -96,7 +96,7 @@ def test_fold_stock(multiplier, shift, one, other, zero_point, data):
     if shift < 0:
         low, high = low >> -shift, high >> -shift  # a left shift that wraps is not for real layers
     given_ = Rescale(np.array([multiplier]), np.array([shift + 31]))
-    got = folding.fold_stock(given_, [low], (np.array([low]), np.array([high])), zero_point)
+    got = fold_stock(given_, Sums([low], [0], [low], [high]), zero_point)
     (begin,), (m,), (e,) = got.start.tolist(), got.multiplier.tolist(), got.shift.tolist()
     right = shift if multiplier else 0
     inner = data.draw(st.lists(st.integers(low, high), max_size=8)) if low < high else []

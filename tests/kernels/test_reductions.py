@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers import definition, native
+from tests.helpers.c_internals import emitted
 from tests.helpers.layers import SCALES, images, window_shapes
 from tests.helpers.tflite_builder import TFLiteBuilder
 from tflm_export.flatbuffer.model import parse
-from tflm_export.kernels.portable import Portable
 from tflm_export.simulator import simulate
 
 pytestmark = native.requires_gcc
@@ -51,7 +51,7 @@ def test_mean(x_scale, y_scale, zx, zy, bits, shape, seed):
     builder = TFLiteBuilder()
     x = builder.input([2, *shape], scale=x_scale, zero_point=zx)
     (operator,) = parse(builder.build(x, builder.mean(x, scale=y_scale, zero_point=zy))).operators
-    (call,) = Portable(bits).lower(operator).statements
+    (call,) = emitted(operator, bits).statements
     function, _, rest = call.rstrip(");").partition("(")
     numbers = [int(n.removesuffix("LL")) for n in rest.split(", ")[:6]]
     if function.endswith("wide"):
@@ -77,7 +77,7 @@ def test_softmax(scale, beta, depth, kind, seed):
     builder.graph.operators[0].builtinOptions.beta = beta
     model = parse(builder.build(x, y))
     (operator,) = model.operators
-    step = Portable(1).lower(operator)
+    step = emitted(operator, 1)
     table = step.constants["exponentials"]
     random = np.random.default_rng(seed)
     rows = random.integers(-128, 128, (3, depth)).astype(np.int8)

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from tests.helpers import definition, native
 from tests.helpers.layers import ZERO_POINTS, Layer, images, layers
 from tflm_export import kernels, rescale
-from tflm_export.kernels.folding import End
-from tflm_export.kernels.step import UnsupportedError
+from tflm_export.c.epilogue import Epilogue
+from tflm_export.c.step import UnsupportedError
 
 pytestmark = [native.requires_gcc, native.requires_gpp]
 
-ENDS = (End.SHIFT, End.MULTIPLY, End.WIDE)
+ENDS = (Epilogue.SHIFT, Epilogue.MULTIPLY, Epilogue.WIDE)
 _FOLDER = kernels.FOLDER / "tflm"
 _FUNCTIONS = b"""
 #include "narrow_folding.h"
@@ -141,7 +141,7 @@ def test_a_folded_layer_computes_its_definition(case, data):
         return
     assert end >= 0
     if not folded.dead.any():
-        assert ENDS[end] is folded.end
+        assert ENDS[end] is folded.epilogue
     transposed_end, transposed = fold(layer, *scales, is_depthwise=True)
     assert transposed_end == end
     assert all((transposed[name] == values).all() for name, values in arrays.items())

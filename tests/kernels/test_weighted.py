@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 
 from tests.helpers import definition, native
 from tests.helpers.layers import ZERO_POINTS, Layer, check, dense_cases, windowed_cases
-from tflm_export.kernels import folding
-from tflm_export.kernels.folding import End
-from tflm_export.kernels.step import UnsupportedError
+from tflm_export.c.epilogue import Epilogue, simplify
+from tflm_export.c.step import UnsupportedError
 
 pytestmark = native.requires_gcc
 
@@ -50,26 +49,26 @@ def simple_layer(factors, bits, *, bias=0, weights=None, zero=0) -> Layer:
 @pytest.mark.parametrize(
     ("layer", "end"),
     [
-        (simple_layer([2.0**-4, 2.0**-7], 1), End.SHIFT),
-        (simple_layer([2.0**-4, 3 * 2.0**-7], 2), End.MULTIPLY),
-        (simple_layer([2.0**-4, 2.0**-6], 8), End.SHIFT),  # powers of two need no multiplier at any width
-        (simple_layer([2.0**-4, 2.0], 1), End.MULTIPLY),  # a left shift
-        (simple_layer([2.0**-4, 1.0], 1), End.SHIFT),
-        (simple_layer([2.0**-26] * 2, 1, bias=1 << 28, zero=-128), End.WIDE),  # Zy * 2**s leaves 32 bits
-        (simple_layer([0.703125 * 2.0**-4] * 2, 1), End.MULTIPLY),  # 45 / 64, more bits than the model's
-        (simple_layer([45875 * 2.0**-36] * 2, 16, bias=1 << 20), End.WIDE),
-        (simple_layer([0.7 * 2.0**-4] * 2, 1), End.WIDE),  # not narrowed
-        (simple_layer([0.7 * 2.0**-4] * 2, 31), End.WIDE),
+        (simple_layer([2.0**-4, 2.0**-7], 1), Epilogue.SHIFT),
+        (simple_layer([2.0**-4, 3 * 2.0**-7], 2), Epilogue.MULTIPLY),
+        (simple_layer([2.0**-4, 2.0**-6], 8), Epilogue.SHIFT),  # powers of two need no multiplier at any width
+        (simple_layer([2.0**-4, 2.0], 1), Epilogue.MULTIPLY),  # a left shift
+        (simple_layer([2.0**-4, 1.0], 1), Epilogue.SHIFT),
+        (simple_layer([2.0**-26] * 2, 1, bias=1 << 28, zero=-128), Epilogue.WIDE),  # Zy * 2**s leaves 32 bits
+        (simple_layer([0.703125 * 2.0**-4] * 2, 1), Epilogue.MULTIPLY),  # 45 / 64, more bits than the model's
+        (simple_layer([45875 * 2.0**-36] * 2, 16, bias=1 << 20), Epilogue.WIDE),
+        (simple_layer([0.7 * 2.0**-4] * 2, 1), Epilogue.WIDE),  # not narrowed
+        (simple_layer([0.7 * 2.0**-4] * 2, 31), Epilogue.WIDE),
     ],
 )
 def test_which_end_a_layer_needs(layer, end):
-    assert layer.folded().end is end
+    assert layer.folded().epilogue is end
 
 
 @pytest.mark.parametrize("factor", [0.0, 2.0**-33, 2.0**-20])
 def test_channels_whose_output_is_constant_have_no_weights(factor):
     folded = simple_layer([2.0**-4, factor], 1, zero=11).folded()
-    assert folded.end is End.SHIFT
+    assert folded.epilogue is Epilogue.SHIFT
     assert folded.dead.tolist() == [False, True]
     assert (folded.start[1], folded.shift[1]) == (11, 0)
 
@@ -88,7 +87,7 @@ def test_accumulators_beyond_32_bits_are_refused():
 @settings(max_examples=500)
 def test_simplified_multipliers_give_the_same_outputs(multiplier, shift, accumulators, zero_point):
     low, high = min(accumulators), max(accumulators)
-    channel = folding.simplify(multiplier, shift, low, high, zero_point)
+    channel = simplify(multiplier, shift, low, high, zero_point)
     for accumulator in {*accumulators, 0 if low <= 0 <= high else low}:
         wanted = definition.saturate(
             zero_point + definition.half_up(accumulator * definition.factor(multiplier, shift))

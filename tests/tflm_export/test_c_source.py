@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tflm_export.ops.context import Rounding
 
 from benchmarks import datasets
 from tests.helpers import native
+from tests.helpers.c_internals import translate
 from tests.helpers.fans import fan
 from tests.helpers.programs import Compiled, assert_equals_simulator, random_inputs
 from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
-from tflm_export import ModelError, UsageError, c_source, kernels, narrow, planner
+from tflm_export import ModelError, UsageError, c, kernels, narrow
+from tflm_export.arithmetic import LiteRTReference
+from tflm_export.c import planner
+from tflm_export.c.lowering import KERNELS
 from tflm_export.runtimes import TFLM
 from tflm_export.simulator import simulate
 
@@ -70,7 +73,7 @@ def test_real_models_for_single_cores(name, core):
 def test_stock_rescale_equals_tflm(name):
     """The comparison's other side is TFLM itself, bit for bit."""
     data = (FOLDER / MODELS[name]).read_bytes()
-    compiled = Compiled(c_source.lower(data, "model", 31, Rounding.TFLM))
+    compiled = Compiled(translate(data, "model", 31, "tflm"))
     runtime = TFLM(data)
     for x in random_inputs(compiled.program, 2):
         np.testing.assert_array_equal(compiled.invoke(x), runtime.run(x).reshape(compiled.program.output.shape))
@@ -82,7 +85,7 @@ def test_stock_rescale_equals_tflm(name):
 def test_spoken_digits_stay_recognised(bits):
     """fsdd, 600 recordings: 97.17 % stock (LiteRT)."""
     data = narrow((FOLDER / MODELS["fsdd"]).read_bytes(), bits)[0]
-    compiled = Compiled(c_source.lower(data, "fsdd", bits))
+    compiled = Compiled(translate(data, "fsdd", bits))
     with np.load(FOLDER / "data" / "fsdd_mfcc.npz") as arrays:
         x, labels = arrays["x_test"], arrays["y_test"]
     tensor = compiled.program.input
@@ -161,7 +164,7 @@ int main(void) {
 def test_memory_and_warnings(flags, tmp_path):
     """Inputs and outputs of their exact size on the heap, under the address sanitizer; and other compiler settings."""
     data = narrow(residual_network(batch=1), 1)[0]
-    program = c_source.lower(data, "model", 1)
+    program = translate(data, "model", 1)
     for file, content in program.files().items():
         (tmp_path / file).write_bytes(content)
     units = sorted(tmp_path.glob("*.c"))
@@ -187,7 +190,7 @@ COMPILERS = {
 }
 
 
-@pytest.mark.parametrize("core", sorted(c_source.CORES))
+@pytest.mark.parametrize("core", KERNELS)
 @pytest.mark.parametrize("compiler", COMPILERS)
 def test_compilers_have_no_warnings(compiler, core, tmp_path):
     command, warnings = COMPILERS[compiler], native.WARNINGS
@@ -201,7 +204,7 @@ def test_compilers_have_no_warnings(compiler, core, tmp_path):
         # C99's limit on string literals is not for assembly, and gcc's own arm_acle.h converts signs.
         warnings = "-std=c99 -Wall -Wextra -Wshadow -Werror".split()
     for name, data in (("network", residual_network(batch=1)), ("fan", fan(1))):
-        program = c_source.lower(narrow(data, 4)[0], name, 4, core=core)
+        program = translate(narrow(data, 4)[0], name, 4, core=core)
         for file, content in program.files().items():
             (tmp_path / file).write_bytes(content)
     for unit in sorted(tmp_path.glob("*.c")):
@@ -209,11 +212,11 @@ def test_compilers_have_no_warnings(compiler, core, tmp_path):
 
 
 @native.requires_gcc
-@pytest.mark.parametrize("core", sorted(c_source.CORES))
+@pytest.mark.parametrize("core", KERNELS)
 def test_no_layer_reaches_beyond_its_memory(core, tmp_path):
     """Input, output and arena of their exact size, under the address sanitizer."""
     data = narrow(fan(2), 1)[0]
-    program = c_source.lower(data, "model", 1, core=core)
+    program = translate(data, "model", 1, core=core)
     for file, content in (program.files() | {"main.c": MAIN.encode()}).items():
         (tmp_path / file).write_bytes(content)
     flags = [*native.WARNINGS, "-fsanitize=address", "-O1"]
@@ -225,7 +228,7 @@ def test_no_layer_reaches_beyond_its_memory(core, tmp_path):
 
 
 def test_the_folder_is_self_contained():
-    files = c_source.emit(narrow(residual_network(), 1)[0], "my-model.v2", 1)
+    files = c.emit(narrow(residual_network(), 1)[0], "my-model.v2", 1)
     assert {"my_model_v2.c", "my_model_v2.h"} < files.keys()
     for name, content in files.items():
         for include in re.findall(r'#include "(.+)"', content.decode()):
@@ -236,7 +239,7 @@ def test_the_folder_is_self_contained():
 
 
 def test_names_that_begin_with_a_digit():
-    assert "model_2nd.c" in c_source.emit(narrow(residual_network(), 1)[0], "2nd", 1)
+    assert "model_2nd.c" in c.emit(narrow(residual_network(), 1)[0], "2nd", 1)
 
 
 def test_every_kernel_is_one_function_of_its_files_name():
@@ -252,7 +255,7 @@ def test_every_kernel_is_one_function_of_its_files_name():
 
 def test_the_same_bytes_every_time():
     data = narrow(residual_network(), 4)[0]
-    assert c_source.emit(data, "model", 4) == c_source.emit(data, "model", 4)
+    assert c.emit(data, "model", 4) == c.emit(data, "model", 4)
 
 
 def test_all_operators_without_a_kernel_are_named():
@@ -265,38 +268,38 @@ def test_all_operators_without_a_kernel_are_named():
         return y
 
     with pytest.raises(ModelError, match=r"operator 1 ABS \(abs\): .*; operator 2 TRANSPOSE \(transposed\): .*kernel"):
-        c_source.emit(chain(build), "model", 1)
+        c.emit(chain(build), "model", 1)
 
 
 def test_int8_borders_are_needed():
     b = TFLiteBuilder()
     x = b.input([1, 4], type="INT16")
     with pytest.raises(ModelError, match="the model's input does not fit the kernels"):
-        c_source.emit(b.build(x, b.quantize(x)), "model", 1)
+        c.emit(b.build(x, b.quantize(x)), "model", 1)
 
 
 def test_one_input_and_one_output_are_needed():
     b = TFLiteBuilder()
     x, y = b.input([1, 4], name="x"), b.input([1, 4], name="y")
     with pytest.raises(ModelError, match="2 inputs; C source is written for one"):
-        c_source.emit(b.build([x, y], b.add(x, y)), "model", 1)
+        c.emit(b.build([x, y], b.add(x, y)), "model", 1)
 
 
 def test_arguments_are_checked():
     data = residual_network()
     with pytest.raises(UsageError, match="bits"):
-        c_source.emit(data, "model", 0)
-    with pytest.raises(UsageError, match="core must be one of portable, cortex-m0plus, cortex-m3, cortex-m4"):
-        c_source.lower(data, "model", 1, core="z80")
-    with pytest.raises(UsageError, match="'narrow' and 'tflm' only"):
-        c_source.lower(data, "model", 1, rounding=Rounding.TFLITE)
+        c.emit(data, "model", 0)
+    with pytest.raises(UsageError, match=r"core must be one of portable, cortex-m0, cortex-m0plus.*got 'z80'"):
+        translate(data, "model", 1, core="z80")
+    with pytest.raises(ModelError, match="a RealRescale has no kernel"):
+        c.translate(data, "model", LiteRTReference())
 
 
 def test_names_from_the_file_cannot_leave_their_comment():
     b = TFLiteBuilder()
     x = b.input([1, 6, 6, 4])
     data = b.build(x, b.conv(x, 3, name='*/ int evil; /* "??/\n\\'))
-    source = c_source.emit(data, "model", 1)["model.c"].decode()
+    source = c.emit(data, "model", 1)["model.c"].decode()
     assert re.sub(r"/\*.*?\*/", "", source).count("evil") == 0
     assert "??" not in source
 
@@ -323,6 +326,6 @@ def test_a_chain_needs_two_buffers_at_a_time():
 
 
 def test_the_summary_has_the_figures():
-    program = c_source.lower(narrow(residual_network(), 1)[0], "model", 1)
+    program = translate(narrow(residual_network(), 1)[0], "model", 1)
     assert f"{program.constant_bytes} bytes of flash for constants" in program.summary()
-    assert f"{program.plan.size} bytes of RAM" in program.summary()
+    assert f"{program.arena.size} bytes of RAM" in program.summary()

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.helpers.tflite_builder import residual_network
-from tflm_export import c_source, cc_array, metadata, narrow
+from tflm_export import c, cc_array, metadata, narrow
 from tflm_export.errors import UsageError
 from tflm_export.outputs import Outputs, default_path
 
@@ -33,7 +33,7 @@ def test_every_file_is_what_its_module_makes(tmp_path):
     written = everything(tmp_path).write(NARROWED, REPORT)
     expected = {"net.tflite": metadata.attach(NARROWED, REPORT)}
     expected |= cc_array.sources(expected["net.tflite"], "net.tflite")
-    expected |= c_source.lower(expected["net.tflite"], "net", 2, core="portable").files()
+    expected |= c.emit(expected["net.tflite"], "net", 2)
     found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert json.loads(found.pop("net.json")) == json.loads(json.dumps(REPORT.to_dict()))
     assert found == expected

@@ -7,7 +7,6 @@ from tflm_export.c.portable import pixels_of, rescale_statement, window_statemen
 from tflm_export.c.step import CStep
 from tflm_export.c.tiled import Tiled
 from tflm_export.c.tiles import MOST_ROWS, Tiles
-from tflm_export.program.program import Step
 
 _LANE = 255  # sum of |w| whose products with int8 share a 16-bit lane
 _TILE = 2  # pixels

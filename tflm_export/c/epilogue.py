@@ -65,7 +65,7 @@ class FoldedRescale:
     @property
     def in_assembly(self) -> bool:
         """Whether kernels in assembly compute the end themselves, instead of leaving sums to C."""
-        return self.epilogue in (Epilogue.SHIFT, Epilogue.MULTIPLY) or (self.epilogue is Epilogue.STOCK and self.fold is not None)
+        return self.epilogue is not Epilogue.WIDE and (self.epilogue is not Epilogue.STOCK or self.fold is not None)
 
     def constants(self, in_assembly: bool = False) -> dict[str, np.ndarray]:
         """The arrays that the kernel reads, by the name of their field in narrow_rescale."""
@@ -208,9 +208,8 @@ def fold_stock(factors: Rescale, sums: Sums, zero_point: int) -> FoldedRescale:
         fits = fits and e > 0 and 2 * bound < INT32_LIMIT and _fits_int32(fold_, product + 1)
         channels.append((begin, m, e, fold_ if fits else 0))
     start, multiplier, shift, folds = (np.array(values) for values in zip(*channels, strict=True))
-    folds = _int32(folds) if fits else None
-    no_dead = np.zeros(len(channels), bool)
-    return FoldedRescale(Epilogue.STOCK, _int32(start), _int32(multiplier), folds, shift.astype(np.int8), zero_point, no_dead)
+    folds, shifts, dead = _int32(folds) if fits else None, shift.astype(np.int8), np.zeros(len(channels), bool)
+    return FoldedRescale(Epilogue.STOCK, _int32(start), _int32(multiplier), folds, shifts, zero_point, dead)
 
 
 def stock_shifts(factors: Rescale) -> np.ndarray:

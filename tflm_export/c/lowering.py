@@ -21,7 +21,7 @@ from tflm_export.grid import Grid
 from tflm_export.lowering import forms_of, origin_of
 from tflm_export.program.move import Move
 from tflm_export.program.program import Block, Program, Step
-from tflm_export.program.value import Value
+from tflm_export.program.value import Value, value_of
 
 KERNELS = {"portable": Portable, "cortex-m0plus": CortexM0Plus, "cortex-m4": CortexM4}  # by `Core.kernels`
 
@@ -55,6 +55,8 @@ def translate(data: bytes, name: str, arithmetic: Arithmetic, core: str = "porta
     model = parse(data)
     emitter = KERNELS[cores.find(core).kernels]()
     if lowering.unsupported(model):
+        graph = model.subgraphs[0]
+        _check_borders([value_of(tensor) for tensor in graph.inputs], [value_of(tensor) for tensor in graph.outputs])
         problems = []
         for operator in model.operators:
             problem = lowering.lowering_problem(operator)
@@ -103,15 +105,20 @@ def _unwritable(problems: Sequence[str]) -> ModelError:
 def _only_block(program: Program) -> Block:
     if len(program.blocks) != 1:
         raise ModelError(f"the model has {len(program.blocks)} subgraphs; C source is written for one")
-    for role, values in (("inputs", program.main.inputs), ("outputs", program.main.outputs)):
-        if len(values) != 1:
-            raise ModelError(f"the model has {len(values)} {role}; C source is written for one")
-        (value,) = values
-        problem = "" if value.dtype == np.int8 else f"{value.name} is {value.dtype.name.upper()}; INT8 is needed"
-        problem = problem or ("" if value.scale is not None else f"{value.name} has no scale, or several")
-        if problem:
-            raise ModelError(f"the model's {role[:-1]} does not fit the kernels: {problem}")
+    _check_borders(program.main.inputs, program.main.outputs)
     return program.main
+
+
+def _check_borders(inputs: Sequence[Value], outputs: Sequence[Value]) -> None:
+    """Raises ModelError where what goes in and comes out of an inference does not fit the kernels."""
+    for role, values in (("input", inputs), ("output", outputs)):
+        if len(values) != 1:
+            raise ModelError(f"the model has {len(values)} {role}s; C source is written for one")
+        (value,) = values
+        problem = "" if value.dtype == np.int8 else f"{value.label} is {value.dtype.name.upper()}; INT8 is needed"
+        problem = problem or ("" if value.scale is not None else f"{value.label} has no scale, or several")
+        if problem:
+            raise ModelError(f"the model's {role} does not fit the kernels: {problem}")
 
 
 def _aliases(steps: Sequence[Step]) -> dict[Hashable, Hashable]:

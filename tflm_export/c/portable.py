@@ -75,9 +75,9 @@ class Portable:
             raise UnsupportedError("there is no kernel for it")
         for value in (*step.form.inputs, *step.form.outputs):
             if value.dtype != np.int8:
-                raise UnsupportedError(f"{value.name} is {value.dtype.name.upper()}; INT8 is needed")
+                raise UnsupportedError(f"{value.label} is {value.dtype.name.upper()}; INT8 is needed")
             if value.is_variable:
-                raise UnsupportedError(f"{value.name} is kept from one inference to the next")
+                raise UnsupportedError(f"{value.label} is kept from one inference to the next")
         return emitted(step)
 
     # Sums with constant weights.

@@ -40,7 +40,7 @@ typedef struct {
  *   start       where the accumulator begins. b - Zx * sum(w); for _shift also 2^(s-1) (if s > 0) + Zy * 2^s.
  *   multiplier  _multiply, _wide: 0..2^31 - 1. _stock: 0 or 2^30..2^31 - 1.
  *   fold        _multiply: 2^(s-1) (if s > 0) + Zy * 2^s. narrow_fully_connected_dsp_stock: the same where fold_stock
- *               of folding.py proved it, else NULL; no other _stock function reads it.
+ *               of c/epilogue.py proved it, else NULL; no other _stock function reads it.
  *   shift       right shift. _shift, _multiply: 0..31. _wide: 0..62. _stock: beyond 31, -31..31, negative to the left.
  *   zero_point  _wide, _stock: Zy, -128..127. */
 typedef struct {

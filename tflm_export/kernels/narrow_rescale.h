@@ -120,7 +120,7 @@ static NARROW_INLINE int8_t narrow_end_stock(const narrow_rescale *rescale, int3
   return (int8_t)((y < low ? low : y > high ? high : y) + rescale->zero_point);
 }
 
-/* The same where fold_stock of folding.py proved it, from fold = 2^(shift-1) + Zy * 2^shift. */
+/* The same where fold_stock of c/epilogue.py proved it, from fold = 2^(shift-1) + Zy * 2^shift. */
 static NARROW_INLINE int8_t narrow_end_stock_folded(const narrow_rescale *rescale, int32_t c, int32_t acc) {
   const int32_t y = narrow_doubling_high_multiply(acc, rescale->multiplier[c]);
   const uint32_t sum = (uint32_t)y + (uint32_t)(acc >> 31) + (uint32_t)rescale->fold[c]; /* that of no output wraps */

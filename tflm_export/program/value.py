@@ -7,7 +7,7 @@ from collections.abc import Hashable
 import numpy as np
 
 from tflm_export.errors import ModelError
-from tflm_export.flatbuffer.model import Tensor
+from tflm_export.flatbuffer.model import Tensor, tensor_label
 
 _DTYPES = {
     "INT8": np.int8,
@@ -49,6 +49,12 @@ class Value:
     def size(self) -> int:
         """How many elements it has."""
         return math.prod(self.shape)
+
+    @property
+    def label(self) -> str:
+        """How messages name it."""
+        where, index = self.key if isinstance(self.key, tuple) and len(self.key) == 2 else ("", self.key)
+        return tensor_label(index, self.name) if isinstance(where, int) else self.name or str(self.key)
 
     @property
     def limits(self) -> tuple[int, int]:

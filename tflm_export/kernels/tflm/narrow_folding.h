@@ -1,5 +1,5 @@
 // A layer's rescale, folded into the constants of the narrow kernels, with the proof that its integers fit: what
-// tflm_export/kernels/folding.py does at export. Knows nothing of TFLM.
+// tflm_export/c/epilogue.py does at export. Knows nothing of TFLM.
 //
 // Other than there the weights stay as they are. A channel whose factor is so small that its output never changes gets
 // a shift (or a multiplier of 0) that says the same.
