@@ -12,11 +12,11 @@ from tflm_export.rescale import MAX_BITS, Rescale
 class Grid:
     """Multipliers of k bits: factors `m * 2**-s` with `2**(k-1) <= m < 2**k`.
 
-    Whatever has these methods can stand in its place (two signed digits, say); solver, exporter, training and check
-    ask for nothing else.
+    Whatever has these methods, `bits` and a name (`__str__`) can stand in its place (two signed digits, say); solver,
+    exporter, training and check ask for nothing else. With the powers of two on a grid no scale more than doubles.
 
     Attributes:
-      bits: width k, 1 to 31.
+      bits: width k, 1 to 31: of the widest multiplier, for reports and for products that need room.
 
     Raises:
       UsageError: bits out of range.
@@ -60,4 +60,14 @@ class Grid:
         return "1 bit" if self.bits == 1 else f"{self.bits} bits"
 
 
+def grid_of(bits) -> Grid:
+    """The grid of multipliers of some bits; a grid is returned as it is.
+
+    Raises:
+      UsageError: bits is neither a grid nor an integer from 1 to 31.
+    """
+    return bits if hasattr(bits, "snap") else Grid(bits)
+
+
 STOCK = Grid(MAX_BITS)
+POWERS_OF_TWO = Grid(1)

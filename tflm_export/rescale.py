@@ -186,7 +186,7 @@ def is_narrow(factor, bits: int) -> np.ndarray:
 
 def _is_near(factor, grid: Rescale) -> np.ndarray:
     """Whether factors equal those of a grid up to `FLOAT32_TOLERANCE`."""
-    with np.errstate(under="ignore"):
+    with np.errstate(under="ignore", over="ignore"):  # a grid point beyond float64 is near to none
         return np.abs(factor - grid.value) <= FLOAT32_TOLERANCE * np.asarray(factor, np.float64)
 
 
