@@ -12,7 +12,8 @@ from keras_rat import configs, quantizers, wiring
 from keras_rat.quantize import rescale_layers
 from keras_rat.scheme import BATCH_NORM
 from tflm_export import rescale, solver
-from tflm_export.rescale import MAX_BITS
+from tflm_export.grid import POWERS_OF_TWO, Grid
+from tflm_export.setting import KEEP, Setting
 
 STEPS = 40
 
@@ -99,7 +100,7 @@ def settle(model) -> None:
         range_.batches.assign(quantizers.FROZEN)
     weighted = rescale_layers(model)
     problem, ranges = _problem(model, weighted)
-    scales = solver.solve(problem, MAX_BITS, solver.REQUANTIZE).scales
+    scales = solver.solve(problem).scales
     for owner, range_ in ranges.items():
         growth = scales[owner] / problem.scales[owner]
         if growth != 1:
@@ -153,7 +154,7 @@ def snapped(quantizer, factor, bits) -> np.ndarray:
       factor: positive float64 [channels] or [1].
       bits: width of each, int32 of the same shape.
     """
-    rounding = "nearest" if quantizer.method == solver.KEEP else "up"
+    rounding = "nearest" if quantizer.method == KEEP else "up"
     factor = np.maximum(factor, quantizers.SMALLEST)
     result = np.empty_like(factor)
     for width in np.unique(bits):
@@ -165,18 +166,17 @@ def snapped(quantizer, factor, bits) -> np.ndarray:
 def _problem(model, weighted) -> tuple[solver.Problem, dict[str, wiring.Range]]:
     """The activation scales of a Keras model as the exporter's solver takes them."""
     ranges = {range_.owner: range_ for range_ in _ranges(model)}
-    nodes, ties, settings = [], [], []
+    nodes, ties = [], []
     for layer in model.layers:
         sources = [range_ for range_ in wiring.source_ranges(layer) if range_ is not None]
         keys = tuple(range_.owner for range_ in sources)
         if layer in weighted:
-            nodes.append(_weighted_node(layer))
-            settings.append((layer.quantize_config.quantizer.bits, solver.REQUANTIZE))
+            nodes.append((_weighted_node(layer), Setting(Grid(layer.quantize_config.quantizer.bits))))
         elif isinstance(getattr(layer, "quantize_config", None), configs.SumConfig):
             target, _ = wiring.sink(layer)
-            nodes.append(solver.Sum(keys, target.owner))
             power_of_two = isinstance(layer.quantize_config, configs.SlopeConfig)
-            settings.append((1 if power_of_two else layer.quantize_config.bits, solver.REQUANTIZE))
+            grid = POWERS_OF_TWO if power_of_two else Grid(layer.quantize_config.bits)
+            nodes.append((solver.Sum(keys, target.owner), Setting(grid)))
         elif isinstance(wiring.inner(layer), keras.layers.Concatenate):
             ties.append(keys)
     for tie in ties:
@@ -184,7 +184,7 @@ def _problem(model, weighted) -> tuple[solver.Problem, dict[str, wiring.Range]]:
     scales = {owner: float(np.float32(range_.scale())) for owner, range_ in ranges.items()}
     fixed = {range_.owner: float(range_.scale()) for range_ in map(wiring.fixed_range, model.layers) if range_}
     pinned = _border(model, ranges) | fixed.keys()
-    return solver.Problem(scales | fixed, nodes, ties, pinned, set(), settings=settings), ranges
+    return solver.Problem(scales | fixed, nodes, ties, pinned, set()), ranges
 
 
 def _border(model, ranges) -> set[str]:

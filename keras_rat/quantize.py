@@ -17,7 +17,7 @@ from keras_rat import configs, quantizers, rewrite, wiring
 from keras_rat.scheme import BATCH_NORM, DEFAULT_BITS, NORMALISED, SUMS, RescaleAwareScheme
 from tflm_export.errors import UsageError
 from tflm_export.rescale import check_bits
-from tflm_export.solver import REQUANTIZE
+from tflm_export.setting import REQUANTIZE
 
 _tfmot = tfmot.quantization.keras
 

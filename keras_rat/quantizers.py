@@ -15,7 +15,7 @@ from tensorflow_model_optimization.quantization.keras import quantizers as tfmot
 from keras_rat import wiring
 from tflm_export.errors import UsageError
 from tflm_export.rescale import FLOAT32_TOLERANCE, check_bits
-from tflm_export.solver import KEEP
+from tflm_export.setting import KEEP
 
 WEIGHT_BITS = (8, 4)
 FROZEN = -1

@@ -26,7 +26,7 @@ from keras_rat.quantizers import RangeQuantizer
 from tflm_export import rescale
 from tflm_export.errors import UsageError
 from tflm_export.rescale import MAX_BITS, check_bits
-from tflm_export.solver import METHODS, REQUANTIZE
+from tflm_export.setting import METHODS, REQUANTIZE
 
 DEFAULT_BITS = 4
 layers = keras.layers

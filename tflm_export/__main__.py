@@ -20,12 +20,13 @@ import sys
 
 from absl import flags
 
-from tflm_export import command_line, cores, files, metadata, outputs, rescale, settings
+from tflm_export import command_line, cores, files, metadata, outputs, rescale
 from tflm_export.errors import ModelError, UsageError
 from tflm_export.explain import explain
 from tflm_export.flatbuffer.model import parse
 from tflm_export.narrow import METHODS, check, narrow
 from tflm_export.report import Report
+from tflm_export.rules import load_rules
 
 EXIT_OK, EXIT_MODEL, EXIT_USAGE = 0, 1, 2
 
@@ -196,7 +197,7 @@ def _narrow(path: str, bits: int | None) -> int:
     if bits is None:
         data, report = _search(stock, train, test)
     else:
-        rules = settings.load(_BITS_CONFIG.value) if _BITS_CONFIG.value is not None else None
+        rules = load_rules(_BITS_CONFIG.value) if _BITS_CONFIG.value is not None else None
         data, report = narrow(stock, bits, _METHOD.value, train, rules)
     if _STRICT.value:
         report.require_narrow()

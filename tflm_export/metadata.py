@@ -7,7 +7,7 @@ Entry `keras_rat.rescale`, a FlexBuffer:
                     "accumulator_bound": largest |acc| over all int8 inputs}, ...]}
 
 with one multiplier and shift for each rescale factor: output channels, or the inputs of an operator without weights.
-Stock runtimes ignore it, and it is never the only source: the same pairs follow from the scales (`rescale.recover`).
+Stock runtimes ignore it, and it is never the only source: the same pairs follow from the scales (`Grid.recover`).
 
 Netron's model properties list every entry by name, but show a value only where it is text, printable ASCII of less than
 256 bytes. Entry `keras_rat.summary` is such a line, for people who open the model there.
@@ -15,7 +15,6 @@ Netron's model properties list every entry by name, but show a value only where 
 
 import numpy as np
 
-from tflm_export import rescale
 from tflm_export.errors import ModelError
 from tflm_export.flatbuffer.metadata import add_metadata, metadata_names, read_metadata
 from tflm_export.flatbuffer.model import parse
@@ -64,7 +63,7 @@ def detach(data: bytes) -> bytes:
 
 
 def _operator(builder, operator, row) -> None:
-    recovered = rescale.recover(op_for(operator).factors(operator), row.bits)
+    recovered = row.grid.recover(op_for(operator).factors(operator))
     with builder.Map():
         for key, value in (
             ("subgraph", row.subgraph),

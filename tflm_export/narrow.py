@@ -10,12 +10,13 @@ from tflm_export.errors import ModelError
 from tflm_export.flatbuffer.model import Model, Operator, parse
 from tflm_export.flatbuffer.writer import Edits
 from tflm_export.graph import Graph
+from tflm_export.grid import Grid, grid_of
 from tflm_export.ops import op_for
 from tflm_export.ops.base import Declaration, Plan, quantized_tensors
 from tflm_export.reason import Reason
 from tflm_export.report import Report, Row
-from tflm_export.settings import Setting, resolve
-from tflm_export.solver import METHODS
+from tflm_export.rules import resolve
+from tflm_export.setting import KEEP, METHODS, REQUANTIZE, Setting
 
 __all__ = ["METHODS", "check", "narrow"]
 
@@ -26,8 +27,8 @@ LARGEST_BOUND = 2**62  # an accumulator that may grow beyond this is reported so
 
 def narrow(
     data: bytes,
-    bits: int,
-    method: str = solver.REQUANTIZE,
+    bits: int | Grid,
+    method: str = REQUANTIZE,
     calibration: dict[str, np.ndarray] | None = None,
     rules: dict | None = None,
 ) -> tuple[bytes, Report]:
@@ -35,7 +36,7 @@ def narrow(
 
     Args:
       data: a .tflite file with int8 operators.
-      bits: multiplier width k, 1 (a pure shift) to 31 (TFLite's own; changes nothing).
+      bits: multiplier width k, 1 (a pure shift) to 31 (TFLite's own; changes nothing); or another grid of factors.
       method: "requantize" rounds factors up and re-rounds the weights to match (no gain error, slightly coarser
         weights); "keep" rounds factors to nearest and leaves every weight and bias as it is.
       calibration: a few dozen to a few hundred rows of real inputs, by input name (any name where there is one input):
@@ -55,7 +56,7 @@ def narrow(
       ModelError: the bytes are no TFLite model, are damaged, or hold no rescale that can be narrowed; or there is
         calibration data and the model has operators that cannot be simulated.
     """
-    default = Setting(bits, method)
+    default = Setting(grid_of(bits), method)
     stock = parse(data)
     settings = resolve(stock, default, rules)
     model, graph = stock, Graph(stock)
@@ -65,7 +66,7 @@ def narrow(
         graph = Graph(model)
     declarations = _declare(model, graph)
     measured = None if calibration is None else _measure(model, calibration)
-    solution, reasons = _solve(graph, declarations, default, settings, measured)
+    solution, reasons = _solve(graph, declarations, settings, measured)
     edits = Edits(model.data)
     for tensor in model.tensors:
         scale = solution.scales.get(tensor.key)
@@ -76,7 +77,7 @@ def narrow(
         if declaration.nodes or declaration.constants:
             setting = settings[operator.subgraph, operator.index]
             statistics = measured and measured.statistics
-            op_for(operator).edit(operator, Plan(solution.scales, setting.bits, setting.method, statistics), edits)
+            op_for(operator).edit(operator, Plan(solution.scales, setting.grid, setting.method, statistics), edits)
     narrowed = edits.finish()
     if shared:
         narrowed = sharing.without_needless_copies(stock, shared, narrowed)
@@ -85,12 +86,12 @@ def narrow(
     return narrowed, _report(stock, parse(narrowed), reasons, default, settings)
 
 
-def check(data: bytes, bits: int) -> Report:
+def check(data: bytes, bits: int | Grid) -> Report:
     """Reads the width of every rescale of a model.
 
     Args:
       data: a .tflite file.
-      bits: multiplier width k to check against, 1 to 31.
+      bits: multiplier width k to check against, 1 to 31; or another grid of factors.
 
     Returns:
       A report with one row for each operator that rescales; `Report.offenders` are those that are not on the grid.
@@ -99,9 +100,9 @@ def check(data: bytes, bits: int) -> Report:
       UsageError: bits out of range.
       ModelError: the bytes are no TFLite model, are damaged, or hold no rescale.
     """
-    bits = rescale.check_bits(bits)
+    grid = grid_of(bits)
     model = parse(data)
-    return _report(model, model, _reasons(_declare(model, Graph(model))), Setting(bits), None)
+    return _report(model, model, _reasons(_declare(model, Graph(model))), Setting(grid), None)
 
 
 def _declare(model: Model, graph: Graph) -> list[tuple[Operator, Declaration]]:
@@ -121,21 +122,23 @@ def _measure(model: Model, arrays: dict[str, np.ndarray]):
     return calibration.Calibration.run(model, calibration.quantized_inputs(model, arrays))
 
 
-def _solve(
-    graph: Graph, declarations: list, default: Setting, settings: dict, measured
-) -> tuple[solver.Solution, dict]:
+def _solve(graph: Graph, declarations: list, settings: dict, measured) -> tuple[solver.Solution, dict]:
     """The solved scales, and the reasons of the operators that are not narrowed by (subgraph, index)."""
     model = graph.model
-    chosen = [settings[operator.subgraph, operator.index] for operator, d in declarations for _ in d.nodes]
-    nodes = [(operator, node) for operator, declaration in declarations for node in declaration.nodes]
+    operators = [operator for operator, declaration in declarations for _ in declaration.nodes]
+    nodes = [
+        (node, settings[operator.subgraph, operator.index])
+        for operator, declaration in declarations
+        for node in declaration.nodes
+    ]
     border = [t for subgraph in model.subgraphs for t in (*subgraph.inputs, *subgraph.outputs)]
     pinned = {tensor.key for tensor in model.tensors if tensor.is_variable}
     pinned -= {key for _, declaration in declarations for key in declaration.states}
     pinned |= {tensor.key for tensor in border}
     pinned |= {key for _, declaration in declarations for key in declaration.pins}
-    if len({setting.method for setting in chosen}) > 1:
+    if len({setting.method for _, setting in nodes}) > 1:
         # An operator that keeps its integers needs the scales they were made for, whatever its neighbours do.
-        kept = {key for key, setting in settings.items() if setting.method == solver.KEEP}
+        kept = {key for key, setting in settings.items() if setting.method == KEEP}
         pinned |= {t.key for op in model.operators if (op.subgraph, op.index) in kept for t in quantized_tensors(op)}
     fixed = {key: scale for _, declaration in declarations for key, scale in declaration.fixed.items()}
     scales = {
@@ -147,18 +150,17 @@ def _solve(
     ties += [tie for tie in graph.shared_scales if any(key in scales for key in tie)]
     problem = solver.Problem(
         scales | fixed,
-        [node for _, node in nodes],
+        nodes,
         [tuple(key for key in tie if key in scales) for tie in ties],
         (pinned & scales.keys()) | fixed.keys(),
         {key for _, declaration in declarations for key in declaration.constants},
         measured and measured.clipping,
-        [(setting.bits, setting.method) for setting in chosen],
     )
-    solution = solver.solve(problem, default.bits, default.method)
+    solution = solver.solve(problem)
     reasons = _reasons(declarations)
     names = {tensor.key: tensor.label for tensor in model.tensors}
     for index in solution.unsolved:
-        operator, node = nodes[index]
+        operator, (node, _) = operators[index], nodes[index]
         bound = dict.fromkeys(names[key] for key in (*node.inputs, node.output) if key in names)
         reasons[operator.subgraph, operator.index] = Reason(f"{BOUND}: {', '.join(bound)}", BOUND)
     return solution, reasons
@@ -170,12 +172,12 @@ def _report(before: Model, after: Model, reasons: dict, default: Setting, settin
     for old, new in zip(before.operators, after.operators, strict=True):
         key = old.subgraph, old.index
         setting = default if settings is None else settings[key]
-        row = _row(old, new, setting.bits, reasons.get(key), "" if settings is None else setting.method)
+        row = _row(old, new, setting.grid, reasons.get(key), "" if settings is None else setting.method)
         if row is not None:
             rows.append(row)
     if all(row.reason for row in rows):
         raise ModelError(_nothing_to_narrow(before, rows))
-    return Report(default.bits, "" if settings is None else default.method, tuple(rows))
+    return Report(default.grid, "" if settings is None else default.method, tuple(rows))
 
 
 def _nothing_to_narrow(model: Model, rows: list[Row]) -> str:
@@ -187,14 +189,14 @@ def _nothing_to_narrow(model: Model, rows: list[Row]) -> str:
     return f"the model has no int8 rescale (its operators compute {', '.join(types)}){fix}"
 
 
-def _row(old: Operator, new: Operator, bits: int, reason: Reason | None, method: str) -> Row | None:
+def _row(old: Operator, new: Operator, grid: Grid, reason: Reason | None, method: str) -> Row | None:
     """The row of an operator; a check (no method) reads the factors also of operators that cannot be narrowed."""
     op = op_for(old)
     before, after = op.factors(old), op.factors(new)
-    row = Row(old.subgraph, old.index, old.name, old.label, bits, name=old.outputs[0].name if old.outputs else "")
+    row = Row(old.subgraph, old.index, old.name, old.label, grid, name=old.outputs[0].name if old.outputs else "")
     if before is None:
         return _stopped(row, reason) if reason else None
-    narrow = bool(rescale.is_narrow(after, bits).all())
+    narrow = bool(grid.contains(after).all())
     if method and not narrow and not reason:
         reason = OUT_OF_RANGE
     row = dataclasses.replace(
@@ -206,8 +208,8 @@ def _row(old: Operator, new: Operator, bits: int, reason: Reason | None, method:
     )
     if reason:
         return _stopped(row, reason) if method else row
-    bound = worst_case(new, bits)
-    kept = method == solver.KEEP  # then the scales say what the rounded factors do, and the real weights follow them
+    bound = worst_case(new, grid.bits)
+    kept = method == KEEP  # then the scales say what the rounded factors do, and the real weights follow them
     gain = np.divide(after, before, out=np.ones_like(before), where=before > 0) if kept else np.ones(1)
     return dataclasses.replace(
         row,

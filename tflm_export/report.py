@@ -3,6 +3,7 @@
 import dataclasses
 
 from tflm_export.errors import ModelError
+from tflm_export.grid import Grid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,10 +13,10 @@ class Row:
     Attributes:
       subgraph, index, op, label: which operator; `label` is for people.
       name: its first output tensor's name as in the file; empty where it has none.
-      bits: the width k it was to have.
+      grid: what its factors were to be on.
       factors: number of its rescale factors: output channels, or inputs of an operator without weights.
       bits_before, bits_after: significant bits of its widest multiplier; 31 stands for 17 and more.
-      narrow: whether all its factors are on the k-bit grid.
+      narrow: whether all its factors are on the grid.
       gain_error: largest |M_after / M_before - 1| of a factor that was rounded with nothing to make up for it ("keep").
       weight_error: largest relative RMS change of a channel's real weights ("requantize").
       accumulator: largest |acc| over all inputs of the tensors' types; 2**62 stands for anything larger.
@@ -28,7 +29,7 @@ class Row:
     index: int
     op: str
     label: str
-    bits: int
+    grid: Grid
     factors: int = 0
     bits_before: int | None = None
     bits_after: int | None = None
@@ -41,24 +42,34 @@ class Row:
     name: str = ""
     obstacle: str = ""
 
+    @property
+    def bits(self) -> int:
+        """The width k it was to have."""
+        return self.grid.bits
+
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """The rescales of a model at k bits.
+    """The rescales of a model.
 
     Attributes:
-      bits: the width k that was asked for.
+      grid: what was asked for.
       method: "requantize" or "keep"; empty for a check.
       rows: one for each operator that rescales, in execution order.
     """
 
-    bits: int
+    grid: Grid
     method: str
     rows: tuple[Row, ...]
 
     @property
+    def bits(self) -> int:
+        """The width k that was asked for."""
+        return self.grid.bits
+
+    @property
     def offenders(self) -> tuple[Row, ...]:
-        """The rows that are not on the k-bit grid or cannot be read."""
+        """The rows that are not on their grid or cannot be read."""
         return tuple(row for row in self.rows if not row.narrow)
 
     @property
@@ -67,11 +78,11 @@ class Report:
         return max(row.bits_after for row in self.rows if row.bits_after is not None)
 
     def to_dict(self) -> dict:
-        """The report as JSON-serialisable values."""
-        return dataclasses.asdict(self) | {"max_bits": self.max_bits}
+        """The report as JSON-serialisable values; a grid is its `bits`."""
+        return _values(self) | {"rows": [_values(row) for row in self.rows], "max_bits": self.max_bits}
 
     def require_narrow(self) -> None:
-        """Raises ModelError where a rescale is not on the k-bit grid."""
+        """Raises ModelError where a rescale is not on its grid."""
         if self.offenders:
             first = self.offenders[0]
             more = f", and {len(self.offenders) - 1} more" if len(self.offenders) > 1 else ""
@@ -80,15 +91,20 @@ class Report:
     def summary(self) -> str:
         """The report in a line for people."""
         narrowed = len(self.rows) - len(self.offenders)
-        widest = max(row.bits for row in self.rows)
-        width = "1 bit" if widest == 1 else f"{widest} bits"
-        text = f"{narrowed} of {len(self.rows)} operators with a rescale are at most {width} wide"
+        widest = max((row.grid for row in self.rows), key=lambda grid: grid.bits)
+        text = f"{narrowed} of {len(self.rows)} operators with a rescale are at most {widest} wide"
         return text + (f"; {len(self.offenders)} not" if self.offenders else "")
 
     def table(self) -> str:
         """The report as text, one line an operator."""
         head = ("", "op", "factors", "bits", "gain error", "weight error", "worst |acc|", "acc*m", "")
         return columns([head, *(_cells(row) for row in self.rows)], right={0, 2, 4, 5, 6})
+
+
+def _values(item: Report | Row) -> dict:
+    """The fields, with the width of a grid in its place."""
+    names = ("bits" if field.name == "grid" else field.name for field in dataclasses.fields(item))
+    return {name: getattr(item, name) for name in names}
 
 
 def columns(lines: list[tuple[str, ...]], right: set[int]) -> str:

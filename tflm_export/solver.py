@@ -1,4 +1,4 @@
-"""Assigns the scales of activations so that every rescale factor can land on the k-bit grid. Knows no operator.
+"""Assigns the scales of activations so that every rescale factor can land on its grid. Knows no operator.
 
 The unknowns are the scales of activation tensors, named by any hashable key. Three kinds of nodes relate them:
 
@@ -22,11 +22,9 @@ from collections.abc import Callable, Hashable
 
 import numpy as np
 
-from tflm_export import rescale
+from tflm_export.setting import KEEP, REQUANTIZE, Setting
 from tflm_export.union import groups
 
-KEEP, REQUANTIZE = "keep", "requantize"
-METHODS = (REQUANTIZE, KEEP)
 ROUNDED = 2.0**-23  # relative; what the float32 roundings of two scales can do to a third
 
 
@@ -60,28 +58,29 @@ class Product:
     output: Hashable
 
 
+Node = Weighted | Sum | Product
+
+
 @dataclasses.dataclass(frozen=True)
 class Problem:
     """The activation scales of a graph and what binds them.
 
     Attributes:
       scales: stock scale of every key.
-      nodes: Weighted, Sum and Product nodes, in execution order.
+      nodes: what relates the scales, in execution order, each with its setting.
       ties: groups of keys that must keep one common scale.
       pinned: keys whose scale must not move (graph inputs and outputs, fixed-function operators).
       constants: keys of constant tensors, free to be requantised to any larger scale.
       clipping: mean squared error, in real units, that clipping costs a key's tensor at another scale, measured on
         data; None without data.
-      settings: (bits, method) of each node, where they are not all those of `solve`.
     """
 
     scales: dict[Hashable, float]
-    nodes: list
+    nodes: list[tuple[Node, Setting]]
     ties: list[tuple[Hashable, ...]]
     pinned: set[Hashable]
     constants: set[Hashable]
     clipping: Callable[[Hashable, float], float] | None = None
-    settings: list[tuple[int, str]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,50 +96,38 @@ class Solution:
     unsolved: tuple[int, ...]
 
 
-def solve(problem: Problem, bits: int, method: str) -> Solution:
-    """Assigns the scales.
-
-    Args:
-      problem: the graph.
-      bits: multiplier width k, 1 to 31.
-      method: "requantize" rounds factors so that scales grow, from the scales assigned so far; "keep" rounds the stock
-        factors to nearest and lets scales follow, so that only the factors change and no integer.
-    """
-    return _Solver(problem, rescale.check_bits(bits), method).run()
+def solve(problem: Problem) -> Solution:
+    """Assigns the scales."""
+    return _Solver(problem).run()
 
 
 class _Solver:
-    def __init__(self, problem: Problem, bits: int, method: str):
-        self.problem, self.bits, self.method = problem, bits, method
+    def __init__(self, problem: Problem):
+        self.problem = problem
+        nodes = [node for node, _ in problem.nodes]
         self.root = groups(problem.scales, problem.ties)
         self.scales = {root: problem.scales[root] for root in self.root.values()}
         self.settled = {self.root[key] for key in problem.pinned}
         # A group is free to move if every one of its producers has weights (or a constant) that can follow.
-        weighted = {self.root[node.output] for node in problem.nodes if isinstance(node, Weighted)}
+        weighted = {self.root[node.output] for node in nodes if isinstance(node, Weighted)}
         # Groups with a constant, which never shrink.
         self.constant = {self.root[key] for key in problem.constants}
         weighted |= self.constant
-        others = {self.root[node.output] for node in problem.nodes if isinstance(node, (Sum, Product))}
+        others = {self.root[node.output] for node in nodes if isinstance(node, (Sum, Product))}
         self.follows = weighted - others
         # What a node needs to move, which no per-tensor weights may settle for their own sake.
-        self.wanted = {self.root[key] for node in problem.nodes if isinstance(node, Sum) for key in node.inputs}
-        for node in problem.nodes:
+        self.wanted = {self.root[key] for node in nodes if isinstance(node, Sum) for key in node.inputs}
+        for node in nodes:
             if isinstance(node, Product) and self.root[node.output] in self.settled:
                 self.wanted.update(self.root[key] for key in node.inputs)
 
     def run(self) -> Solution:
         unsolved = []
-        for index, node in enumerate(self.problem.nodes):
-            if self.problem.settings is not None:
-                self.bits, self.method = self.problem.settings[index]
-            if isinstance(node, Sum):
-                if not self._sum(node):
-                    unsolved.append(index)
-            elif isinstance(node, Product):
-                if not self._product(node):
-                    unsolved.append(index)
-            elif node.weight_scale is not None and self.method == REQUANTIZE:
-                self._per_tensor(node)
+        for index, (node, setting) in enumerate(self.problem.nodes):
+            if isinstance(node, Weighted):
+                self._per_tensor(node, setting)
+            elif not (self._sum if isinstance(node, Sum) else self._product)(node, setting):
+                unsolved.append(index)
         return Solution({key: self.scales[root] for key, root in self.root.items()}, tuple(unsolved))
 
     def _set(self, root, scale: float) -> None:
@@ -148,15 +135,12 @@ class _Solver:
             self.scales[root] = float(np.float32(scale))
         self.settled.add(root)
 
-    def _targets(
-        self, numerator: float, denominator: float, stock: float, rounding: str, grows: bool = False
-    ) -> list[float]:
+    def _targets(self, setting: Setting, factor: float, stock: float, rounding: str, grows: bool) -> list[float]:
         """The factors to choose from; `rounding` makes the free scale grow, the only way if it must (`grows`)."""
-        if self.method == KEEP:
-            return [float(rescale.snap(stock, self.bits, "nearest").value)]
-        factor = numerator / denominator
+        if setting.method == KEEP:
+            return [float(setting.grid.snap(stock, "nearest"))]
         roundings = [rounding] if self.problem.clipping is None or grows else ["up", "down"]
-        targets = {float(rescale.snap(factor, self.bits, r).value) for r in roundings}
+        targets = {float(setting.grid.snap(factor, r)) for r in roundings}
         return sorted(target for target in targets if target > 0)
 
     def _cost(self, key: Hashable, scale: float) -> float:
@@ -165,24 +149,27 @@ class _Solver:
             return 0.0  # there is one candidate
         return (scale**2 + self.problem.scales[key] ** 2) / 12 + self.problem.clipping(key, scale)
 
-    def _best_input(self, key: Hashable, output: float, stock: float) -> tuple[float, float]:
+    def _best_input(self, setting: Setting, key: Hashable, output: float, stock: float) -> tuple[float, float]:
         """The cheapest scale of a free input at a given output scale, and its cost."""
-        targets = self._targets(self.scales[self.root[key]], output, stock, "up", self.root[key] in self.constant)
+        x = self.root[key]
+        targets = self._targets(setting, self.scales[x] / output, stock, "up", x in self.constant)
         candidates = [output * target for target in targets]
         return min(((scale, self._cost(key, scale)) for scale in candidates), key=lambda pair: pair[1])
 
-    def _per_tensor(self, node: Weighted) -> None:
+    def _per_tensor(self, node: Weighted, setting: Setting) -> None:
         """Moves the output scale of a node with one weight scale, where nothing else needs that scale."""
+        if node.weight_scale is None or setting.method != REQUANTIZE:
+            return
         x, y = self.root[node.input], self.root[node.output]
         if y in self.settled or y in self.wanted or x == y:
             return
         product = self.scales[x] * node.weight_scale
-        target = float(rescale.snap(product / self.scales[y], self.bits, "down").value)
+        target = float(setting.grid.snap(product / self.scales[y], "down"))
         if target > 0:
             self._set(y, product / target)
             self.settled.add(x)
 
-    def _sum(self, node: Sum) -> bool:
+    def _sum(self, node: Sum, setting: Setting) -> bool:
         """Settles the scales of a node without weights; False if its factors cannot all be on the grid."""
         y = self.root[node.output]
         stock = {key: self.problem.scales[key] / self.problem.scales[node.output] for key in node.inputs}
@@ -192,18 +179,19 @@ class _Solver:
             (free if x in self.follows and x not in self.settled and x != y else anchors).append(key)
         if anchors and y not in self.settled:
             numerator = self.scales[self.root[anchors[0]]]
-            targets = self._targets(numerator, self.scales[y], stock[anchors[0]], "down", y in self.constant)
+            factor = numerator / self.scales[y]
+            targets = self._targets(setting, factor, stock[anchors[0]], "down", y in self.constant)
             candidates = [numerator / target for target in targets]
             if candidates:
-                self._set(y, min(candidates, key=lambda scale: self._output_cost(node, free, stock, scale)))
+                self._set(y, min(candidates, key=lambda scale: self._output_cost(setting, node, free, stock, scale)))
         self.settled.add(y)
         for key in free:
             if self.root[key] not in self.settled:  # two inputs may share one scale
-                self._set(self.root[key], self._best_input(key, self.scales[y], stock[key])[0])
+                self._set(self.root[key], self._best_input(setting, key, self.scales[y], stock[key])[0])
         self.settled.update(self.root[key] for key in anchors)
-        return all(rescale.is_narrow(self.scales[self.root[key]] / self.scales[y], self.bits) for key in node.inputs)
+        return all(setting.grid.contains(self.scales[self.root[key]] / self.scales[y]) for key in node.inputs)
 
-    def _product(self, node: Product) -> bool:
+    def _product(self, node: Product, setting: Setting) -> bool:
         """Settles the scales of a product; False if its factor cannot be on the grid."""
         a, b = (self.root[key] for key in node.inputs)
         y = self.root[node.output]
@@ -211,21 +199,21 @@ class _Solver:
         stock = first * second / output
         if y not in self.settled and y not in (a, b):
             product = self.scales[a] * self.scales[b]
-            targets = self._targets(product, self.scales[y], stock, "down", y in self.constant)
+            targets = self._targets(setting, product / self.scales[y], stock, "down", y in self.constant)
             self._cheapest(node.output, [product / target for target in targets])
         else:
             # Activations before constants, whose coarser rounding is the same error in every inference.
             keys = sorted(node.inputs, key=lambda key: key in self.problem.constants)
             free = [key for key in keys if self.root[key] in self.follows - self.settled - {y}]
             if free:
-                self._factor(free[0], a, b, y, stock)
+                self._factor(setting, free[0], a, b, y, stock)
         self.settled.update((a, b, y))
-        return bool(rescale.is_narrow(self.scales[a] * self.scales[b] / self.scales[y], self.bits))
+        return bool(setting.grid.contains(self.scales[a] * self.scales[b] / self.scales[y]))
 
-    def _factor(self, key: Hashable, a: Hashable, b: Hashable, y: Hashable, stock: float) -> None:
+    def _factor(self, setting: Setting, key: Hashable, a: Hashable, b: Hashable, y: Hashable, stock: float) -> None:
         """Moves one input of a product, or both where they share a scale."""
-        constant = self.root[key] in self.constant
-        targets = self._targets(self.scales[a] * self.scales[b], self.scales[y], stock, "up", constant)
+        factor = self.scales[a] * self.scales[b] / self.scales[y]
+        targets = self._targets(setting, factor, stock, "up", self.root[key] in self.constant)
         if a == b:
             self._cheapest(key, [np.sqrt(target * self.scales[y]) for target in targets])
         else:
@@ -237,6 +225,6 @@ class _Solver:
         if candidates:
             self._set(self.root[key], min(candidates, key=lambda scale: self._cost(key, scale)))
 
-    def _output_cost(self, node: Sum, free: list, stock: dict, scale: float) -> float:
-        branches = sum(self._best_input(key, scale, stock[key])[1] for key in free)
+    def _output_cost(self, setting: Setting, node: Sum, free: list, stock: dict, scale: float) -> float:
+        branches = sum(self._best_input(setting, key, scale, stock[key])[1] for key in free)
         return self._cost(node.output, scale) + branches

@@ -7,16 +7,17 @@ import pytest
 
 from tests.helpers.tflite_builder import TFLiteBuilder, pack, residual_network, unpack
 from tflm_export import check, narrow
+from tflm_export.grid import Grid
 from tflm_export.report import Report, Row
 
 
 def test_offenders_and_width():
     rows = (
-        Row(0, 0, "CONV_2D", "a", 4, 3, 31, 2, True),
-        Row(0, 1, "ADD", "b", 4, 2, 31, 31, False, reason="bound"),
-        Row(1, 0, "MUL", "c", 4, reason="not supported"),
+        Row(0, 0, "CONV_2D", "a", Grid(4), 3, 31, 2, True),
+        Row(0, 1, "ADD", "b", Grid(4), 2, 31, 31, False, reason="bound"),
+        Row(1, 0, "MUL", "c", Grid(4), reason="not supported"),
     )
-    report = Report(4, "requantize", rows)
+    report = Report(Grid(4), "requantize", rows)
     assert report.offenders == rows[1:]
     assert report.max_bits == 31
 
@@ -27,7 +28,8 @@ def test_json_holds_every_field(make):
     loaded = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert (loaded["bits"], loaded["method"], loaded["max_bits"]) == (3, report.method, report.max_bits)
     for row, original in zip(loaded["rows"], report.rows, strict=True):
-        assert row == {field.name: getattr(original, field.name) for field in dataclasses.fields(Row)}
+        names = ["bits" if field.name == "grid" else field.name for field in dataclasses.fields(Row)]
+        assert row == {name: getattr(original, name) for name in names}
 
 
 def test_names_and_obstacles_stand_apart_from_the_messages():

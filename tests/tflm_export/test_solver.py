@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers import peer
-from tflm_export import UsageError
-from tflm_export.solver import KEEP, METHODS, REQUANTIZE, Problem, Product, Sum, Weighted, solve
+from tflm_export.grid import STOCK, Grid
+from tflm_export.setting import KEEP, METHODS, REQUANTIZE, Setting
+from tflm_export.solver import Problem, Product, Sum, Weighted, solve
 
 WIDTHS = (1, 2, 3, 4, 8, 12)
 FLOAT32 = 2.0**-24
@@ -19,7 +20,12 @@ OFF_GRID = 4 * FLOAT32  # float32 roundings of the two scales of a factor, and s
 
 def problem(scales, nodes, ties=(), pinned=(), constants=()):
     scales = {key: float(np.float32(scale)) for key, scale in scales.items()}
-    return Problem(scales, list(nodes), list(ties), set(pinned), set(constants))
+    return Problem(scales, [(node, Setting(STOCK)) for node in nodes], list(ties), set(pinned), set(constants))
+
+
+def at(problem, bits, method=REQUANTIZE):
+    """The problem with one setting for all its nodes."""
+    return dataclasses.replace(problem, nodes=[(node, Setting(Grid(bits), method)) for node, _ in problem.nodes])
 
 
 def factor(solution, x, y) -> Fraction:
@@ -39,7 +45,7 @@ def test_free_inputs_move_and_the_output_stays(bits):
     """Both branches of a residual addition come from convolutions."""
     scales = {"x": 0.03, "a": 0.0311, "b": 0.0478, "y": 0.0529}
     p = problem(scales, [Weighted("x", "a"), Weighted("x", "b"), Sum(("a", "b"), "y")], pinned=["x"])
-    solution = solve(p, bits, REQUANTIZE)
+    solution = solve(at(p, bits))
     assert solution.unsolved == ()
     assert (growth(p, solution, "y"), growth(p, solution, "x")) == (1, 1)
     for branch in "ab":
@@ -56,7 +62,7 @@ def test_a_settled_input_moves_the_output(bits):
     """An identity skip from the graph's input: its scale stays, the sum's grows, the other branch follows."""
     scales = {"x": 0.0311, "a": 0.0478, "y": 0.0529}
     p = problem(scales, [Weighted("x", "a"), Sum(("a", "x"), "y")], pinned=["x"])
-    solution = solve(p, bits, REQUANTIZE)
+    solution = solve(at(p, bits))
     assert solution.unsolved == ()
     assert growth(p, solution, "x") == 1
     m, s = peer.nearest(factor(solution, "x", "y"), bits)
@@ -72,7 +78,7 @@ def test_a_settled_input_moves_the_output(bits):
 def test_a_pinned_output_moves_the_inputs():
     scales = {"x": 0.03, "a": 0.0311, "y": 0.0529}
     p = problem(scales, [Weighted("x", "a"), Sum(("a",), "y")], pinned=["x", "y"])
-    solution = solve(p, 1, REQUANTIZE)
+    solution = solve(at(p, 1))
     assert solution.unsolved == ()
     assert solution.scales["y"] == p.scales["y"]
     assert factor(solution, "a", "y") == 1
@@ -83,7 +89,7 @@ def test_bound_on_both_sides_is_reported(method):
     scales = {"x": 0.03, "z": 0.0311, "y": 0.0529, "w": 0.07, "v": 0.0631}
     nodes = [Sum(("x", "z"), "y"), Weighted("y", "w"), Sum(("w",), "v"), Sum(("x",), "z")]
     p = problem(scales, nodes, pinned=["x", "z", "y"])
-    solution = solve(p, 2, method)
+    solution = solve(at(p, 2, method))
     assert solution.unsolved == (0, 3)
     assert all(growth(p, solution, key) == 1 for key in p.pinned)
     assert peer.off_grid(factor(solution, "w", "v"), 2) < OFF_GRID
@@ -91,8 +97,8 @@ def test_bound_on_both_sides_is_reported(method):
 
 def test_bound_factors_that_are_on_the_grid_are_solved():
     p = problem({"x": 0.03, "y": 0.03 * 4 / 3}, [Sum(("x",), "y")], pinned=["x", "y"])
-    assert solve(p, 2, REQUANTIZE).unsolved == ()
-    assert solve(p, 1, REQUANTIZE).unsolved == (0,)
+    assert solve(at(p, 2)).unsolved == ()
+    assert solve(at(p, 1)).unsolved == (0,)
 
 
 @pytest.mark.parametrize("bits", WIDTHS)
@@ -101,7 +107,7 @@ def test_ties_share_one_scale(bits):
     scales = {"x": 0.03, "a": 0.0311, "pooled": 0.0311, "y": 0.0529, "c": 0.0529, "d": 0.0529}
     nodes = [Weighted("x", "a"), Sum(("pooled",), "y"), Weighted("x", "d")]
     p = problem(scales, nodes, ties=[("a", "pooled"), ("y", "c"), ("d", "c")], pinned=["x"])
-    solution = solve(p, bits, REQUANTIZE)
+    solution = solve(at(p, bits))
     assert solution.unsolved == ()
     assert solution.scales["a"] == solution.scales["pooled"]
     assert solution.scales["y"] == solution.scales["c"] == solution.scales["d"]
@@ -111,7 +117,7 @@ def test_ties_share_one_scale(bits):
 def test_ties_with_a_pinned_tensor_pin_all():
     scales = {"x": 0.03, "a": 0.0311, "p": 0.0311, "y": 0.0529}
     p = problem(scales, [Weighted("x", "a"), Sum(("a",), "y")], ties=[("a", "p")], pinned=["x", "p"])
-    solution = solve(p, 1, REQUANTIZE)
+    solution = solve(at(p, 1))
     assert growth(p, solution, "a") == 1
     assert growth(p, solution, "y") > 1
     assert factor(solution, "a", "y") in (1, Fraction(1, 2))
@@ -121,7 +127,7 @@ def test_ties_with_a_pinned_tensor_pin_all():
 @pytest.mark.parametrize("method", METHODS)
 def test_a_tensor_added_to_itself(method, bits):
     p = problem({"x": 0.03, "a": 0.0311, "y": 0.0529}, [Weighted("x", "a"), Sum(("a", "a"), "y")], pinned=["x"])
-    solution = solve(p, bits, method)
+    solution = solve(at(p, bits, method))
     assert solution.unsolved == ()
     assert peer.off_grid(factor(solution, "a", "y"), bits) < OFF_GRID
 
@@ -129,7 +135,7 @@ def test_a_tensor_added_to_itself(method, bits):
 @pytest.mark.parametrize("bits", WIDTHS)
 def test_constants_follow(bits):
     p = problem({"x": 0.0311, "c": 0.0213, "y": 0.0529}, [Sum(("x", "c"), "y")], pinned=["x"], constants=["c"])
-    solution = solve(p, bits, REQUANTIZE)
+    solution = solve(at(p, bits))
     assert solution.unsolved == ()
     assert growth(p, solution, "c") >= 1
     for key in "xc":
@@ -139,7 +145,7 @@ def test_constants_follow(bits):
 @pytest.mark.parametrize("bits", WIDTHS)
 def test_per_tensor_weights_move_the_output_scale_up(bits):
     p = problem({"x": 0.0311, "h": 0.0529, "y": 0.07}, [Weighted("x", "h", 0.0173), Weighted("h", "y")], pinned=["x"])
-    solution = solve(p, bits, REQUANTIZE)
+    solution = solve(at(p, bits))
     m = Fraction(p.scales["x"]) * Fraction(0.0173) / Fraction(solution.scales["h"])
     assert peer.off_grid(m, bits) < OFF_GRID
     assert 1 <= growth(p, solution, "h") < 2
@@ -150,14 +156,14 @@ def test_per_tensor_weights_leave_scales_that_others_need():
     """A pinned output, and one that an addition wants to move."""
     nodes = [Weighted("x", "h", 0.0173), Sum(("h",), "y"), Weighted("y", "z", 0.011)]
     p = problem({"x": 0.0311, "h": 0.0529, "y": 0.07, "z": 0.09}, nodes, pinned=["x", "z"])
-    solution = solve(p, 1, REQUANTIZE)
+    solution = solve(at(p, 1))
     assert growth(p, solution, "z") == growth(p, solution, "y") == 1
     assert factor(solution, "h", "y") == 1
 
 
 def test_keep_leaves_per_tensor_scales():
     p = problem({"x": 0.0311, "h": 0.0529}, [Weighted("x", "h", 0.0173)], pinned=["x"])
-    assert solve(p, 1, KEEP).scales == p.scales
+    assert solve(at(p, 1, KEEP)).scales == p.scales
 
 
 @pytest.mark.parametrize("bits", WIDTHS)
@@ -166,7 +172,7 @@ def test_keep_rounds_the_stock_factors_to_nearest(bits):
     scales = {"x": 0.0311, "a": 0.0478, "y": 0.0529, "b": 0.0613, "z": 0.0397}
     nodes = [Weighted("x", "a"), Sum(("a", "x"), "y"), Weighted("y", "b"), Sum(("b", "y"), "z")]
     p = problem(scales, nodes, pinned=["x"])
-    solution = solve(p, bits, KEEP)
+    solution = solve(at(p, bits, KEEP))
     assert solution.unsolved == ()
     for x, y in (("a", "y"), ("x", "y"), ("b", "z"), ("y", "z")):
         stock = Fraction(p.scales[x]) / Fraction(p.scales[y])
@@ -179,7 +185,7 @@ def test_a_product_moves_its_output(bits):
     scales = {"x": 0.0311, "a": 0.0478, "c": 0.0213, "y": 0.0529, "z": 0.0311}
     nodes = [Weighted("x", "a"), Product(("a", "c"), "y"), Weighted("y", "z")]
     p = problem(scales, nodes, pinned=["x"], constants=["c"])
-    solution = solve(p, bits, REQUANTIZE)
+    solution = solve(at(p, bits))
     assert solution.unsolved == ()
     assert [growth(p, solution, key) for key in "xacz"] == [1] * 4
     assert 1 < growth(p, solution, "y") < 1 + 2.0 ** (1 - bits)
@@ -192,7 +198,7 @@ def test_a_pinned_product_moves_an_input_activations_before_constants(bits, a, b
     scales = {"x": 0.0311, "f": 0.0478, "c": 0.0213, "y": 0.0529}
     nodes = [Weighted("x", "f"), Product((a, b), "y")]
     p = problem(scales, nodes, pinned=["x", "y"], constants=["c"])
-    solution = solve(p, bits, REQUANTIZE)
+    solution = solve(at(p, bits))
     assert solution.unsolved == ()
     assert {key for key in scales if growth(p, solution, key) != 1} == {moves}
     assert 1 < growth(p, solution, moves) < 1 + 2.0 ** (1 - bits)
@@ -202,7 +208,7 @@ def test_a_pinned_product_moves_an_input_activations_before_constants(bits, a, b
 @pytest.mark.parametrize("bits", WIDTHS)
 def test_a_square_moves_its_input_by_the_root(bits):
     p = problem({"x": 0.03, "a": 0.31, "y": 0.0529}, [Weighted("x", "a"), Product(("a", "a"), "y")], pinned=["x", "y"])
-    solution = solve(p, bits, REQUANTIZE)
+    solution = solve(at(p, bits))
     assert solution.unsolved == ()
     assert 1 < growth(p, solution, "a") < np.sqrt(2)
     assert peer.off_grid(product_factor(solution, "a", "a", "y"), bits) < OFF_GRID
@@ -211,18 +217,18 @@ def test_a_square_moves_its_input_by_the_root(bits):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_product_bound_on_both_sides_is_reported(method):
     p = problem({"x": 0.03, "y": 0.0529}, [Product(("x", "x"), "y")], pinned=["x", "y"])
-    assert solve(p, 4, method).unsolved == (0,)
+    assert solve(at(p, 4, method)).unsolved == (0,)
 
 
 def test_per_tensor_weights_leave_what_a_pinned_product_needs():
     """But not where its output can move."""
     nodes = [Weighted("x", "h", 0.0173), Product(("h", "x"), "y")]
     p = problem({"x": 0.0311, "h": 0.00529, "y": 0.07}, nodes, pinned=["x", "y"])
-    solution = solve(p, 1, REQUANTIZE)
+    solution = solve(at(p, 1))
     assert solution.unsolved == ()
     assert peer.off_grid(product_factor(solution, "h", "x", "y"), 1) < OFF_GRID
     p = problem(p.scales, nodes, pinned=["x"])
-    solution = solve(p, 1, REQUANTIZE)
+    solution = solve(at(p, 1))
     assert min(growth(p, solution, key) for key in "hy") > 1
     assert solution.unsolved == ()
 
@@ -233,7 +239,7 @@ def test_keep_rounds_the_stock_factor_of_a_product_to_nearest(bits):
     nodes = [Weighted("x", "a"), Product(("a", "x"), "y"), Product(("y", "y"), "z")]
     for pinned in (["x"], ["x", "y"]):
         p = problem(scales, nodes, pinned=pinned)
-        solution = solve(p, bits, KEEP)
+        solution = solve(at(p, bits, KEEP))
         assert solution.unsolved == ()
         for a, b, y in (("a", "x", "y"), ("y", "y", "z")):
             assert peer.nearest(product_factor(solution, a, b, y), bits) == peer.nearest(
@@ -248,18 +254,27 @@ def test_with_data_constants_still_never_shrink():
     p = dataclasses.replace(
         problem(scales, nodes, pinned=["x", "y", "z"], constants=["c", "d"]), clipping=lambda key, scale: 0.0
     )
-    solution = solve(p, 1, REQUANTIZE)
+    solution = solve(at(p, 1))
     assert min(growth(p, solution, key) for key in "cd") > 1.5
 
 
-@pytest.mark.parametrize("bits", [0, 32, True, 1.5])
-def test_widths_out_of_range(bits):
-    with pytest.raises(UsageError, match="bits must be an integer"):
-        solve(problem({}, []), bits, REQUANTIZE)
+def test_every_node_has_its_own_setting():
+    """One after another, at widths and by methods of their own, whatever those before them had."""
+    scales = {"x": 0.0311, "a": 0.0478, "y": 0.0529, "b": 0.0613, "z": 0.0397, "v": 0.0731}
+    nodes = [Weighted("x", "a"), Sum(("a", "x"), "y"), Weighted("y", "b"), Sum(("b", "y"), "z"), Sum(("z",), "v")]
+    p = problem(scales, nodes, pinned=["x"])
+    wanted = [Setting(Grid(1)), Setting(Grid(1)), Setting(Grid(8)), Setting(Grid(8)), Setting(Grid(3), KEEP)]
+    solution = solve(dataclasses.replace(p, nodes=list(zip(nodes, wanted, strict=True))))
+    assert solution.unsolved == ()
+    assert max(peer.off_grid(factor(solution, x, "y"), 1) for x in "ax") < OFF_GRID
+    eight = [factor(solution, x, "z") for x in "by"]
+    assert max(peer.off_grid(f, 8) for f in eight) < OFF_GRID < max(peer.off_grid(f, 3) for f in eight)
+    stock = Fraction(p.scales["z"]) / Fraction(p.scales["v"])
+    assert peer.nearest(factor(solution, "z", "v"), 3) == peer.nearest(stock, 3)
 
 
 def test_nothing_to_solve():
-    solution = solve(problem({"x": 0.5}, []), 4, REQUANTIZE)
+    solution = solve(problem({"x": 0.5}, []))
     assert (solution.scales, solution.unsolved) == ({"x": 0.5}, ())
 
 
@@ -289,17 +304,17 @@ def graphs(draw):
         else:
             constants.add(key)
     pinned = {0} | set(draw(st.lists(st.integers(0, len(scales) - 1), max_size=3)))
-    return Problem(scales, nodes, ties, pinned, constants - pinned)
+    return Problem(scales, [(node, Setting(STOCK)) for node in nodes], ties, pinned, constants - pinned)
 
 
 @given(graphs(), st.sampled_from(WIDTHS), st.sampled_from(METHODS))
 @settings(max_examples=1000)
 def test_invariants_on_random_graphs(p, bits, method):
     before = dict(p.scales)
-    solution = solve(p, bits, method)
+    solution = solve(at(p, bits, method))
     assert p.scales == before
     assert solution.scales.keys() == p.scales.keys()
-    for index, node in enumerate(p.nodes):
+    for index, (node, _) in enumerate(p.nodes):
         if isinstance(node, Sum):
             worst = max(peer.off_grid(factor(solution, x, node.output), bits) for x in node.inputs)
             assert (worst > OFF_GRID) == (index in solution.unsolved)
@@ -319,6 +334,6 @@ def test_invariants_on_random_graphs(p, bits, method):
 
 @given(graphs(), st.sampled_from(WIDTHS))
 def test_a_solved_graph_stays_as_it_is(p, bits):
-    solution = solve(p, bits, REQUANTIZE)
+    solution = solve(at(p, bits))
     again = Problem(solution.scales, p.nodes, p.ties, p.pinned, p.constants)
-    assert solve(again, bits, REQUANTIZE) == solution
+    assert solve(at(again, bits)) == solution

@@ -10,6 +10,7 @@ from tflm_export.errors import ModelError
 from tflm_export.flatbuffer.model import Operator, Tensor
 from tflm_export.flatbuffer.writer import Edits
 from tflm_export.graph import Graph
+from tflm_export.grid import Grid
 from tflm_export.ops.statistics import Statistics
 from tflm_export.program.form import Form
 from tflm_export.reason import Reason
@@ -49,13 +50,13 @@ class Plan:
 
     Attributes:
       scales: the solved scale of every activation, by key.
-      bits: multiplier width k.
+      grid: what the operator's factors are put on.
       method: "requantize" or "keep".
       statistics: moments of the inputs of an operator with weights, measured on data; None without data.
     """
 
     scales: dict[Hashable, float]
-    bits: int
+    grid: Grid
     method: str
     statistics: Callable[[Operator], Statistics] | None = None
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from tflm_export import solver
 from tflm_export.flatbuffer.model import Tensor
 from tflm_export.flatbuffer.writer import Edits
 from tflm_export.graph import Graph
 from tflm_export.ops.base import Plan
+from tflm_export.setting import KEEP
 
 
 def constant_keys(graph: Graph, tensors: tuple[Tensor, ...]) -> tuple[tuple, tuple]:
@@ -18,7 +18,7 @@ def constant_keys(graph: Graph, tensors: tuple[Tensor, ...]) -> tuple[tuple, tup
 
 def requantise_constants(tensors: tuple[Tensor, ...], plan: Plan, edits: Edits) -> None:
     """Writes the integers of constants whose scale has moved; `keep` leaves them."""
-    if plan.method == solver.KEEP:
+    if plan.method == KEEP:
         return
     for tensor in tensors:
         if tensor.is_constant and plan.scales[tensor.key] != tensor.scale:
@@ -37,7 +37,7 @@ def requantise_bias(bias: Tensor, factors: tuple[Tensor, Tensor], plan: Plan, ed
         return
     if bias.quantization is not None:
         edits.set(bias.quantization.scale.offset, bias.quantization.scale.values, np.array([after]), f"{bias.name}")
-    if plan.method != solver.KEEP:
+    if plan.method != KEEP:
         edits.set(bias.data_offset, bias.data, rounded_bias(bias, bias.data * (before / after)), f"bias {bias.name}")
 
 

@@ -17,6 +17,7 @@ from tflm_export.ops.base import SMALLEST_SCALE, Plan
 from tflm_export.ops.constants import rounded_bias
 from tflm_export.ops.statistics import Statistics
 from tflm_export.reason import Reason
+from tflm_export.setting import KEEP
 
 SHARED = "is shared with another operator or tensor"
 _BLOCK = 1 << 14  # weights that are rounded at a time: keeps temporary memory small beside the file
@@ -124,12 +125,12 @@ class Layer:
         input_scale, output_scale = plan.scales[self.x.key], plan.scales[self.output]
         old = w.quantization.scale.values
         factor = self._factors(input_scale, old, output_scale)
-        if plan.method == solver.KEEP:
-            target = rescale.snap(self.factors, plan.bits, "nearest").value
+        if plan.method == KEEP:
+            target = plan.grid.snap(self.factors, "nearest")
             settled = np.isclose(target, factor, rtol=rescale.FLOAT32_TOLERANCE, atol=0)
         else:
-            target = rescale.decompose(factor, plan.bits, "up").value
-            settled = rescale.is_narrow(factor, plan.bits)
+            target = plan.grid.snap(factor, "up")
+            settled = plan.grid.contains(factor)
         new = np.where(settled, old, target * output_scale / input_scale).astype(np.float32)
         edits.set(w.quantization.scale.offset, old, new, f"scales of {w.name}")
         if bias is not None and bias.quantization is not None:
@@ -138,7 +139,7 @@ class Layer:
             kept = settled & (input_scale == self.x.scale)
             new_bias_scale = np.where(kept, old_bias_scale, new_bias_scale)
             edits.set(bias.quantization.scale.offset, old_bias_scale, new_bias_scale, f"scales of {bias.name}")
-        if plan.method == solver.KEEP:
+        if plan.method == KEEP:
             return
         growth = np.divide(new.astype(np.float64), old, out=np.ones(old.shape), where=old > 0)
         shift = 0.0  # of the accumulators, in old units

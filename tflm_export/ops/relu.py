@@ -16,6 +16,7 @@ from tflm_export.ops.summed import SummedOp
 from tflm_export.program.requantize import Prelu as PreluForm
 from tflm_export.program.requantize import Requantize
 from tflm_export.program.value import value_of
+from tflm_export.setting import KEEP
 
 
 class _Relu(SummedOp):
@@ -135,7 +136,7 @@ class LeakyRelu(_Relu):
             return
         identity = plan.scales[x.key] / plan.scales[y.key]
         factor = identity * abs(alpha)
-        target = rescale.snap(stock if plan.method == solver.KEEP else factor, plan.bits, "nearest").value
+        target = plan.grid.snap(stock if plan.method == KEEP else factor, "nearest")
         if not np.isclose(target, factor, rtol=rescale.FLOAT32_TOLERANCE, atol=0):
             new = np.array([np.copysign(target / identity, alpha)])
             offset = operator.option_offset(LeakyReluOptions.ALPHA)

@@ -7,6 +7,7 @@ from tflm_export.arithmetic import Terms
 from tflm_export.flatbuffer.model import Operator, Tensor
 from tflm_export.flatbuffer.options import AddOptions, SubOptions
 from tflm_export.flatbuffer.reader import UINT8
+from tflm_export.grid import POWERS_OF_TWO
 from tflm_export.ops.activations import fused_activation, target_of
 from tflm_export.ops.base import Declaration, RescalingOp, activation_problem, quantized_keys
 from tflm_export.ops.constants import constant_keys, requantise_constants
@@ -61,7 +62,7 @@ class TermsOp(SummedOp):
     def declare(self, operator, graph):
         # LiteRT shifts int16 terms instead of rescaling them, and insists on powers of two.
         if operator.outputs[0].type == "INT16" and operator.option(self.options.POT_SCALE_INT16, UINT8, 1):
-            narrow = self.factors(operator) is None or rescale.is_narrow(self.factors(operator), 1).all()
+            narrow = self.factors(operator) is None or POWERS_OF_TWO.contains(self.factors(operator)).all()
             reason = "" if narrow else "its option pot_scale_int16 is set, but its scales are no powers of two"
             return Declaration(pins=quantized_keys(operator), reason=reason)
         return super().declare(operator, graph)

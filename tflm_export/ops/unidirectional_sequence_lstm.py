@@ -7,6 +7,7 @@ from tflm_export.arithmetic import Arithmetic
 from tflm_export.flatbuffer.model import Operator, Tensor
 from tflm_export.flatbuffer.options import UnidirectionalSequenceLSTMOptions as Options
 from tflm_export.flatbuffer.reader import FLOAT32, UINT8
+from tflm_export.grid import POWERS_OF_TWO
 from tflm_export.ops.accumulate import centred_bias, centred_limits
 from tflm_export.ops.activations import fused_activation
 from tflm_export.ops.base import Declaration, RescalingOp, register, scale_problem
@@ -70,7 +71,7 @@ class UnidirectionalSequenceLSTM(RescalingOp):
         problem = scale_problem(*activations, types=("INT8",)) or scale_problem(cell, types=("INT16",))
         if problem:
             return problem
-        if not rescale.is_narrow(cell.scale, 1):
+        if not POWERS_OF_TWO.contains(cell.scale):
             return f"its cell state, {cell.label}, has scale {cell.scale:g}, which is no power of two"
         return next((p for p in (layer.problem(graph) for layer in self.layers(operator)) if p), "")
 

@@ -1,35 +1,14 @@
-"""Bits and method operator by operator."""
+"""The setting of each operator of a model: a default, and rules for single ones."""
 
-import dataclasses
 import json
 import re
 
-from tflm_export import files, rescale
+from tflm_export import files
 from tflm_export.errors import UsageError
 from tflm_export.flatbuffer.model import Model, Operator
+from tflm_export.grid import grid_of
 from tflm_export.ops import op_for
-from tflm_export.solver import METHODS
-
-
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """How an operator is narrowed.
-
-    Attributes:
-      bits: multiplier width k, 1 to 31.
-      method: "requantize" or "keep".
-
-    Raises:
-      UsageError: either is out of range.
-    """
-
-    bits: int
-    method: str = METHODS[0]
-
-    def __post_init__(self):
-        rescale.check_bits(self.bits)
-        if self.method not in METHODS:
-            raise UsageError(f"method must be one of {', '.join(METHODS)}, got {self.method!r}")
+from tflm_export.setting import Setting
 
 
 def resolve(model: Model, default: Setting, rules: dict | None) -> dict[tuple[int, int], Setting]:
@@ -39,7 +18,8 @@ def resolve(model: Model, default: Setting, rules: dict | None) -> dict[tuple[in
       model: the model.
       default: for operators that no rule names.
       rules: by operator index (of the main subgraph) or by a regular expression that is searched in the name of the
-        operator's first output tensor: the bits, or a dict of bits and method. The first rule that fits counts.
+        operator's first output tensor: the bits or a grid, or a dict of bits and method. The first rule that fits
+        counts.
 
     Raises:
       UsageError: a rule is not of that form, or fits no operator with a rescale.
@@ -57,7 +37,7 @@ def resolve(model: Model, default: Setting, rules: dict | None) -> dict[tuple[in
     return settings
 
 
-def load(path: str) -> dict:
+def load_rules(path: str) -> dict:
     """The rules of a YAML or JSON file.
 
     Raises:
@@ -90,11 +70,11 @@ def _setting(key, value, default: Setting) -> Setting:
         unknown = value.keys() - {"bits", "method"}
         if unknown:
             raise UsageError(f"rule {key!r}: {', '.join(map(str, unknown))} is none of bits, method")
-        bits, method = value.get("bits", default.bits), value.get("method", default.method)
+        bits, method = value.get("bits", default.grid), value.get("method", default.method)
     else:
         bits, method = value, default.method
     try:
-        return Setting(bits, method)
+        return Setting(grid_of(bits), method)
     except UsageError as error:
         raise UsageError(f"rule {key!r}: {error}") from error
 

@@ -9,7 +9,9 @@ from tests.helpers.tflite_builder import residual_network
 from tflm_export import UsageError, check, narrow
 from tflm_export.__main__ import main
 from tflm_export.flatbuffer.model import parse
-from tflm_export.settings import Setting, load, resolve
+from tflm_export.grid import Grid
+from tflm_export.rules import load_rules, resolve
+from tflm_export.setting import Setting
 
 NETWORK = residual_network(batch=1)
 MODEL = parse(NETWORK)
@@ -42,9 +44,9 @@ def test_an_operator_that_keeps_its_integers_among_others_that_do_not():
 
 
 def test_the_first_rule_that_fits_counts():
-    settings = resolve(MODEL, Setting(4), {"stem": 1, 0: 8})
-    assert settings[0, 0] == Setting(1)
-    assert settings[0, 1] == Setting(4)
+    settings = resolve(MODEL, Setting(Grid(4)), {"stem": 1, 0: 8})
+    assert settings[0, 0] == Setting(Grid(1))
+    assert settings[0, 1] == Setting(Grid(4))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,7 @@ def test_rules_that_make_no_sense(rules, words):
 def test_files(tmp_path, text, rules):
     path = tmp_path / "rules.yaml"
     path.write_text(text)
-    assert load(str(path)) == rules
+    assert load_rules(str(path)) == rules
 
 
 @pytest.mark.parametrize("text", ["", "[1, 2]", "a: [", "4"])
@@ -85,7 +87,7 @@ def test_files_that_are_no_rules(tmp_path, text):
     path = tmp_path / "rules.yaml"
     path.write_text(text)
     with pytest.raises(UsageError, match=r"rules\.yaml"):
-        load(str(path))
+        load_rules(str(path))
 
 
 def test_on_the_command_line(tmp_path, capsys):

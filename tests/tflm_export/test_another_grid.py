@@ -1,0 +1,110 @@
+"""A grid that is not one of k-bit multipliers: what decides about scales asks a grid, and knows no bits."""
+
+import dataclasses
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from tests.tflite_builder import residual_network
+
+from tests.helpers import peer
+from tflm_export import METHODS, check, narrow
+from tflm_export.grid import Grid
+from tflm_export.metadata import attach, dump
+from tflm_export.rescale import Rescale
+from tflm_export.setting import KEEP, REQUANTIZE, Setting
+from tflm_export.solver import Problem, Product, Sum, Weighted, solve
+
+SPREAD = 6  # between the two digits
+NETWORK = residual_network(batch=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class TwoDigits:
+    """Factors of two signed digits: `2**a`, `2**a + 2**b` and `2**a - 2**b`, with `a - 6 <= b < a`."""
+
+    bits = SPREAD + 1
+    points = np.unique([2.0**a + d * 2.0**b for a in (0, 1) for b in range(a - SPREAD, a) for d in (-1, 0, 1)])
+
+    def snap(self, factor, rounding="nearest"):
+        mantissa, exponent = np.frexp(np.asarray(factor, np.float64))  # in [0.5, 1)
+        above = np.clip(np.searchsorted(self.points, 2 * mantissa), 1, None)
+        low, high = self.points[above - 1], self.points[above]
+        nearest = np.where(high - 2 * mantissa <= 2 * mantissa - low, high, low)
+        near = np.abs(nearest - 2 * mantissa) <= 2.0**-21 * mantissa
+        directed = {"nearest": nearest, "up": high, "down": low}[rounding]
+        return np.where(mantissa == 0, 0.0, np.ldexp(np.where(near, nearest, directed), exponent - 1))
+
+    def contains(self, factor):
+        return np.abs(self.snap(factor) - factor) <= 2.0**-21 * np.asarray(factor)
+
+    def recover(self, factor):
+        mantissa, exponent = np.frexp(self.snap(factor))
+        return Rescale(np.ldexp(mantissa, self.bits).astype(np.int64), self.bits - exponent)
+
+    def recover_held(self, factor, widest=31):
+        return self.recover(factor)
+
+    def __str__(self):
+        return "two signed digits"
+
+
+def off_two_digits(factor: Fraction) -> Fraction:
+    """The relative distance to the nearest factor of two signed digits, by trying all."""
+    a = factor.numerator.bit_length() - factor.denominator.bit_length()
+    leading = [Fraction(2) ** i for i in range(a - 1, a + 3)]
+    points = [x + d * x / 2**j for x in leading for j in range(1, SPREAD + 1) for d in (-1, 0, 1)]
+    return min(abs(point / factor - 1) for point in points)
+
+
+def is_two_digits(multiplier: int) -> bool:
+    """Whether at most two signed digits make an integer: `m = 2**a + d * 2**b`."""
+    odd = multiplier // (multiplier & -multiplier)
+    return odd == 1 or any((odd + d) & (odd + d - 1) == 0 for d in (-1, 1))
+
+
+def test_the_solver_takes_any_grid():
+    """Every kind of node lands on it, and beside it nodes of other settings on theirs."""
+    scales = {"x": 0.0311, "a": 0.0478, "y": 0.0529, "h": 0.061, "p": 0.0213, "b": 0.0617, "z": 0.0397, "v": 0.0773}
+    scales = {key: float(np.float32(scale)) for key, scale in scales.items()}
+    digits = Setting(TwoDigits(), REQUANTIZE)
+    nodes = [
+        (Weighted("x", "a"), digits),
+        (Sum(("a", "x"), "y"), digits),
+        (Weighted("y", "h", 0.0173), digits),
+        (Product(("y", "h"), "p"), digits),
+        (Weighted("y", "b"), digits),
+        (Sum(("b", "y"), "z"), Setting(Grid(1))),
+        (Sum(("z",), "v"), Setting(TwoDigits(), KEEP)),
+    ]
+    solution = solve(Problem(scales, nodes, [], {"x"}, set()))
+    assert solution.unsolved == ()
+    exact = {key: Fraction(scale) for key, scale in solution.scales.items()}
+    factors = [exact["a"] / exact["y"], exact["x"] / exact["y"], exact["z"] / exact["v"]]
+    factors += [exact["y"] * Fraction(0.0173) / exact["h"], exact["y"] * exact["h"] / exact["p"]]
+    assert max(map(off_two_digits, factors)) < 2.0**-22
+    assert max(peer.off_grid(exact[key] / exact["z"], 1) for key in "by") < 2.0**-22
+    assert sum(peer.off_grid(factor, 1) > 0.01 for factor in factors) >= 2
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_narrow_takes_any_grid(method):
+    narrowed, report = narrow(NETWORK, TwoDigits(), method)
+    assert report.offenders == check(narrowed, TwoDigits()).offenders == ()
+    factors = [f for operator in peer.operators(narrowed) if operator.rescales for f in operator.factors]
+    assert max(map(off_two_digits, factors)) < 2.0**-21
+    stock = [f for operator in peer.operators(NETWORK) if operator.rescales for f in operator.factors]
+    assert max(map(off_two_digits, stock)) > 0.01
+    assert check(narrowed, 2).offenders
+    assert narrow(narrowed, TwoDigits(), method)[0] == narrowed
+    assert "at most two signed digits wide" in report.summary()
+    assert {row["bits"] for row in report.to_dict()["rows"]} == {7}
+    written = dump(attach(narrowed, report))["operators"]
+    assert all(is_two_digits(m) for operator in written for m in operator["multiplier"])
+
+
+def test_single_operators_take_any_grid():
+    narrowed, report = narrow(NETWORK, 1, rules={"^stem$": TwoDigits()})
+    assert report.offenders == ()
+    first = peer.operators(narrowed)[0].factors
+    assert max(map(off_two_digits, first)) < 2.0**-21 < max(peer.off_grid(f, 1) for f in first)
