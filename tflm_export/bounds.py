@@ -39,9 +39,9 @@ def rescalings_of(operator: Operator, grid: Grid) -> tuple[Rescaling, ...]:
     return tuple(rescaling for form in forms_of(operator, AtWidth(grid)) for rescaling in form.rescalings)
 
 
-def worst_case(operator: Operator, bits: int) -> WorstCase | None:
-    """Bounds with multipliers of k bits; None where the operator has no integer form."""
-    bounds = [_worst_case(rescaling) for rescaling in rescalings_of(operator, Grid(bits))]
+def worst_case(operator: Operator, grid: Grid) -> WorstCase | None:
+    """Bounds with the multipliers of a grid; None where the operator has no integer form."""
+    bounds = [_worst_case(rescaling) for rescaling in rescalings_of(operator, grid)]
     if not bounds:
         return None
     return WorstCase(*(np.concatenate([getattr(b, name) for b in bounds]) for name in ("accumulator", "product")))

@@ -208,7 +208,7 @@ def _row(old: Operator, new: Operator, grid: Grid, reason: Reason | None, method
     )
     if reason:
         return _stopped(row, reason) if method else row
-    bound = worst_case(new, grid.bits)
+    bound = worst_case(new, grid)
     kept = method == KEEP  # then the scales say what the rounded factors do, and the real weights follow them
     gain = np.divide(after, before, out=np.ones_like(before), where=before > 0) if kept else np.ones(1)
     return dataclasses.replace(

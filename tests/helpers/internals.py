@@ -2,6 +2,7 @@
 
 from tflm_export import bounds
 from tflm_export.flatbuffer.model import Operator
+from tflm_export.grid import Grid
 from tflm_export.ops import op_for
 from tflm_export.program.value import dtype_of
 from tflm_export.simulator import simulate
@@ -16,4 +17,4 @@ def factors(operator: Operator):
 
 def worst_case(operator: Operator, bits: int):
     """The WorstCase of an operator at a width."""
-    return bounds.worst_case(operator, bits)
+    return bounds.worst_case(operator, Grid(bits))
