@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from tflm_export import metadata, rescale, sharing, solver
+from tflm_export import metadata, rescale, saturation, sharing, solver
 from tflm_export.bounds import worst_case
 from tflm_export.errors import ModelError
 from tflm_export.flatbuffer.model import Model, Operator, parse
@@ -46,10 +46,11 @@ def narrow(
         the name of the operator's output tensor.
 
     Returns:
-      The narrowed file, of the same length and equal in every byte that is no scale, int8 weight or bias; and a report
-      with one row for each operator that rescales, the ones that could not be narrowed and why included. Constants that
-      operators share and need in different forms get copies, in front of the old file; and metadata entries of an
-      earlier narrowing, which would no longer be true, are taken off their list.
+      The narrowed file, equal in every byte that is no scale, int8 weight, bias or fused activation, and of the same
+      length but for what goes in front of the old file: copies of constants that operators share and need in different
+      forms, and options of operators without a byte for the activation that a smaller scale stood for (`saturation`).
+      Metadata entries of an earlier narrowing, which would no longer be true, are taken off their list. And a report
+      with one row for each operator that rescales, the ones that could not be narrowed and why included.
 
     Raises:
       UsageError: bits or method out of range, or calibration data that does not fit the model.
@@ -81,6 +82,7 @@ def narrow(
     narrowed = edits.finish()
     if shared:
         narrowed = sharing.without_needless_copies(stock, shared, narrowed)
+    narrowed = saturation.with_activations(stock, narrowed, settings)
     if narrowed != stock.data:
         narrowed = metadata.detach(narrowed)
     return narrowed, _report(stock, parse(narrowed), reasons, default, settings)
@@ -136,6 +138,7 @@ def _solve(graph: Graph, declarations: list, settings: dict, measured) -> tuple[
     pinned -= {key for _, declaration in declarations for key in declaration.states}
     pinned |= {tensor.key for tensor in border}
     pinned |= {key for _, declaration in declarations for key in declaration.pins}
+    pinned |= saturation.pinned(declarations, graph, settings)
     if len({setting.method for _, setting in nodes}) > 1:
         # An operator that keeps its integers needs the scales they were made for, whatever its neighbours do.
         kept = {key for key, setting in settings.items() if setting.method == KEEP}
@@ -205,6 +208,7 @@ def _row(old: Operator, new: Operator, grid: Grid, reason: Reason | None, method
         bits_before=int(rescale.significant_bits(before).max()),
         bits_after=int(rescale.significant_bits(after).max()),
         narrow=narrow,
+        activation=saturation.added(old, new),
     )
     if reason:
         return _stopped(row, reason) if method else row

@@ -23,6 +23,7 @@ class Row:
       fits_int32: whether |acc * m| plus the rounding constant stays below 2**31.
       reason: why it was not narrowed, for people; empty where it was.
       obstacle: the reason without the names of tensors: the same text for all that it stops.
+      activation: written into its options, as its output's range grew beyond the end that stood for it; else empty.
     """
 
     subgraph: int
@@ -41,6 +42,7 @@ class Row:
     reason: str = ""
     name: str = ""
     obstacle: str = ""
+    activation: str = ""
 
     @property
     def bits(self) -> int:
@@ -131,5 +133,11 @@ def _cells(row: Row) -> tuple[str, ...]:
         "" if row.weight_error is None else f"{row.weight_error:.2%}",
         "" if row.accumulator is None else str(row.accumulator),
         fits,
-        f"not narrowed: {row.reason}" if row.reason else "",
+        _note(row),
     )
+
+
+def _note(row: Row) -> str:
+    if row.reason:
+        return f"not narrowed: {row.reason}"
+    return f"{row.activation} written: its range ended there" if row.activation else ""

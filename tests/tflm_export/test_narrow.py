@@ -67,8 +67,9 @@ def allowed(data: bytes, method: str) -> np.ndarray:
 def test_narrow(model, bits, method):
     """Length, bytes, grid, idempotence and the check, on every model at every width."""
     narrowed, report = narrow(model, bits, method)
-    assert len(narrowed) == len(model)
-    assert allowed(model, method)[changed_bytes(model, narrowed)].all()
+    longer = any(row.activation for row in report.rows)  # by options that the file had no bytes for
+    assert len(model) < len(narrowed) < 1.1 * len(model) if longer else len(narrowed) == len(model)
+    assert allowed(model, method)[changed_bytes(model, narrowed[-len(model) :])].all()
     rows = {(row.subgraph, row.index): row for row in report.rows}
     done = [o for o in peer.operators(narrowed) if o.key in rows and not rows[o.key].reason]
     assert done

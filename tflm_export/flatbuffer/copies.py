@@ -75,11 +75,7 @@ def add_copies(data: bytes, copies: list[Copy]) -> bytes:
         own = [(i, copy) for i, copy in enumerate(copies) if copy.tensor.subgraph == index]
         table = subgraphs[index]
         tensors = table.tables(schema.SubGraph.TENSORS)
-        fields = {field: None for field in schema.SubGraph if field == schema.SubGraph.TENSORS or table.position(field)}
-        if schema.SubGraph.DEBUG_METADATA_INDEX in fields:
-            value = table.scalar(schema.SubGraph.DEBUG_METADATA_INDEX, INT32)
-            fields[schema.SubGraph.DEBUG_METADATA_INDEX] = value % (1 << 32)
-        (tensor_list,) = front.changed(pointer, table, fields, (schema.SubGraph.TENSORS,))
+        tensor_list = front.subgraph(pointer, table, schema.SubGraph.TENSORS)
         new_tensors = front.table_list(tensor_list, [*tensors, *[None] * len(own)])
         for place, (number, (i, copy)) in zip(new_tensors, enumerate(own, len(tensors)), strict=True):
             _add_tensor(front, place, tensors[copy.tensor.index], len(buffers) + i, copy)

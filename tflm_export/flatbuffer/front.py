@@ -9,7 +9,7 @@ absolute positions (outside the FlatBuffer, for models over 2 GB) cannot move.
 import struct
 
 from tflm_export.flatbuffer import schema
-from tflm_export.flatbuffer.reader import UINT32, UINT64, Table
+from tflm_export.flatbuffer.reader import INT32, UINT32, UINT64, Table
 
 _FILE_ALIGNMENT = 64  # the old file moves by a multiple of this, so that its tensors stay aligned
 DATA_ALIGNMENT = 16  # of the elements of a buffer
@@ -33,6 +33,15 @@ class Front:
         fields |= dict.fromkeys(lists)
         fields[schema.Model.VERSION] = root.scalar(schema.Model.VERSION, UINT32)
         return self.changed(0, root, dict(sorted(fields.items())), lists)
+
+    def subgraph(self, pointer: int, old: Table, new: schema.SubGraph) -> int:
+        """A subgraph's table, its fields as an old one's; returns where the list that is to be new points from."""
+        fields = {field: None for field in schema.SubGraph if field == new or old.position(field)}
+        if schema.SubGraph.DEBUG_METADATA_INDEX in fields:
+            fields[schema.SubGraph.DEBUG_METADATA_INDEX] = old.scalar(schema.SubGraph.DEBUG_METADATA_INDEX, INT32) % (
+                1 << 32
+            )
+        return self.changed(pointer, old, fields, (new,))[0]
 
     def changed(self, pointer: int, old: Table, fields: dict[int, int | None], new: tuple[int, ...]) -> list[int]:
         """A table whose offsets, but for some, are those of an old one; returns where the `new` ones point from."""

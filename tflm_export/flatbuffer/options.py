@@ -9,7 +9,9 @@ PADDING_SAME = 0
 ACTIVATIONS = ("NONE", "RELU", "RELU_N1_TO_1", "RELU6", "TANH", "SIGN_BIT")  # by code
 
 # Fields in the order of the .fbs file, numbered from 0 (or from 2, after two that are deprecated).
-Conv2DOptions = enum.IntEnum("Conv2DOptions", "PADDING STRIDE_W STRIDE_H ACTIVATION DILATION_W DILATION_H", start=0)
+Conv2DOptions = enum.IntEnum(
+    "Conv2DOptions", "PADDING STRIDE_W STRIDE_H ACTIVATION DILATION_W DILATION_H QUANTIZED_BIAS_TYPE", start=0
+)
 DepthwiseConv2DOptions = enum.IntEnum(
     "DepthwiseConv2DOptions", "PADDING STRIDE_W STRIDE_H DEPTH_MULTIPLIER ACTIVATION DILATION_W DILATION_H", start=0
 )
@@ -17,7 +19,11 @@ Pool2DOptions = enum.IntEnum(
     "Pool2DOptions", "PADDING STRIDE_W STRIDE_H FILTER_WIDTH FILTER_HEIGHT ACTIVATION", start=0
 )
 SVDFOptions = enum.IntEnum("SVDFOptions", "RANK ACTIVATION", start=0)
-FullyConnectedOptions = enum.IntEnum("FullyConnectedOptions", "ACTIVATION WEIGHTS_FORMAT KEEP_NUM_DIMS", start=0)
+FullyConnectedOptions = enum.IntEnum(
+    "FullyConnectedOptions",
+    "ACTIVATION WEIGHTS_FORMAT KEEP_NUM_DIMS ASYMMETRIC_QUANTIZE_INPUTS QUANTIZED_BIAS_TYPE",
+    start=0,
+)
 SoftmaxOptions = enum.IntEnum("SoftmaxOptions", "BETA", start=0)
 ConcatenationOptions = enum.IntEnum("ConcatenationOptions", "AXIS ACTIVATION", start=0)
 AddOptions = enum.IntEnum("AddOptions", "ACTIVATION POT_SCALE_INT16", start=0)
@@ -43,6 +49,11 @@ DepthToSpaceOptions = enum.IntEnum("DepthToSpaceOptions", "BLOCK_SIZE", start=0)
 ResizeBilinearOptions = enum.IntEnum("ResizeBilinearOptions", "ALIGN_CORNERS HALF_PIXEL_CENTERS", start=2)
 ResizeNearestNeighborOptions = enum.IntEnum("ResizeNearestNeighborOptions", "ALIGN_CORNERS HALF_PIXEL_CENTERS", start=0)
 MirrorPadOptions = enum.IntEnum("MirrorPadOptions", "MODE", start=0)
+
+# Names of the fields of one byte of those tables that have an activation; their other fields have four.
+BYTES = (
+    "PADDING ACTIVATION WEIGHTS_FORMAT KEEP_NUM_DIMS ASYMMETRIC_QUANTIZE_INPUTS QUANTIZED_BIAS_TYPE POT_SCALE_INT16"
+).split()
 
 # Code in the BuiltinOptions union; 0 is "no table".
 UNION_CODES = {
