@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 import keras_rat
 import tflm_export
@@ -16,6 +17,7 @@ from keras_rat.quantize import rescale_layers
 from tests.helpers import networks
 from tests.helpers.litert import LiteRT, off_grid, stock_convert
 from tests.helpers.tflite_builder import TFLiteBuilder
+from tflm_export.flatbuffer.model import parse
 
 TOLERANCE = 2.0**-21  # what a few float32 roundings do to a factor
 L = keras.layers
@@ -133,6 +135,41 @@ def test_convert_returns_the_stock_file(converted, network):
         np.testing.assert_array_equal(factor, stock)
     for weights, stock in zip(ours.weights(), runtime.weights(), strict=True):
         np.testing.assert_array_equal(weights, stock)
+
+
+def saturating(relu6, normalised):
+    """A ReLU6 that cuts, and whose scale an addition moves."""
+
+    def build(x):
+        wide = keras.initializers.RandomNormal(stddev=4, seed=1)
+        y = L.Conv2D(8, 3, padding="same", use_bias=not normalised, kernel_initializer=wide)(x)
+        y = relu6(L.BatchNormalization()(y) if normalised else y)
+        return L.Dense(10)(L.Flatten()(L.Add()([y, L.Conv2D(8, 1)(x)])))
+
+    return networks.functional(build)
+
+
+@pytest.mark.parametrize("normalised", [False, True], ids=["bias", "batch_norm"])
+@pytest.mark.parametrize("relu6", [lambda x: L.ReLU(6.0)(x), lambda x: L.Activation("relu6")(x)], ids=["ReLU", "name"])
+def test_a_relu6_whose_range_grows_still_ends_at_6(digits, relu6, normalised):
+    """The converter writes the activation, so that it does not depend on the range."""
+    model = keras_rat.quantize_model(networks.build(lambda: saturating(relu6, normalised)), 1)
+    keras_rat.calibrate(model, digits[0][:256])
+    data = keras_rat.convert(model)
+    y = next(op.outputs[0] for op in parse(data).operators if op.inputs[1].shape == (8, 3, 3, 1))
+    assert y.scale * 255 > 6.05
+    kernels = OpResolverType.BUILTIN_REF
+    interpreter = Interpreter(
+        model_content=data, experimental_op_resolver_type=kernels, experimental_preserve_all_tensors=True
+    )
+    interpreter.allocate_tensors()
+    top = 0
+    for row in digits[0][:20]:
+        x = parse(data).subgraphs[0].inputs[0]
+        interpreter.set_tensor(x.index, (np.rint(row[None] / x.scale) + x.zero_point).astype(np.int8))
+        interpreter.invoke()
+        top = max(top, y.scale * (int(interpreter.get_tensor(y.index).max()) - y.zero_point))
+    assert abs(top - 6) <= y.scale / 2
 
 
 def test_a_model_trained_without_calibration(digits):

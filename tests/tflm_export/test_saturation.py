@@ -6,10 +6,11 @@ import zipfile
 import flatbuffers
 import numpy as np
 import pytest
-import test_simulator
-from tests.tflite_builder import TFLiteBuilder, pack, schema, unpack
 
-from tflm_export import c_source, check, narrow, runtimes
+from tests.helpers.runtimes import RUNTIMES, differences, random_rows
+from tests.helpers.tflite_builder import TFLiteBuilder, pack, schema, unpack
+from tflm_export import check, narrow, runtimes
+from tflm_export.c import emit
 from tflm_export.flatbuffer.model import parse
 from tflm_export.metadata import attach, dump
 from tflm_export.saturation import implied
@@ -72,13 +73,13 @@ def real_outputs(data: bytes, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def rows_of(data: bytes, count=8) -> np.ndarray:
-    return np.concatenate([row[0] for row in test_simulator.random_rows(parse(data), count)])
+    return np.concatenate([row[0] for row in random_rows(parse(data), count)])
 
 
-def on_runtimes(data: bytes, names=test_simulator.RUNTIMES) -> None:
+def on_runtimes(data: bytes, names=RUNTIMES) -> None:
     """Every layer on LiteRT's reference kernels and TFLM, which verify the file, equals the simulation."""
     for runtime in names:
-        assert not test_simulator.differences(data, test_simulator.random_rows(parse(data), 2), runtime)
+        assert not differences(data, random_rows(parse(data), 2), runtime)
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -111,7 +112,7 @@ def test_types(type):
     assert written(narrowed) == ["RELU6", "NONE"]
     layer, _ = real_outputs(narrowed, rows_of(data))
     assert abs(layer.max() - 6) <= scales(narrowed)[0] / 2
-    on_runtimes(narrowed, ["tflite"] if type == "UINT8" else test_simulator.RUNTIMES)
+    on_runtimes(narrowed, ["tflite"] if type == "UINT8" else RUNTIMES)
 
 
 @pytest.mark.parametrize("zero_point", [-1, 0])
@@ -313,5 +314,5 @@ def test_the_c_source_has_it(kind):
     """The clamp of the program part is the RELU6's, as that of a file that had one."""
     narrowed, _ = narrow(pack(model(kind).model), 1)
     explicit, _ = narrow(pack(model(kind, activation="RELU6").model), 1)
-    sources = [c_source.lower(data, "m", 1).files() for data in (narrowed, explicit)]
+    sources = [emit(data, "m", 1) for data in (narrowed, explicit)]
     assert sources[0] == sources[1]
