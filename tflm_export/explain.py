@@ -3,14 +3,18 @@
 import numpy as np
 
 from tflm_export import rescale
+from tflm_export.arithmetic import Narrow
 from tflm_export.errors import ModelError
 from tflm_export.flatbuffer.model import Operator, named, parse, short_name
+from tflm_export.lowering import forms_of, lowering_problem
 from tflm_export.ops import op_for
-from tflm_export.ops.summed import TermsOp
+from tflm_export.program.aligned_sum import AlignedSum
+from tflm_export.program.lookup import Lookup
+from tflm_export.program.recurrence import Lstm, Svdf
 
 _LEGEND = "acc: accumulator with bias; a, b: inputs less zero points; >> rounds to nearest"
-# Operators whose rescales are between steps of their own, so that no single one gives the output.
-_INNER = ("HARD_SWISH", "SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM")
+# Forms whose rescales are between steps of their own, so that no single one gives the output.
+INNER = (Lookup, Lstm, Svdf)
 
 
 def explain(data: bytes) -> str:
@@ -46,15 +50,16 @@ def _paragraph(operator: Operator, factors: np.ndarray) -> str:
 
 
 def _formula(operator: Operator, recovered: rescale.Rescale) -> str:
+    forms = () if lowering_problem(operator) else forms_of(operator, Narrow())
     start = f"y = {operator.outputs[0].zero_point} + "
-    if operator.name in _INNER:
+    if any(isinstance(form, INNER) for form in forms):
         return f"inside: {_term('acc', recovered)}"
-    if not isinstance(op_for(operator), TermsOp):
+    if not forms or not isinstance(forms[0], AlignedSum):
         return start + _term("acc", recovered)
     a, b = (
         _term(x, rescale.Rescale(*pair)) for x, *pair in zip("ab", recovered.multiplier, recovered.shift, strict=True)
     )
-    return f"{start}{a} {'-' if operator.name == 'SUB' else '+'} {b}"
+    return f"{start}{a} {'-' if forms[0].factors[1] < 0 else '+'} {b}"
 
 
 def _term(variable: str, recovered: rescale.Rescale) -> str:
