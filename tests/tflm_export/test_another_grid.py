@@ -5,9 +5,9 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from tests.tflite_builder import residual_network
 
 from tests.helpers import peer
+from tests.helpers.tflite_builder import residual_network
 from tflm_export import METHODS, check, narrow
 from tflm_export.grid import Grid
 from tflm_export.metadata import attach, dump
