@@ -47,7 +47,7 @@ def pinned(
     Args:
       declarations: what every operator asks of the solver.
       graph: of their model.
-      settings: bits and method by (subgraph, operator).
+      settings: settings by (subgraph, operator).
     """
     ending = [
         operator
@@ -65,7 +65,7 @@ def with_activations(stock: Model, narrowed: bytes, settings: dict[tuple[int, in
     Args:
       stock: the model that was narrowed.
       narrowed: what became of it.
-      settings: bits and method by (subgraph, operator).
+      settings: settings by (subgraph, operator).
 
     Returns:
       The file, longer only where an operator had no byte for its activation.
