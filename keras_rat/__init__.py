@@ -3,6 +3,7 @@
 from keras_rat import callbacks
 from keras_rat.calibrate import calibrate
 from keras_rat.convert import convert
+from keras_rat.phases import Phase, phase
 from keras_rat.quantize import (
     quantize_annotate_layer,
     quantize_annotate_model,
@@ -10,16 +11,23 @@ from keras_rat.quantize import (
     quantize_model,
     quantize_scope,
 )
+from keras_rat.rescales import Multipliers, multipliers, rescale_layers, widths
 from keras_rat.scheme import RescaleAwareScheme
 
 __all__ = [
+    "Multipliers",
+    "Phase",
     "RescaleAwareScheme",
     "calibrate",
     "callbacks",
     "convert",
+    "multipliers",
+    "phase",
     "quantize_annotate_layer",
     "quantize_annotate_model",
     "quantize_apply",
     "quantize_model",
     "quantize_scope",
+    "rescale_layers",
+    "widths",
 ]

@@ -1,25 +1,30 @@
 """Measures activation ranges, puts the scales on the k-bit grid, and starts the learnable multipliers there."""
 
 import itertools
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
-from tensorflow_model_optimization.python.core.quantization.keras import quantize_layer
 
-from keras_rat import configs, quantizers, wiring
-from keras_rat.quantize import rescale_layers
-from keras_rat.scheme import BATCH_NORM
-from tflm_export import rescale, solver
+from keras_rat import configs, phases, tfmot_internals, wiring
+from keras_rat.batch_norm import freeze_statistics
+from keras_rat.phases import Phase
+from keras_rat.rescales import require_rescale_layers, rescale_layers
+from tflm_export import solver
 from tflm_export.grid import POWERS_OF_TWO, Grid
-from tflm_export.setting import KEEP, Setting
+from tflm_export.setting import Setting
 
 STEPS = 40
+Batch = np.ndarray | tf.Tensor | Mapping[str, np.ndarray] | Sequence[np.ndarray]
 
 
 def calibrate(
-    model: keras.Model, data: Any, batch_size: int = 32, steps: int = STEPS, freeze_batch_norm: bool = True
+    model: keras.Model,
+    data: Batch | tf.data.Dataset | Iterable[Batch | tuple],
+    batch_size: int = 32,
+    steps: int = STEPS,
+    freeze_batch_norm: bool = True,
 ) -> None:
     """Prepares a quantised model for training.
 
@@ -45,32 +50,40 @@ def calibrate(
       ValueError: the model has no quantised layers with weights, there is no data, or values in it or in the network
         are not finite.
     """
-    if not rescale_layers(model):
-        raise ValueError("the model has no layers with k-bit rescales; make it with keras_rat.quantize_model")
-    for range_ in _ranges(model):
-        range_.batches.assign(0)
-        for end in (range_.low, range_.high):  # what they were has no weight any more, but 0 * NaN is NaN
-            end.assign(tf.where(tf.math.is_finite(end), end, 0.0))
-    for layer in rescale_layers(model):
-        for _, _, variables in layer._weight_vars:
-            variables["multiplier_set"].assign(0)
+    _reset(model)
     _require_finite({weight.name: wiring.read(weight) for weight in model.weights}, "weights")
-    with quantizers.observing():
-        observe = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
-        batches = 0
-        for batch in itertools.islice(_batches(data, batch_size, len(model.inputs) > 1), steps):
-            if not all(np.isfinite(values).all() for values in tf.nest.flatten(batch)):
-                raise ValueError(
-                    f"batch {batches} of the calibration data has values that are not finite (NaN, infinite)"
-                )
-            observe(batch)
-            batches += 1
-    if not batches:
-        raise ValueError("no data to calibrate with")
-    _require_finite({r.owner: np.array([wiring.read(r.low), wiring.read(r.high)]) for r in _ranges(model)}, "outputs")
+    with phases.observing(model):
+        _observe(model, itertools.islice(_batches(data, batch_size, len(model.inputs) > 1), steps))
+    ends = {r.owner: np.array([wiring.read(r.low), wiring.read(r.high)]) for r in wiring.own_ranges(model)}
+    _require_finite(ends, "outputs")
     settle(model)
     if freeze_batch_norm and freeze_statistics(model):
         model.train_function = None  # to be traced anew, if it was
+
+
+def _reset(model) -> None:
+    """Takes ranges and multipliers back to Phase.WAITING."""
+    layers = require_rescale_layers(model)
+    for range_ in wiring.own_ranges(model):
+        range_.phase.assign(Phase.WAITING)
+        for end in (range_.low, range_.high):  # what they were has no weight any more, but 0 * NaN is NaN
+            end.assign(tf.where(tf.math.is_finite(end), end, 0.0))
+    for layer in layers:
+        for _, _, variables in tfmot_internals.quantized_weights(layer):
+            variables["phase"].assign(Phase.WAITING)
+
+
+def _observe(model, batches) -> None:
+    """Runs the model on batches, of which there must be any, all finite; else raises ValueError."""
+    run = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
+    seen = 0
+    for batch in batches:
+        if not all(np.isfinite(values).all() for values in tf.nest.flatten(batch)):
+            raise ValueError(f"batch {seen} of the calibration data has values that are not finite (NaN, infinite)")
+        run(batch)
+        seen += 1
+    if not seen:
+        raise ValueError("no data to calibrate with")
 
 
 def _require_finite(values: dict[str, np.ndarray], what: str) -> None:
@@ -80,24 +93,10 @@ def _require_finite(values: dict[str, np.ndarray], what: str) -> None:
         raise ValueError(f"{what} that are not finite (NaN, infinite): {', '.join(broken)}")
 
 
-def freeze_statistics(model) -> bool:
-    """Makes batch normalisations use their moving statistics in training; whether any did not.
-
-    A training function that was traced before does not know.
-    """
-    changed = False
-    for wrapper in model.layers:
-        config = getattr(wrapper, "quantize_config", None)
-        if isinstance(wiring.inner(wrapper), BATCH_NORM) and isinstance(config, configs.NoQuantizeConfig):
-            changed = changed or not config.frozen_statistics
-            config.frozen_statistics = True
-    return changed
-
-
-def settle(model) -> None:
+def settle(model: keras.Model) -> None:
     """Freezes the ranges as they are, with the scales on the grid, and sets the multipliers that are not set yet."""
-    for range_ in _ranges(model):
-        range_.batches.assign(quantizers.FROZEN)
+    for range_ in wiring.own_ranges(model):
+        range_.phase.assign(Phase.FROZEN)
     weighted = rescale_layers(model)
     problem, ranges = _problem(model, weighted)
     scales = solver.solve(problem).scales
@@ -110,18 +109,9 @@ def settle(model) -> None:
         _start_multiplier(layer)
 
 
-def is_settled(model) -> bool:
-    """Whether all ranges are frozen."""
-    return all(wiring.read(range_.batches) == quantizers.FROZEN for range_ in _ranges(model))
-
-
-def unseen(model) -> list[str]:
+def waiting(model: keras.Model) -> list[str]:
     """Names of the layers whose range has seen no data."""
-    return [range_.owner for range_ in _ranges(model) if wiring.read(range_.batches) == 0]
-
-
-def _ranges(model) -> list[wiring.Range]:
-    return [range_ for range_ in map(wiring.own_range, model.layers) if range_ is not None]
+    return [range_.owner for range_ in wiring.own_ranges(model) if wiring.read(range_.phase) == Phase.WAITING]
 
 
 def _batches(data, batch_size, several_inputs):
@@ -138,34 +128,16 @@ def _batches(data, batch_size, several_inputs):
 
 
 def _start_multiplier(layer) -> None:
-    quantizer = layer.quantize_config.quantizer
-    for weight, _, variables in layer._weight_vars:
-        if wiring.read(variables["multiplier_set"]):
-            continue
-        factor = quantizer.factor(weight, variables).numpy().astype(np.float64)
-        quantizer.set_multiplier(variables, snapped(quantizer, factor, wiring.read(variables["bits"])))
-
-
-def snapped(quantizer, factor, bits) -> np.ndarray:
-    """Factors on the grid, rounded as the quantizer's method does.
-
-    Args:
-      quantizer: a RescaleQuantizer.
-      factor: positive float64 [channels] or [1].
-      bits: width of each, int32 of the same shape.
-    """
-    rounding = "nearest" if quantizer.method == KEEP else "up"
-    factor = np.maximum(factor, quantizers.SMALLEST)
-    result = np.empty_like(factor)
-    for width in np.unique(bits):
-        of_width = bits == width
-        result[of_width] = rescale.snap(factor[of_width], int(width), rounding).value
-    return result
+    """Sets a layer's multiplier to the grid point of its present factor, unless it is learning already."""
+    for weight, quantizer, variables in tfmot_internals.quantized_weights(layer):
+        if wiring.read(variables["phase"]) == Phase.WAITING:
+            factor = quantizer.factor(weight, variables).numpy().astype(np.float64)
+            quantizer.set_multiplier(variables, quantizer.snapped(factor, wiring.read(variables["bits"])))
 
 
 def _problem(model, weighted) -> tuple[solver.Problem, dict[str, wiring.Range]]:
     """The activation scales of a Keras model as the exporter's solver takes them."""
-    ranges = {range_.owner: range_ for range_ in _ranges(model)}
+    ranges = {range_.owner: range_ for range_ in wiring.own_ranges(model)}
     nodes, ties = [], []
     for layer in model.layers:
         sources = [range_ for range_ in wiring.source_ranges(layer) if range_ is not None]
@@ -189,7 +161,7 @@ def _problem(model, weighted) -> tuple[solver.Problem, dict[str, wiring.Range]]:
 
 def _border(model, ranges) -> set[str]:
     """Owners of the ranges of the model's inputs and outputs."""
-    inputs = {layer.name for layer in model.layers if isinstance(layer, quantize_layer.QuantizeLayer)}
+    inputs = {layer.name for layer in model.layers if isinstance(layer, tfmot_internals.QuantizeLayer)}
     return (inputs | set(model.output_names)) & ranges.keys()
 
 
@@ -198,7 +170,7 @@ def _weighted_node(layer) -> solver.Weighted:
     quantizer = layer.quantize_config.quantizer
     scale = None
     if not quantizer.per_channel and links.batch_norm is None:
-        (weight, _, _) = layer._weight_vars[0]
+        ((weight, _, _),) = tfmot_internals.quantized_weights(layer)
         scale = float(quantizer.stock_scale(tf.convert_to_tensor(weight)).numpy()[0])
     return solver.Weighted(links.input.owner, links.output.owner, scale)
 

@@ -1,77 +1,26 @@
 """Keras callbacks for rescale-aware training: freezing, snapping schedules, early stopping, summaries and a table."""
 
-import dataclasses
 import functools
 import math
+import os
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from keras_rat import wiring
-from keras_rat.calibrate import freeze_statistics, is_settled, settle, snapped, unseen
+from keras_rat import tfmot_internals, wiring
+from keras_rat.batch_norm import freeze_statistics
+from keras_rat.calibrate import settle, waiting
 from keras_rat.convert import convert
-from keras_rat.quantize import quantize_scope, rescale_layers, widths
+from keras_rat.phases import Phase, phase
+from keras_rat.quantize import quantize_scope
+from keras_rat.rescales import Multipliers, multipliers, require_rescale_layers, widths
 from tflm_export import runtimes
 from tflm_export.errors import UsageError
 from tflm_export.report import columns
 from tflm_export.rescale import MAX_BITS, check_bits
-
-
-@dataclasses.dataclass(frozen=True)
-class Multipliers:
-    """The rescale multipliers of a layer as they are now.
-
-    Attributes:
-      layer: name of the layer.
-      bits: width k of each, int32 [channels] or [1].
-      value: the multipliers M_q that the forward pass uses, float64 of that shape.
-      factor: the stock factors M of the present weights, ranges and batch-norm gains, float64 of that shape.
-    """
-
-    layer: str
-    bits: np.ndarray
-    value: np.ndarray
-    factor: np.ndarray
-
-    @property
-    def rescale_error(self) -> float:
-        """Mean of |M_q / M - 1|.
-
-        On the `keep` grid a layer's gain error; on the `requantize` grid how much coarser than stock its weights are.
-        """
-        return float(np.abs(self.value / self.factor - 1).mean())
-
-    def changed(self, before: "Multipliers") -> float:
-        """The fraction of multipliers that differ from those of an earlier moment."""
-        return float((self.value != before.value).mean())
-
-
-def multipliers(model) -> list[Multipliers]:
-    """The multipliers of every layer with weights, in execution order.
-
-    Raises:
-      ValueError: the model has no layers with k-bit rescales.
-    """
-    found = []
-    for layer in _rescale_layers(model):
-        for weight, quantizer, variables in layer._weight_vars:
-            found.append(
-                Multipliers(
-                    layer.name,
-                    wiring.read(variables["bits"]),
-                    quantizer.multiplier(weight, variables).numpy().astype(np.float64),
-                    quantizer.factor(weight, variables).numpy().astype(np.float64),
-                )
-            )
-    return found
-
-
-def _rescale_layers(model) -> list:
-    layers = rescale_layers(model)
-    if not layers:
-        raise ValueError("the model has no layers with k-bit rescales; make it with keras_rat.quantize_model")
-    return layers
 
 
 class FreezeRanges(keras.callbacks.Callback):
@@ -96,8 +45,8 @@ class FreezeRanges(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         if epoch < self.epoch:
             return
-        if not is_settled(self.model):
-            if missing := unseen(self.model):
+        if phase(self.model) is not Phase.FROZEN:
+            if missing := waiting(self.model):
                 raise UsageError(
                     f"no range yet for layers {', '.join(missing)}; call keras_rat.calibrate(model, data) first, or "
                     "freeze from a later epoch on"
@@ -149,8 +98,8 @@ class SnappingSchedule(keras.callbacks.Callback):
             raise UsageError(f"widths must not grow from stage to stage, got {values}")
 
     def on_train_begin(self, logs=None):
-        layers = _rescale_layers(self.model)
-        if not is_settled(self.model):
+        layers = require_rescale_layers(self.model)
+        if phase(self.model) is not Phase.FROZEN:
             raise UsageError("the ranges are not frozen; call keras_rat.calibrate(model, data) before training")
         last = list(self.stages.values())[-1]
         wide = [layer.name for layer in layers if not self.by_share and layer.quantize_config.quantizer.bits < last]
@@ -159,8 +108,8 @@ class SnappingSchedule(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         begun = [value for start, value in self.stages.items() if start <= epoch]
-        for layer in _rescale_layers(self.model):
-            for weight, quantizer, variables in layer._weight_vars:
+        for layer in require_rescale_layers(self.model):
+            for weight, quantizer, variables in tfmot_internals.quantized_weights(layer):
                 self._stage(weight, quantizer, variables, begun[-1] if begun else None, restart=epoch == 0)
 
     def _stage(self, weight, quantizer, variables, stage, restart):
@@ -168,7 +117,7 @@ class SnappingSchedule(keras.callbacks.Callback):
         if restart:
             value = quantizer.factor(weight, variables).numpy().astype(np.float64)
         else:
-            value = _learned(quantizer, variables)
+            value = quantizer.unsnapped(variables)
         if stage is None:
             wanted = np.full_like(present, max(self.start_bits, quantizer.bits))
         elif self.by_share:
@@ -179,23 +128,18 @@ class SnappingSchedule(keras.callbacks.Callback):
             return
         moved = (wanted != present) | restart
         variables["bits"].assign(wanted)
-        quantizer.set_multiplier(variables, np.where(moved, snapped(quantizer, value, wanted), value))
+        quantizer.set_multiplier(variables, np.where(moved, quantizer.snapped(value, wanted), value))
 
     def _share(self, quantizer, value, present, share, restart):
         """Widths where a share of the channels has the quantizer's own: those that have it, and then the nearest."""
         own = np.full_like(present, quantizer.bits)
-        distance = np.abs(np.log2(snapped(quantizer, value, own) / value))
+        distance = np.abs(np.log2(quantizer.snapped(value, own) / value))
         if not restart:
             distance = np.where(present == quantizer.bits, -1.0, distance)
         order = np.argsort(distance, kind="stable")
         wanted = np.full_like(present, max(self.start_bits, quantizer.bits))
         wanted[order[: math.ceil(share * present.size)]] = quantizer.bits
         return wanted
-
-
-def _learned(quantizer, variables) -> np.ndarray:
-    """The learnable multiplier before it is rounded to the grid; float64 [channels] or [1]."""
-    return 2.0 ** (quantizer.multiplier_rate * wiring.read(variables["log2_multiplier"]).astype(np.float64))
 
 
 class NarrowEarlyStopping(keras.callbacks.EarlyStopping):
@@ -222,7 +166,14 @@ class NarrowEarlyStopping(keras.callbacks.EarlyStopping):
 
     NAME = "val_narrow_accuracy"
 
-    def __init__(self, inputs, labels, every: int = 1, metric=None, **options):
+    def __init__(
+        self,
+        inputs: np.ndarray,
+        labels: np.ndarray,
+        every: int = 1,
+        metric: Callable[[np.ndarray, np.ndarray], float] | None = None,
+        **options: Any,
+    ):
         if {"monitor", "mode"} & options.keys():
             raise UsageError("monitor and mode are what this callback is for; leave them out")
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
@@ -252,27 +203,27 @@ def _is_snapped(model) -> bool:
 
 def _snap(model) -> None:
     """Puts all multipliers on the grid of their layer."""
-    for layer in _rescale_layers(model):
-        for _, quantizer, variables in layer._weight_vars:
+    for layer in require_rescale_layers(model):
+        for _, quantizer, variables in tfmot_internals.quantized_weights(layer):
             own = np.full_like(wiring.read(variables["bits"]), quantizer.bits)
             if (wiring.read(variables["bits"]) != own).any():
                 variables["bits"].assign(own)
-                quantizer.set_multiplier(variables, snapped(quantizer, _learned(quantizer, variables), own))
+                quantizer.set_multiplier(variables, quantizer.snapped(quantizer.unsnapped(variables), own))
 
 
-def top_1(labels, outputs) -> float:
+def top_1(labels: np.ndarray, outputs: np.ndarray) -> float:
     """The share of rows whose largest output is at the label."""
     return float((outputs.argmax(-1) == labels.reshape(outputs.shape[:-1])).mean())
 
 
-def narrow_outputs(model, inputs: np.ndarray) -> np.ndarray:
+def narrow_outputs(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
     """What the converted model computes on LiteRT, as real values; the model itself is left as it is.
 
     Args:
       model: a quantised model with one input whose ranges have seen data.
       inputs: real values [rows, ...].
     """
-    if not (is_settled(model) and _is_snapped(model)):  # the model in training stays as it is
+    if phase(model) is not Phase.FROZEN or not _is_snapped(model):  # the model in training stays as it is
         with quantize_scope():
             copy = keras.models.clone_model(model)
         copy.set_weights(model.get_weights())
@@ -292,7 +243,7 @@ class _PerEpoch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         now = multipliers(self.model)
-        self.report(epoch, now, self._first, self._last, logs or {})
+        self._report(epoch, now, self._first, self._last, logs or {})
         self._last = now
 
 
@@ -307,7 +258,7 @@ class RescaleSummaries(_PerEpoch):
       log_dir: directory for the event files.
     """
 
-    def __init__(self, log_dir):
+    def __init__(self, log_dir: str | os.PathLike):
         super().__init__()
         self.log_dir = str(log_dir)
 
@@ -315,7 +266,7 @@ class RescaleSummaries(_PerEpoch):
     def _writer(self):
         return tf.summary.create_file_writer(self.log_dir)
 
-    def report(self, epoch, now, first, last, logs):
+    def _report(self, epoch, now, first, last, logs):
         with self._writer.as_default(step=epoch):
             for layer, before in zip(now, last, strict=True):
                 tf.summary.histogram(f"{layer.layer}/log2_multiplier", np.log2(layer.value))
@@ -347,11 +298,11 @@ class RescaleTable(_PerEpoch):
       write: function that takes the text; `absl.logging.info` sends it to the log.
     """
 
-    def __init__(self, write=print):
+    def __init__(self, write: Callable[[str], Any] = print):
         super().__init__()
         self.write = write
 
-    def report(self, epoch, now, first, last, logs):
+    def _report(self, epoch, now, first, last, logs):
         head = ("layer", "bits", "multipliers", "log2 M", "rescale error", "changed", "since start")
         rows = [_cells(*layer) for layer in zip(now, last, first, strict=True)]
         figures = "  ".join(f"{name} {value:.4g}" for name, value in logs.items())

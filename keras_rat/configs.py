@@ -19,18 +19,7 @@ def activation_name(activation) -> str:
 
 
 class NoQuantizeConfig(QuantizeConfig):
-    """Quantises nothing: the layer moves integers, or leaves its range to the next one.
-
-    Args:
-      frozen_statistics: for a batch normalisation: whether it normalises by its moving statistics in training too, and
-        leaves them alone. The layer's own `trainable` would take gamma and beta out of training, and has tfmot's
-        wrapper save them twice.
-    """
-
-    frozen_statistics = False
-
-    def __init__(self, frozen_statistics=False):
-        self.frozen_statistics = frozen_statistics
+    """Quantises nothing: the layer moves integers, or leaves its range to the next one."""
 
     def get_weights_and_quantizers(self, layer):
         return []
@@ -45,11 +34,10 @@ class NoQuantizeConfig(QuantizeConfig):
         pass
 
     def set_quantize_activations(self, layer, quantize_activations):
-        if self.frozen_statistics:  # tfmot calls this before the layer, whenever a model is traced
-            layer._get_training_value = lambda training=None: False
+        pass
 
     def get_config(self):
-        return {"frozen_statistics": True} if self.frozen_statistics else {}
+        return {}
 
 
 class OutputConfig(NoQuantizeConfig):

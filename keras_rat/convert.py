@@ -5,8 +5,9 @@ import re
 import tensorflow as tf
 import tf_keras as keras
 
-from keras_rat.calibrate import is_settled, settle, unseen
-from keras_rat.quantize import rescale_layers, widths
+from keras_rat.calibrate import settle, waiting
+from keras_rat.phases import Phase, phase
+from keras_rat.rescales import require_rescale_layers, widths
 from tflm_export.errors import ModelError
 from tflm_export.flatbuffer.model import parse
 from tflm_export.narrow import check
@@ -29,12 +30,10 @@ def convert(model: keras.Model) -> bytes:
       ValueError: the model was not quantised by keras_rat, or has ranges that never saw data.
       ModelError: the converter left operators in float, or added a rescale that is not on the k-bit grid; names them.
     """
-    layers = rescale_layers(model)
-    if not layers:
-        raise ValueError("the model has no layers with k-bit rescales; make it with keras_rat.quantize_model")
-    if missing := unseen(model):
+    require_rescale_layers(model)
+    if missing := waiting(model):
         raise ValueError(f"no range yet for layers {', '.join(missing)}; call keras_rat.calibrate(model, data) first")
-    if not is_settled(model):
+    if phase(model) is not Phase.FROZEN:
         settle(model)
     module, serve = _serving_function(model)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([serve], module)

@@ -1,19 +1,14 @@
 """The functions of tfmot.quantization.keras, with k-bit rescales."""
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 import tensorflow_model_optimization as tfmot
 import tf_keras as keras
-from tensorflow_model_optimization.python.core.quantization.keras import (
-    quantize_annotate,
-    quantize_layer,
-    quantize_wrapper,
-)
 
-from keras_rat import configs, quantizers, rewrite, wiring
+from keras_rat import batch_norm, configs, quantizers, rewrite, tfmot_internals, wiring
+from keras_rat.rescales import rescale_layers
 from keras_rat.scheme import BATCH_NORM, DEFAULT_BITS, NORMALISED, SUMS, RescaleAwareScheme
 from tflm_export.errors import UsageError
 from tflm_export.rescale import check_bits
@@ -22,7 +17,7 @@ from tflm_export.setting import REQUANTIZE
 _tfmot = tfmot.quantization.keras
 
 
-class RescaleAnnotate(quantize_annotate.QuantizeAnnotate):
+class RescaleAnnotate(tfmot_internals.QuantizeAnnotate):
     """An annotation with a width of its own.
 
     Args:
@@ -37,7 +32,7 @@ class RescaleAnnotate(quantize_annotate.QuantizeAnnotate):
         return super().get_config() | {"bits": self.bits}
 
 
-def quantize_scope(*args: Mapping[str, Any]) -> AbstractContextManager:
+def quantize_scope(*args: Mapping[str, Any]) -> keras.utils.CustomObjectScope:
     """Scope for loading models with quantised layers, as tfmot's; pass further custom objects as dicts."""
     objects = {
         cls.__name__: cls
@@ -55,9 +50,12 @@ def quantize_scope(*args: Mapping[str, Any]) -> AbstractContextManager:
             quantizers.TiedQuantizer,
             RescaleAnnotate,
             rewrite.BatchReshape,
+            *batch_norm.FREEZABLE.values(),
         )
     }
-    return _tfmot.quantize_scope(*args, objects)
+    scope = _tfmot.quantize_scope(*args, objects)
+    reader = {_tfmot.QuantizeWrapperV2.__name__: batch_norm.WrapperOfAnyVersion}  # in place of tfmot's own
+    return keras.utils.custom_object_scope(*scope.custom_objects, reader)
 
 
 def quantize_model(
@@ -117,9 +115,9 @@ def _annotated(model) -> rewrite.Rewritten:
     def wrap(layer, origin):
         if isinstance(layer, keras.Model):  # of a class of its own, among the offenders
             return layer
-        if isinstance(origin, quantize_annotate.QuantizeAnnotate):
+        if isinstance(origin, tfmot_internals.QuantizeAnnotate):
             return _annotation_like(origin, layer)
-        return quantize_annotate.QuantizeAnnotate(layer)
+        return tfmot_internals.QuantizeAnnotate(layer)
 
     flat = rewrite.rewrite(model, wrap)
     if flat.model is model:
@@ -132,11 +130,11 @@ def _annotation_like(annotation, layer):
     """Another layer with the same annotation."""
     if isinstance(annotation, RescaleAnnotate):
         return RescaleAnnotate(layer, annotation.quantize_config, annotation.bits)
-    return quantize_annotate.QuantizeAnnotate(layer, annotation.quantize_config)
+    return tfmot_internals.QuantizeAnnotate(layer, annotation.quantize_config)
 
 
 def quantize_annotate_layer(
-    layer: keras.layers.Layer, quantize_config: Any = None, *, bits: int | None = None
+    layer: keras.layers.Layer, quantize_config: _tfmot.QuantizeConfig | None = None, *, bits: int | None = None
 ) -> keras.layers.Layer:
     """Marks one layer for quantisation by `quantize_apply`.
 
@@ -182,7 +180,7 @@ def quantize_apply(
     scheme = scheme or RescaleAwareScheme(bits, method)
 
     def wrap(layer, origin):
-        annotated = isinstance(origin, quantize_annotate.QuantizeAnnotate)
+        annotated = isinstance(origin, tfmot_internals.QuantizeAnnotate)
         return _annotation_like(origin, layer) if annotated else layer
 
     flat = rewrite.rewrite(model, wrap)
@@ -214,15 +212,15 @@ def _require_keras_2(candidate, kind) -> None:
 def _require_built(model) -> None:
     """Raises ValueError for all but Sequential and functional tf_keras models with weights."""
     _require_keras_2(model, keras.Model)
-    if not isinstance(model, keras.Sequential) and not model._is_graph_network:
+    if not isinstance(model, keras.Sequential) and not tfmot_internals.is_functional(model):
         raise ValueError(
             f"{type(model).__name__} {model.name!r} is a subclassed model, whose layers cannot be seen; build it "
             "with the functional API, keras.Model(inputs, outputs), or as keras.Sequential"
         )
     if not model.built or not model.inputs:
         raise ValueError(f"{type(model).__name__} {model.name!r} is not built; give its first layer an input_shape")
-    layers = model._flatten_layers(include_self=False)
-    if any(isinstance(layer, (quantize_layer.QuantizeLayer, quantize_wrapper.QuantizeWrapper)) for layer in layers):
+    quantised = (tfmot_internals.QuantizeLayer, _tfmot.QuantizeWrapper)
+    if any(isinstance(layer, quantised) for layer in tfmot_internals.layers_at_any_depth(model)):
         raise ValueError(
             f"{type(model).__name__} {model.name!r} is quantised already; calibrate, train and convert it as it is, or "
             "pass the float model"
@@ -233,7 +231,7 @@ def _require_built(model) -> None:
 def _require_float32(model) -> None:
     """Raises ValueError for mixed precision: float16 has too few bits for scales that stand for k-bit multipliers."""
     policy = keras.mixed_precision.global_policy()
-    found = [layer for layer in model._flatten_layers(include_self=False) if not isinstance(layer, keras.Model)]
+    found = [layer for layer in tfmot_internals.layers_at_any_depth(model) if not isinstance(layer, keras.Model)]
     layers = dict.fromkeys(layer.name for layer in found if layer.weights and layer.compute_dtype != "float32")
     if layers or policy.compute_dtype != "float32":
         what = f"layers {', '.join(layers)} do not compute" if layers else f"policy {policy.name!r} does not compute"
@@ -247,11 +245,11 @@ def _unsupported(model, registry) -> list[tuple[str, str]]:
     """(name, reason) of every annotated layer that cannot be trained."""
     offenders = []
     for wrapper in model.layers:
-        if not isinstance(wrapper, quantize_annotate.QuantizeAnnotate) or wrapper.quantize_config is not None:
+        if not isinstance(wrapper, tfmot_internals.QuantizeAnnotate) or wrapper.quantize_config is not None:
             continue
-        problem = _problem(wrapper, registry)
-        if problem:
-            offenders.append((wrapper.layer.name, problem))
+        obstacle = _obstacle(wrapper, registry)
+        if obstacle:
+            offenders.append((wrapper.layer.name, obstacle))
     return offenders
 
 
@@ -271,13 +269,13 @@ def _annotated_bits(model) -> dict[str, int | None]:
     return {
         wrapper.layer.name: getattr(wrapper, "bits", None)
         for wrapper in model.layers
-        if isinstance(wrapper, quantize_annotate.QuantizeAnnotate)
+        if isinstance(wrapper, tfmot_internals.QuantizeAnnotate)
         and wrapper.quantize_config is None
         and isinstance(wrapper.layer, rescaling)
     }
 
 
-def _problem(wrapper, registry) -> str:
+def _obstacle(wrapper, registry) -> str:
     """Why an annotated layer cannot be trained, empty if it can."""
     layer = wrapper.layer
     feeding = [getattr(f, "layer", f) for f in wiring.inputs(wrapper)]
@@ -329,22 +327,3 @@ def _revive_gains(model) -> None:
             gamma = wiring.read(norm.gamma)
             floor = quantizers.SMALLEST_SHARE * (np.abs(gamma).max() or 1.0)
             norm.gamma.assign(np.where(np.abs(gamma) < floor, np.copysign(floor, gamma), gamma))
-
-
-def rescale_layers(model) -> list:
-    """The quantised layers with weights and k-bit multipliers, in execution order."""
-    return [
-        layer for layer in model.layers if isinstance(getattr(layer, "quantize_config", None), configs.RescaleConfig)
-    ]
-
-
-def widths(model) -> dict[str, int]:
-    """The width k of every quantised layer that rescales, by the layer's name."""
-    found = {}
-    for layer in model.layers:
-        config = getattr(layer, "quantize_config", None)
-        if isinstance(config, configs.RescaleConfig):
-            found[layer.name] = config.quantizer.bits
-        elif isinstance(config, configs.SumConfig):
-            found[layer.name] = config.bits
-    return found

@@ -1,81 +1,24 @@
-"""Quantizers: activation ranges, and weights whose scale makes the rescale multiplier k bits wide.
+"""Quantizers: activation ranges, and weights whose scale makes the rescale multiplier k bits wide."""
 
-The grid arithmetic is that of `tflm_export.rescale` in float32 TensorFlow operations; a test holds the two equal.
-"""
-
-import contextlib
 import math
 import numbers
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
-from tensorflow_model_optimization.quantization.keras import quantizers as tfmot_quantizers
 
-from keras_rat import wiring
+from keras_rat import grid, phases, tfmot_internals, wiring
+from keras_rat.phases import Phase, PhasedQuantizer
 from tflm_export.errors import UsageError
-from tflm_export.rescale import FLOAT32_TOLERANCE, check_bits
+from tflm_export.grid import Grid
+from tflm_export.rescale import check_bits
 from tflm_export.setting import KEEP
 
 WEIGHT_BITS = (8, 4)
-FROZEN = -1
 SMALLEST_SHARE = 2.0**-16  # of the largest channel's weights or gain, below which a channel counts as dead
-SMALLEST = 2.0**-100  # factors below stand for dead channels; keeps every float32 below normal
-_observing = False
 
 
-@contextlib.contextmanager
-def observing():
-    """While active, newly traced models run in float and activation quantizers record ranges (see `calibrate`)."""
-    global _observing
-    _observing = True
-    try:
-        yield
-    finally:
-        _observing = False
-
-
-def grid_nearest(value: tf.Tensor, bits: int | tf.Tensor) -> tf.Tensor:
-    """The nearest numbers `m * 2**-s` with k-bit m, halves up; float32 of any shape, positive. No gradient.
-
-    `bits` are one int32 or one for each value.
-    """
-    unit = _unit_in_last_place(bits)
-    return _cut(value, tf.bitwise.right_shift(unit, 1), unit)
-
-
-def grid_up(value: tf.Tensor, bits: int | tf.Tensor) -> tf.Tensor:
-    """The next larger such numbers; values on the grid up to float32 rounding stay. float32, positive. No gradient."""
-    unit = _unit_in_last_place(bits)
-    nearest = _cut(value, tf.bitwise.right_shift(unit, 1), unit)
-    settled = tf.abs(nearest - value) <= FLOAT32_TOLERANCE * value
-    return tf.where(settled, nearest, _cut(value, unit - 1, unit))
-
-
-def _unit_in_last_place(bits):
-    """What the last bit of a k-bit mantissa weighs in the integer that a float32 is stored as."""
-    return tf.bitwise.left_shift(1, 24 - tf.minimum(bits, 24))  # a float32 has a 24-bit mantissa
-
-
-def _cut(value, rounding, unit):
-    """Adds to the stored integers and clears the bits below unit; a carry goes into the exponent, as it should."""
-    stored = tf.bitcast(tf.stop_gradient(value), tf.int32)
-    return tf.bitcast(tf.bitwise.bitwise_and(stored + rounding, -unit), tf.float32)
-
-
-def _now(variable):
-    """The value of a variable while a function is traced; None where that cannot be known.
-
-    For states that are for good, like a frozen range. (A function traced then does not notice weights loaded from a
-    time before; Keras's `fit` traces anew after `compile`.)
-    """
-    if tf.distribute.has_strategy() or not tf.compat.v1.executing_eagerly_outside_functions():
-        return None
-    with tf.init_scope():
-        return variable.numpy()
-
-
-class RangeQuantizer(tfmot_quantizers.Quantizer):
+class RangeQuantizer(PhasedQuantizer):
     """Activations: 8 bits, per tensor, asymmetric, the range measured and then frozen.
 
     `calibrate` measures and freezes. Without it the range follows training batches: the first batch sets it, later ones
@@ -86,7 +29,7 @@ class RangeQuantizer(tfmot_quantizers.Quantizer):
     calibration_decay = 0.9
 
     def build(self, tensor_shape, name, layer):
-        """Adds the range `{name}_min`, `{name}_max` and `{name}_batches`, the batches seen (-1: frozen)."""
+        """Adds the range `{name}_min` and `{name}_max`, and its phase, `{name}_batches` in files (see `Phase`)."""
 
         def add(suffix, value, dtype="float32"):
             return layer.add_weight(
@@ -98,34 +41,41 @@ class RangeQuantizer(tfmot_quantizers.Quantizer):
                 aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,  # all replicas compute the same
             )
 
-        return {"min_var": add("min", -6.0), "max_var": add("max", 6.0), "batches": add("batches", 0, "int32")}
+        return {
+            "min_var": add("min", -6.0),
+            "max_var": add("max", 6.0),
+            "phase": add("batches", Phase.WAITING, "int32"),
+        }
 
     def __call__(self, inputs, training, weights, **kwargs):
-        if _observing:
-            self._observe(inputs, weights, self.calibration_decay)
+        if self.observing:
+            self._follow(inputs, weights, self.calibration_decay, Phase.OBSERVING)
             return inputs
         low, high = weights["min_var"], weights["max_var"]
         if training:
-            low, high = self._observe_unless_frozen(inputs, weights)
+            low, high = self._follow_unless_frozen(inputs, weights)
         return tf.quantization.fake_quant_with_min_max_vars(inputs, low, high)
 
-    def _observe_unless_frozen(self, inputs, weights):
-        low, high, batches = weights["min_var"], weights["max_var"], weights["batches"]
+    def _follow_unless_frozen(self, inputs, weights):
+        low, high, phase = weights["min_var"], weights["max_var"], weights["phase"]
         if _is_replica():  # a strategy's variables cannot be assigned in a branch
-            moves = tf.cast(batches > FROZEN, tf.float32)
-            return self._observe(inputs, weights, 1 - moves * (1 - self.decay), tf.cast(moves, tf.int32))
-        if _now(batches) == FROZEN:  # for good: nothing but `calibrate` thaws a range, and it freezes it again
+            frozen = tf.equal(phase, Phase.FROZEN)
+            decay, then = tf.where(frozen, 1.0, self.decay), tf.where(frozen, Phase.FROZEN, Phase.LEARNING)
+            return self._follow(inputs, weights, decay, then)
+        if (
+            phases.known(phase) is Phase.FROZEN
+        ):  # for good: nothing but `calibrate` thaws a range, and it freezes it again
             return low, high
         return tf.cond(
-            batches > FROZEN,
-            lambda: self._observe(inputs, weights, self.decay),
+            tf.equal(phase, Phase.FROZEN),
             lambda: (tf.identity(low), tf.identity(high)),
+            lambda: self._follow(inputs, weights, self.decay, Phase.LEARNING),
         )
 
-    def _observe(self, inputs, weights, decay, step=1):
+    def _follow(self, inputs, weights, decay, then):
         """Moves the range to that of a batch by 1 - decay; returns its new ends, which have no gradient."""
         inputs = tf.stop_gradient(inputs)
-        decay = tf.where(weights["batches"] == 0, 0.0, decay)
+        decay = tf.where(tf.equal(weights["phase"], Phase.WAITING), 0.0, decay)
         low, high = _over_replicas(tf.reduce_min(inputs), tf.reduce_max(inputs))
         low = tf.minimum(low, 0.0)
         high = tf.maximum(high, low + 1e-6)
@@ -133,11 +83,8 @@ class RangeQuantizer(tfmot_quantizers.Quantizer):
         high = decay * weights["max_var"] + (1 - decay) * high
         weights["min_var"].assign(low)
         weights["max_var"].assign(high)
-        weights["batches"].assign_add(step)
+        weights["phase"].assign(then)
         return low, high
-
-    def get_config(self):
-        return {}
 
 
 def _is_replica() -> bool:
@@ -153,7 +100,7 @@ def _over_replicas(low, high):
     return tf.reduce_min(extremes[:, 0]), tf.reduce_max(extremes[:, 1])
 
 
-class TiedQuantizer(tfmot_quantizers.Quantizer):
+class TiedQuantizer(PhasedQuantizer):
     """Outputs of pooling and resizing: rounded to the scale of the input, as the int8 kernels do."""
 
     def build(self, tensor_shape, name, layer):
@@ -161,15 +108,12 @@ class TiedQuantizer(tfmot_quantizers.Quantizer):
 
     def __call__(self, inputs, training, weights, **kwargs):
         tied = weights["source"]()
-        if _observing or tied is None:
+        if self.observing or tied is None:
             return inputs
         return tf.quantization.fake_quant_with_min_max_vars(inputs, tied.low, tied.high)
 
-    def get_config(self):
-        return {}
 
-
-class TableQuantizer(tfmot_quantizers.Quantizer):
+class TableQuantizer(PhasedQuantizer):
     """Outputs of softmax, sigmoid and tanh: rounded to the fixed scale that the int8 kernels give them.
 
     Args:
@@ -183,7 +127,7 @@ class TableQuantizer(tfmot_quantizers.Quantizer):
         return {}
 
     def __call__(self, inputs, training, weights, **kwargs):
-        if _observing:
+        if self.observing:
             return inputs
         low, high = wiring.TABLE_RANGES[self.activation]
         return tf.quantization.fake_quant_with_min_max_args(inputs, low, high)
@@ -192,7 +136,7 @@ class TableQuantizer(tfmot_quantizers.Quantizer):
         return {"activation": self.activation}
 
 
-class RescaleQuantizer(tfmot_quantizers.Quantizer):
+class RescaleQuantizer(PhasedQuantizer):
     """Weights: 8 (or 4) bits, symmetric, at the scale that gives the layer k-bit rescale multipliers.
 
     The layer's factor is `M[c] = Sx * Sw[c] * |gain[c]| / Sy` with the batch-norm gain gamma/sigma. A learnable
@@ -240,11 +184,16 @@ class RescaleQuantizer(tfmot_quantizers.Quantizer):
         """The largest weight integer: the range is symmetric, -127..127 or -7..7."""
         return 2 ** (self.weight_bits - 1) - 1
 
+    @property
+    def rounding(self) -> str:
+        """How a factor is rounded to the grid: without gain error, or to what fits into the weights' scale."""
+        return "nearest" if self.method == KEEP else "up"
+
     def build(self, tensor_shape, name, layer):
         """Adds the layer's variables.
 
         - `{name}_log2_multiplier` (trainable).
-        - `{name}_multiplier_set`, 0 while the multiplier follows the weights.
+        - `{name}_multiplier_set`, the multiplier's phase: WAITING or LEARNING.
         - `{name}_bits`, the present width of every channel, which `callbacks.SnappingSchedule` changes.
         """
         last = tensor_shape[-2] * tensor_shape[-1] if self.depthwise else tensor_shape[-1]
@@ -253,10 +202,10 @@ class RescaleQuantizer(tfmot_quantizers.Quantizer):
         log2_multiplier = layer.add_weight(f"{name}_log2_multiplier", shape=shape, initializer=zeros, trainable=True)
         # tfmot's wrapper lists the layer's own weights before or after this one, depending on whether the layer was
         # built before; loading goes by that order, so make it the same in both cases.
-        layer._trainable_weights.insert(0, layer._trainable_weights.pop())
+        tfmot_internals.list_newest_weight_first(layer)
         return {
             "log2_multiplier": log2_multiplier,
-            "multiplier_set": layer.add_weight(
+            "phase": layer.add_weight(
                 f"{name}_multiplier_set", shape=(), initializer=zeros, trainable=False, dtype="int32"
             ),
             "bits": layer.add_weight(
@@ -270,7 +219,7 @@ class RescaleQuantizer(tfmot_quantizers.Quantizer):
         }
 
     def __call__(self, inputs, training, weights, **kwargs):
-        if _observing:
+        if self.observing:
             return inputs
         kernel = self._channels_last(inputs)
         stock = self.stock_scale(kernel)
@@ -301,7 +250,25 @@ class RescaleQuantizer(tfmot_quantizers.Quantizer):
           multiplier: positive float64 [channels] or [1].
         """
         weights["log2_multiplier"].assign(np.log2(multiplier) / self.multiplier_rate)
-        weights["multiplier_set"].assign(1)
+        weights["phase"].assign(Phase.LEARNING)
+
+    def unsnapped(self, weights) -> np.ndarray:
+        """The learnable multiplier before it is rounded to the grid; float64 [channels] or [1]."""
+        return 2.0 ** (self.multiplier_rate * wiring.read(weights["log2_multiplier"]).astype(np.float64))
+
+    def snapped(self, factor: np.ndarray, bits: np.ndarray) -> np.ndarray:
+        """Factors on the grid, rounded as the method does.
+
+        Args:
+          factor: positive float64 [channels] or [1].
+          bits: width of each, int32 of the same shape.
+        """
+        factor = np.maximum(factor, grid.SMALLEST)
+        result = np.empty_like(factor)
+        for width in np.unique(bits):
+            of_width = bits == width
+            result[of_width] = Grid(int(width)).snap(factor[of_width], self.rounding)
+        return result
 
     def stock_scale(self, kernel):
         """max|w| / 127 over a channel or the tensor; float32 [channels] or [1]. No gradient.
@@ -329,7 +296,7 @@ class RescaleQuantizer(tfmot_quantizers.Quantizer):
         links = weights["links"]()
         if links is None:
             return None
-        unit = links.output.width() / links.input.width()  # as of the scales, and fewer operations
+        unit = links.output.span() / links.input.span()  # as of the scales, and fewer operations
         if links.batch_norm is None:
             return tf.stop_gradient(tf.reshape(unit, [1]))
         return tf.stop_gradient(unit / tf.maximum(tf.abs(links.gain()), 1e-12))
@@ -339,11 +306,10 @@ class RescaleQuantizer(tfmot_quantizers.Quantizer):
         weights_per_scale = kernel.shape.num_elements() / weights["log2_multiplier"].shape.num_elements()
         slope = math.log(2.0) / math.sqrt(self.weight_max * weights_per_scale)
         learned = self._learned(tf.convert_to_tensor(weights["log2_multiplier"]), weights["bits"], slope)
-        if training and _now(weights["multiplier_set"]):  # for good, as frozen ranges are
+        if training and phases.known(weights["phase"]) is Phase.LEARNING:  # for good, as frozen ranges are
             return learned
-        factor = tf.maximum(factor, SMALLEST)
-        follow = grid_nearest(factor, weights["bits"]) if self.method == KEEP else grid_up(factor, weights["bits"])
-        return tf.where(weights["multiplier_set"] > 0, learned, follow)
+        follow = grid.snap(tf.maximum(factor, grid.SMALLEST), weights["bits"], self.rounding)
+        return tf.where(tf.equal(weights["phase"], Phase.LEARNING), learned, follow)
 
     def _learned(self, theta, bits, slope):
         """grid(2**theta), with the gradient `slope` times itself.
@@ -351,7 +317,7 @@ class RescaleQuantizer(tfmot_quantizers.Quantizer):
         Not by tf.custom_gradient, whose functions TensorFlow keeps for good with the graphs they are traced in.
         """
         log2 = theta if self.multiplier_rate == 1 else self.multiplier_rate * theta
-        value = grid_nearest(tf.pow(2.0, tf.clip_by_value(log2, -100.0, 100.0)), bits)
+        value = grid.snap(tf.pow(2.0, tf.clip_by_value(log2, -100.0, 100.0)), bits, "nearest")
         tangent = theta * slope * value
         return value + (tangent - tf.stop_gradient(tangent))
 

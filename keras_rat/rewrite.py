@@ -14,7 +14,8 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
-from tensorflow_model_optimization.python.core.quantization.keras import quantize_annotate
+
+from keras_rat import tfmot_internals
 
 layers = keras.layers
 
@@ -122,7 +123,7 @@ ELEMENTWISE = (
 
 def bare(layer):
     """The layer in an annotation; other layers themselves."""
-    return layer.layer if isinstance(layer, quantize_annotate.QuantizeAnnotate) else layer
+    return layer.layer if isinstance(layer, tfmot_internals.QuantizeAnnotate) else layer
 
 
 def rewrite(model, wrap) -> Rewritten:
@@ -139,14 +140,8 @@ def rewrite(model, wrap) -> Rewritten:
 
 def _needs_rewriting(model) -> bool:
     found = [bare(layer) for layer in model.layers]
-    uses = collections.Counter(id(node.layer) for node in _nodes(model))
+    uses = collections.Counter(id(node.layer) for node in tfmot_internals.calls(model))
     return any(isinstance(layer, keras.Model) or type(layer) in LIFTED for layer in found) or max(uses.values()) > 1
-
-
-def _nodes(model) -> list:
-    """The calls of layers in a model, in execution order."""
-    by_depth = model._nodes_by_depth
-    return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
 
 
 class _Writer:
@@ -165,9 +160,8 @@ class _Writer:
         ]
         outputs = self._inline(model, [_Value(tensor) for tensor in inputs])
         outputs = tf.nest.map_structure(lambda value: self._lowered(value).tensor, outputs)
-        structure = getattr(model, "_nested_inputs", None)
-        if isinstance(structure, dict):
-            inputs = tf.nest.pack_sequence_as(structure, inputs)
+        if isinstance(model.input, dict):
+            inputs = tf.nest.pack_sequence_as(model.input, inputs)
         rewritten = keras.Model(inputs, outputs, name=model.name)
         for layer, values in self._weights:
             layer.set_weights(values)
@@ -180,7 +174,7 @@ class _Writer:
     def _inline(self, model, inputs):
         """The outputs of a model on inputs given as a flat list."""
         values = {id(tensor): value for tensor, value in zip(tf.nest.flatten(model.inputs), inputs, strict=True)}
-        for node in _nodes(model):
+        for node in tfmot_internals.calls(model):
             if node.is_input:
                 continue
             arguments = tf.nest.map_structure(lambda x: values.get(id(x), x), (node.call_args, node.call_kwargs))
@@ -188,12 +182,12 @@ class _Writer:
             values.update(zip(map(id, tf.nest.flatten(node.outputs)), results, strict=True))
         return tf.nest.map_structure(
             lambda tensor: values[id(tensor)],
-            model.outputs if isinstance(model, keras.Sequential) else model._nested_outputs,
+            model.outputs if isinstance(model, keras.Sequential) else model.output,
         )
 
     def _call(self, layer, args, kwargs):
         inner = bare(layer)
-        if isinstance(inner, keras.Model) and hasattr(inner, "_nodes_by_depth"):
+        if tfmot_internals.is_functional(inner):
             return self._inline(inner, [v for v in tf.nest.flatten((args, kwargs)) if isinstance(v, _Value)])
         self._uses[inner] += 1
         given = [v for v in tf.nest.flatten((args, kwargs)) if isinstance(v, _Value)]
@@ -260,7 +254,7 @@ class _Writer:
             return value
         _, _, length, channels = value.tensor.shape
         reshape = layers.Reshape((-1 if length is None else length, channels), name=self._unique("to_1d"))
-        return _Value(self._wrap(reshape, value.tensor._keras_history.layer)(value.tensor))
+        return _Value(self._wrap(reshape, tfmot_internals.layer_of(value.tensor))(value.tensor))
 
     def _unique(self, name):
         candidates = (name if not n else f"{name}_{n}" for n in range(len(self._names) + 1))

@@ -7,24 +7,14 @@ from collections.abc import Mapping
 
 import numpy as np
 import tf_keras as keras
-from tensorflow_model_optimization.python.core.quantization.keras import quantize_aware_activation, quantize_layer
-from tensorflow_model_optimization.python.core.quantization.keras import utils as tfmot_utils
-from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
-    default_8bit_quantize_configs,
-    default_8bit_quantize_layout_transform,
-    default_8bit_quantize_registry,
-    default_8bit_quantize_scheme,
-    default_8bit_transforms,
-)
-from tensorflow_model_optimization.python.core.quantization.keras.graph_transformations import (
-    model_transformer,
-    transforms,
-)
+from tensorflow_model_optimization.quantization.keras import default_8bit
+from tensorflow_model_optimization.quantization.keras.default_8bit import default_8bit_transforms
+from tensorflow_model_optimization.quantization.keras.graph_transformations import model_transformer, transforms
 
-from keras_rat import configs, quantizers, rewrite, wiring
+from keras_rat import batch_norm, configs, quantizers, rewrite, tfmot_internals, wiring
 from keras_rat.quantizers import RangeQuantizer
-from tflm_export import rescale
 from tflm_export.errors import UsageError
+from tflm_export.grid import Grid
 from tflm_export.rescale import MAX_BITS, check_bits
 from tflm_export.setting import METHODS, REQUANTIZE
 
@@ -62,17 +52,17 @@ NORMALISED = (*WEIGHTED, layers.SeparableConv2D)
 BATCH_NORM = (layers.BatchNormalization, layers.experimental.SyncBatchNormalization)
 
 
-class Input(default_8bit_transforms.InputLayerQuantize):
+class QuantizeInput(default_8bit_transforms.InputLayerQuantize):
     """Quantises the model's inputs."""
 
     def replacement(self, match_layer):
-        quantize = quantize_layer.QuantizeLayer(RangeQuantizer())
-        config = tfmot_utils.serialize_layer(quantize, use_legacy_format=True)
+        quantize = tfmot_internals.QuantizeLayer(RangeQuantizer())
+        config = layers.serialize(quantize, use_legacy_format=True)
         config["name"] = quantize.name
         return transforms.LayerNode(config, input_layers=[match_layer])
 
     def custom_objects(self):
-        return {"QuantizeLayer": quantize_layer.QuantizeLayer, "RangeQuantizer": RangeQuantizer}
+        return {"QuantizeLayer": tfmot_internals.QuantizeLayer, "RangeQuantizer": RangeQuantizer}
 
 
 class SplitSeparable(default_8bit_transforms.SeparableConvQuantize):
@@ -115,12 +105,12 @@ class WeightedReLU(transforms.Transform):
     def replacement(self, match_layer):
         node = match_layer.input_layers[0]
         if match_layer.metadata.get("quantize_config") is None and node.metadata.get("quantize_config") is None:
-            no_op = quantize_aware_activation.NoOpActivation()
-            node.layer["config"]["activation"] = tfmot_utils.serialize_activation(no_op, use_legacy_format=True)
+            no_op = tfmot_internals.NoOpActivation()
+            node.layer["config"]["activation"] = keras.activations.serialize(no_op, use_legacy_format=True)
         return match_layer
 
     def custom_objects(self):
-        return {"NoOpActivation": quantize_aware_activation.NoOpActivation}
+        return {"NoOpActivation": tfmot_internals.NoOpActivation}
 
 
 class WeightedReLUActivation(WeightedReLU):
@@ -190,6 +180,20 @@ class FoldBatchNorm(transforms.Transform):
         return {}
 
 
+class FreezableStatistics(transforms.Transform):
+    """Batch normalisation that is left: one whose statistics can be frozen."""
+
+    def pattern(self):
+        return transforms.LayerPattern("|".join(batch_norm.FREEZABLE))
+
+    def replacement(self, match_layer):
+        match_layer.layer["class_name"] = batch_norm.FREEZABLE[match_layer.layer["class_name"]].__name__
+        return match_layer
+
+    def custom_objects(self):
+        return {kind.__name__: kind for kind in batch_norm.FREEZABLE.values()}
+
+
 class SnapSlope(transforms.Transform):
     """Leaky ReLU: its slope to the nearest number that a k-bit multiplier can be.
 
@@ -206,14 +210,14 @@ class SnapSlope(transforms.Transform):
     def replacement(self, match_layer):
         config = match_layer.layer["config"]
         if match_layer.metadata.get("quantize_config") is None:
-            config["alpha"] = float(rescale.snap(config["alpha"], self._bits_of(config["name"]), "nearest").value)
+            config["alpha"] = float(Grid(self._bits_of(config["name"])).snap(config["alpha"]))
         return match_layer
 
     def custom_objects(self):
         return {}
 
 
-class LayoutTransform(default_8bit_quantize_layout_transform.Default8BitQuantizeLayoutTransform):
+class LayoutTransform(default_8bit.Default8BitQuantizeLayoutTransform):
     """Fuses batch normalisations and activations the way the converter will.
 
     Args:
@@ -225,7 +229,7 @@ class LayoutTransform(default_8bit_quantize_layout_transform.Default8BitQuantize
 
     def apply(self, model, layer_quantize_map):
         steps = [
-            Input(),
+            QuantizeInput(),
             FlatReshape(),
             SplitSeparable(),
             FoldBatchNorm(),  # before tfmot's, whose pattern for Conv2D also takes names that only start with it
@@ -237,6 +241,7 @@ class LayoutTransform(default_8bit_quantize_layout_transform.Default8BitQuantize
             AddReLU(),
             AddReLUActivation(),
             SnapSlope(self._bits_of),
+            FreezableStatistics(),  # after those that look for batch normalisations by name
         ]
         candidates = set(layer_quantize_map)
         transformed, quantize_map = model_transformer.ModelTransformer(
@@ -244,9 +249,9 @@ class LayoutTransform(default_8bit_quantize_layout_transform.Default8BitQuantize
         ).transform()
         for metadata in quantize_map.values():
             config = metadata.get("quantize_config")
-            if isinstance(config, default_8bit_quantize_configs.Default8BitOutputQuantizeConfig):
+            if isinstance(config, tfmot_internals.OutputQuantizeConfig):
                 metadata["quantize_config"] = configs.OutputConfig()
-            elif isinstance(config, default_8bit_quantize_configs.NoOpQuantizeConfig):
+            elif isinstance(config, tfmot_internals.NoOpQuantizeConfig):
                 metadata["quantize_config"] = configs.NoQuantizeConfig()
         for layer in transformed.layers:
             metadata = quantize_map.get(layer.name)
@@ -276,7 +281,7 @@ def _tie_lone_activations(model, quantize_map) -> None:
             metadata["quantize_config"] = configs.TiedOutputConfig()
 
 
-class Registry(default_8bit_quantize_registry.Default8BitQuantizeRegistry):
+class Registry(default_8bit.Default8BitQuantizeRegistry):
     """The QuantizeConfig of every layer that can be trained with k-bit rescales."""
 
     def __init__(self, bits_of, method, weight_bits=8, multiplier_rate=1.0):
@@ -314,7 +319,7 @@ class Registry(default_8bit_quantize_registry.Default8BitQuantizeRegistry):
         return configs.TiedOutputConfig() if type(layer) in TIED else configs.NoQuantizeConfig()
 
 
-class RescaleAwareScheme(default_8bit_quantize_scheme.Default8BitQuantizeScheme):
+class RescaleAwareScheme(default_8bit.Default8BitQuantizeScheme):
     """tfmot's 8-bit scheme with per-channel depthwise weights and k-bit rescale multipliers.
 
     Args:
@@ -353,7 +358,7 @@ class RescaleAwareScheme(default_8bit_quantize_scheme.Default8BitQuantizeScheme)
             return self.bits
         return next((bits for pattern, bits in self.bits.items() if re.search(pattern, name)), None)
 
-    def resolved(self, annotated: Mapping[str, int | None]):
+    def resolved(self, annotated: Mapping[str, int | None]) -> "RescaleAwareScheme":
         """A copy of the scheme for one model.
 
         Args:
@@ -380,10 +385,10 @@ class RescaleAwareScheme(default_8bit_quantize_scheme.Default8BitQuantizeScheme)
         scheme._annotated = parts | found
         return scheme
 
-    def get_layout_transformer(self):
+    def get_layout_transformer(self) -> LayoutTransform:
         return LayoutTransform(self.bits_of)
 
-    def get_quantize_registry(self):
+    def get_quantize_registry(self) -> Registry:
         return Registry(self.bits_of, self.method, self.weight_bits, self.multiplier_rate)
 
 

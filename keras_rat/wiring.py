@@ -8,7 +8,9 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
-from tensorflow_model_optimization.python.core.quantization.keras import quantize_layer, quantize_wrapper
+from tensorflow_model_optimization.quantization.keras import QuantizeWrapper
+
+from keras_rat import tfmot_internals
 
 ACTIVATION_STEPS = 255
 # Output ranges of activations with a table or fixed point of their own: int8 scales 1/256 and 1/128.
@@ -22,21 +24,21 @@ class Range:
     Attributes:
       owner: name of the layer that measures it, or whose activation fixes it.
       low, high: float32 scalar variables, low <= 0 <= high; constants where an activation fixes them.
-      batches: int32 scalar variable, batches seen; -1 when frozen. None where an activation fixes the range.
+      phase: int32 scalar variable, its `Phase`. None where an activation fixes the range.
     """
 
     owner: str
     low: tf.Variable | tf.Tensor
     high: tf.Variable | tf.Tensor
-    batches: tf.Variable | None
+    phase: tf.Variable | None
 
-    def width(self) -> tf.Tensor:
+    def span(self) -> tf.Tensor:
         """high - low."""
         return self.high - self.low
 
     def scale(self) -> tf.Tensor:
         """The int8 scale, (high - low) / 255."""
-        return self.width() / ACTIVATION_STEPS
+        return self.span() / ACTIVATION_STEPS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,22 +70,26 @@ def read(variable) -> np.ndarray:
 
 def inner(layer):
     """The layer a quantize wrapper wraps; other layers themselves."""
-    return layer.layer if isinstance(layer, quantize_wrapper.QuantizeWrapper) else layer
+    return layer.layer if isinstance(layer, QuantizeWrapper) else layer
 
 
 def own_range(layer) -> Range | None:
     """The range a layer measures itself, None if it has none."""
-    if isinstance(layer, quantize_layer.QuantizeLayer):
-        variables = getattr(layer, "quantizer_vars", None)
-    elif isinstance(layer, quantize_wrapper.QuantizeWrapper) and layer.built:
-        variables = getattr(layer, "_output_quantizer_vars", None)
-        for activation in layer._quantize_activations:
-            variables = getattr(activation, "_pre_activation_vars", variables)
+    if isinstance(layer, tfmot_internals.QuantizeLayer):
+        found = [getattr(layer, "quantizer_vars", None)]
+    elif isinstance(layer, QuantizeWrapper) and layer.built:
+        found = [tfmot_internals.output_variables(layer), *tfmot_internals.activation_variables(layer)]
     else:
         return None
-    if not variables or "batches" not in variables:
+    variables = found[-1]
+    if not variables or "phase" not in variables:
         return None
-    return Range(layer.name, variables["min_var"], variables["max_var"], variables["batches"])
+    return Range(layer.name, variables["min_var"], variables["max_var"], variables["phase"])
+
+
+def own_ranges(model) -> list[Range]:
+    """The ranges that a model's layers measure themselves."""
+    return [range_ for range_ in map(own_range, model.layers) if range_ is not None]
 
 
 def fixed_range(layer) -> Range | None:
@@ -104,13 +110,13 @@ def _activation_name(layer) -> str:
 
 def inputs(layer) -> list:
     """The layers that feed a layer."""
-    nodes = layer._inbound_nodes
+    nodes = layer.inbound_nodes
     return tf.nest.flatten(nodes[0].inbound_layers) if nodes else []
 
 
 def outputs(layer) -> list:
     """The layers that a layer feeds."""
-    return [node.layer for node in layer._outbound_nodes]
+    return [node.layer for node in layer.outbound_nodes]
 
 
 def _range_at(layer) -> Range | None:

@@ -3,8 +3,11 @@
 import re
 
 import numpy as np
+import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras as keras
+
+from keras_rat import tfmot_internals
 
 L = keras.layers
 
@@ -263,7 +266,7 @@ def ranges(model):
     """{layer name: (low, high)} of every activation range of a quantised model, tfmot's or ours, by variable names."""
     found = {}
     for layer in model.layers:
-        ends = {end: float(variable) for variable, end in _range_ends(layer)}
+        ends = {end: float(tf.convert_to_tensor(variable)) for variable, end in _range_ends(layer)}
         if ends:
             found[_name(layer)] = ends[0], ends[1]
     return found
@@ -276,7 +279,8 @@ def tfmot_twin(model, quantized):
     for layer in twin.layers:
         for variable, end in _range_ends(layer):
             variable.assign(wanted[_name(layer)][end])
-        for weight, _, variables in getattr(layer, "_weight_vars", ()):
+        wrapped = isinstance(layer, tfmot.quantization.keras.QuantizeWrapper)
+        for weight, _, variables in tfmot_internals.quantized_weights(layer) if wrapped else ():
             axes = tuple(range(weight.shape.rank - 1)) if variables["max_var"].shape.rank else None
             largest = np.abs(weight.numpy()).max(axes)
             variables["min_var"].assign(-largest)

@@ -6,8 +6,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 import keras_rat
+from keras_rat import rescale_layers
 from keras_rat.calibrate import _problem
-from keras_rat.quantize import rescale_layers
 from tests.helpers import networks
 from tests.helpers.litert import off_grid
 

@@ -7,9 +7,7 @@ import tf_keras as keras
 from tensorflow.python.summary.summary_iterator import summary_iterator
 
 import keras_rat
-from keras_rat import callbacks
-from keras_rat.calibrate import is_settled
-from keras_rat.quantize import rescale_layers
+from keras_rat import Phase, callbacks, multipliers, rescale_layers, tfmot_internals
 from tests.helpers import networks
 from tests.helpers.litert import LiteRT, off_grid
 
@@ -60,10 +58,10 @@ def gammas(model):
 
 def test_ranges_and_statistics_stand_still_from_the_epoch_on(digits):
     model = keras_rat.quantize_model(network(), 1)
-    probe = Probe(lambda m: (networks.ranges(m), statistics(m), gammas(m), is_settled(m)))
+    probe = Probe(lambda m: (networks.ranges(m), statistics(m), gammas(m), keras_rat.phase(m)))
     fit(model, digits, 4, callbacks.FreezeRanges(2), probe)
-    ranges, moving, gamma, settled = zip(*probe.seen, strict=True)
-    assert settled == (False, False, True, True)
+    ranges, moving, gamma, phases = zip(*probe.seen, strict=True)
+    assert phases == (Phase.LEARNING, Phase.LEARNING, Phase.FROZEN, Phase.FROZEN)
     assert ranges[0] != ranges[1]
     assert ranges[2] == ranges[3]
     assert (moving[0] != moving[1]).all()
@@ -101,7 +99,7 @@ def widths_and_distance(model):
     """For every layer (widths, worst distance of a multiplier to the grid of its own width)."""
     return [
         (m.bits.tolist(), max(off_grid(v, int(b)) for v, b in zip(m.value, m.bits, strict=True) if b < 24))
-        for m in callbacks.multipliers(model)
+        for m in multipliers(model)
     ]
 
 
@@ -116,8 +114,8 @@ def test_widths_fall_in_stages_and_multipliers_are_on_their_grids(model, digits)
 
 
 def test_a_growing_share_of_channels_is_snapped_the_nearest_first(model, digits):
-    before = callbacks.multipliers(model)[0].factor
-    probe = Probe(lambda m: callbacks.multipliers(m)[0].bits)
+    before = multipliers(model)[0].factor
+    probe = Probe(lambda m: multipliers(m)[0].bits)
     fit(model, digits, 3, callbacks.SnappingSchedule({0: 0.25, 1: 0.5, 2: 1.0}, start_bits=16), probe)
     assert [(bits == 1).sum() for bits in probe.seen] == [2, 4, 8]
     for earlier, later in zip(probe.seen, probe.seen[1:], strict=False):
@@ -132,12 +130,14 @@ def test_a_schedule_goes_on_where_a_saved_training_stopped(model, digits, tmp_pa
     model.save(tmp_path / "model.h5")
     with keras_rat.quantize_scope():
         copy = keras.models.load_model(tmp_path / "model.h5")
-    assert {b for m in callbacks.multipliers(copy) for b in m.bits} == {8}
-    learned = [layer._weight_vars[0][2]["log2_multiplier"].numpy() for layer in rescale_layers(copy)]
+    assert {b for m in multipliers(copy) for b in m.bits} == {8}
+    learned = [
+        tfmot_internals.quantized_weights(layer)[0][2]["log2_multiplier"].numpy() for layer in rescale_layers(copy)
+    ]
     schedule_of_copy = callbacks.SnappingSchedule(schedule)
     schedule_of_copy.set_model(copy)
     schedule_of_copy.on_epoch_begin(2)
-    for row, start in zip(callbacks.multipliers(copy), learned, strict=True):
+    for row, start in zip(multipliers(copy), learned, strict=True):
         np.testing.assert_array_equal(row.bits, 1)
         np.testing.assert_allclose(np.log2(row.value), np.ceil(start - 1e-6), atol=1e-6)
 
@@ -193,7 +193,7 @@ def test_evaluating_leaves_a_model_in_training_as_it_is(digits):
     fit(model, digits, 1)
     before = model.get_weights()
     outputs = callbacks.narrow_outputs(model, digits[2][:50])
-    assert not is_settled(model)
+    assert keras_rat.phase(model) is Phase.LEARNING
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     np.testing.assert_allclose(outputs, model(digits[2][:50], training=False), atol=0.15 * np.abs(outputs).max())
@@ -208,10 +208,10 @@ def test_early_stopping_options_are_checked(digits, options):
 
 def test_summaries_and_table(model, digits, tmp_path):
     rows = []
-    start = callbacks.multipliers(model)
+    start = multipliers(model)
     lines = []
     fit(model, digits, 2, callbacks.RescaleSummaries(tmp_path), callbacks.RescaleTable(lines.append))
-    end = callbacks.multipliers(model)
+    end = multipliers(model)
     for file in tmp_path.iterdir():
         for event in summary_iterator(str(file)):
             rows += [(event.step, value.tag, tf.make_ndarray(value.tensor)) for value in event.summary.value]
@@ -234,7 +234,7 @@ def test_summaries_and_table(model, digits, tmp_path):
 
 def test_multipliers_are_those_of_the_file(model, digits):
     factors = [factor for _, factor in LiteRT(keras_rat.convert(model)).factors()]
-    for layer, factor in zip(callbacks.multipliers(model), factors, strict=True):
+    for layer, factor in zip(multipliers(model), factors, strict=True):
         np.testing.assert_allclose(np.broadcast_to(layer.value, factor.shape), factor, rtol=2.0**-21)
 
 

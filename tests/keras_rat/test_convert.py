@@ -12,8 +12,8 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 import keras_rat
 import tflm_export
+from keras_rat import rescale_layers, tfmot_internals
 from keras_rat.convert import _too_wide as too_wide
-from keras_rat.quantize import rescale_layers
 from tests.helpers import networks
 from tests.helpers.litert import LiteRT, off_grid, stock_convert
 from tests.helpers.tflite_builder import TFLiteBuilder
@@ -91,10 +91,10 @@ def test_keras_and_litert_agree(converted, digits, network, bits, method):
 
 def channels_first(layer) -> tuple[np.ndarray, np.ndarray]:
     """The float kernel of a layer as [channels, weights per channel], and its batch-norm gain [channels] or [1]."""
-    kernel = layer._weight_vars[0][0].numpy().astype(np.float64)
+    kernel = tfmot_internals.quantized_weights(layer)[0][0].numpy().astype(np.float64)
     channels = layer.layer.output_shape[-1]
     gain = np.ones(1)
-    for node in layer._outbound_nodes:
+    for node in layer.outbound_nodes:
         follower = getattr(node.layer, "layer", None)
         if isinstance(follower, L.BatchNormalization):
             gain = follower.gamma.numpy() / np.sqrt(follower.moving_variance.numpy() + follower.epsilon)

@@ -8,7 +8,7 @@ from ai_edge_litert.interpreter import Interpreter
 from tflite_micro.tensorflow.lite.micro.python import schema_py_generated as schema
 
 import keras_rat
-from keras_rat.quantize import rescale_layers, widths
+from keras_rat import rescale_layers, tfmot_internals, widths
 from tests.helpers import networks
 from tests.helpers.litert import LiteRT, off_grid
 from tflm_export import check, runtimes
@@ -184,7 +184,7 @@ def test_4_bit_weights_are_stored_two_a_byte_and_are_the_variables(four_bits):
     for tensor in weights:
         packed = file.buffers[tensor.buffer].data
         assert len(packed) == -(-np.prod(tensor.shape) // 2)
-    kernel = layers[-1]._weight_vars[0][0].numpy().T
+    kernel = tfmot_internals.quantized_weights(layers[-1])[0][0].numpy().T
     (head,) = [tensor for tensor in weights if tuple(tensor.shape) == kernel.shape]
     packed = np.asarray(file.buffers[head.buffer].data, np.uint8)
     nibbles = np.stack([packed & 15, packed >> 4], 1).ravel().astype(int)[: kernel.size]  # the low one comes first

@@ -5,8 +5,8 @@ import pytest
 import tf_keras as keras
 
 import keras_rat
+from keras_rat import widths
 from keras_rat.convert import _too_wide
-from keras_rat.quantize import widths
 from tests.helpers import networks
 from tests.helpers.litert import LiteRT, off_grid
 

@@ -10,7 +10,7 @@ import tf_keras as keras
 
 import keras_rat
 import tflm_export
-from keras_rat.quantize import rescale_layers
+from keras_rat import rescale_layers
 from tests.helpers import networks
 
 L = keras.layers

@@ -6,8 +6,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 import keras_rat
-from keras_rat import rewrite
-from keras_rat.quantize import rescale_layers
+from keras_rat import rescale_layers, rewrite
 from tests.helpers import networks
 
 L = keras.layers
@@ -118,19 +117,19 @@ def test_nested_reused_and_branching_models_compute_the_same(network):
     for ours, theirs in zip(tf.nest.flatten(found(images)), tf.nest.flatten(model(images)), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
     assert not any(isinstance(layer, keras.Model) for layer in found.layers)
-    assert all(len(layer._inbound_nodes) == 1 for layer in found.layers)
+    assert all(len(layer.inbound_nodes) == 1 for layer in found.layers)
     names = [layer.name for layer in found.layers]
     assert len({*names}) == len(names)
 
 
 def test_the_model_given_stays_as_it_is_and_shares_no_weights():
     model = networks.build(nested)
-    nodes = {layer.name: len(layer._inbound_nodes) for layer in model.layers}
+    nodes = {layer.name: len(layer.inbound_nodes) for layer in model.layers}
     before = model.get_weights()
     quantized = keras_rat.quantize_model(model, 2)
     assert len(rescale_layers(quantized)) == 5
     quantized.set_weights([weight + 1 for weight in quantized.get_weights()])
-    assert {layer.name: len(layer._inbound_nodes) for layer in model.layers} == nodes
+    assert {layer.name: len(layer.inbound_nodes) for layer in model.layers} == nodes
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 

@@ -4,7 +4,7 @@ import pytest
 import tf_keras as keras
 
 import keras_rat
-from keras_rat.quantize import rescale_layers
+from keras_rat import rescale_layers
 from tests.helpers import networks
 
 L = keras.layers

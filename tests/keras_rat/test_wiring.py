@@ -5,8 +5,7 @@ import pytest
 import tf_keras as keras
 
 import keras_rat
-from keras_rat import wiring
-from keras_rat.quantize import rescale_layers
+from keras_rat import rescale_layers, wiring
 from tests.helpers import networks
 
 L = keras.layers

@@ -1,0 +1,44 @@
+"""The k-bit grid in float32 TensorFlow operations: the twin of `tflm_export`'s, and tested to be equal.
+
+A float32 is stored as one integer: the exponent, then the mantissa behind an implicit leading 1. Adding to that integer
+and clearing its low bits rounds the mantissa, and a carry goes into the exponent, as it should.
+
+Equal means: every float32 from `SMALLEST` to below 2**127, and 0, at any width from 1 to 31. A float32 has 24 bits, so
+from 24 bits on all of them are on the grid. Outside, the two differ: from 2**127 on a carry can end in infinity;
+subnormals have no leading 1 to round at; below 2**-105 the tolerance is a subnormal, which TensorFlow may take for 0.
+"""
+
+import tensorflow as tf
+
+from tflm_export.rescale import FLOAT32_TOLERANCE
+
+SMALLEST = 2.0**-100  # factors below stand for dead channels; keeps every float32 that follows from one normal
+_MANTISSA_BITS = 24
+
+
+def snap(factor: tf.Tensor, bits: int | tf.Tensor, rounding: str) -> tf.Tensor:
+    """The numbers `m * 2**-s` with k-bit m that factors round to. No gradient.
+
+    Args:
+      factor: float32 of any shape, 0 or from `SMALLEST` to below 2**127.
+      bits: width k from 1 to 31, one or int32 of the factor's shape.
+      rounding: "nearest" (halves up), or "up", where factors that are on the grid up to float32 rounding stay.
+
+    Raises:
+      ValueError: another rounding.
+    """
+    if rounding not in ("nearest", "up"):
+        raise ValueError(f"rounding must be nearest or up, got {rounding!r}")
+    # What the last bit of a k-bit mantissa weighs in the stored integer.
+    unit = tf.bitwise.left_shift(1, _MANTISSA_BITS - tf.minimum(bits, _MANTISSA_BITS))
+    nearest = _cut(factor, tf.bitwise.right_shift(unit, 1), unit)
+    if rounding == "nearest":
+        return nearest
+    on_grid = tf.abs(nearest - factor) <= FLOAT32_TOLERANCE * factor
+    return tf.where(on_grid, nearest, _cut(factor, unit - 1, unit))
+
+
+def _cut(factor, addend, unit):
+    """Adds to the stored integers and clears the bits below unit."""
+    stored = tf.bitcast(tf.stop_gradient(factor), tf.int32)
+    return tf.bitcast(tf.bitwise.bitwise_and(stored + addend, -unit), tf.float32)
