@@ -62,9 +62,7 @@ class RangeQuantizer(PhasedQuantizer):
             frozen = tf.equal(phase, Phase.FROZEN)
             decay, then = tf.where(frozen, 1.0, self.decay), tf.where(frozen, Phase.FROZEN, Phase.LEARNING)
             return self._follow(inputs, weights, decay, then)
-        if (
-            phases.known(phase) is Phase.FROZEN
-        ):  # for good: nothing but `calibrate` thaws a range, and it freezes it again
+        if phases.known(phase) is Phase.FROZEN:  # for good: only `calibrate` thaws a range, and freezes it again
             return low, high
         return tf.cond(
             tf.equal(phase, Phase.FROZEN),
