@@ -13,7 +13,7 @@ import pytest
 
 from tests.helpers.c_internals import translate
 from tests.helpers.tflite_builder import residual_network
-from tflm_export import narrow
+from tflm_export import cores, narrow
 from tflm_export.simulator import simulate
 
 for module in ("unicorn", "capstone", "elftools", "ziglang"):
@@ -61,7 +61,7 @@ def test_qemu_and_unicorn_agree_within_a_tick(model, inputs, cpu, tmp_path):
     built = build(model, cpu, tmp_path)
     outputs, instructions = counted(built, inputs[:1])
     ran = qemu_engine.execute(built, [], inputs[:1], SIZE)
-    assert ran.resolution == boards.BOARDS[cpu].instructions
+    assert ran.resolution == boards.board_of(cpu).instructions
     assert abs(ran.instructions - instructions) <= ran.resolution
     assert instructions > 100 * ran.resolution
     expected = simulate(model, inputs[:1], "narrow", 1).outputs[0].reshape(1, -1)
@@ -166,8 +166,8 @@ def platform(path: pathlib.Path) -> dict[str, dict]:
 
 @pytest.mark.parametrize(("cpu", "core"), [("cortex-m0plus", "cortex-m0+"), ("cortex-m4", "cortex-m4")])
 def test_renode_boards(cpu, core):
-    found = platform(renode_engine.FOLDER / f"{renode_engine.BOARDS[cpu]}.repl")
-    board = boards.BOARDS[cpu]
+    found = platform(renode_engine.FOLDER / f"{cores.find(cpu).renode}.repl")
+    board = boards.board_of(cpu)
     assert found["cpu"]["cpuType"] == f'"{core}"'
     assert found[found["cpu"]["nvic"]]["interrupts"] == "cpu"
     assert int(found["nvic"]["address"], 16) == 0xE000E000
