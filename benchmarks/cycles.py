@@ -191,7 +191,7 @@ _TABLES = {  # by `Core.cycles`
     "cortex-m4": lambda block, a: _armv7m(block, a, dsp=True),
 }
 CORES = tuple(core.name for core in cores.CORES if core.cycles)
-WITHOUT_TABLE = "Arm publishes no table of its instructions' cycles, for it overlaps them or issues two at a time"
+WITHOUT_TABLE = "there is no table of its instructions' cycles; Arm publishes none of cores that overlap them"
 
 
 def _block(code: bytes, address: int) -> list:

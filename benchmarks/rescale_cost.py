@@ -100,7 +100,7 @@ def measure(cpu: str, toolchain: str = "zig", multiplier: int = 1) -> list[Cost]
       BuildError: the compiler is missing or fails.
     """
     if cpu not in cycles.CORES:
-        raise UsageError(f"--rescale_only is in cycles, and for {cpu} there are none: {cycles.WITHOUT_TABLE}")
+        raise UsageError(f"--rescale_only is in cycles, and for {cpu} {cycles.WITHOUT_TABLE}")
     tables = [dataclasses.replace(a, multiply=multiplier) for a in (cycles.TYPICAL, cycles.LEAST, cycles.MOST)]
     costs = []
     for label, (end, bits) in ENDS.items():

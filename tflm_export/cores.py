@@ -22,9 +22,9 @@ class Core:
       features: what to add to its name for zig, which leaves them out.
       architectures: Tag_CPU_arch of the Arm ABI's build attributes, in ELF files that it runs.
       unicorn: its model in the Unicorn emulator, UC_CPU_ARM_...; None where there is none, nor firmware for it.
-      board: QEMU's machine, a name of `benchmarks.emulators.boards.BOARDS`; None likewise.
+      board: whose memory map firmware has, a name of `benchmarks.emulators.boards.BOARDS`; None likewise.
       renode: its board in benchmarks/emulators/renode; None where there is none.
-      cycles: its table in `benchmarks.cycles`; None where Arm publishes none.
+      cycles: its table in `benchmarks.cycles`; None where there is none.
     """
 
     name: str

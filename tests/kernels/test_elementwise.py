@@ -26,16 +26,16 @@ def int8(values) -> np.ndarray:
 
 @given(
     st.tuples(SCALES, SCALES, SCALES), st.tuples(INT8, INT8, INT8), st.sampled_from([1, 2, 4, 8, 16, 31]),
-    st.integers(1, 3), st.integers(0, 2**32 - 1),
+    st.integers(1, 3), st.integers(0, 2**32 - 1), st.sampled_from([1, -1]),
 )  # fmt: skip
-def test_add(scales, zeros, bits, repeats, seed):
+def test_add_and_sub(scales, zeros, bits, repeats, seed, sign):
     """Through the exporter's own numbers: the call it writes is parsed back."""
     random = np.random.default_rng(seed)
     builder = TFLiteBuilder()
     shape = [1, 1, repeats, 5]
     a = builder.input(shape, scale=scales[0], zero_point=zeros[0], name="a")
     b = builder.input([5] if repeats > 1 else shape, scale=scales[1], zero_point=zeros[1], name="b")
-    y = builder.add(a, b, scale=scales[2], zero_point=zeros[2])
+    y = builder.derived("ADD" if sign > 0 else "SUB", [a, b], scale=scales[2], zero_point=zeros[2])
     (operator,) = parse(builder.build([a, b], y)).operators
     (call,) = emitted(operator, bits).statements
     function, _, rest = call.rstrip(");").partition("(")
@@ -48,7 +48,7 @@ def test_add(scales, zeros, bits, repeats, seed):
     fa, fb = (definition.factor(*definition.held(factor, bits)) for factor in factors)
     wanted = [
         definition.saturate(
-            zeros[2] + definition.half_up((int(p) - zeros[0]) * fa + (int(q) - zeros[1]) * fb)
+            zeros[2] + definition.half_up((int(p) - zeros[0]) * fa + sign * (int(q) - zeros[1]) * fb)
         )
         for p, q in zip(left, np.tile(right, repeats), strict=True)
     ]  # fmt: skip

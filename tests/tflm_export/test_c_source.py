@@ -16,7 +16,7 @@ from tests.helpers.c_internals import translate
 from tests.helpers.fans import fan
 from tests.helpers.programs import Compiled, assert_equals_simulator, random_inputs
 from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
-from tflm_export import ModelError, UsageError, c, kernels, narrow
+from tflm_export import ModelError, UsageError, c, cores, kernels, narrow
 from tflm_export.arithmetic import LiteRTReference
 from tflm_export.c import planner
 from tflm_export.c.lowering import KERNELS
@@ -141,6 +141,29 @@ def test_small_models(shape, rounding):
     assert_equals_simulator(chain(SHAPES[shape]), 4 if rounding == "narrow" else 31, rounding)
 
 
+NARROW_SHAPES = {
+    "sub": lambda b, x: b.derived("SUB", [x, b.conv(x, 4)]),
+    "sub of one that is repeated": lambda b, x: b.derived("SUB", [b.constant([4]), x], shape=[1, 6, 6, 4]),
+    "prelu": lambda b, x: b.derived("PRELU", [x, b.constant([1, 1, 1])]),
+    "depthwise on one channel": lambda b, x: b.depthwise(b.conv(x, 1), multiplier=6, name="d"),
+}
+
+
+@native.requires_gcc
+@pytest.mark.parametrize("core", KERNELS)
+@pytest.mark.parametrize("shape", NARROW_SHAPES)
+def test_small_models_with_one_rounding(shape, core):
+    """Terms with a sign of their own, and forms that another operator has, too."""
+    assert_equals_simulator(chain(NARROW_SHAPES[shape]), 31, "narrow", core=core)
+
+
+def test_a_depthwise_layer_on_one_channel_is_a_convolution():
+    """It has the kernels of one, some four times as fast."""
+    program = translate(chain(NARROW_SHAPES["depthwise on one channel"]), "model", 31, core="cortex-m4")
+    assert "narrow_conv_2d_tiles_dsp.h" in program.steps[1].kernels
+    assert program.layer(program.steps[1]) == "model_1_depthwise_conv_2d"
+
+
 MAIN = """
 #include <stdio.h>
 #include <stdlib.h>
@@ -190,7 +213,11 @@ COMPILERS = {
 }
 
 
-@pytest.mark.parametrize("core", KERNELS)
+# Of the cores that run the same instructions on the same kernels, one.
+COMPILED = {(core.kernels, core.architectures): core.name for core in cores.CORES}.values()
+
+
+@pytest.mark.parametrize("core", COMPILED)
 @pytest.mark.parametrize("compiler", COMPILERS)
 def test_compilers_have_no_warnings(compiler, core, tmp_path):
     command, warnings = COMPILERS[compiler], native.WARNINGS
@@ -199,8 +226,8 @@ def test_compilers_have_no_warnings(compiler, core, tmp_path):
     elif shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not installed")
     if compiler in ("zig", "arm-none-eabi-gcc"):
-        cpu = "cortex-m33" if core == "portable" else core
-        command = [*command, f"-mcpu={cpu.replace('-', '_') if compiler == 'zig' else cpu}"]
+        cpu = cores.find("cortex-m33" if core == "portable" else core)
+        command = [*command, f"-mcpu={cpu.zig_mcpu if compiler == 'zig' else cpu.name}"]
         # C99's limit on string literals is not for assembly, and gcc's own arm_acle.h converts signs.
         warnings = "-std=c99 -Wall -Wextra -Wshadow -Werror".split()
     for name, data in (("network", residual_network(batch=1)), ("fan", fan(1))):

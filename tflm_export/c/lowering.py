@@ -46,8 +46,9 @@ def emit(data: bytes, name: str, bits: int, core: str = "portable") -> dict[str,
 
 
 def translate(data: bytes, name: str, arithmetic: Arithmetic, core: str = "portable") -> CProgram:
-    """As `emit`, before it is written out, and in any arithmetic there are kernels for: `Tflm()` gives the same program
-    with stock rescales, for comparison.
+    """As `emit`, before it is written out, and in any arithmetic there are kernels for.
+
+    `Tflm()` gives the same program with stock rescales, for comparison.
 
     Raises:
       UsageError, ModelError: as `emit`.
@@ -91,7 +92,7 @@ def _emitted(steps: Sequence[Step], emitter: Portable) -> tuple[list[CStep], lis
     aliases, emitted, problems = _aliases(steps), [], []
     for step in steps:
         try:
-            if step.form.output.key not in aliases:
+            if not any(value.key in aliases for value in step.form.outputs):
                 emitted.append(emitter.emit(step))
         except UnsupportedError as reason:
             problems.append(f"{step.origin.label}: {reason}")

@@ -10,22 +10,26 @@
 #define NARROW_INLINE inline
 #endif
 
-#if defined(__ARM_FEATURE_SAT)
-#include <arm_acle.h>
-#endif
-
-/* C99 leaves >> of a negative integer to the implementation; all that follows needs the arithmetic one. */
-typedef char narrow_needs_an_arithmetic_shift[(-3 >> 1) == -2 ? 1 : -1];
-
 #if defined(__GNUC__) && defined(__thumb__) && !defined(__thumb2__) && !defined(NARROW_NO_V6M)
 #define NARROW_THUMB_1 1 /* ARMv6-M and ARMv8-M Baseline: no SSAT, no product of 64 bits */
 #else
 #define NARROW_THUMB_1 0
 #endif
 
+/* Compilers promise SSAT of ARMv8-M Baseline, too, which has none. */
+#if defined(__ARM_FEATURE_SAT) && (defined(__thumb2__) || !defined(__thumb__))
+#define NARROW_HAS_SSAT 1
+#include <arm_acle.h>
+#else
+#define NARROW_HAS_SSAT 0
+#endif
+
+/* C99 leaves >> of a negative integer to the implementation; all that follows needs the arithmetic one. */
+typedef char narrow_needs_an_arithmetic_shift[(-3 >> 1) == -2 ? 1 : -1];
+
 /* min(max(x, -128), 127). */
 static NARROW_INLINE int8_t narrow_saturate(int32_t x) {
-#if defined(__ARM_FEATURE_SAT)
+#if NARROW_HAS_SSAT
   return (int8_t)__ssat(x, 8);
 #elif NARROW_THUMB_1
   int32_t y; /* its low byte is the result */
