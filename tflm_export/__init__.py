@@ -1,8 +1,23 @@
-"""Narrows the rescales of a .tflite model to k-bit multipliers, for TensorFlow Lite Micro."""
+"""Narrows the rescales of a .tflite model to k-bit multipliers, for TensorFlow Lite Micro.
+
+Public besides the names below: `flatbuffer.model` (`parse`), `simulator` (`simulate`), `runtimes` (LiteRT and TFLM),
+`verify`, `files` (files that appear whole or not at all) and `command_line`.
+"""
 
 from tflm_export.errors import ModelError, UsageError
+from tflm_export.factors import factors
 from tflm_export.narrow import METHODS, check, narrow
-from tflm_export.rescale import Rescale
+from tflm_export.rescale import MAX_BITS, Rescale, check_bits
 
-__all__ = ["METHODS", "ModelError", "Rescale", "UsageError", "check", "narrow"]
+__all__ = [
+    "MAX_BITS",
+    "METHODS",
+    "ModelError",
+    "Rescale",
+    "UsageError",
+    "check",
+    "check_bits",
+    "factors",
+    "narrow",
+]
 __version__ = "0.1.0"

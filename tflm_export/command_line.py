@@ -1,8 +1,10 @@
 """What the command lines of the exporter and the benchmarks have in common."""
 
+import re
+
 from absl import flags
 
-_END_OF_PATH = ":\n"
+_MODULES = re.compile(r"^\n?\S.*:\n", re.MULTILINE)  # above the flags that each has defined
 
 
 def define_help(values: flags.FlagValues) -> flags.FlagHolder[bool]:
@@ -11,6 +13,5 @@ def define_help(values: flags.FlagValues) -> flags.FlagHolder[bool]:
 
 
 def help_text(description: str, values: flags.FlagValues) -> str:
-    """A module's docstring and its flags, without the module's path and absl's own flags."""
-    listed = values.get_help(include_special_flags=False)
-    return f"{description}\n{listed.split(_END_OF_PATH, 1)[1]}"
+    """A module's docstring and its flags, without the modules' paths and absl's own flags."""
+    return f"{description}\n{_MODULES.sub('', values.get_help(include_special_flags=False))}"
