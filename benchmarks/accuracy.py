@@ -3,52 +3,61 @@
 For every task and seed: a float network; from it plain quantisation-aware training (QAT, 31 bits, the control); that
 model narrowed after training, with both methods; and rescale-aware training (RAT) from the same float weights for the
 same epochs, on both grids. Every int8 figure is of the converted .tflite on LiteRT, on test rows. Cells that are
-there already are not made again; see docs/results for what is written.
+there already are not made again; see docs/results.md for what is written.
 
-usage: python -m benchmarks.accuracy [--quick] [--output=build/accuracy] [--jobs=N] [--publish=docs/results]
-                                     [--tasks=...] [--bits=8,6,4,3,2,1] [--seeds=0,1,2] [--rows=test|validation]
-                                     [--weight_bits=4]
+usage: python -m benchmarks.accuracy [--quick] [--output=DIR] [--jobs=N] [--publish=docs/results] [--tasks=...]
+       [--bits=8,6,4,3,2,1] [--trained_bits=4,1] [--seeds=0,1,2] [--rows=test|validation] [--weight_bits=4] [--tflm]
 """
 
 import concurrent.futures
 import dataclasses
-import heapq
 import itertools
 import json
 import multiprocessing
 import os
 import pathlib
+import shutil
 import sys
+from collections.abc import Iterator
 
 from absl import flags
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from benchmarks import cells, provenance, summary, tasks
+from benchmarks import cells, command, summary, tasks
 from benchmarks.cells import CONTROL, FLOAT, POST_TRAINING, TRAINED, Cell, Settings
-from tflm_export import METHODS, UsageError, files
-from tflm_export.rescale import MAX_BITS, check_bits
-
-_FLAGS = flags.FlagValues()
-_OUTPUT = flags.DEFINE_string("output", "build/accuracy", "Folder of the cells and results.", flag_values=_FLAGS)
-_PUBLISH = flags.DEFINE_string("publish", None, "Also write the results here, without the cells.", flag_values=_FLAGS)
-_TASKS = flags.DEFINE_list("tasks", None, "Tasks; default: all whose data are here.", flag_values=_FLAGS)
-_BITS = flags.DEFINE_list("bits", ["8", "6", "4", "3", "2", "1"], "Multiplier widths.", flag_values=_FLAGS)
-_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds.", flag_values=_FLAGS)
-_ROWS = flags.DEFINE_enum("rows", "test", ["test", "validation"], "Rows to measure on.", flag_values=_FLAGS)
-_RATE = flags.DEFINE_float("rate", Settings.rate, "Learning rate of the fine-tuning.", flag_values=_FLAGS)
-_WEIGHT_BITS = flags.DEFINE_enum(
-    "weight_bits", "8", ["8", "4"], "Bits of the weights; those of 4 have no post-training models.", flag_values=_FLAGS
-)
-_QUICK = flags.DEFINE_bool("quick", False, "Three tasks, one seed, k = 4 and 1.", flag_values=_FLAGS)
-_JOBS = flags.DEFINE_integer(
-    "jobs", os.cpu_count(), "Processes, of one thread each.", lower_bound=1, flag_values=_FLAGS
-)
-
-JOBS_OF_A_PROCESS = 24
+from tflm_export import MAX_BITS, METHODS, UsageError, check_bits, files
 
 # What is made first, in case a run is stopped: where there is most to win.
 URGENCY = (1, 2, 4, 8, 3, 6)
+# Every training and conversion leaves TensorFlow some 50 MB larger, so processes are replaced after as many jobs.
+JOBS_OF_A_PROCESS = 24
+
+_COMMAND = command.Command("accuracy", __doc__)
+_FLAGS = _COMMAND.flags
+_PUBLISH = flags.DEFINE_string("publish", None, "Also write the results here, without the cells.", flag_values=_FLAGS)
+_TASKS = flags.DEFINE_list("tasks", None, "Tasks; default: all whose data are here.", flag_values=_FLAGS)
+_BITS = flags.DEFINE_list("bits", list("864321"), "Multiplier widths.", flag_values=_FLAGS)
+_TRAINED_BITS = flags.DEFINE_list(
+    "trained_bits", None, "Multiplier widths to train at; default: --bits.", flag_values=_FLAGS
+)
+_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds.", flag_values=_FLAGS)
+_ROWS = flags.DEFINE_enum("rows", "test", ["test", "validation"], "Rows to measure on.", flag_values=_FLAGS)
+_RATE = flags.DEFINE_float("rate", Settings.rate, "Learning rate of the fine-tuning.", flag_values=_FLAGS)
+_EFFORT = flags.DEFINE_float(
+    "effort", Settings.effort, "Share of the tasks' epochs to train for.", lower_bound=0.0, flag_values=_FLAGS
+)
+_WEIGHT_BITS = flags.DEFINE_enum(
+    "weight_bits", "8", ["8", "4"], "Bits of the weights; those of 4 have no post-training models.", flag_values=_FLAGS
+)
+_TFLM = flags.DEFINE_bool("tflm", False, "Run the int8 models on TFLM, too, which takes longer.", flag_values=_FLAGS)
+_QUICK = flags.DEFINE_bool(
+    "quick", False, "Three tasks, one seed, k = 4 and 1, half the epochs; in a folder of its own.", flag_values=_FLAGS
+)
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Make the cells that are there again.", flag_values=_FLAGS)
+_JOBS = flags.DEFINE_integer(
+    "jobs", os.cpu_count(), "Processes, of one thread each.", lower_bound=1, flag_values=_FLAGS
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,128 +67,87 @@ class Suite:
     Attributes:
       tasks: names.
       seeds: starting points.
-      bits: widths, largest first.
-      models: what is narrowed to them, of POST_TRAINING and TRAINED.
+      bits: widths by model, of POST_TRAINING and TRAINED.
     """
 
     tasks: list[str]
     seeds: list[int]
-    bits: list[int]
-    models: tuple[str, ...]
+    bits: dict[str, list[int]]
 
-    @property
-    def post_training_bits(self) -> list[int]:
-        """The widths that the control is narrowed to."""
-        return self.bits if POST_TRAINING in self.models else []
+    def base(self, task: str, seed: int) -> list[Cell]:
+        """The float model, the control, and the control narrowed after training: each needs those before it."""
+        narrowed = [Cell(task, seed, *what) for what in self._narrowed(POST_TRAINING)]
+        return [Cell(task, seed, FLOAT), Cell(task, seed, CONTROL, "", MAX_BITS), *narrowed]
+
+    def trained(self, task: str, seed: int) -> list[Cell]:
+        """The rescale-aware trained models, which need the base."""
+        return [Cell(task, seed, *what) for what in self._narrowed(TRAINED)]
+
+    def _narrowed(self, model: str) -> list[tuple[str, str, int]]:
+        return list(itertools.product([model], METHODS, sorted(self.bits.get(model, []), reverse=True)))
 
     def cells(self) -> list[Cell]:
         """All cells."""
-        made = []
-        for task in self.tasks:
-            for seed in self.seeds:
-                made += [Cell(task, seed, FLOAT), Cell(task, seed, CONTROL, "", MAX_BITS)]
-                narrowed = itertools.product(self.models, METHODS, self.bits)
-                made += [Cell(task, seed, *model) for model in narrowed]
-        return made
+        pairs = itertools.product(self.tasks, self.seeds)
+        return [cell for pair in pairs for cell in (*self.base(*pair), *self.trained(*pair))]
 
+    def stages(self) -> Iterator[list[list[Cell]]]:
+        """Jobs in an order in which all that a job needs is made in an earlier stage; in a stage, urgent ones first.
 
-class Workers:
-    """Processes that are replaced after some jobs: every training and conversion leaves TensorFlow some 50 MB larger.
-
-    `max_tasks_per_child` of a pool does that too, but not before Python 3.11, and it can hang (CPython issue 115634).
-
-    Args:
-      count: how many; no more jobs may run at a time.
-    """
-
-    def __init__(self, count: int):
-        self._free = [self._process() for _ in range(count)]
-        self._owners = {}  # by future
-
-    @staticmethod
-    def _process() -> tuple[concurrent.futures.Executor, list]:
-        """A process that starts with its first job, and the jobs it had."""
-        context = multiprocessing.get_context("spawn")
-        return concurrent.futures.ProcessPoolExecutor(1, context, cells.start_worker), []
-
-    def submit(self, function, *arguments) -> concurrent.futures.Future:
-        """Runs function(*arguments) in a process that is free."""
-        self._free += [self._owners.pop(future) for future in list(self._owners) if future.done()]
-        executor, jobs = self._free.pop(0)
-        if len(jobs) == JOBS_OF_A_PROCESS or any(job.exception() is not None for job in jobs):
-            executor.shutdown(wait=False)
-            executor, jobs = self._process()
-        future = executor.submit(function, *arguments)
-        jobs.append(future)
-        self._owners[future] = executor, jobs
-        return future
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        for executor, _ in (*self._free, *self._owners.values()):
-            executor.shutdown(wait=False, cancel_futures=True)
+        The costly tasks come last, seed by seed.
+        """
+        known = tasks.available()
+        cheap = [name for name in self.tasks if not known[name].costly]
+        costly = [name for name in self.tasks if known[name].costly]
+        groups = [(cheap, self.seeds), *((costly, [seed]) for seed in self.seeds)]
+        for names, seeds in groups:
+            pairs = list(itertools.product(names, seeds))
+            yield [self.base(*pair) for pair in pairs]
+            trained = [[cell] for pair in pairs for cell in self.trained(*pair)]
+            yield sorted(trained, key=lambda job: URGENCY.index(job[0].bits))
 
 
 def run(suite: Suite, folder: pathlib.Path, settings: Settings, jobs: int, console: Console) -> list[str]:
-    """Makes the cells that are not there; returns what failed.
-
-    The base of a task and seed comes before its trained cells; of what is ready, the most urgent runs first, and the
-    costly tasks come last, seed by seed.
-    """
+    """Makes the cells that are not there; returns what failed, a line each."""
     _require_settings(folder, settings, suite)
     every = suite.cells()
-    done = sum(cell.path(folder).is_file() for cell in every)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    failures = []
-    ready = []  # a heap of (order, index of the task, task, seed, what to train or None for the base)
-
-    def offer(index: int, task: str, seed: int) -> None:
-        """Puts what is next for a task and seed on the heap."""
-        if not cells.has_base(task, seed, suite.post_training_bits, folder):
-            heapq.heappush(ready, (_order(task, seed, -1), index, task, seed, None))
-            return
-        for method in METHODS:
-            for k in suite.bits:
-                if not Cell(task, seed, TRAINED, method, k).path(folder).is_file():
-                    heapq.heappush(ready, (_order(task, seed, URGENCY.index(k)), index, task, seed, (method, k)))
-
-    for index, task in enumerate(suite.tasks):
-        for seed in suite.seeds:
-            offer(index, task, seed)
-    with (
-        Workers(jobs) as workers,
-        Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress,
-    ):
-        bar = progress.add_task("cells", total=len(every), completed=done)
-        running = {}
-        while ready or running:
-            while ready and len(running) < jobs:
-                job = heapq.heappop(ready)
-                _, _, task, seed, trained = job
-                method, k = trained or (None, None)
-                bits = suite.post_training_bits if trained is None else [k]
-                running[workers.submit(cells.run, task, seed, method, bits, str(folder), settings)] = job
-            for future in concurrent.futures.wait(running, return_when="FIRST_COMPLETED").done:
-                _, index, task, seed, trained = running.pop(future)
-                if future.exception() is not None:
-                    failures.append(f"{task}, seed {seed}, {trained or 'base'}: {future.exception()!r}")
-                    console.print(f"[red]{failures[-1]}", highlight=False)
+    failures: list[str] = []
+    lost = set()  # tasks and seeds whose base is not whole
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+        bar = progress.add_task("cells", total=len(every), completed=sum(cell.path(folder).is_file() for cell in every))
+        for stage in suite.stages():
+            todo = [job for job in stage if not all(cell.path(folder).is_file() for cell in job)]
+            todo = [job for job in todo if (job[0].task, job[0].seed) not in lost]
+            for job, made in _made(todo, folder, settings, jobs):
+                if isinstance(made, BaseException):
+                    lost.add((job[0].task, job[0].seed))
+                    failures.append(f"{job[0].label}: {made!r}")
+                    console.print(f"[red]{failures[-1]}")
                     continue
-                made = future.result()
                 progress.advance(bar, len(made))
                 for cell in made:
                     if cell.model != POST_TRAINING:
-                        console.print(_line(cell, folder), highlight=False, soft_wrap=True)
-                if trained is None:
-                    offer(index, task, seed)
+                        console.print(_line(cell, folder), soft_wrap=True)
     return failures
 
 
-def _order(task: str, seed: int, urgency: int) -> tuple[int, ...]:
-    """Sorts jobs: lower goes first."""
-    return (1, seed, urgency) if tasks.available()[task].costly else (0, urgency, seed)
+def _made(todo: list[list[Cell]], folder: pathlib.Path, settings: Settings, jobs: int) -> Iterator[tuple]:
+    """Jobs as they are done, each with its new cells or the exception that ended it, in processes of their own.
+
+    All processes are replaced at once: `max_tasks_per_child` of a pool, from Python 3.11 on, can hang (CPython issue
+    115634). A process that dies takes the jobs of its pool with it, which the next run makes.
+    """
+    context = multiprocessing.get_context("spawn")
+    size = jobs * JOBS_OF_A_PROCESS
+    for batch in (todo[start : start + size] for start in range(0, len(todo), size)):
+        pool = concurrent.futures.ProcessPoolExecutor(min(jobs, len(batch)), context, cells.start_worker)
+        try:
+            running = {pool.submit(cells.make, job, folder, settings): job for job in batch}
+            for future in concurrent.futures.as_completed(running):
+                yield running[future], future.exception() or future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _require_settings(folder: pathlib.Path, settings: Settings, suite: Suite) -> None:
@@ -195,8 +163,8 @@ def _require_settings(folder: pathlib.Path, settings: Settings, suite: Suite) ->
     merged = found["tasks"] | wanted["tasks"]
     if found | {"tasks": merged} != wanted | {"tasks": wanted["tasks"] | found["tasks"]}:
         raise UsageError(f"{folder} holds cells made with other settings ({path}); choose another --output")
-    folder.mkdir(parents=True, exist_ok=True)
-    files.write({str(path): (json.dumps(wanted | {"tasks": merged}, indent=1) + "\n").encode()})
+    command.make_folder(folder)
+    files.write({str(path): command.to_json(wanted | {"tasks": merged})})
 
 
 def _line(cell: Cell, folder: pathlib.Path) -> str:
@@ -206,44 +174,60 @@ def _line(cell: Cell, folder: pathlib.Path) -> str:
 
 
 def _suite() -> Suite:
+    """The suite of the flags.
+
+    Raises:
+      UsageError: it cannot be.
+    """
     known = tasks.available()
-    quick = [name for name in tasks.QUICK if name in known] or list(known)
-    names = _TASKS.value or (quick if _QUICK.value else list(known))
+    quick = [name for name in tasks.QUICK if name in known] or tasks.usual()
+    names = _TASKS.value or (quick if _QUICK.value else tasks.usual())
     if unknown := [name for name in names if name not in known]:
         raise UsageError(f"no task {', '.join(unknown)}; there are {', '.join(known)}")
-    try:
-        bits = sorted({check_bits(int(k)) for k in _BITS.value}, reverse=True)
-        seeds = sorted({int(seed) for seed in _SEEDS.value})
-    except ValueError as error:
-        raise UsageError(f"--bits and --seeds take whole numbers: {error}") from error
-    if unknown := [k for k in bits if k not in URGENCY]:
-        raise UsageError(f"--bits can be {', '.join(map(str, sorted(URGENCY)))}, not {', '.join(map(str, unknown))}")
+    bits, seeds = _widths(_BITS), sorted(set(_numbers(_SEEDS)))
+    trained = bits if _TRAINED_BITS.value is None else _widths(_TRAINED_BITS)
     if _QUICK.value:
-        bits, seeds = [k for k in bits if k in (4, 1)], seeds[:1]
-    return Suite(names, seeds, bits, (POST_TRAINING, TRAINED) if _WEIGHT_BITS.value == "8" else (TRAINED,))
+        bits, trained, seeds = [k for k in bits if k in (4, 1)], [k for k in trained if k in (4, 1)], seeds[:1]
+    return Suite(names, seeds, ({POST_TRAINING: bits} if _WEIGHT_BITS.value == "8" else {}) | {TRAINED: trained})
 
 
-def main(argv) -> int:
-    console = Console(width=None if sys.stdout.isatty() else 120)
+def _numbers(flag: flags.FlagHolder) -> list[int]:
     try:
-        arguments = _FLAGS(argv)
-        if len(arguments) > 1:
-            raise UsageError(f"unexpected argument {arguments[1]}")
-        suite = _suite()
-        settings = Settings(_ROWS.value, _RATE.value, 0.5 if _QUICK.value else 1.0, int(_WEIGHT_BITS.value))
-        folder = pathlib.Path(_OUTPUT.value + ("_quick" if _QUICK.value and not _FLAGS["output"].present else ""))
-        failures = run(suite, folder, settings, _JOBS.value, console)
-        command = provenance.command("accuracy", argv)
-        results = summary.summarise(suite.cells(), folder, settings, command)
-        for place in filter(None, (folder, _PUBLISH.value and pathlib.Path(_PUBLISH.value))):
-            summary.write(results, place)
-        console.print(summary.table(results))
-        for line in summary.verdicts(results):
-            console.print(line, highlight=False)
-    except (UsageError, flags.Error) as error:
-        print(f"accuracy: {error}", file=sys.stderr)
-        return 2
-    return 1 if failures else 0
+        return [int(text) for text in flag.value]
+    except ValueError as error:
+        raise UsageError(f"--{flag.name} takes whole numbers: {error}") from error
+
+
+def _widths(flag: flags.FlagHolder) -> list[int]:
+    found = sorted({check_bits(k) for k in _numbers(flag)}, reverse=True)
+    if unknown := [k for k in found if k not in URGENCY]:
+        allowed, wrong = (", ".join(map(str, widths)) for widths in (sorted(URGENCY), unknown))
+        raise UsageError(f"--{flag.name} can be {allowed}, not {wrong}")
+    return found
+
+
+def _main() -> int:
+    suite, console = _suite(), command.console()
+    effort = _EFFORT.value * (0.5 if _QUICK.value else 1.0)
+    settings = Settings(_ROWS.value, _RATE.value, effort, int(_WEIGHT_BITS.value), _TFLM.value)
+    own = "_quick" if _QUICK.value and not _FLAGS["output"].present else ""
+    folder = pathlib.Path(_COMMAND.output.value + own)
+    if _OVERWRITE.value:
+        shutil.rmtree(folder / "cells", ignore_errors=True)
+        (folder / "settings.json").unlink(missing_ok=True)
+    failures = run(suite, folder, settings, _JOBS.value, console)
+    results = summary.summarise(suite.cells(), folder, settings, _COMMAND.provenance())
+    for place in filter(None, (folder, _PUBLISH.value and pathlib.Path(_PUBLISH.value))):
+        summary.write(results, place)
+    console.print(summary.by_model(results) if settings.tflm else summary.by_width(results))
+    for line in summary.verdicts(results):
+        console.print(line, soft_wrap=True)
+    return command.EXIT_MODEL if failures else command.EXIT_OK
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command line; returns the exit code: 1 where cells failed."""
+    return _COMMAND.run(argv, _main)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """The cells of the accuracy suite: one trained or narrowed model each, measured and written as one JSON file.
 
 Every cell is a function of its task, seed and settings alone, so that a suite that was stopped goes on where it was.
+The model itself is beside it, as .tflite and, where it was trained, as .h5.
 """
 
 import dataclasses
-import io
 import json
 import os
 import pathlib
@@ -13,17 +13,13 @@ import warnings
 
 import numpy as np
 
-from benchmarks import tasks
+from benchmarks import command, tasks
 from benchmarks.tasks import Rows, Task
-from tflm_export import METHODS, check, files, narrow, runtimes
-from tflm_export.flatbuffer.model import parse
-from tflm_export.ops import op_for
-from tflm_export.rescale import MAX_BITS
+from tflm_export import MAX_BITS, METHODS, check, factors, files, narrow, runtimes
 
 FLOAT, CONTROL, POST_TRAINING, TRAINED = "float", "QAT", "post-training", "RAT"
 FLOAT_RATE = 3e-3
 CALIBRATION_ROWS = 1280
-WEIGHTS = "float.npz"
 BATCH_OF_FLOAT_MODELS = 250
 MOST_SHIFT = 4  # pixels
 
@@ -37,12 +33,14 @@ class Settings:
       rate: first learning rate of the fine-tuning, which a cosine takes to 0.
       effort: share of the tasks' epochs to train for.
       weight_bits: 8 or 4, of the control and the trained models.
+      tflm: whether int8 models run on TFLM, too.
     """
 
     rows: str = "test"
     rate: float = 1e-3
     effort: float = 1.0
     weight_bits: int = 8
+    tflm: bool = False
 
     def epochs(self, planned: int) -> int:
         return max(1, round(planned * self.effort))
@@ -69,7 +67,13 @@ class Cell:
     def name(self) -> str:
         return "_".join(filter(None, (self.model.lower(), self.method, f"k{self.bits}" if self.method else "")))
 
+    @property
+    def label(self) -> str:
+        """For people."""
+        return f"{self.task}, seed {self.seed}, {self.name}"
+
     def path(self, folder: pathlib.Path) -> pathlib.Path:
+        """Its JSON file, which is written last: where it is, the cell is done."""
         return folder / "cells" / self.task / f"seed{self.seed}" / f"{self.name}.json"
 
 
@@ -81,18 +85,22 @@ class Result:
       cell: which.
       decisions: the class it gave each row; int64 [rows].
       right: whether that is the row's; bool [rows].
+      tflm_accuracy: share of rows that are right on TFLM; None where it did not run.
       squared_error: of reconstructions, mean over rows and pixels; None for classifiers.
       width: significant bits of the widest multiplier in the file; None for the float model.
-      multipliers: log2 of every rescale factor by operator; None where they were not kept.
+      multipliers: log2 of every rescale factor by operator; None for the float model.
+      parameters: how many the float network has, moving statistics among them; None for the others.
       seconds: of the processor, to make and measure it.
     """
 
     cell: Cell
     decisions: np.ndarray
     right: np.ndarray
+    tflm_accuracy: float | None
     squared_error: float | None
     width: int | None
     multipliers: dict[str, list[float]] | None
+    parameters: int | None
     seconds: float
 
 
@@ -102,15 +110,8 @@ def read(cell: Cell, folder: pathlib.Path) -> Result | None:
         stored = json.loads(cell.path(folder).read_text())
     except FileNotFoundError:
         return None
-    return Result(
-        cell,
-        _digits(stored["decisions"]),
-        _digits(stored["right"]).astype(bool),
-        stored["squared_error"],
-        stored["width"],
-        stored["multipliers"],
-        stored["seconds"],
-    )
+    plain = (stored[field.name] for field in dataclasses.fields(Result)[3:])
+    return Result(cell, _digits(stored["decisions"]), _digits(stored["right"]).astype(bool), *plain)
 
 
 def _digits(text: str) -> np.ndarray:
@@ -122,132 +123,91 @@ def _text(numbers: np.ndarray) -> str:
     return (np.asarray(numbers) + ord("0")).astype(np.uint8).tobytes().decode()
 
 
-def parameters(task: str, seed: int, folder: pathlib.Path) -> int | None:
-    """How many the float network has, moving statistics among them; None where it was not trained."""
-    path = Cell(task, seed, FLOAT).path(folder).with_name(WEIGHTS)
-    if not path.is_file():
-        return None
-    with np.load(path) as arrays:
-        return sum(arrays[name].size for name in arrays.files)
-
-
-def has_base(task: str, seed: int, bits: list[int], folder: pathlib.Path) -> bool:
-    """Whether `Work.base` has nothing left to do."""
-    base = [Cell(task, seed, FLOAT), Cell(task, seed, CONTROL, "", MAX_BITS)]
-    base += [Cell(task, seed, POST_TRAINING, method, k) for method in METHODS for k in bits]
-    needed = [cell.path(folder) for cell in base]
-    return all(path.is_file() for path in (*needed, needed[0].with_name(WEIGHTS)))
-
-
 class Work:
-    """What the cells of a task and seed share: rows, float weights, the control's file."""
+    """What the cells of a task and seed share: rows, settings, a folder."""
 
-    def __init__(self, task: str, seed: int, folder: str, settings: Settings):
-        self.task, self.seed, self.settings = tasks.available()[task], seed, settings
-        self.folder = pathlib.Path(folder)
+    def __init__(self, task: str, seed: int, folder: pathlib.Path, settings: Settings):
+        self.task, self.seed, self.folder, self.settings = tasks.available()[task], seed, folder, settings
         self.split = tasks.split(self.task)
         self.rows: Rows = getattr(self.split, settings.rows)
-        Cell(task, seed, FLOAT).path(self.folder).parent.mkdir(parents=True, exist_ok=True)
 
-    def base(self, bits: list[int]) -> list[Cell]:
-        """Makes the float model, the control, and the control narrowed after training to each width; all that lack."""
-        made = []
-        control = self._beside("qat.tflite")
-        if not self._is_done(FLOAT) or not self._weights.is_file():
-            made += [self._float()]
-        if not self._is_done(CONTROL) or not control.is_file():
-            made += [self._tuned(CONTROL, METHODS[0], MAX_BITS)]
-        for method in METHODS:
-            for k in bits:
-                if not self._is_done(POST_TRAINING, method, k):
-                    started = time.process_time()
-                    data, _ = narrow(control.read_bytes(), k, method)
-                    made += [self._measure(Cell(self.task.name, self.seed, POST_TRAINING, method, k), data, started)]
-        return made
-
-    def trained(self, method: str, bits: int) -> list[Cell]:
-        """Makes a rescale-aware trained model, unless it is there."""
-        return [] if self._is_done(TRAINED, method, bits) else [self._tuned(TRAINED, method, bits)]
-
-    @property
-    def _weights(self) -> pathlib.Path:
-        return self._beside(WEIGHTS)
-
-    def _beside(self, name: str) -> pathlib.Path:
-        return Cell(self.task.name, self.seed, FLOAT).path(self.folder).with_name(name)
-
-    def _is_done(self, *what) -> bool:
-        return Cell(self.task.name, self.seed, *what).path(self.folder).is_file()
-
-    def _float(self) -> Cell:
+    def make(self, cell: Cell) -> None:
+        """Makes, measures and writes a cell; those it starts from, the float model or the control, must be there."""
         import tf_keras as keras
 
-        started = time.process_time()
+        keras.backend.clear_session()
         keras.utils.set_random_seed(self.seed)
-        model = self.task.build()
-        _fit(model, self.task, self.split.train, self.settings.epochs(self.task.epochs), FLOAT_RATE)
-        archive = io.BytesIO()
-        np.savez(archive, *model.get_weights())
-        files.write({str(self._weights): archive.getvalue()})
-        cell = Cell(self.task.name, self.seed, FLOAT)
-        outputs = model.predict(self.rows.x, BATCH_OF_FLOAT_MODELS, verbose=0)
-        return self._write(cell, outputs, None, None, started)
+        path, started = cell.path(self.folder), time.process_time()
+        command.make_folder(path.parent)
+        if cell.model == FLOAT:
+            model = self.task.build()
+            _fit(model, self.task, self.split.train, self.settings.epochs(self.task.epochs), FLOAT_RATE)
+            _save(model, path)
+            outputs = model.predict(self.rows.x, BATCH_OF_FLOAT_MODELS, verbose=0)
+            found = self._decided(outputs) | {"parameters": model.count_params()}
+        else:
+            data = self._narrowed(cell) if cell.model == POST_TRAINING else self._tuned(cell, path)
+            files.write({str(path.with_suffix(".tflite")): data})
+            found = self._measured(data)
+        stored = dataclasses.asdict(cell) | NOTHING | found | {"seconds": round(time.process_time() - started, 2)}
+        files.write({str(path): (json.dumps(stored) + "\n").encode()})
 
-    def _tuned(self, model_name: str, method: str, bits: int) -> Cell:
+    def _narrowed(self, cell: Cell) -> bytes:
+        """The control's file, narrowed without training."""
+        control = Cell(cell.task, cell.seed, CONTROL, "", MAX_BITS).path(self.folder)
+        return narrow(control.with_suffix(".tflite").read_bytes(), cell.bits, cell.method)[0]
+
+    def _tuned(self, cell: Cell, path: pathlib.Path) -> bytes:
         """Fine-tunes the float model with k-bit rescales; at 31 bits that is plain quantisation-aware training."""
-        import tf_keras as keras
-
         import keras_rat
 
-        started = time.process_time()
-        keras.utils.set_random_seed(self.seed)
         float_model = self.task.build()
-        with np.load(self._weights) as arrays:
-            float_model.set_weights([arrays[name] for name in arrays.files])
-        model = keras_rat.quantize_model(float_model, bits=bits, method=method, weight_bits=self.settings.weight_bits)
+        float_model.load_weights(str(Cell(cell.task, cell.seed, FLOAT).path(self.folder).with_suffix(".h5")))
+        model = keras_rat.quantize_model(
+            float_model, bits=cell.bits, method=cell.method or METHODS[0], weight_bits=self.settings.weight_bits
+        )
         keras_rat.calibrate(model, self.split.train.x[:CALIBRATION_ROWS])
         _fit(model, self.task, self.split.train, self.settings.epochs(self.task.tuning_epochs), self.settings.rate)
+        _save(model, path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            data = keras_rat.convert(model)
-        if model_name == CONTROL:
-            files.write({str(self._beside("qat.tflite")): data})
-            return self._measure(Cell(self.task.name, self.seed, CONTROL, "", MAX_BITS), data, started)
-        return self._measure(Cell(self.task.name, self.seed, model_name, method, bits), data, started)
+            return keras_rat.convert(model)
 
-    def _measure(self, cell: Cell, data: bytes, started: float) -> Cell:
-        """Runs a file over all rows on LiteRT and writes what came out."""
+    def _measured(self, data: bytes) -> dict:
+        """Runs a file over all rows."""
         runtime = runtimes.LiteRT(data)
-        integers = runtimes.run_all(runtime, runtimes.quantize_input(self.rows.x, runtime.input))
+        inputs = runtimes.quantize_input(self.rows.x, runtime.input)
         scale, zero_point = runtime.output["quantization"]
-        outputs = np.float32(scale) * (integers.astype(np.float32) - zero_point)
-        return self._write(cell, outputs, check(data, MAX_BITS).max_bits, multipliers(data), started)
 
-    def _write(self, cell: Cell, outputs: np.ndarray, width, factors, started: float) -> Cell:
+        def decided(integers: np.ndarray) -> dict:
+            return self._decided(np.float32(scale) * (integers.astype(np.float32) - zero_point))
+
+        found = decided(runtimes.run_all(runtime, inputs))
+        if self.settings.tflm:
+            found["tflm_accuracy"] = decided(runtimes.run_all(runtimes.TFLM(data), inputs))["accuracy"]
+        widths = {name: np.log2(values).round(4).tolist() for name, values in factors(data).items()}
+        return found | {"width": check(data, MAX_BITS).max_bits, "multipliers": widths}
+
+    def _decided(self, outputs: np.ndarray) -> dict:
+        """What a network's real outputs [rows, ...] come to."""
         decisions = tasks.decide(self.task, outputs)
         right = decisions == self.rows.labels
-        stored = {
-            **dataclasses.asdict(cell),
+        return {
             "accuracy": float(right.mean()),
             "squared_error": float(np.mean((outputs - self.rows.y) ** 2)) if self.task.reconstructs else None,
-            "width": width,
-            "seconds": round(time.process_time() - started, 2),
             "decisions": _text(decisions),
             "right": _text(right),
-            "multipliers": factors,
         }
-        files.write({str(cell.path(self.folder)): (json.dumps(stored) + "\n").encode()})
-        return cell
 
 
-def multipliers(data: bytes) -> dict[str, list[float]]:
-    """log2 of the rescale factors of every operator of a .tflite file that has any, by index and name."""
-    found = {}
-    for operator in parse(data).operators:
-        factors = op_for(operator).factors(operator)
-        if factors is not None:
-            found[f"{operator.index} {operator.name}"] = np.log2(factors).round(4).ravel().tolist()
-    return found
+NOTHING = {"tflm_accuracy": None, "width": None, "multipliers": None, "parameters": None}  # of a float model, or int8
+
+
+def _save(model, path: pathlib.Path) -> None:
+    """Keeps a trained model as .h5 beside its cell."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that .keras is the newer format
+        model.save(path.with_suffix(".h5"), save_format="h5", include_optimizer=False)
 
 
 def _fit(model, task: Task, rows: Rows, epochs: int, rate: float) -> None:
@@ -291,10 +251,10 @@ def start_worker() -> None:
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
-def run(task: str, seed: int, method: str | None, bits: list[int], folder: str, settings: Settings) -> list[Cell]:
-    """A job of the pool: the base cells of a task and seed, or those trained with a method; returns the new ones."""
-    import tf_keras as keras
-
-    keras.backend.clear_session()
-    work = Work(task, seed, folder, settings)
-    return work.base(bits) if method is None else [cell for k in bits for cell in work.trained(method, k)]
+def make(wanted: list[Cell], folder: pathlib.Path, settings: Settings) -> list[Cell]:
+    """A job of the pool: cells of one task and seed, in this order, less those that are there; returns the new ones."""
+    missing = [cell for cell in wanted if not cell.path(folder).is_file()]
+    work = Work(wanted[0].task, wanted[0].seed, folder, settings)
+    for cell in missing:
+        work.make(cell)
+    return missing

@@ -5,33 +5,39 @@ TensorFlow Lite Micro run the narrowed file; how many integers differ between th
 layer; and the agreement with the stock model on random inputs. Every file is tried in a process of its own, because
 some crash the runtimes.
 
-usage: python -m benchmarks.corpus [--bits=1] [--rows=4] [--folder=DIR] [--output=docs/corpus_k1.md] [--json=OUT.json]
+usage: python -m benchmarks.corpus [--bits=1] [--rows=4] [--folder=DIR] [--output=DIR] [--publish=docs]
 """
 
 import collections
 import concurrent.futures
 import json
-import multiprocessing
+import os
 import pathlib
 import subprocess
 import sys
 
-from absl import app, flags
-from rich.console import Console
+from absl import flags
 from rich.progress import track
-from rich.table import Table
 
+from benchmarks import command
 from benchmarks.datasets import DATA_VARIABLE, data_folder
+from tflm_export import ModelError, UsageError, check_bits, files, narrow
+from tflm_export.flatbuffer.model import parse
 
-_BITS = flags.DEFINE_integer("bits", 1, "Width k of the multipliers.")
-_ROWS = flags.DEFINE_integer("rows", 4, "Random input rows for runtimes and agreement.")
-_FOLDER = flags.DEFINE_string(
-    "folder", None, f"Folder of .tflite files; default: ${DATA_VARIABLE}, else ../shared/data."
+_COMMAND = command.Command("corpus", __doc__)
+_FLAGS = _COMMAND.flags
+_BITS = flags.DEFINE_integer("bits", 1, "Width k of the multipliers.", flag_values=_FLAGS)
+_ROWS = flags.DEFINE_integer(
+    "rows", 4, "Random input rows for runtimes and agreement.", lower_bound=1, flag_values=_FLAGS
 )
-_OUTPUT = flags.DEFINE_string("output", None, "Write the table as Markdown to this file.")
-_JSON = flags.DEFINE_string("json", None, "Write the results as JSON to this file.")
+_FOLDER = flags.DEFINE_string(
+    "folder", None, f"Folder of .tflite files; default: ${DATA_VARIABLE}.", flag_values=_FLAGS
+)
+_PUBLISH = flags.DEFINE_string("publish", None, "Also write the Markdown here.", flag_values=_FLAGS)
+_ONE = flags.DEFINE_string("one", None, "For the program's own use: one file.", flag_values=_FLAGS)
 
 SECONDS = 300
+ERROR = "an error"  # of Python's; a runtime that fails ends its process by a signal
 COLUMNS = ("file", "narrowed", "not narrowed", "LiteRT", "TFLM", "differences", "relative change", "top-1")
 # Models this large run few rows: an inference of theirs takes seconds in reference kernels.
 LARGE = 1_000_000
@@ -39,9 +45,6 @@ LARGE = 1_000_000
 
 def one(path: str, bits: int, rows: int) -> dict:
     """The result of one file."""
-    from tflm_export import ModelError, narrow
-    from tflm_export.flatbuffer.model import parse
-
     data = pathlib.Path(path).read_bytes()
     try:
         narrowed, report = narrow(data, bits)
@@ -75,17 +78,16 @@ def _counts(names) -> dict[str, int]:
 
 def in_process(path: pathlib.Path, bits: int, rows: int) -> dict:
     """`one` in a process of its own; what it had found so far where a runtime took it down."""
-    command = [sys.executable, "-m", "benchmarks.corpus", f"--bits={bits}", f"--rows={rows}", "--", "one", str(path)]
+    command = [sys.executable, "-m", "benchmarks.corpus", f"--bits={bits}", f"--rows={rows}", f"--one={path}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
         lines, code = done.stdout.splitlines(), done.returncode
-        trace = done.stderr
     except subprocess.TimeoutExpired as error:
-        lines, code, trace = (error.stdout or b"").decode().splitlines(), "time out", ""
+        lines, code = (error.stdout or b"").decode().splitlines(), "time out"
     found = [json.loads(line) for line in lines if line.startswith("{")]
     result = found[-1] if found else {}
     if code != 0:
-        result["died"] = "traceback" if "Traceback" in trace else f"exit code {code}"
+        result["died"] = ERROR if code in (1, 2) else f"exit code {code}"
     return result
 
 
@@ -130,36 +132,41 @@ def markdown(lines: list[tuple[str, ...]], command: str) -> str:
     return "\n".join(text) + "\n"
 
 
-def main(argv):
-    if argv[1:2] == ["one"]:
-        print(json.dumps(one(argv[2], _BITS.value, _ROWS.value)))
-        return 0
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]}")
+def _main() -> int:
+    check_bits(_BITS.value)
+    if _ONE.value:
+        print(json.dumps(one(_ONE.value, _BITS.value, _ROWS.value)))
+        return command.EXIT_OK
     folder = pathlib.Path(_FOLDER.value) if _FOLDER.value else data_folder()
     if folder is None:
-        raise app.UsageError(f"no folder of models: pass --folder or set {DATA_VARIABLE}")
+        raise UsageError(f"no folder of models; pass --folder or set {DATA_VARIABLE}")
     paths = sorted(folder.rglob("*.tflite"))
-    with concurrent.futures.ThreadPoolExecutor(multiprocessing.cpu_count()) as pool:
+    if not paths:
+        raise UsageError(f"no .tflite file in {folder}")
+    output, console = _COMMAND.folder, command.console()
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         jobs = [pool.submit(in_process, path, _BITS.value, _ROWS.value) for path in paths]
-        results = [job.result() for job in track(jobs, "files")]
-    lines = [row(path.stem, result) for path, result in zip(paths, results, strict=True)]
-    table = Table(*COLUMNS, title=f"{len(paths)} files, {_BITS.value}-bit multipliers")
-    for line in lines:
-        table.add_row(*line)
-    Console().print(table)
-    if _OUTPUT.value:
-        output = pathlib.Path(_OUTPUT.value)
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(markdown(lines, f"python -m benchmarks.corpus --bits {_BITS.value} --rows {_ROWS.value}"))
-    if _JSON.value:
-        named = {path.stem: result for path, result in zip(paths, results, strict=True)}
-        pathlib.Path(_JSON.value).write_text(json.dumps(named, indent=1) + "\n")
-    died = [path.stem for path, result in zip(paths, results, strict=True) if result.get("died") == "traceback"]
+        results = {
+            path.stem: job.result()
+            for path, job in track(list(zip(paths, jobs, strict=True)), "files", console=console)
+        }
+    lines = [row(name, result) for name, result in results.items()]
+    console.print(command.table(COLUMNS, lines, 8, title=f"{len(paths)} files, {_BITS.value}-bit multipliers"))
+    name = f"corpus_k{_BITS.value}"
+    text = markdown(lines, _COMMAND.provenance()["command"]).encode()
+    files.write({str(output / f"{name}.md"): text, str(output / f"{name}.json"): command.to_json(results)})
+    if _PUBLISH.value:
+        files.write({str(pathlib.Path(_PUBLISH.value) / f"{name}.md"): text})
+    died = [name for name, result in results.items() if result.get("died") == ERROR]
     if died:
-        print(f"files that ended in a traceback: {', '.join(died)}", file=sys.stderr)
-    return 1 if died else 0
+        print(f"corpus: files that ended in an error: {', '.join(died)}", file=sys.stderr)
+    return command.EXIT_MODEL if died else command.EXIT_OK
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command line; returns the exit code: 1 where the exporter or the verification raised."""
+    return _COMMAND.run(argv, _main)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    sys.exit(main(sys.argv))

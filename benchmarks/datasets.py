@@ -8,8 +8,9 @@ import pathlib
 
 import numpy as np
 
+from tflm_export import UsageError
+
 DATA_VARIABLE = "KERAS_RAT_DATA"
-_BESIDE_CHECKOUT = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,9 +33,17 @@ class Dataset:
 
 
 def data_folder() -> pathlib.Path | None:
-    """The folder of larger data sets and models: $KERAS_RAT_DATA, else ../shared/data, else None."""
-    folder = pathlib.Path(os.environ.get(DATA_VARIABLE) or _BESIDE_CHECKOUT)
-    return folder if folder.is_dir() else None
+    """The folder of larger data sets and models, which $KERAS_RAT_DATA names; None where that is not set.
+
+    Raises:
+      UsageError: there is no such folder.
+    """
+    name = os.environ.get(DATA_VARIABLE)
+    if not name:
+        return None
+    if not os.path.isdir(name):
+        raise UsageError(f"{DATA_VARIABLE} names no folder: {name}; correct it, or unset it to go without the data")
+    return pathlib.Path(name)
 
 
 def digits(test_fraction: float = 0.4) -> Dataset:
@@ -101,11 +110,12 @@ def _load(name: str) -> dict[str, np.ndarray]:
     """An archive of the data folder.
 
     Raises:
-      FileNotFoundError: there is no data folder, or it has no such archive.
+      UsageError: there is no data folder.
+      FileNotFoundError: it has no such archive.
     """
     folder = data_folder()
     if folder is None:
-        raise FileNotFoundError(f"no data folder for {name}; set {DATA_VARIABLE}")
+        raise UsageError(f"no data folder for {name}; set {DATA_VARIABLE}")
     with np.load(folder / "data" / f"{name}.npz") as arrays:
         return dict(arrays)
 

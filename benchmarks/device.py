@@ -11,7 +11,7 @@ usage: python -m benchmarks.device --model M.tflite --cpu cortex-m0plus [--bits 
        python -m benchmarks.device --rescale_only --cpu cortex-m0plus --cpu cortex-m4
 """
 
-import json
+import dataclasses
 import math
 import pathlib
 import sys
@@ -19,18 +19,17 @@ import sys
 import numpy as np
 from absl import flags
 
-from benchmarks import datasets, device_report, provenance, rescale_cost
+from benchmarks import command, datasets, device_report, plots, rescale_cost
 from benchmarks.device_report import profiler_csv, table
 from benchmarks.device_runs import AUTO, ENGINES, STOCK, Run, measure, measure_elf, misfit
 from benchmarks.emulators import firmware
 from benchmarks.emulators.execution import EngineError
-from tflm_export import ModelError, UsageError, command_line, cores
-from tflm_export.cc_array import identifier
-from tflm_export.files import read
+from tflm_export import UsageError, cores, files
 from tflm_export.flatbuffer.model import parse
 
-__all__ = ["STOCK", "Run", "inputs_for", "load_data", "main", "measure", "measure_elf", "profiler_csv", "run", "table"]
+__all__ = ["STOCK", "Run", "inputs_for", "load_data", "main", "measure", "measure_elf", "profiler_csv", "table"]
 
+WIDTH = 200  # of the table, where it is not for a terminal
 COMPARED = (STOCK, 8, 4, 1)
 SUITES = {
     "mlperf_tiny": {
@@ -41,7 +40,8 @@ SUITES = {
     }
 }
 
-_FLAGS = flags.FlagValues()
+_COMMAND = command.Command("device", __doc__, errors=(firmware.BuildError, EngineError))
+_FLAGS = _COMMAND.flags
 _MODEL = flags.DEFINE_string("model", None, "An int8 .tflite file.", flag_values=_FLAGS)
 _SUITE = flags.DEFINE_enum("suite", None, sorted(SUITES), "Models of the data folder instead.", flag_values=_FLAGS)
 _CPU = flags.DEFINE_multi_enum("cpu", ["cortex-m0plus"], firmware.CPUS, "Core, repeatable.", flag_values=_FLAGS)
@@ -72,8 +72,6 @@ _DATA = flags.DEFINE_string(
     "data", None, "digits, an archive of the data folder, or a file.npz with x_test and y_test.", flag_values=_FLAGS
 )
 _DIVISOR = flags.DEFINE_float("divisor", 1.0, "Real inputs are the data over this.", flag_values=_FLAGS)
-_OUTPUT = flags.DEFINE_string("output", "build/device", "Folder for the results.", flag_values=_FLAGS)
-_HELP = command_line.define_help(_FLAGS)
 
 
 def load_data(name: str, divisor: float) -> tuple[np.ndarray, np.ndarray]:
@@ -115,11 +113,11 @@ def _models() -> dict[str, bytes]:
     if (_MODEL.value is None) == (_SUITE.value is None):
         raise UsageError("give either --model or --suite")
     if _MODEL.value is not None:
-        return {identifier(_MODEL.value): read(_MODEL.value)}
+        return {pathlib.Path(_MODEL.value).stem: files.read(_MODEL.value)}
     folder = datasets.data_folder()
     if folder is None:
         raise UsageError(f"--suite needs the data folder; set ${datasets.DATA_VARIABLE}")
-    return {name: read(str(folder / path)) for name, path in SUITES[_SUITE.value].items()}
+    return {name: files.read(str(folder / path)) for name, path in SUITES[_SUITE.value].items()}
 
 
 def _brought(models: dict[str, bytes]) -> dict[tuple[str, str], list[pathlib.Path]]:
@@ -141,17 +139,10 @@ def _brought(models: dict[str, bytes]) -> dict[tuple[str, str], list[pathlib.Pat
     return placed
 
 
-def main(argv: list[str]) -> int:
-    """Runs the command line; returns the exit code: 1 where outputs differ from the simulator's."""
-    positional = _FLAGS(argv)[1:]
-    if _HELP.value:
-        print(command_line.help_text(__doc__, _FLAGS))
-        return 0
-    if positional:
-        raise UsageError(f"unexpected arguments: {' '.join(positional)}")
-    output = pathlib.Path(_OUTPUT.value)
+def _main() -> int:
+    output, console = _COMMAND.folder, command.console(WIDTH)
     if _RESCALE_ONLY.value:
-        return _rescale_only(output)
+        return _rescale_only(output, console)
     models = _models()
     brought = _brought(models)
     every = []
@@ -164,12 +155,11 @@ def main(argv: list[str]) -> int:
             for path in brought.get((name, cpu), []):
                 runs.append(measure_elf(path, data, name, cpu, inputs, labels, _ENGINE.value, int(_MULTIPLIER.value)))
             every += runs
-            print(table(runs), flush=True)
-    command = provenance.command("device", argv)
-    stored = {"kind": "device", "command": command, "runs": [run.to_dict() for run in every]}
-    (output / "report.json").write_text(json.dumps(stored, indent=1) + "\n")
+            console.print(table(runs))
+    stored = {"kind": "device", **_COMMAND.provenance(), "runs": [run.to_dict() for run in every]}
+    files.write({str(output / "report.json"): command.to_json(stored)})
     print(f"{output}: C source, ELF files, layers.csv, report.json and charts; cycles are modelled, {_conditions()}")
-    return 0 if all(run.equal or run.brought for run in every) else 1
+    return command.EXIT_OK if all(run.equal or run.brought for run in every) else command.EXIT_MODEL
 
 
 def _rescales(data: bytes, name: str, cpu: str, toolchain: str, inputs, labels, output: pathlib.Path) -> list[Run]:
@@ -186,7 +176,7 @@ def _rescales(data: bytes, name: str, cpu: str, toolchain: str, inputs, labels, 
         if runs[-1].layers:
             (folder / "layers.csv").write_text(profiler_csv(runs[-1]))
     if runs[0].layers:
-        device_report.chart(runs, output / f"{name}_{cpu}_{toolchain}.png")
+        (output / f"{name}_{cpu}_{toolchain}.png").write_bytes(plots.png([device_report.chart(runs)]))
     return runs
 
 
@@ -195,34 +185,23 @@ def _conditions() -> str:
     return "zero wait states" + (f", MULS {_MULTIPLIER.value} cycle(s)" if small else "")
 
 
-def _rescale_only(output: pathlib.Path) -> int:
+def _rescale_only(output: pathlib.Path, console) -> int:
     costs = [
         cost
         for cpu in _CPU.value
         for toolchain in _TOOLCHAIN.value
         for cost in rescale_cost.measure(cpu, toolchain, int(_MULTIPLIER.value))
     ]
-    print(rescale_cost.table(costs))
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "rescale.json").write_text(json.dumps([cost.to_dict() for cost in costs], indent=1) + "\n")
+    console.print(rescale_cost.table(costs))
+    files.write({str(output / "rescale.json"): command.to_json([dataclasses.asdict(cost) for cost in costs])})
     print(f"{output}/rescale.json; cycles are modelled, {_conditions()}")
-    return 0
+    return command.EXIT_OK
 
 
-def run() -> None:
-    try:
-        sys.exit(main(sys.argv))
-    except ModelError as error:
-        code = 1
-        print(f"device: {error}", file=sys.stderr)
-    except OSError as error:
-        code = 2
-        print(f"device: cannot write {error.filename}: {error.strerror}", file=sys.stderr)
-    except (UsageError, flags.Error, firmware.BuildError, EngineError) as error:
-        code = 2
-        print(f"device: {error}", file=sys.stderr)
-    sys.exit(code)
+def main(argv: list[str]) -> int:
+    """Runs the command line; returns the exit code: 1 where outputs differ from the simulator's."""
+    return _COMMAND.run(argv, _main)
 
 
 if __name__ == "__main__":
-    run()
+    sys.exit(main(sys.argv))

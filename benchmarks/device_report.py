@@ -1,13 +1,12 @@
-"""Runs of `benchmarks.device` for people and for other programs: a table, TFLM's profiler CSV, a bar chart."""
+"""Runs of `benchmarks.device` for people and for other programs: a table, TFLM's profiler CSV, a chart of layers."""
 
 import csv
 import io
-import pathlib
 
-import numpy as np
+from rich.console import Group
 
+from benchmarks import command, plots
 from benchmarks.device_runs import STOCK, Run, why_no_cycles
-from tflm_export.report import columns
 
 _HEAD = (
     "model", "cpu", "compiler", "rescale", "outputs", "top-1", "modelled cycles", "range", "cycles an output",
@@ -16,13 +15,14 @@ _HEAD = (
 _TEXTS = 5  # the first columns are texts, the others numbers
 
 
-def table(runs: list[Run]) -> str:
+def table(runs: list[Run]) -> Group:
     """Runs side by side; why there are no cycles, where there are none."""
     rows = [_row(run, runs) for run in runs]
     kept = [i for i in range(len(_HEAD)) if any(row[i] for row in rows)]
-    text = columns([tuple(line[i] for i in kept) for line in (_HEAD, *rows)], right={*range(_TEXTS, len(kept))})
     reasons = dict.fromkeys(why_no_cycles(run) for run in runs if run.total("cycles") is None)
-    return "\n".join([text, *(f"no modelled cycles: {reason}" for reason in reasons)])
+    texts = [tuple(row[i] for i in kept) for row in rows]
+    made = command.table(tuple(_HEAD[i] for i in kept), texts, _TEXTS, box=None, pad_edge=False)
+    return Group(made, *(f"no modelled cycles: {reason}" for reason in reasons))
 
 
 def _row(run: Run, runs: list[Run]) -> tuple[str, ...]:
@@ -77,24 +77,12 @@ def profiler_csv(run: Run) -> str:
     return text.getvalue()
 
 
-def chart(runs: list[Run], path: pathlib.Path) -> None:
-    """Bars by layer of runs of one model on one core, one colour a rescale."""
-    import matplotlib as mpl
-
-    mpl.use("agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(max(6, 0.6 * len(runs[0].layers)), 4), layout="constrained")
-    width = 0.8 / len(runs)
+def chart(runs: list[Run]) -> plots.Chart:
+    """Columns by layer of runs of one model on one core, one colour a rescale."""
     what = "instructions" if runs[0].total("cycles") is None else "cycles"
-    for i, run in enumerate(runs):
-        label = "stock rescale" if run.rescale == STOCK else run.label
-        heights = [getattr(layer, what) / 1e6 for layer in run.layers]
-        axes.bar(np.arange(len(heights)) + i * width, heights, width, label=label)
-    axes.set_xticks(np.arange(len(runs[0].layers)) + 0.4 - width / 2)
-    axes.set_xticklabels([f"{layer.index} {layer.op.lower()}" for layer in runs[0].layers], rotation=60, ha="right")
-    axes.set_ylabel(f"{'modelled ' if what == 'cycles' else ''}{what}, millions")
-    axes.set_title(f"{runs[0].model}, {runs[0].cpu}, {runs[0].toolchain}")
-    axes.legend()
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    return plots.columns_chart(
+        f"{runs[0].model}, {runs[0].cpu}, {runs[0].toolchain}",
+        f"{'modelled ' if what == 'cycles' else ''}{what}, millions",
+        [f"{layer.index} {layer.op.lower()}" for layer in runs[0].layers],
+        {run.label: [getattr(layer, what) / 1e6 for layer in run.layers] for run in runs},
+    )

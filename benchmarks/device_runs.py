@@ -23,7 +23,7 @@ AUTO = "auto"
 
 
 @dataclasses.dataclass(frozen=True)
-class Layer:
+class LayerCost:
     """What one operator took in one inference.
 
     Attributes:
@@ -80,7 +80,7 @@ class Run:
     rescaled: int
     counted: float | None
     resolution: int
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerCost, ...]
 
     def total(self, what: str) -> float | None:
         """Sum over layers of "instructions", "cycles", "least" or "most"; None where it is not known."""
@@ -108,7 +108,8 @@ class Run:
             for end, values in (("least", cycles.LEAST), ("typical", cycles.TYPICAL), ("most", cycles.MOST))
         }
         table = {"no_cycles_because": why_no_cycles(self)} if self.total("cycles") is None else {"cycle_model": model}
-        return dataclasses.asdict(self) | totals | {"cycles_per_rescaled_output": self.per_output} | table
+        derived = {"label": self.label, "cycles_per_rescaled_output": self.per_output}
+        return dataclasses.asdict(self) | totals | derived | table
 
 
 def why_no_cycles(run: Run) -> str:
@@ -209,7 +210,7 @@ def _rescaled(data: bytes) -> int:
     return sum(math.prod(operator.outputs[0].shape) for operator in operators if operator.name in RESCALED)
 
 
-def _layers(execution: Execution, steps: list, cpu: str, samples: int, multiplier: int) -> tuple[Layer, ...]:
+def _layers(execution: Execution, steps: list, cpu: str, samples: int, multiplier: int) -> tuple[LayerCost, ...]:
     if execution.blocks is None:
         return ()
     tables = (cycles.TYPICAL, cycles.LEAST, cycles.MOST) if cpu in cycles.CORES else ()
@@ -222,6 +223,6 @@ def _layers(execution: Execution, steps: list, cpu: str, samples: int, multiplie
         )
     totals[1] += totals[0]  # what runs before the first layer
     return tuple(
-        Layer(*step, row[0], *(row[1:] or [None] * 3))
+        LayerCost(*step, row[0], *(row[1:] or [None] * 3))
         for step, row in zip(steps, (totals[1:] / samples).tolist(), strict=True)
     )

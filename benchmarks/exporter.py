@@ -6,29 +6,30 @@ them and to round every weight and bias to nearest. That peer solves nothing, ro
 reports nothing. Shows how time grows with the number of weights on synthetic models, and gives the peak of temporary
 memory over the file's size.
 
-usage: python -m benchmarks.exporter [--bits=1] [--repeats=5] [--report=OUT.json] [MODEL.tflite]
+usage: python -m benchmarks.exporter [--bits=1] [--repeats=5] [--output=DIR] [MODEL.tflite]
 """
 
-import json
 import pathlib
 import statistics
+import sys
 import time
 import tracemalloc
 
 import flatbuffers
 import numpy as np
-from absl import app, flags
-from rich.console import Console
-from rich.table import Table
+from absl import flags
 from tflite_micro.tensorflow.lite.micro.python import schema_py_generated as schema
 
+from benchmarks import command
 from benchmarks.datasets import data_folder
-from tflm_export import narrow
+from tflm_export import check_bits, files, narrow
 from tflm_export.flatbuffer.model import parse
 
-_BITS = flags.DEFINE_integer("bits", 1, "Width k to narrow to.")
-_REPEATS = flags.DEFINE_integer("repeats", 5, "Repetitions, interleaved; the median counts.")
-_REPORT = flags.DEFINE_string("report", None, "Write the figures as JSON to this file.")
+_COMMAND = command.Command("exporter", __doc__)
+_BITS = flags.DEFINE_integer("bits", 1, "Width k of the multipliers.", flag_values=_COMMAND.flags)
+_REPEATS = flags.DEFINE_integer(
+    "repeats", 5, "Repetitions, interleaved; the median counts.", lower_bound=1, flag_values=_COMMAND.flags
+)
 
 DEFAULT_MODEL = "models/coral__tf2_mobilenet_v2_1.0_224_ptq.tflite"
 GROWTH = (1, 4, 16)
@@ -129,55 +130,65 @@ def peak_memory(data: bytes, bits: int) -> int:
     return peak
 
 
-def main(argv):
-    folder = data_folder()
-    if len(argv) > 2:
-        raise app.UsageError(f"give one model, got {len(argv) - 1}")
-    path = pathlib.Path(argv[1]) if len(argv) == 2 else folder and folder / DEFAULT_MODEL
-    data = path.read_bytes() if path and path.is_file() else synthetic(GROWTH[-1])
-    name = path.name if path and path.is_file() else "synthetic"
-    bits = _BITS.value
-    with Console().status("measuring"):
-        scales = changed_scales(data, narrow(data, bits)[0])
-        seconds = medians(
-            _REPEATS.value,
-            narrow=lambda: narrow(data, bits),
-            same_edit=lambda: through_objects(data, scales),
-            no_edit=lambda: through_objects(data, {}),
-        )
-        peak = peak_memory(data, bits)
-        models = {f"{layers}x": synthetic(layers) for layers in GROWTH}
-        actions = {key: (lambda model=model: narrow(model, bits)) for key, model in models.items()}
-        growth = medians(_REPEATS.value, **actions)
-    first = f"{GROWTH[0]}x"
-    report = {
-        "model": name,
+def measure(data: bytes, bits: int, repeats: int) -> dict:
+    """Figures of narrowing a model, and of how time grows with the number of weights."""
+    scales = changed_scales(data, narrow(data, bits)[0])
+    seconds = medians(
+        repeats,
+        narrow=lambda: narrow(data, bits),
+        same_edit=lambda: through_objects(data, scales),
+        no_edit=lambda: through_objects(data, {}),
+    )
+    models = {f"{layers}x": synthetic(layers) for layers in GROWTH}
+    growth = medians(repeats, **{key: (lambda model=model: narrow(model, bits)) for key, model in models.items()})
+    peers = {name: value for name, value in seconds.items() if name != "narrow"}
+    return {
         "bytes": len(data),
         "bits": bits,
         "narrow_seconds": seconds["narrow"],
-        "objects_seconds": {name: seconds[name] for name in ("same_edit", "no_edit")},
-        "speedup": {name: seconds[name] / seconds["narrow"] for name in ("same_edit", "no_edit")},
-        "peak_over_file": peak / len(data),
-        "growth": {key: {"seconds": value, "ratio": value / growth[first]} for key, value in growth.items()},
+        "objects_seconds": peers,
+        "speedup": {name: value / seconds["narrow"] for name, value in peers.items()},
+        "peak_over_file": peak_memory(data, bits) / len(data),
+        "growth": {key: {"seconds": value, "ratio": value / growth[f"{GROWTH[0]}x"]} for key, value in growth.items()},
     }
-    table = Table(title=f"{name}, {len(data) / 1e6:.2f} MB, {bits}-bit multipliers")
-    table.add_column("what")
-    table.add_column("figure", justify="right")
-    table.add_row("narrow", f"{1000 * seconds['narrow']:.0f} ms")
+
+
+def table(report: dict):
+    """The figures, for people."""
+    rows = [("narrow", f"{1000 * report['narrow_seconds']:.0f} ms")]
     for name, what in (("same_edit", "set the same scales, round to nearest"), ("no_edit", "no edit")):
-        ratio = report["speedup"][name]
-        table.add_row(f"object API: unpack, {what}, pack", f"{1000 * seconds[name]:.0f} ms ({ratio:.2f}x narrow)")
-    table.add_row("peak memory / file size", f"{report['peak_over_file']:.2f}")
-    for key, value in growth.items():
-        layers = int(key[:-1])
-        table.add_row(
-            f"synthetic, {layers * BASE_CHANNELS**2:,} weights",
-            f"{1000 * value:.1f} ms ({value / growth[first]:.1f}x for {key} weights)",
-        )
-    Console().print(table)
-    if _REPORT.value:
-        pathlib.Path(_REPORT.value).write_text(json.dumps(report, indent=1) + "\n")
+        time_of = f"{1000 * report['objects_seconds'][name]:.0f} ms ({report['speedup'][name]:.2f}x narrow)"
+        rows.append((f"object API: unpack, {what}, pack", time_of))
+    rows.append(("peak memory / file size", f"{report['peak_over_file']:.2f}"))
+    for layers in GROWTH:
+        found = report["growth"][f"{layers}x"]
+        cell = f"{1000 * found['seconds']:.1f} ms ({found['ratio']:.1f}x for {layers}x weights)"
+        rows.append((f"synthetic, {layers * BASE_CHANNELS**2:,} weights", cell))
+    title = f"{report['model']}, {report['bytes'] / 1e6:.2f} MB, {report['bits']}-bit multipliers"
+    return command.table(("what", "figure"), rows, 1, title=title)
+
+
+def _main(given: str = "") -> int:
+    check_bits(_BITS.value)
+    folder = data_folder()
+    if given:
+        name, data = pathlib.Path(given).name, files.read(given)
+    elif folder is not None:
+        name, data = pathlib.Path(DEFAULT_MODEL).name, files.read(str(folder / DEFAULT_MODEL))
+    else:
+        name, data = "synthetic", synthetic(GROWTH[-1])
+    output, console = _COMMAND.folder, command.console()
+    with console.status("measuring"):
+        report = {"model": name} | measure(data, _BITS.value, _REPEATS.value)
+    console.print(table(report))
+    files.write({str(output / "exporter.json"): command.to_json(report)})
+    return command.EXIT_OK
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command line; returns the exit code."""
+    return _COMMAND.run(argv, _main, arguments=1)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    sys.exit(main(sys.argv))

@@ -5,8 +5,6 @@ usage: python -m benchmarks.fetch_data [--output FOLDER] [--only PATTERN] [--ove
 
 A file is there whole, with the SHA-256 of the manifest, or not at all; those that are there already are left alone.
 Which data sets have no file to fetch is in docs/data.md.
-
-exit codes: 0 done; 1 some files could not be had; 2 the command line
 """
 
 import dataclasses
@@ -23,23 +21,20 @@ import urllib.request
 
 from absl import flags
 
+from benchmarks import command
 from benchmarks.datasets import DATA_VARIABLE
-from tflm_export import command_line
+from tflm_export import UsageError
 
 MANIFEST = pathlib.Path(__file__).with_name("data_manifest.json")
 DEFAULT_FOLDER = "build/data"
-EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 TIMEOUT = 60.0  # seconds without a byte
 
-_FLAGS = flags.FlagValues()
-_OUTPUT = flags.DEFINE_string(
-    "output", None, f"Folder to write to; default: ${DATA_VARIABLE}, else {DEFAULT_FOLDER}.", flag_values=_FLAGS
-)
+_COMMAND = command.Command("fetch_data", __doc__, os.environ.get(DATA_VARIABLE) or DEFAULT_FOLDER)
+_FLAGS = _COMMAND.flags
 _ONLY = flags.DEFINE_string("only", "*", "Pattern of the paths to fetch, such as 'models/tiny__*'.", flag_values=_FLAGS)
 _LIST = flags.DEFINE_bool("list", False, "Only show the files.", flag_values=_FLAGS)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace files that are not the manifest's.", flag_values=_FLAGS)
 _MANIFEST = flags.DEFINE_string("manifest", str(MANIFEST), "JSON file that lists the files.", flag_values=_FLAGS)
-_HELP = command_line.define_help(_FLAGS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,29 +117,18 @@ def _download(file: File) -> bytes:
     return data
 
 
-def main(argv: list[str]) -> int:
-    """Runs the command line `argv` (with the program's name first); returns the exit code."""
+def _main() -> int:
     try:
-        for name in _FLAGS:
-            _FLAGS[name].unparse()
-        surplus = _FLAGS(argv)[1:]
-        if _HELP.value:
-            print(command_line.help_text(__doc__, _FLAGS))
-            return EXIT_OK
-        if surplus:
-            raise flags.Error(f"takes flags only, got {surplus[0]!r}; see --help")
         chosen = [file for file in files(pathlib.Path(_MANIFEST.value)) if fnmatch.fnmatch(file.path, _ONLY.value)]
-        if not chosen:
-            raise flags.Error(f"--only: no file of the manifest matches {_ONLY.value!r}; --list shows them all")
-    except (flags.Error, OSError) as error:
-        print(f"fetch_data: {error}", file=sys.stderr)
-        return EXIT_USAGE
+    except OSError as error:
+        raise UsageError(f"cannot read --manifest {_MANIFEST.value}: {error.strerror}") from error
+    if not chosen:
+        raise UsageError(f"--only: no file of the manifest matches {_ONLY.value!r}; --list shows them all")
     if _LIST.value:
         for file in chosen:
             print(f"{file.path}  {_kilobytes(file)}  {file.licence}  {file.url}")
-        return EXIT_OK
-    folder = pathlib.Path(_OUTPUT.value or os.environ.get(DATA_VARIABLE) or DEFAULT_FOLDER).resolve()
-    return _fetch_all(chosen, folder)
+        return command.EXIT_OK
+    return _fetch_all(chosen, pathlib.Path(_COMMAND.output.value).resolve())
 
 
 def _fetch_all(chosen: list[File], folder: pathlib.Path) -> int:
@@ -160,11 +144,16 @@ def _fetch_all(chosen: list[File], folder: pathlib.Path) -> int:
     for error in failures:
         print(f"fetch_data: {error}", file=sys.stderr)
     print(f"{len(chosen) - len(failures)} of {len(chosen)} files are there: export {DATA_VARIABLE}={folder}")
-    return EXIT_FAILED if failures else EXIT_OK
+    return command.EXIT_MODEL if failures else command.EXIT_OK
 
 
 def _kilobytes(file: File) -> str:
     return f"{file.size / 1000:.1f} kB"
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command line; returns the exit code: 1 where files could not be had."""
+    return _COMMAND.run(argv, _main)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,9 @@ import tempfile
 
 import numpy as np
 
-from benchmarks import cycles
+from benchmarks import command, cycles
 from benchmarks.emulators import firmware, unicorn_engine
-from tflm_export import UsageError, kernels
-from tflm_export.rescale import MAX_BITS
+from tflm_export import MAX_BITS, UsageError, kernels
 
 COUNT = 256  # RESCALE_COUNT in rescale_loop.h
 ZERO_POINT = -3
@@ -30,7 +29,7 @@ _FOLDER = pathlib.Path(__file__).parent / "emulators"
 
 
 @dataclasses.dataclass(frozen=True)
-class Cost:
+class EndCost:
     """One way to rescale on one core.
 
     Attributes:
@@ -48,9 +47,6 @@ class Cost:
     least: float
     most: float
     loop: float
-
-    def to_dict(self) -> dict:
-        return dataclasses.asdict(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +83,7 @@ def elements(end: str, bits: int, clamped: float) -> Elements:
     return Elements(accumulator, multiplier, fold if end == "multiply" else 0 * fold, shift)
 
 
-def measure(cpu: str, toolchain: str = "zig", multiplier: int = 1) -> list[Cost]:
+def measure(cpu: str, toolchain: str = "zig", multiplier: int = 1) -> list[EndCost]:
     """The cost of every end, without a clamp that changes anything and with every second output clamped.
 
     Args:
@@ -108,7 +104,7 @@ def measure(cpu: str, toolchain: str = "zig", multiplier: int = 1) -> list[Cost]
             given = elements(end, bits, clamped)
             loop = _spent(given, end, cpu, toolchain, tables)
             spent = loop - _spent(given, "none", cpu, toolchain, tables)
-            costs.append(Cost(cpu, toolchain, label, clamped, *spent.tolist(), float(loop[0])))
+            costs.append(EndCost(cpu, toolchain, label, clamped, *spent.tolist(), float(loop[0])))
     return costs
 
 
@@ -130,15 +126,14 @@ def _spent(given: Elements, end: str, cpu: str, toolchain: str, tables) -> np.nd
     return np.array([sum(cycles.executed(block, cpu, table) for block in blocks) for table in tables]) / COUNT
 
 
-def table(costs: list[Cost]) -> str:
-    """Costs side by side."""
-    lines = [("cpu", "compiler", "rescale", "clamped", "modelled cycles a rescale", "range", "of a loop with")]
-    lines += [
+def table(costs: list[EndCost]):
+    """Costs side by side, for people."""
+    rows = [
         (
             cost.cpu, cost.toolchain, cost.rescale, f"{cost.clamped:.0%}", f"{cost.cycles:.1f}",
             f"{min(cost.least, cost.most):.1f}..{max(cost.least, cost.most):.1f}", f"{cost.loop:.1f}",
         )
         for cost in costs
     ]  # fmt: skip
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+    head = ("cpu", "compiler", "rescale", "clamped", "modelled cycles a rescale", "range", "of a loop with")
+    return command.table(head, rows, 3)

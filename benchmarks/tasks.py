@@ -149,7 +149,7 @@ TASKS = {
         _cifar("cifar10_mobilenet_v2", "CIFAR-10, MobileNetV2", ("mobilenet_v2", _IMAGE)),
     )
 }  # fmt: skip
-# What scikit-learn brings along, for where there is no data folder.
+# What scikit-learn brings along: for the demo, and for where there is no data folder.
 BUNDLED = {
     task.name: task
     for task in (
@@ -165,4 +165,9 @@ QUICK = ("fsdd", "har_sp", "mnist_autoencoder")
 
 def available() -> dict[str, Task]:
     """The tasks whose data are here, by name."""
-    return TASKS if datasets.data_folder() is not None else BUNDLED
+    return BUNDLED if datasets.data_folder() is None else TASKS | BUNDLED
+
+
+def usual() -> list[str]:
+    """The tasks of a run that names none: what scikit-learn brings along only where nothing else is here."""
+    return list(BUNDLED if datasets.data_folder() is None else TASKS)

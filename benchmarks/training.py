@@ -9,11 +9,10 @@ as well. Linux alone counts it.
 Inputs are random: no step's cost depends on them. Writes training.json and training.png, prints a table.
 
 usage: python -m benchmarks.training [--rounds=40] [--steps=4] [--batch=32] [--bits=1] [--networks=resnet8,...]
-    [--output=DIR]
+       [--output=DIR]
 """
 
 import dataclasses
-import json
 import os
 import pathlib
 import subprocess
@@ -24,22 +23,29 @@ import warnings
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
-from absl import app, flags, logging
-from rich.console import Console
-from rich.table import Table
+from absl import flags, logging
 
-from benchmarks import provenance
-from tflm_export import METHODS
-from tflm_export.rescale import check_bits
+from benchmarks import command, plots
+from benchmarks.plots import Bar, Chart
+from tflm_export import METHODS, UsageError, check_bits, files
 
-_ROUNDS = flags.DEFINE_integer("rounds", 40, "Rounds; every model takes its turn once a round.", lower_bound=1)
-_STEPS = flags.DEFINE_integer("steps", 4, "Training steps of a turn.", lower_bound=1)
-_BATCH = flags.DEFINE_integer("batch", 32, "Rows of a batch.", lower_bound=1)
-_BITS = flags.DEFINE_integer("bits", 1, "Width k of the multipliers.")
-_NETWORKS = flags.DEFINE_list("networks", None, "Networks to measure; all by default.")
-_MEMORY_RUNS = flags.DEFINE_integer("memory_runs", 3, "Processes that measure the memory of each model.", lower_bound=0)
-_OUTPUT = flags.DEFINE_string("output", "build/training", "Folder for the results.")
-_MEASURE_MEMORY = flags.DEFINE_string("measure_memory", None, "For the program's own use: NETWORK,KIND.")
+_COMMAND = command.Command("training", __doc__)
+_FLAGS = _COMMAND.flags
+
+
+def _whole(name: str, default: int, text: str, least: int = 1) -> flags.FlagHolder[int]:
+    return flags.DEFINE_integer(name, default, text, lower_bound=least, flag_values=_FLAGS)
+
+
+_ROUNDS = _whole("rounds", 40, "Rounds; every model takes its turn once a round.")
+_STEPS = _whole("steps", 4, "Training steps of a turn.")
+_BATCH = _whole("batch", 32, "Rows of a batch.")
+_BITS = _whole("bits", 1, "Width k of the multipliers.")
+_NETWORKS = flags.DEFINE_list("networks", None, "Networks to measure; all by default.", flag_values=_FLAGS)
+_MEMORY_RUNS = _whole("memory_runs", 3, "Processes that measure the memory of each model.", 0)
+_MEASURE_MEMORY = flags.DEFINE_string(
+    "measure_memory", None, "For the program's own use: NETWORK,KIND.", flag_values=_FLAGS
+)
 
 QAT = "tfmot QAT"
 KINDS = (QAT, *(f"RAT {method}" for method in METHODS))
@@ -48,7 +54,7 @@ WARM_UP = 3  # steps before the clock: tracing, allocation
 
 
 @dataclasses.dataclass(frozen=True)
-class Cost:
+class StepCost:
     """What a training step of a model costs.
 
     Attributes:
@@ -166,7 +172,7 @@ def _status(field: str) -> float:
     return int(line.split()[1]) / 1024
 
 
-def costs(network: str, seconds: np.ndarray, megabytes: np.ndarray) -> list[Cost]:
+def costs(network: str, seconds: np.ndarray, megabytes: np.ndarray) -> list[StepCost]:
     """The figures of one network from its measurements, [rounds, kinds] and [runs, kinds]."""
     ratios = seconds / seconds[:, :1]
     picks = np.random.default_rng(0).integers(0, len(ratios), (2000, len(ratios)))
@@ -175,7 +181,7 @@ def costs(network: str, seconds: np.ndarray, megabytes: np.ndarray) -> list[Cost
     for index, kind in enumerate(KINDS):
         grown = float(np.median(megabytes[:, index])) if len(megabytes) else None
         found.append(
-            Cost(
+            StepCost(
                 network,
                 kind,
                 float(1e3 * np.median(seconds[:, index])),
@@ -189,15 +195,10 @@ def costs(network: str, seconds: np.ndarray, megabytes: np.ndarray) -> list[Cost
     return found
 
 
-def table(results: list[Cost]) -> Table:
-    made = Table(
-        title=f"Training step, batch {_BATCH.value}, k = {_BITS.value}; ratios to tfmot QAT",
-        caption=f"time: median of {_ROUNDS.value} rounds with 95 % interval; memory: growth of the resident set.",
-    )
-    for column in ("network", "training", "ms a step", "time", "MB", "memory"):
-        made.add_column(column, justify="left" if column in ("network", "training") else "right")
-    for cost in results:
-        made.add_row(
+def table(results: list[StepCost]):
+    """The figures side by side, for people."""
+    rows = [
+        (
             cost.network,
             cost.kind,
             f"{cost.milliseconds:.1f}",
@@ -205,73 +206,59 @@ def table(results: list[Cost]) -> Table:
             "" if cost.megabytes is None else f"{cost.megabytes:.0f}",
             "" if cost.memory_ratio is None else f"{cost.memory_ratio:.3f}",
         )
-    return made
+        for cost in results
+    ]
+    return command.table(
+        ("network", "training", "ms a step", "time", "MB", "memory"), rows, 2,
+        title=f"Training step, batch {_BATCH.value}, k = {_BITS.value}; ratios to tfmot QAT",
+        caption=f"time: median of {_ROUNDS.value} rounds with 95 % interval; memory: growth of the resident set.",
+    )  # fmt: skip
 
 
-def plot(results: list[Cost], path: pathlib.Path) -> None:
-    """Ratios of time and memory by network, as PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    networks = list(dict.fromkeys(cost.network for cost in results))
-    figure, panels = pyplot.subplots(1, 2, figsize=(9, 3.6), layout="constrained", sharey=True)
-    for axes, field, what in ((panels[0], "ratio", "time"), (panels[1], "memory_ratio", "memory")):
-        for offset, kind in enumerate(KINDS[1:]):
-            chosen = [cost for cost in results if cost.kind == kind]
-            at = np.arange(len(networks)) + 0.35 * (offset - 0.5)
-            heights = [getattr(cost, field) or np.nan for cost in chosen]
-            error = None
-            if field == "ratio":
-                error = [[c.ratio - c.low for c in chosen], [c.high - c.ratio for c in chosen]]
-            axes.bar(at, heights, 0.33, yerr=error, capsize=3, label=kind)
-        axes.axhline(1, color="0.3", linewidth=1)
-        axes.axhline(TARGET, color="0.5", linestyle="--", label=f"target {TARGET}")
-        axes.set_xticks(range(len(networks)), networks)
-        axes.set_title(f"{what} of a step / {QAT}")
-    panels[0].set_ylabel("ratio")
-    panels[0].set_ylim(0.8, None)
-    panels[1].legend(loc="upper right")
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)
+def charts(results: list[StepCost]) -> list[Chart]:
+    """Time and memory of a step over tfmot QAT's, by network; what was not measured is left out."""
+    time_bars: dict[str, list[Bar]] = {}
+    memory_bars: dict[str, list[Bar]] = {}
+    for cost in results:
+        label, spread = cost.kind.removeprefix("RAT "), None if cost.kind == QAT else (cost.low, cost.high)
+        bar = Bar(label, cost.milliseconds, f"{cost.milliseconds:.3g} ms", spread)
+        time_bars.setdefault(cost.network, []).append(bar)
+        if cost.megabytes is not None:
+            bar = Bar(label, cost.megabytes, f"{cost.megabytes:.3g} MB")
+            memory_bars.setdefault(cost.network, []).append(bar)
+    drawn = (("time of a training step", time_bars), ("memory", memory_bars))
+    return [plots.ratio_chart(title, f"of {QAT}'s", bars, TARGET) for title, bars in drawn if bars]
 
 
-def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]}")
+def _main() -> int:
     check_bits(_BITS.value)
     logging.set_verbosity(logging.ERROR)
     warnings.filterwarnings("ignore", module="tf_keras|tensorflow")
     if _MEASURE_MEMORY.value:
         print(measure_memory(*_MEASURE_MEMORY.value.split(",")))
-        return
+        return command.EXIT_OK
     networks = _NETWORKS.value or list(NETWORKS)
     if unknown := [name for name in networks if name not in NETWORKS]:
-        raise app.UsageError(f"unknown networks {', '.join(unknown)}; available: {', '.join(NETWORKS)}")
-    folder = pathlib.Path(_OUTPUT.value)
-    folder.mkdir(parents=True, exist_ok=True)
-    console = Console(width=None if sys.stdout.isatty() else 100)
+        raise UsageError(f"no networks {', '.join(unknown)}; there are {', '.join(NETWORKS)}")
+    folder, console = _COMMAND.folder, command.console()
     results = []
     for network in networks:
         with console.status(f"{network}: {_ROUNDS.value} rounds"):
             results += costs(network, times(network), memory(network))
-    report = {
-        "kind": "training",
-        "command": provenance.command("training", sys.argv),
-        "versions": provenance.versions(),
-        "cpus": os.cpu_count(),
-        "rounds": _ROUNDS.value,
-        "steps": _STEPS.value,
-        "batch": _BATCH.value,
-        "bits": _BITS.value,
-        "results": [dataclasses.asdict(cost) for cost in results],
-    }
-    (folder / "training.json").write_text(json.dumps(report, indent=1) + "\n")
-    plot(results, folder / "training.png")
+    settings = {flag.name: flag.value for flag in (_ROUNDS, _STEPS, _BATCH, _BITS)}
+    report = {"kind": "training", **_COMMAND.provenance(), "cpus": os.cpu_count(), **settings}
+    report["results"] = [dataclasses.asdict(cost) for cost in results]
+    contents = {"training.json": command.to_json(report), "training.png": plots.png(charts(results))}
+    files.write({str(folder / name): content for name, content in contents.items()})
     console.print(table(results))
-    console.print(f"Results in {folder}: training.json, training.png")
+    console.print(f"Results in {folder}: {', '.join(contents)}")
+    return command.EXIT_OK
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command line; returns the exit code."""
+    return _COMMAND.run(argv, _main)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    sys.exit(main(sys.argv))

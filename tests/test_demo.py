@@ -1,5 +1,6 @@
 """`python -m benchmarks.demo`, shortened: everything it promises is there and consistent."""
 
+import csv
 import json
 import pathlib
 import subprocess
@@ -7,7 +8,8 @@ import sys
 
 import pytest
 
-from tflm_export import check
+from benchmarks import datasets
+from tflm_export import check, runtimes
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -16,56 +18,61 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 def run(tmp_path_factory):
     """Folder and printed output of a short run at one bit."""
     folder = tmp_path_factory.mktemp("demo")
-    flags = ["--bits=1", "--epochs=8", "--tuning_epochs=1", f"--output={folder}"]
-    command = [sys.executable, "-m", "benchmarks.demo", *flags]
+    command = [sys.executable, "-m", "benchmarks.demo", "--bits=1", "--effort=0.2", f"--output={folder}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
 
 
-def test_report_describes_the_files(run):
-    folder, _ = run
-    report = json.loads((folder / "report.json").read_text())
-    assert {path.stem for path in folder.glob("*.tflite")} == {result["name"] for result in report["results"]}
-    assert report["data"]["test_rows"] == 719
-    for result in report["results"]:
-        data = (folder / f"{result['name']}.tflite").read_bytes()
-        assert set(result["accuracy"]) == {"LiteRT", "TFLM"}
-        if result["bits"] is not None:
-            assert result["width"] == check(data, 31).max_bits
-            assert result["width"] <= result["bits"]
-    trained = [result for result in report["results"] if result["model"] == "RAT"]
-    assert {(result["method"], result["bits"]) for result in trained} == {("requantize", 1), ("keep", 1)}
-    for result in trained:
-        assert (folder / f"{result['name']}.h5").is_file()
+@pytest.fixture(scope="module")
+def rows(run) -> dict:
+    """The rows of accuracy.csv by model, method and bits."""
+    with open(run[0] / "accuracy.csv", newline="") as file:
+        return {(row["model"], row["method"], row["bits"]): row for row in csv.DictReader(file)}
 
 
-def test_accuracy_is_that_of_a_trained_model(run):
-    """Ten classes: chance is 10 %; eight epochs reach more than 90 %, and narrowing after training keeps it."""
-    report = json.loads((run[0] / "report.json").read_text())
-    accuracy = {result["name"]: result["accuracy"] for result in report["results"]}
-    assert min(accuracy["float"].values()) > 0.9
-    assert min(accuracy["int8_requantize_k1"].values()) > min(accuracy["int8"].values()) - 0.02
+def test_the_table_describes_the_files(run, rows):
+    folder = run[0] / "cells" / "digits" / "seed0"
+    assert len(rows) == 2 + 2 * 6 + 2  # float, QAT, both methods after training, RAT on both grids
+    names = {path.stem for path in folder.glob("*.tflite")}
+    assert {path.stem for path in folder.glob("*.json")} == names | {"float"}
+    trained = {"float", "qat", "rat_requantize_k1", "rat_keep_k1"}
+    assert {path.stem for path in folder.glob("*.h5")} == trained
+    for name in names - {"qat"}:
+        assert check((folder / f"{name}.tflite").read_bytes(), int(name.rpartition("k")[2])).offenders == ()
 
 
-def test_emulated_cores_compute_what_the_simulator_does_and_save_cycles(run):
-    report = json.loads((run[0] / "report.json").read_text())
-    accuracy = {
-        result["bits"]: result["accuracy"]["TFLM"] for result in report["results"] if "keep" not in result["name"]
-    }
-    cycles = {(r["cpu"], r["rescale"]): r["total_cycles"] for r in report["device"]}
-    for emulated in report["device"]:
+def test_accuracy_is_that_of_the_files(run, rows):
+    """On TFLM, and of a trained model: ten classes, chance is 10 %."""
+    data = datasets.digits()
+    model = (run[0] / "cells/digits/seed0/rat_requantize_k1.tflite").read_bytes()
+    inputs = runtimes.quantize_input(data.x_test, runtimes.LiteRT(model).input)
+    right = runtimes.run_all(runtimes.TFLM(model), inputs).argmax(1) == data.y_test
+    found = rows["RAT", "requantize", "1"]
+    assert float(found["tflm_accuracy"]) == pytest.approx(right.mean(), rel=1e-5)
+    assert float(found["accuracy"]) == pytest.approx(right.mean(), abs=0.01)
+    assert float(rows["float", "", ""]["accuracy"]) > 0.9
+    assert right.mean() > float(rows["QAT", "", "31"]["accuracy"]) - 0.02
+
+
+def test_emulated_cores_compute_what_the_simulator_does_and_save_cycles(run, rows):
+    report = json.loads((run[0] / "device" / "report.json").read_text())
+    accuracy = {"stock": rows["QAT", "", "31"], 1: rows["post-training", "requantize", "1"]}
+    cycles = {(r["cpu"], r["rescale"]): r["total_cycles"] for r in report["runs"]}
+    for emulated in report["runs"]:
         assert emulated["equal"]
         assert emulated["samples"] == 719
-        assert emulated["accuracy"] == pytest.approx(accuracy[31 if emulated["rescale"] == "stock" else 1], abs=0.02)
+        expected = float(accuracy[emulated["rescale"]]["tflm_accuracy"])
+        assert emulated["accuracy"] == pytest.approx(expected, abs=0.02)
     for cpu in ("cortex-m0plus", "cortex-m4"):
         assert cycles[cpu, 1] < cycles[cpu, "stock"]
 
 
-def test_table_and_picture(run):
+def test_table_picture_and_page(run):
     folder, printed = run
-    assert (folder / "accuracy_vs_bits.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "accuracy.png").read_bytes().startswith(b"\x89PNG")
+    page = (folder / "report.html").read_text()
+    assert page.count("<svg") == 3 + 3 + 4  # against width; multipliers; cycles and flash of two cores
     rows = [line for line in printed.splitlines() if line.startswith("│")]
-    emulated = [line for line in rows if "cortex" in line]
-    assert len(rows) - len(emulated) == 7  # float, stock, two methods after training, QAT, RAT on both grids
-    assert len(emulated) == 4  # two cores, stock and shift-only rescales
+    assert len(rows) == 6  # at the trained width alone: float, QAT, two methods after training, RAT on both grids
+    assert len([line for line in printed.splitlines() if "= simulator" in line]) == 4

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rescale factors of a model, for reports and other tools."""
 
 import numpy as np

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 from concurrent.futures.process import BrokenProcessPool
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import accuracy, cells, datasets, significance, summary, tasks
+from benchmarks import accuracy, cells, command, datasets, significance, summary, tasks
 from benchmarks.cells import CONTROL, FLOAT, POST_TRAINING, TRAINED, Cell, Settings
 from tflm_export import METHODS, UsageError, check, runtimes
 from tflm_export.flatbuffer.model import parse
@@ -27,14 +28,14 @@ ARGUMENTS = ["--quick", f"--tasks={TASK}", "--bits=1", "--jobs=1"]
 def run(folder: pathlib.Path, *arguments: str) -> subprocess.CompletedProcess:
     """The command line without a data folder, so that it takes the tasks that come along with scikit-learn."""
     command = [sys.executable, "-m", "benchmarks.accuracy", *ARGUMENTS, f"--output={folder}", *arguments]
-    environment = os.environ | {datasets.DATA_VARIABLE: str(folder / "nothing")}
+    environment = os.environ | {datasets.DATA_VARIABLE: ""}
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600, env=environment)
 
 
 @pytest.fixture
-def bundled(tmp_path, monkeypatch):
+def bundled(monkeypatch):
     """No data folder in this process either."""
-    monkeypatch.setenv(datasets.DATA_VARIABLE, str(tmp_path / "nothing"))
+    monkeypatch.delenv(datasets.DATA_VARIABLE, raising=False)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def finished(tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("accuracy")
     done = run(folder, f"--publish={folder / 'published'}")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "digits_autoencoder: RAT at k = 1" in done.stdout
+    assert "digits_autoencoder: RAT, k = 1, the better grid" in done.stdout
     return folder
 
 
@@ -99,15 +100,63 @@ def test_other_settings_need_another_folder(finished):
     assert "choose another --output" in done.stderr
 
 
+def test_cells_can_be_made_again(finished, tmp_path, bundled, monkeypatch):
+    """With other settings, too."""
+    shutil.copytree(finished / "cells", tmp_path / "cells")
+    shutil.copy(finished / "settings.json", tmp_path)
+    wanted = []
+    monkeypatch.setattr(accuracy, "_made", lambda todo, *rest: [wanted.extend(todo)][:0])
+    arguments = ["accuracy", *ARGUMENTS, f"--output={tmp_path}", "--rate=0.5"]
+    assert accuracy.main(arguments) == 2
+    assert accuracy.main([*arguments, "--overwrite"]) == 0
+    assert [cell for job in wanted for cell in job] == every_cell()
+    assert not list(tmp_path.glob("cells/**/*.json"))
+
+
+def process_of(job, folder, settings) -> int:
+    """In the place of cells.make: the process it runs in, which the job "die" ends."""
+    if job == "die":
+        os._exit(1)
+    return os.getpid()
+
+
 def test_processes_are_replaced_after_some_jobs_and_when_they_die(monkeypatch):
     monkeypatch.setattr(cells, "start_worker", os.getcwd)  # no TensorFlow
+    monkeypatch.setattr(cells, "make", process_of)
     monkeypatch.setattr(accuracy, "JOBS_OF_A_PROCESS", 2)
-    with accuracy.Workers(1) as workers:
-        first, second, third = (workers.submit(os.getpid).result(60) for _ in range(3))
-        assert first == second != third
-        with pytest.raises(BrokenProcessPool):
-            workers.submit(os._exit, 1).result(60)
-        assert workers.submit(os.getpid).result(60) not in (first, third, os.getpid())
+    made = dict(accuracy._made(["a", "b", "c", "die", "e"], pathlib.Path(), Settings(), 1))
+    assert made["a"] == made["b"]
+    assert len({made["a"], made["e"], os.getpid()}) == 3
+    assert isinstance(made["die"], BrokenProcessPool)
+
+
+def test_what_a_job_needs_is_in_an_earlier_stage(bundled):
+    """All cells, each once, none before the float model and the control of its seed; k = 1 before the others."""
+    suite = accuracy.Suite(["digits", TASK], [0, 1], {POST_TRAINING: [8, 1], TRAINED: [8, 1]})
+    stages = [[cell for job in stage for cell in job] for stage in suite.stages()]
+    order = [cell for stage in stages for cell in stage]
+    assert sorted(map(str, order)) == sorted(map(str, suite.cells()))
+    for stage, made in enumerate(stages):
+        for cell in made:
+            needed = {Cell(cell.task, cell.seed, FLOAT), Cell(cell.task, cell.seed, CONTROL, "", 31)}
+            if cell.model == TRAINED:
+                assert needed <= {earlier for before in stages[:stage] for earlier in before}
+    trained = [cell.bits for cell in order if cell.model == TRAINED]
+    assert trained == sorted(trained)
+
+
+def test_a_job_that_fails_is_named_and_its_trained_cells_are_not_tried(tmp_path, bundled, monkeypatch):
+    tried = []
+
+    def fail(todo, folder, settings, jobs):
+        tried.extend(todo)
+        return [(job, ValueError("broken")) for job in todo]
+
+    monkeypatch.setattr(accuracy, "_made", fail)
+    suite = accuracy.Suite([TASK], [0, 1], {TRAINED: [1]})
+    failures = accuracy.run(suite, tmp_path, Settings(), 1, command.console())
+    assert failures == [f"{TASK}, seed {seed}, float: ValueError('broken')" for seed in (0, 1)]
+    assert [job[0].model for job in tried] == [FLOAT, FLOAT]
 
 
 def test_published_results_agree_with_the_cells(finished):
@@ -135,8 +184,10 @@ def test_weights_of_4_bits(tmp_path):
     done = run(tmp_path, "--weight_bits=4", "--tasks=digits")
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / "cells" / "digits" / "seed0"
-    names = {"float.json", "float.npz", "qat.json", "qat.tflite", "rat_keep_k1.json", "rat_requantize_k1.json"}
-    assert {path.name for path in folder.iterdir()} == names
+    names = {
+        f"{stem}.{end}" for stem in ("qat", "rat_keep_k1", "rat_requantize_k1") for end in ("json", "tflite", "h5")
+    }
+    assert {path.name for path in folder.iterdir()} == names | {"float.json", "float.h5"}
     model = parse((folder / "qat.tflite").read_bytes())
     weights = [operator.inputs[1] for operator in model.operators if "CONV" in operator.name]
     assert len(weights) == 6
@@ -151,7 +202,7 @@ def test_weights_of_4_bits(tmp_path):
 
 def test_models_that_were_not_run_are_said_to_be(finished, bundled):
     planned = [*every_cell(), Cell(TASK, 0, TRAINED, "keep", 4)]
-    results = summary.summarise(planned, finished, Settings(), "command")
+    results = summary.summarise(planned, finished, Settings(), {"command": "command", "versions": {}})
     row = next(row for row in results.table if row.bits == 4 and row.model == TRAINED and row.method == "keep")
     assert row.seeds == 0
     assert row.accuracy is None
@@ -164,18 +215,16 @@ def test_models_that_were_not_run_are_said_to_be(finished, bundled):
         (["--tasks=poetry"], "no task poetry; there are digits"),
         (["--bits=one"], "whole numbers"),
         (["--bits=40"], "40"),
+        (["--trained_bits=7"], "--trained_bits can be 1, 2, 3, 4, 6, 8, not 7"),
         (["--bits=5"], "not 5"),
         (["--jobs=0"], "jobs"),
         (["more"], "unexpected argument more"),
     ],
 )
 def test_wrong_usage(bundled, tmp_path, capsys, arguments, message):
-    accuracy._FLAGS.unparse_flags()
     assert accuracy.main(["accuracy", f"--output={tmp_path}", *arguments]) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
-    for name in ("tasks", "bits", "jobs", "output"):
-        accuracy._FLAGS[name].unparse()
 
 
 def pairs(rows: int):
@@ -284,7 +333,7 @@ def test_networks_can_be_trained_with_k_bit_rescales(name):
 
 
 def test_settings_of_other_tasks_can_join_a_folder(tmp_path, bundled):
-    suites = [accuracy.Suite([name], [0], [1], (TRAINED,)) for name in ("digits", TASK)]
+    suites = [accuracy.Suite([name], [0], {TRAINED: [1]}) for name in ("digits", TASK)]
     for suite in suites:
         accuracy._require_settings(tmp_path, Settings(), suite)
     stored = json.loads((tmp_path / "settings.json").read_text())

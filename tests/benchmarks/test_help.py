@@ -1,16 +1,25 @@
-"""Every benchmark explains itself."""
+"""Every benchmark explains itself, and says in a line what is wrong with how it was called."""
 
+import importlib
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+COMMANDS = sorted(
+    path.stem for path in (ROOT / "benchmarks").glob("*.py") if 'if __name__ == "__main__"' in path.read_text()
+)
 
 
-@pytest.mark.parametrize("module", ["device", "report"])
+def test_all_of_them_are_known():
+    assert COMMANDS == ["accuracy", "corpus", "demo", "device", "exporter", "fetch_data", "page", "training"]
+
+
+@pytest.mark.parametrize("module", COMMANDS)
 def test_help(module):
     done = subprocess.run(
         [sys.executable, "-m", f"benchmarks.{module}", "--help"],
@@ -18,5 +27,26 @@ def test_help(module):
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert f"usage: python -m benchmarks.{module}" in done.stdout
-    assert "--output" in done.stdout
+    described = importlib.import_module(f"benchmarks.{module}").__doc__
+    assert done.stdout.startswith(described)
+    assert "--output: Folder for the results." in done.stdout
     assert str(ROOT) not in done.stdout
+    assert not re.findall(r"^\S*benchmarks\.\w+:$", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+@pytest.mark.parametrize("argument", ["--colour=red", "--output"])
+def test_wrong_flags_are_an_error_of_one_line(module, argument, capsys):
+    assert importlib.import_module(f"benchmarks.{module}").main([module, argument]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith(f"{module}: ")
+    assert argument.strip("-").partition("=")[0] in shown.err
+    assert shown.err.count("\n") == 1
+
+
+def test_a_folder_that_cannot_be_made(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    folder = tmp_path / "file" / "out"
+    assert importlib.import_module("benchmarks.demo").main(["demo", f"--output={folder}"]) == 2
+    assert capsys.readouterr().err == f"demo: cannot write {folder}: Not a directory\n"

@@ -54,7 +54,7 @@ def test_costs():
     one, eight, stock = (costs[label, 0.0].cycles for label in ("k = 1", "k = 8", "stock"))
     assert 2 < one <= 4 < eight < stock  # a shift and a saturation at least, and the shift must be loaded
     assert costs["k = 1", 0.0].cycles == costs["k = 1", 0.5].cycles  # SSAT does not mind
-    assert "k = 1" in rescale_cost.table(list(costs.values()))
+    assert rescale_cost.table(list(costs.values())).row_count == len(costs)
 
 
 def test_cores_without_a_table():

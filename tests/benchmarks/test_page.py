@@ -7,8 +7,10 @@ import re
 import shutil
 
 import pytest
+from matplotlib.figure import Figure
 
-from benchmarks import charts, report
+from benchmarks import page as pages
+from benchmarks import plots, summary
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
@@ -16,6 +18,7 @@ SWITCHES = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 DESKTOP, PHONE = 1300, 390
 
 
@@ -46,8 +49,11 @@ def suite() -> dict:
         "kind": "accuracy", "command": "python -m benchmarks.accuracy --seeds=0,1,2", "rows": "test", "weight_bits": 8,
         "versions": {"numpy": "1.26.4"}, "seeds": [0, 1, 2],
         "tasks": {
-            "first": {"title": "First task", "measured_rows": 600},
-            "second": {"title": "<b>Second & last</b>", "measured_rows": 600},
+            name: {
+                "title": title, "reconstructs": False, "train_rows": 1750, "measured_rows": 600, "float_epochs": 30,
+                "tuning_epochs": 8, "batch": 64, "parameters": 2458,
+            }
+            for name, title in (("first", "First task"), ("second", "<b>Second & last</b>"))
         },
         "table": table,
         "multipliers": {"first": {"qat": layers, "rat_keep_k1": layers, "rat_keep_k4": layers}},
@@ -57,7 +63,9 @@ def suite() -> dict:
 def device() -> dict:
     def run(rescale, cycles, flash, cpu="cortex-m4"):
         sizes = {"ram": 3000, "arena": 2000, "stack": 192, "total_instructions": 900.0, "equal": True}
-        return {"model": "KWS", "cpu": cpu, "rescale": rescale, "total_cycles": cycles, "flash": flash, **sizes}
+        label = rescale if rescale == "stock" else f"k = {rescale}"
+        what = {"model": "KWS", "cpu": cpu, "rescale": rescale, "label": label}
+        return {**what, "total_cycles": cycles, "flash": flash, **sizes}
 
     runs = [run("stock", 8e6, 42000), run(8, 6e6, 44000), run(1, 5.6e6, 38000), run("stock", None, 42000, "cortex-m7")]
     return {"kind": "device", "command": "python -m benchmarks.device --suite mlperf_tiny", "runs": runs}
@@ -90,7 +98,7 @@ def folder(tmp_path_factory) -> pathlib.Path:
         path = folder / name
         path.parent.mkdir()
         path.write_text(json.dumps(stored))
-    assert report.main(["report", str(folder)]) == 0
+    assert pages.main(["page", str(folder)]) == 0
     return folder
 
 
@@ -157,22 +165,21 @@ def test_marks_stand_where_their_values_are(page):
     """The first panel's RAT requantize line: 0.9 - 0.002 (5 - k), so the heights are linear in k."""
     browser = page()
     found = browser.execute_script("""
-        const marks = document.querySelectorAll("figure svg g.rat.requantize circle.mark");
-        return [...marks].slice(0, 4).map(m => [m.cy.baseVal.value, m.querySelector("title").textContent]);""")
-    assert [text for _, text in found] == [
-        f"RAT, requantize, k = {k}: {90 - 0.2 * (5 - k):.2f} ± 1.00 %" for k in (1, 2, 4, 8)
-    ]
-    y1, y2, y4, y8 = (y for y, _ in found)
+        const marks = [...document.querySelector("figure svg").querySelectorAll(".mark")];
+        return marks.map(m => { const b = m.getBoundingClientRect();
+          return [m.querySelector("title").textContent, (b.top + b.bottom) / 2, m.textContent]; });""")
+    heights = {title: y for title, y, _ in found}
+    y1, y2, y4, y8 = (heights[f"RAT, requantize, k = {k}: {90 - 0.2 * (5 - k):.2f} ± 1.00 %"] for k in (1, 2, 4, 8))
     assert y1 > y2 > y4 > y8
-    assert (y4 - y8) / (y1 - y2) == pytest.approx(4, rel=0.15)  # positions are rounded to a tenth
-    below = browser.execute_script("return [...document.querySelectorAll('text.below')].map(t => t.textContent)")
-    assert "40" in below  # post-training keep at k = 1 is far below the axis, and written out
+    assert (y4 - y8) / (y1 - y2) == pytest.approx(4, rel=0.15)  # pixels
+    below = [text for title, _, text in found if title == "post-training, keep, k = 1: 40.00 ± 1.00 %"]
+    assert below[0].rstrip().endswith("40 ↓")  # far below the axis, and written out
 
 
 def test_the_page_needs_nothing_else(page, folder):
     text = (folder / "report.html").read_text()
     assert not re.findall(r"(?:src|href)\s*=\s*[\"'](?!#|data:)", text)
-    assert not re.findall(r"@import|url\(|https?://", text)
+    assert not re.findall(r"@import|url\((?!#)|https?://", text)
     browser = page()
     assert browser.execute_script("return performance.getEntriesByType('resource').map(r => r.name)") == []
     assert browser.execute_script("return document.querySelectorAll('td b').length") == 0  # names are text
@@ -192,7 +199,8 @@ def test_text_can_be_read(page, scheme):
         const behind = e => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor;
             if (c !== "rgba(0, 0, 0, 0)") return c; } return "rgb(255, 255, 255)"; };
         const found = {};
-        for (const e of document.querySelectorAll("p, h1, th, td, .chip, a, figcaption, svg .tick, svg .axis, pre")) {
+        for (const e of document.querySelectorAll("p, h1, th, td, .chip, a, figcaption, svg text, pre")) {
+          if (e.closest(".mark")) continue;  // written on the mark's own colour
           const style = getComputedStyle(e);
           found[[e instanceof SVGElement ? style.fill : style.color, behind(e)].join(" on ")] = e.textContent;
         }
@@ -270,35 +278,30 @@ def test_print_shows_all_rows_in_dark_ink(page):
 
 
 def test_the_overview_says_what_holds():
-    rows = {("RAT", "requantize", 1): row("t", "RAT", "requantize", 1, 0.893)}
-    rows["RAT", "keep", 2] = row("t", "RAT", "keep", 2, 0.889)
-    control = row("t", "QAT", "", 31, 0.9, difference=None)
-    floating, plain, best, keep, shifts = report._overview(rows, control)
+    def judged(*trained):
+        rows = [row("t", "QAT", "", 31, 0.9, difference=None), *(row("t", "RAT", *given) for given in trained)]
+        return pages.overview({found.key: found for found in (summary.Row(**given) for given in rows)})
+
+    floating, plain, best, keep, shifts = judged(("requantize", 1, 0.893), ("keep", 2, 0.889))
     assert (floating.share, plain.share, shifts.share) == ("not run", "90.00 ± 1.00", "not run")
     assert best.holds is True  # 0.7 points below, standard error 0.4
     assert best.note == "requantize, \N{MINUS SIGN}0.70 ± 0.40 points"
     assert keep.holds is False  # 1.1 points below
-    rows["RAT", "requantize", 1] = row("t", "RAT", "requantize", 1, 0.891)
-    assert report._overview(rows, control)[2].holds is False
-    rows["RAT", "keep", 1] = row("t", "RAT", "keep", 1, 0.9)
-    assert report._overview(rows, control)[2].note.startswith("keep, +0.00")
+    assert judged(("requantize", 1, 0.891))[2].holds is False
+    both = judged(("requantize", 1, 0.891), ("keep", 1, 0.9))
+    assert both[2].note.startswith("keep, +0.00")
+    assert both[4].holds is None
 
 
-def test_the_demo_and_device_reports_are_read(tmp_path):
-    results = [
-        {"model": model, "method": method, "bits": bits, "accuracy": {"LiteRT": 0.75}, "agreement": 0.9}
-        for model, method, bits in (("int8 (stock)", "", 31), ("QAT", "", 31), ("RAT", "keep", 1))
-    ]
-    demo = {
-        "kind": "demo", "command": "python -m benchmarks.demo", "versions": {"numpy": "1.26.4"},
-        "data": {"name": "digits", "test_rows": 300}, "seed": 0, "results": results, "device": device()["runs"],
-    }  # fmt: skip
-    (tmp_path / "report.json").write_text(json.dumps(demo))
-    runs = report.collect(tmp_path)
-    assert runs.accuracy[0].tasks[0].accuracy.lines[0][0].points[0][:2] == (1, 75.0)
-    assert runs.accuracy[0].tasks[0].accuracy.lines[0][0].points[0][2] == pytest.approx(2.5)  # sqrt(.75 * .25 / 300)
-    assert runs.device[0].charts[0].title == "cortex-m4: modelled cycles an inference"
-    assert runs.device[0].command == runs.accuracy[0].command == "python -m benchmarks.demo"
+def test_published_results_can_be_shown():
+    """Those in docs/results, with weights of 8 and of 4 bits: figures of every task, and a verdict on every goal."""
+    wide, narrow = pages.collect(ROOT / "docs" / "results")["accuracy"]
+    assert (len(wide.overview), len(narrow.overview)) == (8, 5)
+    for view in (wide, narrow):
+        assert {len(charts) for charts in view.charts.values()} == {len(view.overview)}
+        assert {len(charts) for _, charts in view.multipliers.values()} == {3}
+        for figures in view.overview.values():
+            assert [figure.holds is None for figure in figures] == [True, True, False, False, True]
 
 
 def test_the_commands_are_on_the_page(folder):
@@ -310,31 +313,33 @@ def test_the_commands_are_on_the_page(folder):
 @pytest.mark.parametrize("content", ["{", '{"kind": "accuracy"}', '{"kind": "device", "runs": [{"cpu": "cortex-m4"}]}'])
 def test_damaged_files_are_named(tmp_path, capsys, content):
     (tmp_path / "report.json").write_text(content)
-    assert report.main(["report", str(tmp_path)]) == 2
+    assert pages.main(["page", str(tmp_path)]) == 2
     assert "report.json is damaged" in capsys.readouterr().err
     assert not (tmp_path / "report.html").exists()
 
 
 def test_wrong_usage(tmp_path, capsys):
     for arguments, message in (
-        ([], "usage:"),
+        ([], "name the folder"),
         ([str(tmp_path)], "no run in"),
         ([str(tmp_path / "none")], "there is no folder"),
         ([str(tmp_path), "--colour=red"], "colour"),
     ):
-        assert report.main(["report", *arguments]) == 2
+        assert pages.main(["page", *arguments]) == 2
         assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("values", [[99.9, 100.0], [50.0, 51.0], [100.0, 100.0], [3.0, 97.0], [0.0, 0.0]])
 def test_axes_reach_from_the_lowest_shown_to_the_highest(values):
-    points = [(bits, value, 0.4, "") for bits, value in zip((1, 8), values, strict=True)]
-    chart = charts.line_chart("t", "x", "y", [charts.Series("a", "rat keep", points)])
-    ticks = [number(text) for _, text in chart.y_ticks]
-    assert ticks[0] <= max(min(values) - 0.4, max(values) - 12.4)
-    assert ticks[-1] >= max(values)
-    assert ticks[-1] <= 102
-    for (_, _, marks), value in zip(chart.lines * 2, values, strict=True):
-        for mark in marks:
-            assert chart.top <= mark.high <= mark.y <= mark.low <= chart.bottom
-        assert any(mark.below == f"{value:.0f}" for mark in marks) == (value < ticks[0])
+    stored = suite()
+    stored["table"] = [row("first", "QAT", "", 31, max(values) / 100, agreement=None)]
+    stored["table"] += [row("first", "RAT", "keep", k, value / 100) for k, value in zip((1, 8), values, strict=True)]
+    chart = plots.accuracy_chart(summary.Results.from_dict(stored), "first")
+    axes = Figure().subplots()
+    chart.draw(axes)
+    low, high = axes.get_ylim()
+    assert low <= max(min(values), max(values) - plots.REACH["accuracy"])
+    assert max(values) < high <= 102
+    text = plots.svg(chart)
+    assert len(re.findall('class="mark"', text)) == 2
+    assert (f"{min(values):.0f} ↓" in text) == (min(values) < low)
