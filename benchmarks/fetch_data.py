@@ -4,6 +4,7 @@ usage: python -m benchmarks.fetch_data [--output FOLDER] [--only PATTERN] [--ove
        python -m benchmarks.fetch_data --list                  show the files, their licences and where they come from
 
 A file is there whole, with the SHA-256 of the manifest, or not at all; those that are there already are left alone.
+Without --output, the folder is the one that KERAS_RAT_DATA names, else build/data.
 Which data sets have no file to fetch is in docs/data.md.
 """
 
@@ -29,12 +30,14 @@ MANIFEST = pathlib.Path(__file__).with_name("data_manifest.json")
 DEFAULT_FOLDER = "build/data"
 TIMEOUT = 60.0  # seconds without a byte
 
-_COMMAND = command.Command("fetch_data", __doc__, os.environ.get(DATA_VARIABLE) or DEFAULT_FOLDER)
+_COMMAND = command.Command("fetch_data", __doc__, output=None)
 _FLAGS = _COMMAND.flags
 _ONLY = flags.DEFINE_string("only", "*", "Pattern of the paths to fetch, such as 'models/tiny__*'.", flag_values=_FLAGS)
 _LIST = flags.DEFINE_bool("list", False, "Only show the files.", flag_values=_FLAGS)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace files that are not the manifest's.", flag_values=_FLAGS)
-_MANIFEST = flags.DEFINE_string("manifest", str(MANIFEST), "JSON file that lists the files.", flag_values=_FLAGS)
+_MANIFEST = flags.DEFINE_string(
+    "manifest", None, f"JSON file that lists the files; default: {MANIFEST.name}.", flag_values=_FLAGS
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +122,9 @@ def _download(file: File) -> bytes:
 
 def _main() -> int:
     try:
-        chosen = [file for file in files(pathlib.Path(_MANIFEST.value)) if fnmatch.fnmatch(file.path, _ONLY.value)]
+        chosen = [
+            file for file in files(pathlib.Path(_MANIFEST.value or MANIFEST)) if fnmatch.fnmatch(file.path, _ONLY.value)
+        ]
     except OSError as error:
         raise UsageError(f"cannot read --manifest {_MANIFEST.value}: {error.strerror}") from error
     if not chosen:
@@ -128,7 +133,8 @@ def _main() -> int:
         for file in chosen:
             print(f"{file.path}  {_kilobytes(file)}  {file.licence}  {file.url}")
         return command.EXIT_OK
-    return _fetch_all(chosen, pathlib.Path(_COMMAND.output.value).resolve())
+    output = _COMMAND.output.value or os.environ.get(DATA_VARIABLE) or DEFAULT_FOLDER
+    return _fetch_all(chosen, pathlib.Path(output).resolve())
 
 
 def _fetch_all(chosen: list[File], folder: pathlib.Path) -> int:
