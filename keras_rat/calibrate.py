@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -16,7 +17,7 @@ from tflm_export.grid import POWERS_OF_TWO, Grid
 from tflm_export.setting import Setting
 
 STEPS = 40
-Batch = np.ndarray | tf.Tensor | Mapping[str, np.ndarray] | Sequence[np.ndarray]
+Batch: TypeAlias = np.ndarray | tf.Tensor | Mapping[str, np.ndarray] | Sequence[np.ndarray]
 
 
 def calibrate(

@@ -59,11 +59,10 @@ def compare(stock: Model, narrowed: Model, inputs: list[np.ndarray]) -> Agreemen
     Raises:
       ModelError: a model has operators that cannot be simulated.
     """
-    models = stock, narrowed
-    traces = (simulate(model, inputs, "tflm").outputs for model in models)
-    tensors = (model.subgraphs[0].outputs for model in models)
-    outputs = zip(*traces, *tensors, strict=True)
-    return worst({output.label: agreement(*values, output, other) for *values, output, other in outputs})
+    before, after = (simulate(model, inputs, "tflm").outputs for model in (stock, narrowed))
+    tensors, others = (model.subgraphs[0].outputs for model in (stock, narrowed))
+    outputs = zip(tensors, before, after, others, strict=True)
+    return worst({tensor.label: agreement(old, new, tensor, other) for tensor, old, new, other in outputs})
 
 
 def worst(outputs: dict[str, Agreement]) -> Agreement:

@@ -119,7 +119,7 @@ def fold(factors: Rescaler, sums: Sums, zero_point: int) -> FoldedRescale:
     """
     _require_int32(sums)
     shape = len(sums.start)
-    if type(factors) not in (Rescale, StockRescale):
+    if not isinstance(factors, Rescale) or type(factors) not in (Rescale, StockRescale):
         raise UnsupportedError(f"a {type(factors).__name__} has no kernel")
     multiplier, shift = (np.broadcast_to(values, shape) for values in (factors.multiplier, factors.shift))
     return (fold_narrow if type(factors) is Rescale else fold_stock)(Rescale(multiplier, shift), sums, zero_point)

@@ -82,7 +82,7 @@ class Portable:
 
     # Sums with constant weights.
 
-    def weighted_sum(self, step: Step) -> CStep:
+    def weighted_sum(self, step: Step[WeightedSum]) -> CStep:
         form = step.form
         axes = (form.windows.height, form.windows.width)
         if any(axis.spread != 1 for axis in axes):
@@ -97,16 +97,16 @@ class Portable:
             return self.depthwise(step, folded, np.ascontiguousarray(rows.T))
         return self.dense(step, folded, rows) if form.windows.is_pointwise else self.convolution(step, folded, rows)
 
-    def depthwise(self, step: Step, folded: FoldedRescale, columns: np.ndarray) -> CStep:
+    def depthwise(self, step: Step[WeightedSum], folded: FoldedRescale, columns: np.ndarray) -> CStep:
         """Windows over one input channel each; weights [taps, channels]."""
         patch = columns.shape[0] * step.form.input_channels
         return self._windowed(step, folded, columns, "narrow_depthwise_conv_2d", patch)
 
-    def convolution(self, step: Step, folded: FoldedRescale, rows: np.ndarray) -> CStep:
+    def convolution(self, step: Step[WeightedSum], folded: FoldedRescale, rows: np.ndarray) -> CStep:
         """Windows over all input channels; weights [channels, taps * inputs]."""
         return self._windowed(step, folded, rows, "narrow_conv_2d", rows.shape[1])
 
-    def dense(self, step: Step, folded: FoldedRescale, rows: np.ndarray) -> CStep:
+    def dense(self, step: Step[WeightedSum], folded: FoldedRescale, rows: np.ndarray) -> CStep:
         """Windows of one pixel, all in order; weights [channels, inputs]."""
         channels, depth = rows.shape
         function = f"narrow_fully_connected_{folded.epilogue.value}"
@@ -116,7 +116,7 @@ class Portable:
             step, (rescale_statement(folded), call), constants, kernel="narrow_fully_connected.c", folded=folded
         )
 
-    def _windowed(self, step: Step, folded: FoldedRescale, weights, function: str, patch: int) -> CStep:
+    def _windowed(self, step: Step[WeightedSum], folded: FoldedRescale, weights, function: str, patch: int) -> CStep:
         statements = (
             window_statement(step.form),
             rescale_statement(folded),
@@ -150,7 +150,7 @@ class Portable:
 
     # Two values.
 
-    def aligned_sum(self, step: Step) -> CStep:
+    def aligned_sum(self, step: Step[AlignedSum]) -> CStep:
         form, order = step.form, operands(step.form)
         factors = [form.factors[i] for i in order]
         if form.reach < INT32_LIMIT:
@@ -164,7 +164,7 @@ class Portable:
         call = f"{name}({repeats}, {count}, {numbers}, {form.shift}, x0, x1, y);"
         return self.clamped(step, (call,), {}, kernel=f"{name}.c", inputs=inputs)
 
-    def rescaled_sum(self, step: Step) -> CStep:
+    def rescaled_sum(self, step: Step[RescaledSum]) -> CStep:
         form, order = step.form, operands(step.form)
         if form.signs != (1, 1):
             raise UnsupportedError("a difference with stock rescales has no kernel")
@@ -178,7 +178,7 @@ class Portable:
         call = f"narrow_add_stock({repeats}, {count}, multipliers, shifts, zero_points, x0, x1, y);"
         return self.clamped(step, (call,), constants, kernel="narrow_add_stock.c", inputs=inputs)
 
-    def product(self, step: Step) -> CStep:
+    def product(self, step: Step[Product]) -> CStep:
         form, order = step.form, operands(step.form)
         inputs, repeats, count = repeated(form, order)
         zero_points = [form.zero_points[i] for i in order]
@@ -195,11 +195,11 @@ class Portable:
 
     # One value.
 
-    def pool(self, step: Step) -> CStep:
+    def pool(self, step: Step[Pool]) -> CStep:
         name = "narrow_average_pool_2d" if isinstance(step.form, AveragePool) else "narrow_max_pool_2d"
         return self.clamped(step, (window_statement(step.form), f"{name}(&window, x0, y);"), {}, kernel=f"{name}.c")
 
-    def mean(self, step: Step) -> CStep:
+    def mean(self, step: Step[Mean]) -> CStep:
         form, sizes = step.form, extents(step.form)
         # The kernel counts quotients from -128 on, so that none it gives is negative.
         start = form.start + 128 * form.divisor
@@ -214,7 +214,7 @@ class Portable:
         call = f"{name}({', '.join(map(str, sizes))}, {numbers}, x0, y);"
         return self.plain(step, (call,), f"{name}.c")
 
-    def total(self, step: Step) -> CStep:
+    def total(self, step: Step[Total]) -> CStep:
         form, sizes = step.form, extents(step.form)
         if type(form.rescale) is not StockRescale:
             raise UnsupportedError("a sum with a narrow rescale has no kernel")
@@ -226,7 +226,7 @@ class Portable:
         statements = (_rescale_fields({"multiplier", "shift"}, form.zero_point), call)
         return self.plain(step, statements, "narrow_mean_stock.c", constants)
 
-    def softmax(self, step: Step) -> CStep:
+    def softmax(self, step: Step[Softmax]) -> CStep:
         form, (x,) = step.form, step.form.inputs
         depth = x.shape[-1] if x.shape else 1
         if depth > _MAX_SOFTMAX_DEPTH:
@@ -235,7 +235,7 @@ class Portable:
         call = f"narrow_softmax({x.size // depth}, {depth}, {len(exponentials)}, exponentials, x0, y);"
         return self.plain(step, (call,), "narrow_softmax.c", {"exponentials": exponentials})
 
-    def requantize(self, step: Step) -> CStep:
+    def requantize(self, step: Step[Requantize]) -> CStep:
         """In 32 bits where they suffice, else from a table."""
         form = step.form
         if form.below is None and form.clamp == INT8 and type(form.rescale) is Rescale:
@@ -262,7 +262,7 @@ class Portable:
         constants = {"table": values.reshape(-1).astype(np.int8)}
         return CStep(step.origin, (x,), form.output, (call,), constants, kernels=("narrow_lookup.c",))
 
-    def move(self, step: Step) -> CStep:
+    def move(self, step: Step[Move]) -> CStep:
         form = step.form
         border = movement.border(form)
         if border is not None:

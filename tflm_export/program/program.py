@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Hashable, Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -29,12 +30,15 @@ class Origin:
     label: str
 
 
+AnyForm = TypeVar("AnyForm", bound=Form, covariant=True)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
-class Step:
+class Step(Generic[AnyForm]):
     """A form in its place."""
 
     origin: Origin
-    form: Form
+    form: AnyForm
 
     def evaluate(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         """The form's outputs.

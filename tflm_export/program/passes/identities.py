@@ -49,6 +49,6 @@ def _is_identity(form: Form) -> bool:
 
 def _rescales_by_one(form: Requantize) -> bool:
     """Of narrow rescales only: what the stock ones do to a factor of one is theirs."""
-    rescale = form.rescale
-    exact = type(rescale) is Rescale and form.below is None and form.input_zero_point == form.zero_point
-    return exact and bool(np.all(rescale.value == 1))
+    if type(form.rescale) is not Rescale or form.below is not None or form.input_zero_point != form.zero_point:
+        return False
+    return bool(np.all(form.rescale.value == 1))
