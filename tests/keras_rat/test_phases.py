@@ -3,7 +3,6 @@
 import json
 
 import h5py
-import networks
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,6 +10,7 @@ import tf_keras as keras
 
 import keras_rat
 from keras_rat import Phase, phases, quantizers
+from tests.helpers import networks
 
 L = keras.layers
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -1,12 +1,12 @@
 """keras_rat.rescale_layers, widths and multipliers against numpy on the float network's own weights."""
 
-import networks
 import numpy as np
 import pytest
 import tf_keras as keras
-from litert import off_grid
 
 import keras_rat
+from tests.helpers import networks
+from tests.helpers.litert import off_grid
 
 L = keras.layers
 

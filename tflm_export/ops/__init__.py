@@ -1,6 +1,7 @@
 """The operators this package knows, one file each; importing it fills the registry."""
 
 from tflm_export.ops import (  # noqa: F401
+    abs,
     add,
     arg_extremum,
     batch_matmul,
