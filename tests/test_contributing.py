@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The examples of CONTRIBUTING.md work: a rounding in one file, a back end that prints."""
+
+import pathlib
+import re
+
+import numpy as np
+import pytest
+
+from tests.helpers.runtimes import random_rows
+from tests.helpers.tflite_builder import residual_network
+from tflm_export import c, narrow
+from tflm_export.arithmetic import Narrow, Tflm
+from tflm_export.flatbuffer.model import parse
+from tflm_export.grid import Grid
+from tflm_export.lowering import lower
+from tflm_export.simulator import simulate
+
+ROOT = pathlib.Path(__file__).parents[1]
+TEXT = (ROOT / "CONTRIBUTING.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def examples() -> dict:
+    names: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL):
+        exec(block, names)
+    return names
+
+
+@pytest.fixture(scope="module")
+def data() -> bytes:
+    return residual_network(batch=1)
+
+
+def test_a_rounding_is_one_file(examples, data):
+    """Ties, which are frequent where factors are powers of two, go up instead of away from zero, and nothing else."""
+    data, _ = narrow(data, 1)
+    rows = random_rows(parse(data), 1)[0]
+    single, double = (simulate(data, rows, arithmetic) for arithmetic in (examples["SingleRounding"](), Tflm()))
+    first = parse(data).subgraphs[0].operators[0].outputs[0]
+    assert set(np.unique(single[first].astype(int) - double[first])) == {0, 1}
+    assert b"narrow_" in c.translate(data, "model", examples["SingleRounding"]())["model.c"]
+
+
+def test_a_back_end_is_a_map_from_forms(examples, data):
+    narrowed, _ = narrow(data, 1)
+    lines = examples["listing"](lower(parse(narrowed), Narrow(Grid(1)))).splitlines()
+    assert len(lines) == len(list(parse(narrowed).operators))
+    assert re.fullmatch(r"operator 0 CONV_2D \(.*\): WeightedSum m 1\.\.1 s \d+\.\.\d+", lines[0])
+
+
+def test_files_and_methods_that_are_named_exist():
+    for path in re.findall(r"`((?:tflm_export|keras_rat|tests|docs)/[\w/]+\.\w+)`", TEXT):
+        assert (ROOT / path).is_file(), path
+    for method in ("snap", "contains", "recover", "recover_held"):
+        assert f"`{method}`" in TEXT
+        assert callable(getattr(Grid, method))
