@@ -7,8 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.helpers.runtimes import random_rows
-from tests.helpers.tflite_builder import residual_network
+from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
 from tflm_export import c, narrow
 from tflm_export.arithmetic import Narrow, Tflm
 from tflm_export.flatbuffer.model import parse
@@ -34,13 +33,18 @@ def data() -> bytes:
 
 
 def test_a_rounding_is_one_file(examples, data):
-    """Ties, which are frequent where factors are powers of two, go up instead of away from zero, and nothing else."""
-    data, _ = narrow(data, 1)
-    rows = random_rows(parse(data), 1)[0]
-    single, double = (simulate(data, rows, arithmetic) for arithmetic in (examples["SingleRounding"](), Tflm()))
-    first = parse(data).subgraphs[0].operators[0].outputs[0]
-    assert set(np.unique(single[first].astype(int) - double[first])) == {0, 1}
-    assert b"narrow_" in c.translate(data, "model", examples["SingleRounding"]())["model.c"]
+    """A quarter of every int8, rounded once, and twice: x / 2 halves up, then halves away from zero. C is written too."""
+    b = TFLiteBuilder()
+    x = b.input([1, 256], scale=0.25, zero_point=0)
+    quarter = b.build(x, b.quantize(x, scale=1.0, zero_point=0))
+    every = np.arange(-128, 128)
+    rows, arithmetics = every[None].astype(np.int8), (examples["SingleRounding"](), Tflm())
+    single, double = (simulate(quarter, rows, arithmetic).outputs[0][0] for arithmetic in arithmetics)
+    half = np.floor(every / 2 + 0.5)
+    np.testing.assert_array_equal(single, np.floor(every / 4 + 0.5))
+    np.testing.assert_array_equal(double, np.copysign(np.floor(np.abs(half) / 2 + 0.5), half))
+    assert (single != double).any()
+    assert b"narrow_" in c.translate(data, "model", examples["SingleRounding"]()).files()["model.c"]
 
 
 def test_a_back_end_is_a_map_from_forms(examples, data):
