@@ -33,7 +33,7 @@ def data() -> bytes:
 
 
 def test_a_rounding_is_one_file(examples, data):
-    """A quarter of every int8, rounded once, and twice: x / 2 halves up, then halves away from zero. C is written too."""
+    """A quarter of every int8, rounded once, and twice: x / 2 halves up, then halves away from zero."""
     b = TFLiteBuilder()
     x = b.input([1, 256], scale=0.25, zero_point=0)
     quarter = b.build(x, b.quantize(x, scale=1.0, zero_point=0))
