@@ -16,7 +16,7 @@ Netron's model properties list every entry by name, but show a value only where 
 import numpy as np
 
 from tflm_export.errors import ModelError
-from tflm_export.flatbuffer.metadata import add_metadata, metadata_names, read_metadata
+from tflm_export.flatbuffer.metadata_buffers import add_metadata, metadata_names, read_metadata
 from tflm_export.flatbuffer.model import parse
 from tflm_export.ops import op_for
 from tflm_export.report import Report

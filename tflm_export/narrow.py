@@ -68,6 +68,17 @@ def narrow(
     declarations = _declare(model, graph)
     measured = None if calibration is None else _measure(model, calibration)
     solution, reasons = _solve(graph, declarations, settings, measured)
+    narrowed = _edited(model, declarations, solution, settings, measured)
+    if shared:
+        narrowed = sharing.without_needless_copies(stock, shared, narrowed)
+    narrowed = saturation.with_activations(stock, narrowed, settings)
+    if narrowed != stock.data:
+        narrowed = metadata.detach(narrowed)
+    return narrowed, _report(stock, parse(narrowed), reasons, default, settings)
+
+
+def _edited(model: Model, declarations: list, solution: solver.Solution, settings: dict, measured) -> bytes:
+    """The file with the solved scales, and with what its operators make of them."""
     edits = Edits(model.data)
     for tensor in model.tensors:
         scale = solution.scales.get(tensor.key)
@@ -79,13 +90,7 @@ def narrow(
             setting = settings[operator.subgraph, operator.index]
             statistics = measured and measured.statistics
             op_for(operator).edit(operator, Plan(solution.scales, setting.grid, setting.method, statistics), edits)
-    narrowed = edits.finish()
-    if shared:
-        narrowed = sharing.without_needless_copies(stock, shared, narrowed)
-    narrowed = saturation.with_activations(stock, narrowed, settings)
-    if narrowed != stock.data:
-        narrowed = metadata.detach(narrowed)
-    return narrowed, _report(stock, parse(narrowed), reasons, default, settings)
+    return edits.finish()
 
 
 def check(data: bytes, bits: int | Grid) -> Report:

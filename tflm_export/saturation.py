@@ -12,7 +12,7 @@ from collections.abc import Hashable
 
 import numpy as np
 
-from tflm_export.flatbuffer.activations import FIELDS, writable, write_activations
+from tflm_export.flatbuffer.fused_activations import FIELDS, writable, write_activations
 from tflm_export.flatbuffer.model import Model, Operator, Tensor, parse
 from tflm_export.graph import Graph
 from tflm_export.ops.activations import clamp_of, fused_activation

@@ -23,7 +23,7 @@ LONGEST_REASON = 240  # characters of a runtime's complaint in the text; LiteRT 
 
 
 @dataclasses.dataclass(frozen=True)
-class Layer:
+class LayerChange:
     """An operator's first output.
 
     Attributes:
@@ -50,7 +50,7 @@ class Verification:
     """
 
     outputs: dict[str, Agreement]
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerChange, ...]
     failures: dict[str, str]
 
     @property
@@ -105,7 +105,7 @@ def verify(stock: bytes, narrowed: bytes, inputs: list[np.ndarray]) -> Verificat
             changes[name] = {index: found.relative_change for index, found in changed.items()}
             differences[name] = _differences(models[1], inputs, SIMULATED[name], after)
     layers = tuple(
-        Layer(
+        LayerChange(
             operator.index,
             operator.name,
             {name: changes[name][operator.outputs[0].index] for name in changes},
@@ -164,7 +164,7 @@ def _differences(model: Model, inputs, rounding: str, found: dict[int, np.ndarra
     }
 
 
-def _cells(layer: Layer, names: list[str]) -> tuple[str, ...]:
+def _cells(layer: LayerChange, names: list[str]) -> tuple[str, ...]:
     differences = ("" if layer.differences[name] is None else str(layer.differences[name]) for name in names)
     pairs = zip((f"{layer.change[name]:.2%}" for name in names), differences, strict=True)
     return str(layer.index), layer.op, *(cell for pair in pairs for cell in pair)

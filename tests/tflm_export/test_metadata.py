@@ -10,7 +10,7 @@ from tests.helpers import peer
 from tests.helpers.tflite_builder import TFLiteBuilder, residual_network, unpack
 from tflm_export import ModelError, check, metadata, narrow
 from tflm_export.__main__ import main
-from tflm_export.flatbuffer.metadata import add_metadata, read_metadata
+from tflm_export.flatbuffer.metadata_buffers import add_metadata, read_metadata
 from tflm_export.flatbuffer.model import parse
 from tflm_export.runtimes import LiteRT
 

@@ -1,10 +1,10 @@
 """ARG_MAX and ARG_MIN: where along an axis the largest or smallest integer stands, the first of equals."""
 
-from tflm_export.ops.base import register
+from tflm_export.ops.base import one, register
 from tflm_export.ops.data_movement import axis_of, constant_integers, constants_problem
 from tflm_export.ops.fixed import FixedFunction
 from tflm_export.program.reduction import Position
-from tflm_export.program.value import INTEGER_TYPES, value_of
+from tflm_export.program.value import INTEGER_TYPES
 
 
 class _ArgExtremum(FixedFunction):
@@ -22,9 +22,8 @@ class _ArgExtremum(FixedFunction):
 
     def lower(self, operator, arithmetic):
         """Source: tensorflow/lite/kernels/internal/reference/arg_min_max.h."""
-        x, y = value_of(operator.inputs[0]), value_of(operator.outputs[0])
-        axis = axis_of((constant_integers(operator, 1) or [0])[0], len(x.shape))
-        return (Position(inputs=(x,), outputs=(y,), axes=(axis,), is_largest=self.is_largest),)
+        axis = axis_of((constant_integers(operator, 1) or [0])[0], len(operator.inputs[0].shape))
+        return one(Position, operator, operator.inputs[:1], axes=(axis,), is_largest=self.is_largest)
 
 
 @register("ARG_MAX")

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Hashable
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from tflm_export.graph import Graph
 from tflm_export.grid import Grid
 from tflm_export.ops.statistics import Statistics
 from tflm_export.program.form import Form
+from tflm_export.program.value import value_of
 from tflm_export.reason import Reason
 from tflm_export.solver import Product, Sum, Weighted
 
@@ -177,6 +179,12 @@ def register(*names: str):
         return cls
 
     return add
+
+
+def one(form: type[Form], operator: Operator, tensors: tuple[Tensor, ...], **fields: Any) -> tuple[Form]:
+    """An operator as one form of these inputs."""
+    inputs, outputs = tuple(map(value_of, tensors)), (value_of(operator.outputs[0]),)
+    return (form(inputs=inputs, outputs=outputs, **fields),)
 
 
 def op_for(operator: Operator) -> Op:

@@ -6,10 +6,9 @@ from tflm_export import rescale
 from tflm_export.flatbuffer.options import BatchMatMulOptions
 from tflm_export.flatbuffer.reader import UINT8
 from tflm_export.ops.activations import clamp_of
-from tflm_export.ops.base import register
+from tflm_export.ops.base import one, register
 from tflm_export.ops.product import ProductOp
 from tflm_export.program.matrix_product import MatrixProduct
-from tflm_export.program.value import value_of
 
 
 @register("BATCH_MATMUL")
@@ -24,18 +23,17 @@ class BatchMatMul(ProductOp):
         factor = rescale.effective_scale(a.scale, b.scale, y.scale, arithmetic.has_float32_products)
         is_wide = y.type == "INT16"
         fields = (BatchMatMulOptions.ADJ_X, BatchMatMulOptions.ADJ_Y)
-        return (
-            MatrixProduct(
-                inputs=(value_of(a), value_of(b)),
-                outputs=(value_of(y),),
-                transposed=tuple(bool(operator.option(field, UINT8)) for field in fields),
-                zero_points=(a.zero_point, b.zero_point),
-                bias=np.zeros(1, np.int64),
-                rescale=arithmetic.rescale(factor, is_wide),
-                zero_point=y.zero_point,
-                clamp=clamp_of(y, "NONE"),
-                is_wide=is_wide,
-            ),
+        return one(
+            MatrixProduct,
+            operator,
+            (a, b),
+            transposed=tuple(bool(operator.option(field, UINT8)) for field in fields),
+            zero_points=(a.zero_point, b.zero_point),
+            bias=np.zeros(1, np.int64),
+            rescale=arithmetic.rescale(factor, is_wide),
+            zero_point=y.zero_point,
+            clamp=clamp_of(y, "NONE"),
+            is_wide=is_wide,
         )
 
     def lowering_problem(self, operator):

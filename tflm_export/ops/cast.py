@@ -1,8 +1,8 @@
 """CAST: numbers in another type, without a look at scales."""
 
-from tflm_export.ops.base import Op, register
+from tflm_export.ops.base import Op, one, register
 from tflm_export.program.convert import Cast as CastForm
-from tflm_export.program.value import INTEGER_TYPES, value_of
+from tflm_export.program.value import INTEGER_TYPES
 
 
 @register("CAST")
@@ -13,7 +13,7 @@ class Cast(Op):
 
     def lower(self, operator, arithmetic):
         """Source: tensorflow/lite/kernels/cast.cc."""
-        return (CastForm(inputs=(value_of(operator.inputs[0]),), outputs=(value_of(operator.outputs[0]),)),)
+        return one(CastForm, operator, operator.inputs)
 
     def lowering_problem(self, operator):
         x, y = operator.inputs[0], operator.outputs[0]

@@ -1,9 +1,9 @@
 """DEQUANTIZE: `Sx * (x - Zx)` in float32."""
 
-from tflm_export.ops.base import register
+from tflm_export.ops.base import one, register
 from tflm_export.ops.fixed import FixedFunction
 from tflm_export.program.convert import Dequantize as DequantizeForm
-from tflm_export.program.value import INTEGER_TYPES, value_of
+from tflm_export.program.value import INTEGER_TYPES
 
 
 @register("DEQUANTIZE")
@@ -11,9 +11,8 @@ class Dequantize(FixedFunction):
     """The border to float."""
 
     def lower(self, operator, arithmetic):
-        x, y = operator.inputs[0], operator.outputs[0]
-        form = DequantizeForm(inputs=(value_of(x),), outputs=(value_of(y),), scale=x.scale, zero_point=x.zero_point)
-        return (form,)
+        x = operator.inputs[0]
+        return one(DequantizeForm, operator, (x,), scale=x.scale, zero_point=x.zero_point)
 
     def lowering_problem(self, operator):
         x, y = operator.inputs[0], operator.outputs[0]

@@ -1,9 +1,9 @@
 """MAXIMUM and MINIMUM: the larger or smaller integer, elementwise."""
 
-from tflm_export.ops.base import register
+from tflm_export.ops.base import one, register
 from tflm_export.ops.data_movement import DataMovement
 from tflm_export.program.elementwise import Elementwise
-from tflm_export.program.value import INTEGER_TYPES, value_of
+from tflm_export.program.value import INTEGER_TYPES
 
 
 class _Extremum(DataMovement):
@@ -19,8 +19,7 @@ class _Extremum(DataMovement):
     function = ""
 
     def lower(self, operator, arithmetic):
-        a, b = map(value_of, operator.inputs)
-        return (Elementwise(inputs=(a, b), outputs=(value_of(operator.outputs[0]),), function=self.function),)
+        return one(Elementwise, operator, operator.inputs, function=self.function)
 
     def lowering_problem(self, operator):
         types = {t.type for t in (*operator.inputs, *operator.outputs)}

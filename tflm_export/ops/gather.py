@@ -1,11 +1,10 @@
 """GATHER and GATHER_ND: the parts of a tensor that a tensor of positions names."""
 
 from tflm_export.flatbuffer.options import GatherOptions
-from tflm_export.ops.base import register
+from tflm_export.ops.base import one, register
 from tflm_export.ops.data_movement import DataMovement, axis_of
 from tflm_export.program.gather import Gather as GatherForm
 from tflm_export.program.gather import GatherNd as GatherNdForm
-from tflm_export.program.value import value_of
 
 
 class _Gather(DataMovement):
@@ -22,11 +21,10 @@ class Gather(_Gather):
     """Slices along an axis."""
 
     def lower(self, operator, arithmetic):
-        x, positions = map(value_of, operator.inputs[:2])
+        x, positions = operator.inputs[:2]
         shared = axis_of(operator.option(GatherOptions.BATCH_DIMS), len(positions.shape) + 1)
         axis = axis_of(operator.option(GatherOptions.AXIS), len(x.shape))
-        inputs, outputs = (x, positions), (value_of(operator.outputs[0]),)
-        return (GatherForm(inputs=inputs, outputs=outputs, axis=axis, shared=shared),)
+        return one(GatherForm, operator, (x, positions), axis=axis, shared=shared)
 
 
 @register("GATHER_ND")
@@ -34,5 +32,4 @@ class GatherNd(_Gather):
     """Elements or slices at positions in several dimensions, the last of the tensor of positions."""
 
     def lower(self, operator, arithmetic):
-        x, positions = map(value_of, operator.inputs[:2])
-        return (GatherNdForm(inputs=(x, positions), outputs=(value_of(operator.outputs[0]),)),)
+        return one(GatherNdForm, operator, operator.inputs[:2])

@@ -1,9 +1,8 @@
 """L2_NORMALIZATION over the last dimension, in fixed point."""
 
-from tflm_export.ops.base import register
+from tflm_export.ops.base import one, register
 from tflm_export.ops.fixed import FixedFunction
 from tflm_export.program.normalization import Normalization
-from tflm_export.program.value import value_of
 
 _OUTPUT_BITS = 7  # fraction bits of the output
 
@@ -16,15 +15,14 @@ class L2Normalization(FixedFunction):
         """uint8 kernels multiply by 128 before the rescale, int8 kernels shift within it."""
         x, y = operator.inputs[0], operator.outputs[0]
         before = _OUTPUT_BITS if y.type == "UINT8" else 0
-        return (
-            Normalization(
-                inputs=(value_of(x),),
-                outputs=(value_of(y),),
-                input_zero_point=x.zero_point,
-                left_shift=before,
-                right_shift=31 - (_OUTPUT_BITS - before),
-                zero_point=y.zero_point,
-            ),
+        return one(
+            Normalization,
+            operator,
+            (x,),
+            input_zero_point=x.zero_point,
+            left_shift=before,
+            right_shift=31 - (_OUTPUT_BITS - before),
+            zero_point=y.zero_point,
         )
 
     def lowering_problem(self, operator):

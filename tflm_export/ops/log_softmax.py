@@ -3,12 +3,11 @@
 import numpy as np
 
 from tflm_export.fixed_point import exp_on_negative_values
-from tflm_export.ops.base import register
+from tflm_export.ops.base import one, register
 from tflm_export.ops.fixed import FixedFunction
 from tflm_export.ops.softmax import DIFFERENCE_BITS, difference_rescale
 from tflm_export.program.softmax import SUM_BITS
 from tflm_export.program.softmax import LogSoftmax as LogSoftmaxForm
-from tflm_export.program.value import value_of
 from tflm_export.rescale import rounding_divide_by_pot
 
 _OUTPUT_BITS = 4  # integer bits of the output
@@ -20,21 +19,20 @@ class LogSoftmax(FixedFunction):
 
     def lower(self, operator, arithmetic):
         """Source: LogSoftmaxQuantized in tensorflow/lite/kernels/internal/reference/log_softmax.h."""
-        x, y = operator.inputs[0], operator.outputs[0]
+        x = operator.inputs[0]
         stock, least = difference_rescale(x.scale, arithmetic)
         left_shift = 31 - int(stock.shift)
         differences = -np.arange(min(least, 255) + 1)
         exponentials = exp_on_negative_values(stock.apply(differences), DIFFERENCE_BITS)
-        return (
-            LogSoftmaxForm(
-                inputs=(value_of(x),),
-                outputs=(value_of(y),),
-                exponentials=rounding_divide_by_pot(exponentials, SUM_BITS),
-                rescale=stock,
-                back=arithmetic.stock(2.0 ** (31 - left_shift) / float(stock.multiplier)),
-                unit=31 - DIFFERENCE_BITS,
-                shift=31 - DIFFERENCE_BITS - _OUTPUT_BITS,
-            ),
+        return one(
+            LogSoftmaxForm,
+            operator,
+            (x,),
+            exponentials=rounding_divide_by_pot(exponentials, SUM_BITS),
+            rescale=stock,
+            back=arithmetic.stock(2.0 ** (31 - left_shift) / float(stock.multiplier)),
+            unit=31 - DIFFERENCE_BITS,
+            shift=31 - DIFFERENCE_BITS - _OUTPUT_BITS,
         )
 
     def lowering_problem(self, operator):

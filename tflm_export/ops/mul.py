@@ -2,11 +2,10 @@
 
 from tflm_export.flatbuffer.options import MulOptions
 from tflm_export.ops.activations import clamp_of, fused_activation
-from tflm_export.ops.base import register
+from tflm_export.ops.base import one, register
 from tflm_export.ops.elementwise import elementwise_problem, plain_int32
 from tflm_export.ops.product import ProductOp
 from tflm_export.program.product import Product
-from tflm_export.program.value import value_of
 
 
 @register("MUL")
@@ -19,15 +18,14 @@ class Mul(ProductOp):
         activation = fused_activation(operator, MulOptions.ACTIVATION)
         if y.type == "INT32":
             return (plain_int32("multiply", operator, activation),)
-        return (
-            Product(
-                inputs=(value_of(a), value_of(b)),
-                outputs=(value_of(y),),
-                zero_points=(a.zero_point, b.zero_point),
-                rescale=arithmetic.rescale(arithmetic.product(a.scale, b.scale, y.scale)),
-                zero_point=y.zero_point,
-                clamp=clamp_of(y, activation),
-            ),
+        return one(
+            Product,
+            operator,
+            (a, b),
+            zero_points=(a.zero_point, b.zero_point),
+            rescale=arithmetic.rescale(arithmetic.product(a.scale, b.scale, y.scale)),
+            zero_point=y.zero_point,
+            clamp=clamp_of(y, activation),
         )
 
     def lowering_problem(self, operator):

@@ -2,11 +2,10 @@
 
 from tflm_export.flatbuffer.options import Pool2DOptions
 from tflm_export.ops.activations import clamp_of, fused_activation
-from tflm_export.ops.base import register
+from tflm_export.ops.base import one, register
 from tflm_export.ops.data_movement import DataMovement
 from tflm_export.ops.windows import windows
 from tflm_export.program.pool import AveragePool, MaxPool, Pool
-from tflm_export.program.value import value_of
 
 
 class _Pool2D(DataMovement):
@@ -19,7 +18,7 @@ class _Pool2D(DataMovement):
         if y.shape != (x.shape[0], view.height.output, view.width.output, x.shape[3]):
             raise ValueError(f"{view.height.output} x {view.width.output} windows are no {list(y.shape)}")
         clamp = clamp_of(y, fused_activation(operator, Pool2DOptions.ACTIVATION))
-        return (self.form(inputs=(value_of(x),), outputs=(value_of(y),), windows=view, clamp=clamp),)
+        return one(self.form, operator, (x,), windows=view, clamp=clamp)
 
     def lowering_problem(self, operator):
         x, y = operator.inputs[0], operator.outputs[0]

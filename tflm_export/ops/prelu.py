@@ -3,11 +3,10 @@
 import numpy as np
 
 from tflm_export import rescale, solver
-from tflm_export.ops.base import Declaration, activation_problem, register
+from tflm_export.ops.base import Declaration, activation_problem, one, register
 from tflm_export.ops.constants import constant_keys, requantise_constants
 from tflm_export.ops.unary import Unary
 from tflm_export.program.requantize import Prelu as PreluForm
-from tflm_export.program.value import value_of
 
 
 @register("PRELU")
@@ -46,13 +45,12 @@ class Prelu(Unary):
     def lower(self, operator, arithmetic):
         """Source: tensorflow/lite/kernels/internal/reference/prelu.h."""
         (x, alpha), y = operator.inputs, operator.outputs[0]
-        return (
-            PreluForm(
-                inputs=(value_of(x), value_of(alpha)),
-                outputs=(value_of(y),),
-                zero_points=(x.zero_point, alpha.zero_point),
-                above=arithmetic.rescale(arithmetic.quotient(x.scale, y.scale)),
-                below=arithmetic.rescale(arithmetic.product(x.scale, alpha.scale, y.scale)),
-                zero_point=y.zero_point,
-            ),
+        return one(
+            PreluForm,
+            operator,
+            (x, alpha),
+            zero_points=(x.zero_point, alpha.zero_point),
+            above=arithmetic.rescale(arithmetic.quotient(x.scale, y.scale)),
+            below=arithmetic.rescale(arithmetic.product(x.scale, alpha.scale, y.scale)),
+            zero_point=y.zero_point,
         )

@@ -1,10 +1,9 @@
 """REDUCE_MAX and REDUCE_MIN: the largest or smallest integer over axes."""
 
-from tflm_export.ops.base import register
+from tflm_export.ops.base import one, register
 from tflm_export.ops.data_movement import DataMovement
 from tflm_export.ops.reduction import reduced_axes, reduction_problem
 from tflm_export.program.reduction import Extreme
-from tflm_export.program.value import value_of
 
 
 class _ReduceExtremum(DataMovement):
@@ -16,8 +15,7 @@ class _ReduceExtremum(DataMovement):
 
     def lower(self, operator, arithmetic):
         """Source: EvalGeneric in tensorflow/lite/kernels/reduce.cc."""
-        x, y = value_of(operator.inputs[0]), value_of(operator.outputs[0])
-        return (Extreme(inputs=(x,), outputs=(y,), axes=reduced_axes(operator), is_largest=self.is_largest),)
+        return one(Extreme, operator, operator.inputs[:1], axes=reduced_axes(operator), is_largest=self.is_largest)
 
     def lowering_problem(self, operator):
         tensors = (operator.inputs[0], operator.outputs[0])

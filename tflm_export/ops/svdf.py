@@ -6,8 +6,9 @@ from tflm_export import solver
 from tflm_export.flatbuffer.model import Operator
 from tflm_export.flatbuffer.options import SVDFOptions
 from tflm_export.ops.accumulate import centred_bias, centred_limits
-from tflm_export.ops.base import Declaration, RescalingOp, register, scale_problem
+from tflm_export.ops.base import Declaration, register, scale_problem
 from tflm_export.ops.layer import Layer
+from tflm_export.ops.recurrent import RecurrentOp
 from tflm_export.ops.weighted import is_float
 from tflm_export.program.form import largest_sum
 from tflm_export.program.recurrence import Svdf
@@ -15,14 +16,13 @@ from tflm_export.program.value import value_of
 
 
 @register("SVDF")
-class SVDF(RescalingOp):
+class SVDF(RecurrentOp):
     """Inputs are activations, feature weights, time weights, bias and the state, which holds the last outputs.
 
     Two rescales: to the state, landed on the grid by the feature weights, and from it to the output, by the time
     weights, which have 16 bits in most models. The state keeps its scale.
     """
 
-    rewrites_constants = True
     min_inputs = 3
 
     def layers(self, operator: Operator) -> tuple[Layer, Layer]:
@@ -54,7 +54,7 @@ class SVDF(RescalingOp):
         for w in (features, time):
             if w.quantization is None or w.quantization.scale.values.size != 1:
                 return f"weight {w.label} needs one scale"
-        return next((p for p in (layer.problem(graph) for layer in self.layers(operator)) if p), "")
+        return self.layers_problem(operator, graph)
 
     def factors(self, operator):
         tensors = (*operator.inputs[:3], *operator.inputs[4:5], *operator.outputs)
@@ -63,14 +63,6 @@ class SVDF(RescalingOp):
         if not (operator.inputs[4].scale > 0 and operator.outputs[0].scale > 0):
             return None
         return np.concatenate([layer.factors for layer in self.layers(operator)])
-
-    def edit(self, operator, plan, edits):
-        for layer in self.layers(operator):
-            layer.edit(plan, edits)
-
-    def weight_error(self, before, after):
-        pairs = zip(self.layers(before), self.layers(after), strict=True)
-        return max(old.weight_error(new) for old, new in pairs)
 
     def lower(self, operator, arithmetic):
         """Source: EvalIntegerSvdfReference in tensorflow/lite/micro/kernels/svdf_common.cc."""

@@ -10,9 +10,10 @@ from tflm_export.flatbuffer.reader import FLOAT32, UINT8
 from tflm_export.grid import POWERS_OF_TWO
 from tflm_export.ops.accumulate import centred_bias, centred_limits
 from tflm_export.ops.activations import fused_activation
-from tflm_export.ops.base import Declaration, RescalingOp, register, scale_problem
+from tflm_export.ops.base import Declaration, register, scale_problem
 from tflm_export.ops.gates import FixedPointGates, TableGates
 from tflm_export.ops.layer import Layer
+from tflm_export.ops.recurrent import RecurrentOp
 from tflm_export.ops.weighted import is_float
 from tflm_export.program.form import largest_sum
 from tflm_export.program.recurrence import Gate, Lstm
@@ -25,7 +26,7 @@ _GATE_KEY = ("scale", _GATE_SCALE)
 
 
 @register("UNIDIRECTIONAL_SEQUENCE_LSTM")
-class UnidirectionalSequenceLSTM(RescalingOp):
+class UnidirectionalSequenceLSTM(RecurrentOp):
     """Without peepholes, projection and layer normalisation, as TFLM has it.
 
     Factors are those of input and recurrent weights for each gate, to units of 2**-12; of the forget gate times the
@@ -36,8 +37,6 @@ class UnidirectionalSequenceLSTM(RescalingOp):
     multipliers; LiteRT computes both functions in 16-bit fixed point and shifts the products. Narrow kernels are
     simulated as TFLM's with narrow multipliers.
     """
-
-    rewrites_constants = True
 
     def layers(self, operator: Operator) -> list[Layer]:
         """Of the input and of the hidden state, for each gate."""
@@ -73,7 +72,7 @@ class UnidirectionalSequenceLSTM(RescalingOp):
             return problem
         if not POWERS_OF_TWO.contains(cell.scale):
             return f"its cell state, {cell.label}, has scale {cell.scale:g}, which is no power of two"
-        return next((p for p in (layer.problem(graph) for layer in self.layers(operator)) if p), "")
+        return self.layers_problem(operator, graph)
 
     def factors(self, operator):
         if len(operator.inputs) <= _CELL or not operator.outputs:
@@ -86,14 +85,6 @@ class UnidirectionalSequenceLSTM(RescalingOp):
             return None
         products = [_OUTPUT_SCALE, _OUTPUT_SCALE**2 / cell, _OUTPUT_SCALE**2 / hidden]
         return np.concatenate([*(layer.factors for layer in self.layers(operator)), products])
-
-    def edit(self, operator, plan, edits):
-        for layer in self.layers(operator):
-            layer.edit(plan, edits)
-
-    def weight_error(self, before, after):
-        pairs = zip(self.layers(before), self.layers(after), strict=True)
-        return max(old.weight_error(new) for old, new in pairs)
 
     def lower(self, operator, arithmetic):
         """Sources: lstm_eval.cc in tensorflow/lite/micro/kernels, and in tensorflow/lite/kernels for LiteRT."""
