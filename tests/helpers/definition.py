@@ -30,14 +30,45 @@ def held(factor: float, bits: int) -> tuple[int, int]:
     return half_up(scaled[width]), width - exponent
 
 
-def narrow(accumulators: np.ndarray, multipliers, shifts, zero_point: int) -> np.ndarray:
-    """Outputs [..., channels] of integer accumulators."""
-    outputs = np.empty(accumulators.shape, np.int8)
-    for index in np.ndindex(accumulators.shape):
-        channel = index[-1] % len(multipliers)
-        product = int(accumulators[index]) * factor(multipliers[channel], shifts[channel])
-        outputs[index] = saturate(zero_point + half_up(product))
-    return outputs
+def stock_multiplier(factor: float) -> tuple[int, int]:
+    """TFLite's QuantizeMultiplier: 31 bits, and the shift to the right beyond them."""
+    if factor < 2.0**-32:
+        return 0, 0
+    mantissa, exponent = math.frexp(factor)
+    multiplier = half_up(Fraction(mantissa) * 2**31)
+    return (1 << 30, -exponent - 1) if multiplier == 1 << 31 else (multiplier, -exponent)
+
+
+def rounded(value: int, shift: int) -> int:
+    """`value / 2**shift`, halves up."""
+    return value << -shift if shift < 0 else (2 * value + (1 << shift)) // (2 << shift)
+
+
+def rounded_away(value: int, divisor: int) -> int:
+    """`value / divisor`, halves away from zero; divisor > 0."""
+    magnitude = (2 * abs(value) + divisor) // (2 * divisor)
+    return -magnitude if value < 0 else magnitude
+
+
+def narrow_rescale(acc: int, multiplier: int, shift: int) -> int:
+    """`acc * multiplier / 2**shift` with one rounding."""
+    return rounded(int(acc) * int(multiplier), int(shift))
+
+
+def stock_rescale(acc: int, multiplier: int, shift: int) -> int:
+    """TFLite's MultiplyByQuantizedMultiplier: `/ 2**31` with halves up, then `/ 2**shift` with halves away from zero.
+
+    shift: -31..31; a negative one is to the left, before all, where 32 bits are kept.
+    """
+    acc, shift = int(acc) << max(0, -int(shift)), max(0, int(shift))
+    kept = (acc + (1 << 31)) % (1 << 32) - (1 << 31)
+    return rounded_away(rounded(kept * int(multiplier), 31), 1 << shift)
+
+
+def outputs(rescale, accumulators: np.ndarray, multipliers, shifts, zero_point: int) -> np.ndarray:
+    """int8 [..., channels] of integer accumulators with one of the two rescales above."""
+    values = np.frompyfunc(rescale, 3, 1)(accumulators, np.asarray(multipliers), np.asarray(shifts))
+    return np.clip(values + int(zero_point), -128, 127).astype(np.int8)
 
 
 def output_size(size: int, kernel: int, stride: int, dilation: int, same: bool) -> tuple[int, int]:

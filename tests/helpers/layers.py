@@ -1,6 +1,7 @@
-"""Layers with weights for the kernels: strategies over shapes, scales and extreme values, and the check of one."""
+"""Layers with weights for the kernels: those that the exporter folds, and any that narrow_kernels.h allows."""
 
 import dataclasses
+import random as python_random
 
 import numpy as np
 from hypothesis import strategies as st
@@ -9,13 +10,35 @@ from tests.helpers import definition, native
 from tests.helpers.c_internals import Epilogue, FoldedRescale, Sums, UnsupportedError, fold
 from tflm_export import rescale
 
+INT8 = st.integers(-128, 127)
+INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
 SCALES = st.one_of(st.floats(1e-4, 10.0), st.builds(np.ldexp, st.integers(1, 15), st.integers(-9, 0)))
 ZERO_POINTS = st.sampled_from([-128, -127, -3, 0, 5, 127])
 
 
+def fits(*values: int) -> bool:
+    """Whether all are int32."""
+    return all(INT32_MIN <= v <= INT32_MAX for v in values)
+
+
+def half(shift: int) -> int:
+    """What rounds a right shift: 2**(shift - 1), 0 at shift 0."""
+    return (1 << shift) >> 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A layer as one kernel is given it: weights int8 [channels, elements], expected int8 [..., channels]."""
+
+    epilogue: Epilogue
+    rescale: native.Rescale
+    weights: np.ndarray
+    expected: np.ndarray
+
+
 @dataclasses.dataclass
 class Layer:
-    """Weights [channels, taps, inputs] and the rest of a layer."""
+    """A layer with real factors: weights int8 [channels, taps, inputs], bias integers, factors float64 [channels]."""
 
     weights: np.ndarray
     bias: np.ndarray
@@ -38,23 +61,102 @@ class Layer:
 
     def expected(self, accumulators: np.ndarray) -> np.ndarray:
         multipliers, shifts = zip(*(definition.held(factor, self.bits) for factor in self.factors), strict=True)
-        return definition.narrow(accumulators, multipliers, shifts, self.output_zero)
+        return definition.outputs(definition.narrow_rescale, accumulators, multipliers, shifts, self.output_zero)
 
     def expected_stock(self, accumulators: np.ndarray) -> np.ndarray:
-        stock = rescale.quantize_multiplier(self.factors)
-        integers = rescale.multiply_by_quantized_multiplier_double(accumulators, stock) + self.output_zero
-        return np.clip(integers, -128, 127).astype(np.int8)
+        multipliers, shifts = zip(*map(definition.stock_multiplier, self.factors), strict=True)
+        return definition.outputs(definition.stock_rescale, accumulators, multipliers, shifts, self.output_zero)
+
+    def cases(self, accumulators: np.ndarray) -> list[Case]:
+        """Every end that can compute it; accumulators are integers [..., channels] with bias and offset."""
+        try:
+            ends = [folded := self.folded()]
+        except UnsupportedError:
+            assert np.abs(self.bias).max() > 1 << 29  # nothing else brings 32 bits into reach here
+            return []
+        if folded.epilogue is Epilogue.SHIFT:
+            ends.append(_as_multiply(folded))
+        if folded.epilogue is not Epilogue.WIDE:
+            ends.append(_as_wide(folded))
+        rows = self.weights.reshape(len(self.weights), -1)
+        alive = np.where(folded.dead[:, None], 0, rows).astype(np.int8)
+        expected = self.expected(accumulators)
+        cases = [Case(end.epilogue, native.rescale_of(end), alive, expected) for end in ends]
+        if self.factors.max() < 2.0**30:
+            stock, expected = self.folded("tflm"), self.expected_stock(accumulators)
+            cases += [Case(stock.epilogue, native.rescale_of(stock, a), rows, expected) for a in (False, True)]
+        return cases
+
+
+def _constant(folded) -> np.ndarray:
+    shift = folded.shift.astype(np.int64)
+    return np.where(folded.dead, 0, ((1 << shift) >> 1) + (np.int64(folded.zero_point) << shift))
+
+
+def _as_multiply(folded: FoldedRescale) -> FoldedRescale:
+    """A layer of shifts for the kernel with multipliers."""
+    constant, ones = _constant(folded).astype(np.int32), np.ones(len(folded.shift), np.int32)
+    start = folded.start - constant
+    return dataclasses.replace(folded, epilogue=Epilogue.MULTIPLY, start=start, multiplier=ones, fold=constant)
+
+
+def _as_wide(folded: FoldedRescale) -> FoldedRescale:
+    """A layer for the kernel with 64-bit arithmetic."""
+    if folded.epilogue is Epilogue.SHIFT:
+        folded = _as_multiply(folded)
+    start = folded.start - np.where(folded.dead, folded.zero_point, 0).astype(np.int32)
+    return dataclasses.replace(folded, epilogue=Epilogue.WIDE, start=start, fold=None)
+
+
+@dataclasses.dataclass
+class AnyLayer:
+    """A layer whose integers need not come from any factor: weights as in Layer, lists of integers [channels]."""
+
+    weights: np.ndarray
+    input_zero: int
+    output_zero: int
+    epilogue: Epilogue
+    bias: list[int]
+    multiplier: list[int]
+    shift: list[int]
+
+    def cases(self, accumulators: np.ndarray) -> list[Case]:
+        """The one of its end, with what the header says of `narrow_rescale`."""
+        rows = self.weights.reshape(len(self.weights), -1)
+        folds = [half(s) + (self.output_zero << s) if s >= 0 else 0 for s in self.shift]
+        offsets = [-self.input_zero * int(row.sum(dtype=np.int64)) for row in rows]
+        if self.epilogue is Epilogue.SHIFT:
+            offsets = [o + f for o, f in zip(offsets, folds, strict=True)]
+        start = [b + o for b, o in zip(self.bias, offsets, strict=True)]
+        own = {
+            Epilogue.SHIFT: {},
+            Epilogue.MULTIPLY: {"multiplier": self.multiplier, "fold": folds},
+            Epilogue.WIDE: {"multiplier": self.multiplier},
+            Epilogue.STOCK: {"multiplier": self.multiplier},
+        }[self.epilogue]
+        zero = self.output_zero if self.epilogue in (Epilogue.WIDE, Epilogue.STOCK) else 0
+        definition_of = definition.stock_rescale if self.epilogue is Epilogue.STOCK else definition.narrow_rescale
+        expected = definition.outputs(definition_of, accumulators, self.multiplier, self.shift, self.output_zero)
+        return [Case(self.epilogue, native.Rescale(zero, start=start, shift=self.shift, **own), rows, expected)]
+
+
+def weights_of(draw, shape) -> np.ndarray:
+    """int8, random, at their ends, or with whole channels of zeros."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    kind = draw(st.sampled_from(["random", "random", "extreme", "sparse"]))
+    weights = random.integers(-127, 128, shape).astype(np.int8)
+    if kind == "extreme":
+        weights = random.choice([-128, 127], shape).astype(np.int8)
+    if kind == "sparse":  # some channels without any weight
+        weights[random.random(len(weights)) < 0.5] = 0
+    return weights
 
 
 @st.composite
 def layers(draw, channels: int, taps: int, inputs: int) -> Layer:
+    """As they are exported."""
+    weights = weights_of(draw, (channels, taps, inputs))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    kind = draw(st.sampled_from(["random", "random", "extreme", "sparse"]))
-    weights = random.integers(-127, 128, (channels, taps, inputs)).astype(np.int8)
-    if kind == "extreme":
-        weights = random.choice([-128, 127], weights.shape).astype(np.int8)
-    if kind == "sparse":  # some channels without any weight
-        weights[random.random(channels) < 0.5] = 0
     spread = draw(st.sampled_from([0, 100, 20_000, 2_000_000, 1_000_000_000]))
     bias = random.integers(-spread, spread + 1, channels)
     largest = max(1.0, 128.0 * np.abs(weights).sum((1, 2)).max(initial=1), float(spread))
@@ -69,6 +171,59 @@ def layers(draw, channels: int, taps: int, inputs: int) -> Layer:
     return Layer(weights, bias, factors, bits, draw(ZERO_POINTS), draw(ZERO_POINTS))
 
 
+@st.composite
+def any_layers(draw, channels: int, taps: int, inputs: int) -> AnyLayer:
+    """Over all that the header allows: shifts and multipliers at their ends, accumulators up to those of int32."""
+    weights = weights_of(draw, (channels, taps, inputs))
+    zeros, end = (draw(ZERO_POINTS), draw(ZERO_POINTS)), draw(st.sampled_from(list(Epilogue)))
+    random = python_random.Random(draw(st.integers(0, 2**32 - 1)))
+    rescales = [_channel(random, end, row.reshape(-1), *zeros) for row in weights]
+    return AnyLayer(weights, *zeros, end, *(list(values) for values in zip(*rescales, strict=True)))
+
+
+def _channel(random, end: Epilogue, row: np.ndarray, input_zero: int, output_zero: int) -> tuple[int, int, int]:
+    """bias, multiplier and shift, drawn until an end may be given them."""
+    positive, negative = (int(f(row, 0).sum(dtype=np.int64)) for f in (np.maximum, np.minimum))
+    reach, span = 128 * (positive - negative), 255 * (positive - negative)
+    while True:
+        multiplier, shift = _rescale(random, end, span)
+        fold_ = half(shift) + (output_zero << shift) if end in (Epilogue.SHIFT, Epilogue.MULTIPLY) else 0
+        offset = -input_zero * (positive + negative) + (fold_ if end is Epilogue.SHIFT else 0)
+        kind = random.random()
+        if kind < 0.5:
+            bias = random.randint(-span, span)
+        elif kind < 0.8:
+            bias = magnitude(random, 31)
+        else:  # as far as it goes
+            bias = random.choice([INT32_MAX - reach, INT32_MIN + reach]) - offset
+        ends = [
+            multiplier * (bias + p * (127 - input_zero) + n * (-128 - input_zero))
+            for p, n in ((positive, negative), (negative, positive))
+        ]
+        is_narrow = end is not Epilogue.MULTIPLY or fits(fold_, *ends, *(e + fold_ for e in ends))
+        if fits(bias, bias + offset - reach, bias + offset + reach) and is_narrow:
+            return bias, multiplier, shift
+
+
+def _rescale(random, end: Epilogue, span: int) -> tuple[int, int]:
+    """A multiplier and a shift; mostly ones after which a span of accumulators is neither constant nor saturated."""
+    if end is Epilogue.STOCK:
+        multiplier = random.choice([0, 1 << 30, INT32_MAX, *(random.randint(1 << 30, INT32_MAX) for _ in range(7))])
+        return multiplier, random.randint(-31, 31)
+    most = {Epilogue.SHIFT: 0, Epilogue.MULTIPLY: 16, Epilogue.WIDE: 31}[end]
+    multiplier = min(random.randint(0, 1 << random.randint(0, most)), INT32_MAX) if most else 1
+    widest = 62 if end is Epilogue.WIDE else 31
+    if random.random() < 0.75:
+        return multiplier, max(0, min(widest, (span * multiplier).bit_length() - random.randint(2, 10)))
+    return multiplier, random.randint(0, widest)
+
+
+def magnitude(random, bits: int) -> int:
+    """Of either sign, below 2**bits, of every order of magnitude alike."""
+    limit = 1 << random.randint(0, bits)
+    return random.randint(1 - limit, limit - 1)
+
+
 def images(draw, shape, zero_point: int) -> np.ndarray:
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     kind = draw(st.sampled_from(["random", "random", "ends", "constant"]))
@@ -77,116 +232,3 @@ def images(draw, shape, zero_point: int) -> np.ndarray:
     if kind == "constant":
         return np.full(shape, draw(st.sampled_from([-128, zero_point, 127])), np.int8)
     return random.integers(-128, 128, shape).astype(np.int8)
-
-
-@st.composite
-def window_shapes(draw, channels: int, outputs: int, dilated: bool = True) -> native.Window:
-    axes = []
-    for _ in range(2):
-        kernel, stride = draw(st.integers(1, 4)), draw(st.integers(1, 3))
-        dilation = draw(st.integers(1, 3)) if dilated else 1
-        same = draw(st.booleans())
-        size = draw(st.integers(1 if same else (kernel - 1) * dilation + 1, 10))
-        output, before = definition.output_size(size, kernel, stride, dilation, same)
-        axes.append((size, output, kernel, stride, dilation, before))
-    size, output, kernel, stride, dilation, before = zip(*axes, strict=True)
-    return native.Window(
-        draw(st.integers(1, 2)), *size, channels, *output, outputs, *kernel, *stride, *dilation, *before, 0
-    )  # fmt: skip
-
-
-@st.composite
-def windowed_cases(draw, depthwise: bool):
-    inputs = draw(st.integers(1, 5))
-    outputs = inputs * draw(st.integers(1, 3)) if depthwise else draw(st.integers(1, 5))
-    window = draw(window_shapes(inputs, outputs))
-    taps = window.kernel_height * window.kernel_width
-    layer = draw(layers(outputs, taps, 1 if depthwise else inputs))
-    window.padding_value = layer.input_zero
-    shape = (window.batches, window.input_height, window.input_width, inputs)
-    return window, layer, images(draw, shape, layer.input_zero)
-
-
-@st.composite
-def depthwise_cases_of_fours(draw):
-    """Window, layer, image and accumulators of a depthwise convolution whose channels come in fours."""
-    channels = 4 * draw(st.integers(1, 2))
-    window = draw(window_shapes(channels, channels))
-    taps = window.kernel_height * window.kernel_width
-    layer = draw(layers(channels, taps, 1))
-    window.padding_value = layer.input_zero
-    shape = (window.batches, window.input_height, window.input_width, channels)
-    image = images(draw, shape, layer.input_zero)
-    view = definition.centred(definition.windows(image, window), layer.input_zero)
-    view = view.reshape(*view.shape[:3], taps, channels)
-    return window, layer, image, (view * layer.weights[:, :, 0].T.astype(np.int64)).sum(3) + layer.bias
-
-
-def check(function: str, arguments: tuple, layer: Layer, image, accumulators, scratch=None, arrange=lambda rows: rows):
-    """Holds every end that can compute a layer against the definition.
-
-    Args:
-      function: the kernel's name without its end.
-      arguments: what comes before the rescale.
-      layer: the layer.
-      image: its input.
-      accumulators: integers [..., channels] with bias and offset.
-      scratch: bytes of working memory, None where the kernel has none.
-      arrange: from weights [channels, elements] to those of the kernel.
-    """
-    try:
-        ends = [folded := layer.folded()]
-    except UnsupportedError:
-        assert np.abs(layer.bias).max() > 1 << 29  # nothing else brings 32 bits into reach here
-        return
-    if folded.epilogue is Epilogue.SHIFT:
-        ends.append(as_multiply(folded))
-    if folded.epilogue is not Epilogue.WIDE:
-        ends.append(as_wide(folded))
-    rows = layer.weights.reshape(len(layer.weights), -1)
-    alive = np.where(folded.dead[:, None], 0, rows).astype(np.int8)
-    cases = [(end, False, alive, layer.expected(accumulators)) for end in ends]
-    if layer.factors.max() < 2.0**30:
-        stock = layer.folded("tflm")
-        cases += [(stock, in_assembly, rows, layer.expected_stock(accumulators)) for in_assembly in (False, True)]
-    for end, in_assembly, weights, expected in cases:
-        structure, arrays = native.rescale_struct(end, in_assembly)
-        given_weights = np.ascontiguousarray(arrange(weights))
-        output = native.call(
-            f"{function}_{end.epilogue.value}",
-            *arguments,
-            structure,
-            given_weights,
-            image,
-            output_size=expected.size,
-            scratch_size=scratch,
-        )
-        assert len(arrays) >= 2  # alive until here
-        np.testing.assert_array_equal(output.reshape(expected.shape), expected, end.epilogue.value)
-
-
-def _constant(folded) -> np.ndarray:
-    shift = folded.shift.astype(np.int64)
-    return np.where(folded.dead, 0, ((1 << shift) >> 1) + (np.int64(folded.zero_point) << shift))
-
-
-def as_multiply(folded: FoldedRescale) -> FoldedRescale:
-    """A layer of shifts for the kernel with multipliers."""
-    constant, ones = _constant(folded).astype(np.int32), np.ones(len(folded.shift), np.int32)
-    start = folded.start - constant
-    return dataclasses.replace(folded, epilogue=Epilogue.MULTIPLY, start=start, multiplier=ones, fold=constant)
-
-
-def as_wide(folded: FoldedRescale) -> FoldedRescale:
-    """A layer for the kernel with 64-bit arithmetic."""
-    if folded.epilogue is Epilogue.SHIFT:
-        folded = as_multiply(folded)
-    start = folded.start - np.where(folded.dead, folded.zero_point, 0).astype(np.int32)
-    return dataclasses.replace(folded, epilogue=Epilogue.WIDE, start=start, fold=None)
-
-
-@st.composite
-def dense_cases(draw):
-    rows, depth, channels = draw(st.integers(1, 4)), draw(st.integers(1, 70)), draw(st.integers(1, 6))
-    layer = draw(layers(channels, 1, depth))
-    return layer, images(draw, (rows, depth), layer.input_zero)

@@ -1,7 +1,7 @@
-"""C on the host: the kernels through ctypes, built with gcc and the undefined-behaviour sanitizer, which aborts."""
+"""C on the host: the kernels through ctypes, built with gcc and the undefined-behaviour sanitizer, which traps."""
 
-import contextlib
 import ctypes
+import dataclasses
 import functools
 import pathlib
 import shutil
@@ -11,14 +11,14 @@ import tempfile
 import numpy as np
 import pytest
 
+from tests.helpers import memory
+from tests.helpers.memory import Memory
 from tflm_export import kernels
 
 _WARNINGS = "-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror".split()
 WARNINGS = ["-std=c99", *_WARNINGS]
 CPP_WARNINGS = ["-std=c++17", *_WARNINGS]
-UNDEFINED = "-fsanitize=undefined -fno-sanitize-recover=all".split()
-GUARD = 64  # bytes on each side of what a kernel may write
-_CANARY = 0x5A
+UNDEFINED = "-fsanitize=undefined -fsanitize-undefined-trap-on-error".split()
 
 requires_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 requires_gpp = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
@@ -33,12 +33,33 @@ class Window(ctypes.Structure):
     """.split()] + [("padding_value", ctypes.c_int8)]  # fmt: skip
 
 
-class Rescale(ctypes.Structure):
-    """narrow_rescale."""
+@dataclasses.dataclass(frozen=True)
+class Rescale:
+    """narrow_rescale: what fits int32 [channels], shift int8; None for NULL."""
 
+    zero_point: int = 0
+    start: np.ndarray | list[int] | None = None
+    multiplier: np.ndarray | list[int] | None = None
+    fold: np.ndarray | list[int] | None = None
+    shift: np.ndarray | list[int] | None = None
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Those there are, as the structure has them."""
+        types = {"start": np.int32, "multiplier": np.int32, "fold": np.int32, "shift": np.int8}
+        present = {name: getattr(self, name) for name in types if getattr(self, name) is not None}
+        return {name: _exactly(values, types[name]) for name, values in present.items()}
+
+
+class _RescaleStructure(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in ("start", "multiplier", "fold", "shift")] + [
         ("zero_point", ctypes.c_int32)
     ]
+
+
+def _exactly(values, dtype) -> np.ndarray:
+    converted = np.asarray(values).astype(dtype)
+    assert (converted == values).all(), "does not fit"
+    return converted
 
 
 def run(command: list) -> None:
@@ -66,44 +87,77 @@ def kernel_library() -> ctypes.CDLL:
     return library(kernels.sources(sorted(path.name for path in kernels.FOLDER.glob("*.c"))))
 
 
-def pointer(array: np.ndarray | None) -> ctypes.c_void_p:
-    return ctypes.c_void_p(None if array is None else array.ctypes.data)
+def pointer(array: np.ndarray) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)
 
 
-@contextlib.contextmanager
-def guarded(size: int):
-    """An int8 array between canaries that must survive."""
-    memory = np.full(size + 2 * GUARD, _CANARY, np.int8)
-    yield memory[GUARD : GUARD + size]
-    assert (memory[:GUARD] == _CANARY).all(), "written before its start"
-    assert (memory[GUARD + size :] == _CANARY).all(), "written behind its end"
-
-
-def call(function: str, *arguments, output_size: int, scratch_size: int | None = None) -> np.ndarray:
+def call(
+    function: str, *arguments, output_size: int, scratch_size: int | None = None, initial: np.ndarray | None = None,
+    in_place: bool = False, library: ctypes.CDLL | None = None,
+) -> np.ndarray:  # fmt: skip
     """Calls a kernel: arguments, then its output and, where it has one, its scratch memory.
 
-    Integers are int32; pass ctypes objects for anything else. Arrays are passed by their address.
+    Everything is called twice, with all memory right before an inaccessible page and right behind one, and filled
+    differently; inputs cannot be written.
+
+    Args:
+      function: its name.
+      arguments: integers are int32; pass ctypes objects for others. Arrays, windows and Rescales go by their address.
+      output_size, scratch_size: in bytes. Scratch memory is aligned to 4.
+      initial: int8 [output_size], what is in the output before.
+      in_place: the last argument, int8 [output_size], is the output as well.
+      library: where the function is; by default `kernel_library()`.
+
+    Returns:
+      int8 [output_size].
+
+    Raises:
+      AssertionError: undefined behaviour, a byte touched that is not the function's, or outputs that depend on bytes
+        that nobody wrote.
     """
-    converted = []
-    for argument in arguments:
+    found = getattr(library or kernel_library(), function)
+    if in_place:
+        *arguments, initial = arguments
+    first, second = (
+        _call(found, arguments, output_size, scratch_size, initial, in_place, *way)
+        for way in ((True, 0x5A), (False, 0xA5))
+    )
+    np.testing.assert_array_equal(first, second, f"{function} depends on what its memory holds before, or where it is")
+    return first
+
+
+def _call(function, arguments, output_size, scratch_size, initial, in_place, behind: bool, filling: int) -> np.ndarray:
+    memories: dict[str, Memory] = {}
+
+    def placed(name: str, content: np.ndarray) -> int:
+        memories[name] = Memory.of(content, behind, filling)
+        return memories[name].address
+
+    def value(name: str, argument) -> int:
         if isinstance(argument, np.ndarray):
-            assert argument.flags.c_contiguous
-            converted.append(pointer(argument))
-        elif isinstance(argument, ctypes.Structure):
-            converted.append(ctypes.byref(argument))
-        elif isinstance(argument, (int, np.integer)):
+            return placed(name, argument)
+        if isinstance(argument, Rescale):
+            fields = {field: placed(f"{name}.{field}", array) for field, array in argument.arrays().items()}
+            argument = _RescaleStructure(**fields, zero_point=argument.zero_point)
+        if isinstance(argument, ctypes.Structure):
+            return placed(name, np.frombuffer(bytes(argument), np.int64))
+        if isinstance(argument, (int, np.integer)):
             assert -(1 << 31) <= argument < 1 << 31
-            converted.append(ctypes.c_int32(int(argument)))
-        else:
-            converted.append(argument)
-    with guarded(output_size) as output, guarded(scratch_size or 0) as scratch:
-        memory = [pointer(output)] + ([pointer(scratch)] if scratch_size is not None else [])
-        getattr(kernel_library(), function)(*converted, *memory)
-        return output.copy()
+            return int(argument)
+        return argument.value
+
+    values = [value(f"argument {i}", argument) for i, argument in enumerate(arguments)]
+    memories["output"] = output = Memory(output_size, behind, filling)
+    if initial is not None:
+        output.data[:] = initial.reshape(-1).view(np.uint8)
+    values += [output.address] * (1 + in_place)
+    if scratch_size is not None:
+        memories["scratch"] = Memory(scratch_size, behind, filling, 4)
+        values.append(memories["scratch"].address)
+    memory.call(function, values, memories)
+    return output.data.view(np.int8).copy()
 
 
-def rescale_struct(folded, in_assembly: bool = False) -> tuple[Rescale, dict]:
-    """The structure of a folded rescale, and the arrays that have to stay alive with it."""
-    arrays = folded.constants(in_assembly)
-    fields = {name: values.ctypes.data for name, values in arrays.items()}
-    return Rescale(**fields, zero_point=folded.zero_point), arrays
+def rescale_of(folded, in_assembly: bool = False) -> Rescale:
+    """What a kernel is given of a folded rescale."""
+    return Rescale(folded.zero_point, **folded.constants(in_assembly))

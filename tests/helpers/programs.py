@@ -19,18 +19,14 @@ class Compiled:
         self.library = native.library(program.files(), "-DNARROW_LAYER=", "-Wno-missing-prototypes")
 
     def invoke(self, x: np.ndarray) -> np.ndarray:
-        with native.guarded(self.program.output.size) as y:
-            held = np.ascontiguousarray(x)
-            getattr(self.library, f"{self.program.name}_invoke")(native.pointer(held), native.pointer(y))
-            return y.reshape(self.program.output.shape).copy()
+        return self._call(f"{self.program.name}_invoke", [x], self.program.output)
 
     def layer(self, step, inputs: list[np.ndarray]) -> np.ndarray:
-        function = getattr(self.library, self.program.layer(step))
-        held = [np.ascontiguousarray(x) for x in inputs]  # alive until the call is over
-        arguments = [native.pointer(x) for x in held]
-        with native.guarded(step.output.size) as y, native.guarded(step.scratch) as scratch:
-            function(*arguments, native.pointer(y), *([native.pointer(scratch)] if step.scratch else []))
-            return y.reshape(step.output.shape).copy()
+        return self._call(self.program.layer(step), inputs, step.output, step.scratch or None)
+
+    def _call(self, function: str, inputs, output, scratch_size=None) -> np.ndarray:
+        sizes = {"output_size": output.size, "scratch_size": scratch_size}
+        return native.call(function, *inputs, **sizes, library=self.library).reshape(output.shape)
 
 
 def assert_equals_simulator(data: bytes, bits: int, rounding: str, rows: int = 2, core: str = "portable") -> None:

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from tests.helpers import native
 from tests.helpers.c_internals import translate
+from tests.helpers.cases import check, dense_cases, depthwise_cases_of_fours
 from tests.helpers.fans import fan
-from tests.helpers.layers import check, depthwise_cases_of_fours, images, layers
 from tests.helpers.programs import assert_equals_simulator
 from tests.helpers.tflite_builder import TFLiteBuilder
 from tflm_export import narrow
@@ -20,39 +20,67 @@ CORES = ("cortex-m4", "cortex-m0plus")
 pytestmark = native.requires_gcc
 
 
-def padded_depth(layer) -> int:
-    return -(-layer.weights[0].size // 4) * 4
+def word(*values: int) -> int:
+    """A little-endian word of four int8 or two int16, lowest first."""
+    bits = 32 // len(values)
+    unsigned = sum((int(v) & ((1 << bits) - 1)) << (bits * i) for i, v in enumerate(values))
+    return unsigned - ((unsigned >> 31) << 32)
+
+
+def words_dsp(rows: np.ndarray) -> np.ndarray:
+    """Weights of narrow_fully_connected_dsp as narrow_kernels.h says."""
+    channels, depth = rows.shape
+    shape = (channels // 4, depth // 4, 2, 2)
+    packed = [
+        word(rows[a, k], rows[a + 1, k], rows[a, k + 2], rows[a + 1, k + 2])
+        for c, i, pair, odd in np.ndindex(shape)
+        for a, k in [(4 * c + 2 * pair, 4 * i + odd)]
+    ]
+    return np.array(packed, np.int32).reshape(shape)
+
+
+def words_v6m(rows: np.ndarray) -> np.ndarray:
+    """Weights of narrow_fully_connected_v6m."""
+    rows = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 4)))
+    shape = (len(rows) // 2, rows.shape[1] // 2)
+    packed = [word(*rows[2 * a : 2 * a + 2, 2 * k], *rows[2 * a : 2 * a + 2, 2 * k + 1]) for a, k in np.ndindex(shape)]
+    return np.array(packed, np.int32).reshape(shape)
+
+
+def words_depthwise(rows: np.ndarray) -> np.ndarray:
+    """Weights of narrow_depthwise_conv_2d_dsp."""
+    shape = (len(rows) // 4, rows.shape[1], 2)
+    packed = [word(rows[4 * c + odd, k], rows[4 * c + odd + 2, k]) for c, k, odd in np.ndindex(shape)]
+    return np.array(packed, np.int32).reshape(shape)
+
+
+def test_the_exporter_packs_weights_as_the_kernels_say():
+    rows = np.random.default_rng(0).choice([-128, -127, -1, 0, 1, 127], (12, 21)).astype(np.int8)
+    np.testing.assert_array_equal(channel_words(rows), words_v6m(rows))
+    np.testing.assert_array_equal(channel_pairs(rows.T), words_depthwise(rows))
+    quads = depth_pairs(rows[:, :20]).reshape(3, 2, 5, 2).transpose(0, 2, 1, 3)
+    np.testing.assert_array_equal(quads, words_dsp(rows[:, :20]))
 
 
 @given(depthwise_cases_of_fours())
 def test_depthwise_conv_2d_dsp(case):
     window, layer, image, accumulators = case
-    check(
-        "narrow_depthwise_conv_2d_dsp", (window,), layer, image, accumulators, layer.weights.size,
-        lambda rows: channel_pairs(rows.T),
-    )  # fmt: skip
+    scratch = layer.weights.size
+    check("narrow_depthwise_conv_2d_dsp", (window,), layer, image, accumulators, scratch, words_depthwise)
 
 
-@given(st.data())
-def test_fully_connected(data):
-    rows, depth, channels = (
-        data.draw(st.integers(1, 3)),
-        data.draw(st.integers(1, 70)),
-        4 * data.draw(st.integers(1, 3)),
-    )
-    layer = data.draw(layers(channels, 1, depth))
-    image = images(data.draw, (rows, depth), layer.input_zero)
-    weights = layer.weights[:, 0].astype(np.int64)
-    accumulators = (image.astype(np.int64) - layer.input_zero) @ weights.T + layer.bias
-    shape = (rows, depth, channels)
-    check("narrow_fully_connected_v6m", shape, layer, image, accumulators, 4 * padded_depth(layer), channel_words)
-    if depth % 4 == 0:
-        check("narrow_fully_connected_dsp", shape, layer, image, accumulators, None, _quads)
+@given(dense_cases(4, 4))
+def test_fully_connected_dsp(case):
+    layer, rows, accumulators = case
+    shape = (*rows.shape, len(layer.weights))
+    check("narrow_fully_connected_dsp", shape, layer, rows, accumulators, None, words_dsp)
 
 
-def _quads(rows: np.ndarray) -> np.ndarray:
-    channels, depth = rows.shape
-    return depth_pairs(rows).reshape(channels // 4, 2, depth // 4, 2).transpose(0, 2, 1, 3)
+@given(dense_cases(1, 2))
+def test_fully_connected_v6m(case):
+    layer, rows, accumulators = case
+    shape, scratch = (*rows.shape, len(layer.weights)), 4 * (-(-rows.shape[1] // 4) * 4)
+    check("narrow_fully_connected_v6m", shape, layer, rows, accumulators, scratch, words_v6m)
 
 
 @pytest.mark.parametrize("core", CORES)

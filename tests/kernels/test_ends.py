@@ -1,14 +1,13 @@
 """The last step of an accumulator in assembly, on emulated cores, and what the stock one is folded into."""
 
 import pathlib
-from fractions import Fraction
-from math import floor
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers import definition
 from tflm_export import kernels
 from tflm_export.c.epilogue import Sums, fold_stock
 from tflm_export.rescale import Rescale
@@ -23,10 +22,7 @@ def saturated(y: int) -> int:
 
 
 def stock(acc: int, multiplier: int, shift: int, zero_point: int) -> int:
-    """TFLM's rescale in exact arithmetic: halves up, then away from zero."""
-    acc <<= max(-shift, 0)
-    x = Fraction(floor(Fraction(acc * multiplier, 1 << 31) + Fraction(1, 2)), 1 << max(shift, 0))
-    return saturated((floor(abs(x) + Fraction(1, 2)) * (1 if x > 0 else -1)) + zero_point)
+    return saturated(definition.stock_rescale(acc, multiplier, shift) + zero_point)
 
 
 def folded(acc: int, multiplier: int, shift: int, fold: int) -> int:

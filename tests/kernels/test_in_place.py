@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 from tests.helpers import definition, native
-from tests.helpers.layers import check, dense_cases, depthwise_cases_of_fours, windowed_cases
+from tests.helpers.cases import check, dense_cases, depthwise_cases_of_fours, windowed_cases
 from tflm_export import kernels
 
 pytestmark = native.requires_gcc
@@ -30,10 +30,8 @@ def test_conv_2d(case):
 @given(dense_cases())
 @settings(max_examples=100)
 def test_fully_connected(case):
-    layer, rows = case
-    weights = layer.weights[:, 0]
-    accumulators = (rows.astype(np.int64) - layer.input_zero) @ weights.T.astype(np.int64) + layer.bias
-    check("narrow_fully_connected_in_place", (*rows.shape, len(weights)), layer, rows, accumulators)
+    layer, rows, accumulators = case
+    check("narrow_fully_connected_in_place", (*rows.shape, len(layer.weights)), layer, rows, accumulators)
 
 
 @given(depthwise_cases_of_fours())

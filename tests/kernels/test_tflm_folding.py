@@ -147,7 +147,7 @@ def test_a_folded_layer_computes_its_definition(case, data):
     assert all((transposed[name] == values).all() for name, values in arrays.items())
     rows = layer.weights[:, 0].astype(np.int64)
     image = images(data.draw, (3, rows.shape[1]), layer.input_zero)
-    struct = native.Rescale(**{k: v.ctypes.data for k, v in arrays.items()}, zero_point=layer.output_zero)
+    struct = native.Rescale(layer.output_zero, **arrays)
     outputs = native.call(
         f"narrow_fully_connected_{ENDS[end].value}", *image.shape, len(rows), struct, layer.weights, image,
         output_size=3 * len(rows),

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers import definition, native
-from tests.helpers.layers import ZERO_POINTS, Layer, check, dense_cases, windowed_cases
+from tests.helpers.cases import check, dense_cases, windowed_cases
+from tests.helpers.layers import ZERO_POINTS, Layer
 from tflm_export.c.epilogue import Epilogue, simplify
 from tflm_export.c.step import UnsupportedError
 
@@ -35,10 +36,8 @@ def test_depthwise_conv_2d(case):
 
 @given(dense_cases())
 def test_fully_connected(case):
-    layer, rows = case
-    weights = layer.weights[:, 0]
-    accumulators = (rows.astype(np.int64) - layer.input_zero) @ weights.T.astype(np.int64) + layer.bias
-    check("narrow_fully_connected", (*rows.shape, len(weights)), layer, rows, accumulators)
+    layer, rows, accumulators = case
+    check("narrow_fully_connected", (*rows.shape, len(layer.weights)), layer, rows, accumulators)
 
 
 def simple_layer(factors, bits, *, bias=0, weights=None, zero=0) -> Layer:
