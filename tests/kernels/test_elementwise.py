@@ -15,6 +15,7 @@ from tflm_export.flatbuffer.model import parse
 pytestmark = native.requires_gcc
 
 ALL = np.arange(-128, 128).astype(np.int8)
+STOCK_MULTIPLIERS = st.one_of(st.integers(1 << 30, INT32_MAX), st.sampled_from([1 << 30, INT32_MAX]))  # one makes ties
 
 
 def int8(values) -> np.ndarray:
@@ -119,9 +120,12 @@ def test_add_over_all_that_fits(function, bits, widest, data):
 
 
 @given(
-    operands(), st.tuples(*[ZERO_POINTS] * 3), st.booleans(), st.tuples(*[st.integers(1 << 30, INT32_MAX)] * 2),
+    operands(), st.tuples(*[ZERO_POINTS] * 3), st.booleans(), st.tuples(*[STOCK_MULTIPLIERS] * 2),
     st.one_of(st.integers(1, 4), st.integers(1, 31)), st.integers(-2, 31),
 )  # fmt: skip
+# Terms that cancel: what is lost of one of them is all that is left.
+@example((1, 2, int8([-1, 1]), int8([2, -2])), (0, 0, 0), True, (1 << 30, INT32_MAX), 1, 0)
+@example((1, 2, int8([2, -2]), int8([-1, 1])), (0, 0, 0), False, (1 << 30, INT32_MAX), 1, 0)
 def test_add_stock(case, zeros, first_is_larger, multipliers, term_shift, shift):
     """TFLM's own scheme: the larger scale over twice itself, so that one of both multipliers is a half."""
     repeats, count, a, b = case
