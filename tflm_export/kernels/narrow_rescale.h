@@ -86,8 +86,8 @@ static NARROW_INLINE int32_t narrow_doubling_high_multiply_30(int32_t a, int32_t
 #endif
 }
 
-/* x / 2^exponent, halves away from zero, which are those up of a negative number that is 1 smaller. x: not INT32_MIN;
- * exponent: 1..31. (gemmlowp's RoundingDivideByPOT.) */
+/* x / 2^exponent, halves away from zero, which are those up of a negative number that is 1 smaller. x: not INT32_MIN,
+ * and not INT32_MAX where exponent is 1; exponent: 1..31. (gemmlowp's RoundingDivideByPOT.) */
 static NARROW_INLINE int32_t narrow_rounding_divide_by_pot(int32_t x, int32_t exponent) {
   return (((x + (x >> 31)) >> (exponent - 1)) + 1) >> 1;
 }
