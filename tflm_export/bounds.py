@@ -48,11 +48,10 @@ def worst_case(operator: Operator, grid: Grid) -> WorstCase | None:
 
 
 def _worst_case(rescaling: Rescaling) -> WorstCase:
-    accumulator, multiplier, shift = np.broadcast_arrays(
-        *map(np.atleast_1d, (rescaling.accumulator, rescaling.rescale.multiplier, rescaling.rescale.shift))
-    )
+    multiplier, shift = rescaling.rescale.multiplier, rescaling.rescale.shift
     if rescaling.is_aligned:  # to the largest shift, and summed before the one rounding
         common = shift.max()
-        total = np.ldexp(accumulator * multiplier, common - shift).sum() + np.ldexp(0.5, max(common, 0))
-        return WorstCase(accumulator, np.full(len(accumulator), total))
-    return WorstCase(accumulator, accumulator * multiplier + np.ldexp(0.5, np.maximum(shift, 0)))
+        total = np.ldexp(rescaling.accumulator * multiplier, common - shift).sum() + np.ldexp(0.5, max(common, 0))
+        return WorstCase(rescaling.accumulator, np.full(len(shift), total))
+    product = np.atleast_1d(rescaling.accumulator * multiplier + np.ldexp(0.5, np.maximum(shift, 0)))
+    return WorstCase(np.broadcast_to(rescaling.accumulator, product.shape), product)

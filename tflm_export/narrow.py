@@ -176,16 +176,29 @@ def _solve(graph: Graph, declarations: list, settings: dict, measured) -> tuple[
 
 def _report(before: Model, after: Model, reasons: dict, default: Setting, settings: dict | None) -> Report:
     """The report of a narrowing, or of a check (no settings)."""
+    pairs = list(zip(before.operators, after.operators, strict=True))
+    widths = [_widths([op_for(pair[i]).factors(pair[i]) for pair in pairs]) for i in (0, 1)]
     rows = []
-    for old, new in zip(before.operators, after.operators, strict=True):
+    for old, new, *factors in zip(*zip(*pairs, strict=True), *widths, strict=True):
         key = old.subgraph, old.index
         setting = default if settings is None else settings[key]
-        row = _row(old, new, setting.grid, reasons.get(key), "" if settings is None else setting.method)
+        row = _row(old, new, factors, setting.grid, reasons.get(key), "" if settings is None else setting.method)
         if row is not None:
             rows.append(row)
     if all(row.reason for row in rows):
         raise ModelError(_nothing_to_narrow(before, rows))
     return Report(default.grid, "" if settings is None else default.method, tuple(rows))
+
+
+def _widths(factors: list[np.ndarray | None]) -> list[tuple[np.ndarray, int] | None]:
+    """Factors with the significant bits of the widest, operator by operator; computed for all of them at once."""
+    given = [values for values in factors if values is not None]
+    if not given:
+        return [None] * len(factors)
+    bits = rescale.significant_bits(np.concatenate(given))
+    starts = np.cumsum([0, *(values.size for values in given[:-1])])
+    widest = iter(np.maximum.reduceat(bits, starts).tolist())
+    return [None if values is None else (values, next(widest)) for values in factors]
 
 
 def _nothing_to_narrow(model: Model, rows: list[Row]) -> str:
@@ -197,21 +210,30 @@ def _nothing_to_narrow(model: Model, rows: list[Row]) -> str:
     return f"the model has no int8 rescale (its operators compute {', '.join(types)}){fix}"
 
 
-def _row(old: Operator, new: Operator, grid: Grid, reason: Reason | None, method: str) -> Row | None:
-    """The row of an operator; a check (no method) reads the factors also of operators that cannot be narrowed."""
+def _row(
+    old: Operator, new: Operator, factors: list, grid: Grid, reason: Reason | None, method: str
+) -> Row | None:  # fmt: skip
+    """The row of an operator; a check (no method) reads the factors also of operators that cannot be narrowed.
+
+    Args:
+      old, new: the operator before and after.
+      factors: its factors and their widest bits, before and after; None where it has none.
+      grid, method: its setting.
+      reason: why it was not narrowed.
+    """
     op = op_for(old)
-    before, after = op.factors(old), op.factors(new)
     row = Row(old.subgraph, old.index, old.name, old.label, grid, name=old.outputs[0].name if old.outputs else "")
-    if before is None:
+    if None in factors:
         return _stopped(row, reason) if reason else None
+    (before, bits_before), (after, bits_after) = factors
     narrow = bool(grid.contains(after).all())
     if method and not narrow and not reason:
         reason = OUT_OF_RANGE
     row = dataclasses.replace(
         row,
         factors=before.size,
-        bits_before=int(rescale.significant_bits(before).max()),
-        bits_after=int(rescale.significant_bits(after).max()),
+        bits_before=bits_before,
+        bits_after=bits_after,
         narrow=narrow,
         activation=saturation.added(old, new),
     )

@@ -10,13 +10,12 @@ the zero point, holds at every scale; and the ends of a calibrated range are no 
 
 from collections.abc import Hashable
 
-import numpy as np
-
 from tflm_export.flatbuffer.fused_activations import FIELDS, writable, write_activations
 from tflm_export.flatbuffer.model import Model, Operator, Tensor, parse
 from tflm_export.graph import Graph
 from tflm_export.ops.activations import clamp_of, fused_activation
 from tflm_export.ops.base import Declaration, scale_problem
+from tflm_export.program.value import dtype_of, limits_of
 from tflm_export.setting import KEEP, Setting
 
 # Activations that end at a number on both sides, and operators of these names.
@@ -29,7 +28,9 @@ _WITHIN_ONE = "UNIDIRECTIONAL_SEQUENCE_LSTM"  # whose product of LOGISTIC and TA
 def implied(operator: Operator) -> str:
     """The activation for which the limits of an output's type stand, to half a step; empty where there is none."""
     y = operator.outputs[0] if operator.outputs else None
-    if y is None or operator.name in _BOUNDED or scale_problem(y) or _written(operator) not in ("NONE", "RELU"):
+    if y is None or operator.name in _BOUNDED or not y.is_quantized or not _may_end(y):
+        return ""
+    if scale_problem(y) or _written(operator) not in ("NONE", "RELU"):
         return ""
     low, high = clamp_of(y, _written(operator))
     for name, (least, most) in _BOUNDED.items():
@@ -37,6 +38,11 @@ def implied(operator: Operator) -> str:
         if max(map(abs, off)) <= _NEAR:
             return name
     return ""
+
+
+def _may_end(y: Tensor) -> bool:
+    """Whether a range ends at 6 or 1, to a step: a quick look that spares most tensors a closer one."""
+    return any(abs(_end(y) - most) <= y.scale for _, most in _BOUNDED.values())
 
 
 def pinned(
@@ -89,7 +95,9 @@ def with_activations(stock: Model, narrowed: bytes, settings: dict[tuple[int, in
 
 def added(before: Operator, after: Operator) -> str:
     """The activation that an operator has and had not; empty where there is none."""
-    return "" if _written(after) == _written(before) else _written(after)
+    if before.outputs[0].scale == after.outputs[0].scale or _written(after) == _written(before):
+        return ""
+    return _written(after)
 
 
 def _written(operator: Operator) -> str:
@@ -114,4 +122,4 @@ def _exceeds(operator: Operator) -> bool:
 
 def _end(tensor: Tensor) -> float:
     """The largest real number of a tensor's range."""
-    return tensor.scale * (np.iinfo(tensor.type.lower()).max - tensor.zero_point)
+    return tensor.scale * (limits_of(dtype_of(tensor))[1] - tensor.zero_point)

@@ -157,8 +157,7 @@ class Operator:
     @property
     def intermediates(self) -> tuple[int, ...]:
         """Indices of the tensors that describe values inside the operator; may be out of range."""
-        found = self.table.vector(schema.Operator.INTERMEDIATES, "<i4") if self.table is not None else None
-        return () if found is None else tuple(found.values.tolist())
+        return () if self.table is None else self.table.integers(schema.Operator.INTERMEDIATES)
 
     def option_string(self, field: enum.IntEnum) -> str:
         """A string of the operator's option table, empty where it is absent."""
@@ -271,14 +270,14 @@ def _subgraph(index: int, table: Table, buffers: list, codes: list) -> Subgraph:
         table.string(schema.SubGraph.NAME),
         tensors,
         operators,
-        _pick(tensors, table.vector(schema.SubGraph.INPUTS, "<i4"), f"{where} inputs"),
-        _pick(tensors, table.vector(schema.SubGraph.OUTPUTS, "<i4"), f"{where} outputs"),
+        _pick(tensors, table.integers(schema.SubGraph.INPUTS), f"{where} inputs"),
+        _pick(tensors, table.integers(schema.SubGraph.OUTPUTS), f"{where} outputs"),
     )
 
 
-def _pick(tensors: tuple, indices: Vector | None, where: str, optional: bool = False) -> tuple:
+def _pick(tensors: tuple, indices: tuple[int, ...], where: str, optional: bool = False) -> tuple:
     picked = []
-    for i in indices.values.tolist() if indices is not None else ():
+    for i in indices:
         if i == -1 and optional:
             picked.append(None)
         elif 0 <= i < len(tensors):
@@ -297,8 +296,8 @@ def _operator(subgraph: int, index: int, table: Table, tensors: tuple, codes: li
         subgraph,
         index,
         codes[code],
-        _pick(tensors, table.vector(schema.Operator.INPUTS, "<i4"), f"inputs of {where}", optional=True),
-        _pick(tensors, table.vector(schema.Operator.OUTPUTS, "<i4"), f"outputs of {where}"),
+        _pick(tensors, table.integers(schema.Operator.INPUTS), f"inputs of {where}", optional=True),
+        _pick(tensors, table.integers(schema.Operator.OUTPUTS), f"outputs of {where}"),
         table,
     )
 
@@ -308,8 +307,7 @@ def _tensor(subgraph: int, index: int, table: Table, buffers: list) -> Tensor:
     where = tensor_label(index, name)
     code = table.scalar(schema.Tensor.TYPE, INT8)
     kind = schema.TENSOR_TYPES[code] if 0 <= code < len(schema.TENSOR_TYPES) else f"UNKNOWN_{code}"
-    shape_vector = table.vector(schema.Tensor.SHAPE, "<i4")
-    shape = tuple(shape_vector.values.tolist()) if shape_vector is not None else ()
+    shape = table.integers(schema.Tensor.SHAPE)
     buffer = table.scalar(schema.Tensor.BUFFER, UINT32)
     if buffer >= max(len(buffers), 1):  # buffer 0 means "none", and may be left out with all the others
         raise ModelError(f"the file is damaged: {where} names buffer {buffer} of {len(buffers)}")

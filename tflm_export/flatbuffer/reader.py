@@ -32,6 +32,7 @@ class Reader:
 
     def __init__(self, data: bytes):
         self.data = data
+        self._vtables: dict[int, tuple[int, ...]] = {}
 
     def unpack(self, layout: struct.Struct, offset: int):
         """One scalar at a byte offset."""
@@ -39,24 +40,44 @@ class Reader:
             raise ModelError(f"the file is damaged or cut short: offset {offset} leaves its {len(self.data)} bytes")
         return layout.unpack_from(self.data, offset)[0]
 
+    def vtable(self, offset: int) -> tuple[int, ...]:
+        """Where the fields of tables stand in them, 0 for those that are absent. Tables of one kind share vtables."""
+        if offset not in self._vtables:
+            fields = struct.Struct(f"<{max(0, self.unpack(UINT16, offset) - 4) // 2}H")
+            if offset + 4 + fields.size > len(self.data):
+                raise ModelError(
+                    f"the file is damaged or cut short: a vtable at {offset} leaves its {len(self.data)} bytes"
+                )
+            self._vtables[offset] = fields.unpack_from(self.data, offset + 4)
+        return self._vtables[offset]
+
     def root(self) -> "Table":
         """The root table."""
         return Table(self, self.unpack(UINT32, 0))
 
+    def extent(self, offset: int, size: int) -> tuple[int, int]:
+        """Where the elements of a vector start whose length stands at a byte offset, and how many they are."""
+        length = self.unpack(UINT32, offset)
+        self._require(offset + 4, length, size)
+        return offset + 4, length
+
     def vector(self, offset: int, dtype) -> Vector:
         """The vector of scalars that starts (with its length) at a byte offset."""
         dtype = np.dtype(dtype)
-        length, start = self.unpack(UINT32, offset), offset + 4
-        return self.span(start, length, dtype)
+        start, length = self.extent(offset, dtype.itemsize)
+        return Vector(start, np.frombuffer(self.data, dtype, length, start))
 
     def span(self, start: int, length: int, dtype) -> Vector:
         """`length` scalars from byte `start` on."""
-        if start < 0 or start + length * dtype.itemsize > len(self.data):
+        self._require(start, length, dtype.itemsize)
+        return Vector(start, np.frombuffer(self.data, dtype, length, start))
+
+    def _require(self, start: int, length: int, size: int) -> None:
+        if start < 0 or start + length * size > len(self.data):
             raise ModelError(
-                f"the file is damaged or cut short: a vector of {length} x {dtype.itemsize} bytes at offset {start} "
+                f"the file is damaged or cut short: a vector of {length} x {size} bytes at offset {start} "
                 f"leaves its {len(self.data)} bytes"
             )
-        return Vector(start, np.frombuffer(self.data, dtype, length, start))
 
 
 UINT8, INT8 = struct.Struct("<B"), struct.Struct("<b")
@@ -70,15 +91,11 @@ class Table:
     def __init__(self, reader: Reader, offset: int):
         self.reader = reader
         self.offset = offset
-        self._vtable = offset - reader.unpack(INT32, offset)
-        self._vtable_size = reader.unpack(UINT16, self._vtable)
+        self._fields = reader.vtable(offset - reader.unpack(INT32, offset))
 
     def position(self, number: int) -> int:
         """The byte position of a field, 0 where it is absent."""
-        entry = 4 + 2 * number
-        if entry + 2 > self._vtable_size:
-            return 0
-        relative = self.reader.unpack(UINT16, self._vtable + entry)
+        relative = self._fields[number] if number < len(self._fields) else 0
         return self.offset + relative if relative else 0
 
     def scalar(self, number: int, layout: struct.Struct, default=0):
@@ -89,7 +106,7 @@ class Table:
     @property
     def field_count(self) -> int:
         """How many fields the table's vtable has room for."""
-        return (self._vtable_size - 4) // 2
+        return len(self._fields)
 
     def target(self, number: int) -> int:
         """The byte position an offset field points to, 0 where it is absent."""
@@ -120,7 +137,18 @@ class Table:
             Table(self.reader, offsets.offset + 4 * i + relative) for i, relative in enumerate(offsets.values.tolist())
         ]
 
+    def integers(self, number: int) -> tuple[int, ...]:
+        """A vector of int32, empty where it is absent."""
+        target = self.target(number)
+        if not target:
+            return ()
+        start, length = self.reader.extent(target, 4)
+        return struct.unpack_from(f"<{length}i", self.reader.data, start)
+
     def string(self, number: int) -> str:
         """A string, empty where it is absent."""
-        characters = self.vector(number, "u1")
-        return characters.values.tobytes().decode("utf-8", "replace") if characters is not None else ""
+        target = self.target(number)
+        if not target:
+            return ""
+        start, length = self.reader.extent(target, 1)
+        return self.reader.data[start : start + length].decode("utf-8", "replace")

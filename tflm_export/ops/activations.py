@@ -9,7 +9,7 @@ from tflm_export.errors import ModelError
 from tflm_export.flatbuffer import options
 from tflm_export.flatbuffer.model import Operator, Tensor
 from tflm_export.flatbuffer.reader import UINT8
-from tflm_export.program.value import value_of
+from tflm_export.program.value import dtype_of, limits_of, value_of
 
 _RANGES = {"NONE": (None, None), "RELU": (0.0, None), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}
 
@@ -36,7 +36,9 @@ def clamp_of(tensor: Tensor, activation: str) -> tuple[int, int]:
     """
     if activation not in _RANGES:
         raise ModelError(f"the fused activation {activation} of {tensor.name} is not simulated")
-    limits = value_of(tensor).limits
+    limits = limits_of(dtype_of(tensor))
+    if activation == "NONE":
+        return limits
     bounds = [None if bound is None else quantized(tensor, bound) for bound in _RANGES[activation]]
     low, high = (
         limit if bound is None else min(max(bound, limits[0]), limits[1])

@@ -1,6 +1,7 @@
 """What forms read and write: arrays of integers with a name, a type and a shape."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Hashable
 
@@ -19,6 +20,13 @@ _DTYPES = {
 }
 INTEGER_TYPES = ("INT8", "UINT8", "INT16", "INT32", "INT64")
 MOST_ELEMENTS = 1 << 28  # of one value; a file that asks for more is damaged
+
+
+@functools.cache
+def limits_of(dtype) -> tuple[int, int]:
+    """The smallest and the largest integer of a numpy type."""
+    limits = np.iinfo(dtype)
+    return int(limits.min), int(limits.max)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,8 +67,7 @@ class Value:
     @property
     def limits(self) -> tuple[int, int]:
         """The smallest and the largest integer of its type."""
-        limits = np.iinfo(self.dtype)
-        return int(limits.min), int(limits.max)
+        return limits_of(self.dtype)
 
     def part(self, name: str, dtype=None) -> "Value":
         """A value of the same shape that lies on the way to this one."""
