@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The README as a package index shows it, with absolute links; all other metadata is in pyproject.toml."""
 
 import re

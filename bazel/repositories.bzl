@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The repositories of WORKSPACE: of what this machine has, nothing from a network."""
 
 # Where Debian's bazel-rules-java installs itself.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Accuracy against multiplier width, on real tasks: what narrowing costs, and what rescale-aware training wins back.
 
 For every task and seed: a float network; from it plain quantisation-aware training (QAT, 31 bits, the control); that

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The cells of the accuracy suite: one trained or narrowed model each, measured and written as one JSON file.
 
 Every cell is a function of its task, seed and settings alone, so that a suite that was stopped goes on where it was.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What narrowing does to a folder of models, file by file.
 
 For each file: which operators were narrowed, which were not and why, or why the file was refused; whether LiteRT and

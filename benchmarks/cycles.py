@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Modelled cycles of Arm Cortex-M code: what the published instruction tables say of each executed basic block.
 
 Zero wait states, no contention between fetch and data. A block's cost is a sum over its instructions, and what leaving

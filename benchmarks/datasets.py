@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Real data sets: scikit-learn's bundled digits, and larger ones where a data folder is present."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The main job, end to end on real digits: train, narrow, export, verify, and run on emulated cores.
 
 Three other benchmarks, one after the other: the accuracy suite on scikit-learn's digits, its int8 models on LiteRT and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A model on an emulated Cortex-M board: accuracy, modelled cycles, instructions, stack, arena and flash.
 
 Narrows the model, writes it as C, builds a bare-metal program, runs it in an emulator and holds its outputs against the

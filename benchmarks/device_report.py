@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs of `benchmarks.device` for people and for other programs: a table, TFLM's profiler CSV, a chart of layers."""
 
 import csv

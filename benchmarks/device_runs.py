@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A model on one emulated core: builds it, runs it, and says what it took."""
 
 import dataclasses

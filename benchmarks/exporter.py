@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Speed and memory of narrowing, as ratios measured side by side in one run.
 
 Compares `tflm_export.narrow` with unpacking a file into the schema's object API and packing it again (what converters

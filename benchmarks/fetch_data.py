@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fetches the public models and data that tests and benchmarks use, as benchmarks/data_manifest.json lists them.
 
 usage: python -m benchmarks.fetch_data [--output FOLDER] [--only PATTERN] [--overwrite]

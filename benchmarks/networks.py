@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The networks the benchmarks train."""
 
 import tf_keras as keras

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What one rescale and clamp takes on a core, in modelled cycles.
 
 A loop takes an accumulator, its rescale's parameters of that channel, and stores an int8: once with each end that the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How sure a difference is: standard errors over test rows and over seeds, exact paired tests."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From the cells of the accuracy suite to tables and figures: accuracy, agreement, significance, and the goals."""
 
 import csv

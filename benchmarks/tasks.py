@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tasks of the accuracy suite: a data set, a network, how long it is trained, and what counts as right."""
 
 import dataclasses

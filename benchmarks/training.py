@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cost of rescale-aware training: its step over a plain tfmot QAT step, in time and memory, measured side by side.
 
 For every network the float model is quantised by tfmot and by keras_rat (both grids). The training steps of all of them

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rescale-aware training: quantisation-aware training that sees k-bit rescale multipliers (arXiv 2510.11484)."""
 
 from keras_rat import callbacks

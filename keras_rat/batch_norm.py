@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Batch normalisations that can go on with the statistics they have, while gamma and beta are trained."""
 
 import copy

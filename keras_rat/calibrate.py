@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures activation ranges, puts the scales on the k-bit grid, and starts the learnable multipliers there."""
 
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keras callbacks for rescale-aware training: freezing, snapping schedules, early stopping, summaries and a table."""
 
 import functools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """QuantizeConfigs: which tensors of a layer are quantised, and by which quantizer."""
 
 import tf_keras as keras

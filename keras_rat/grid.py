@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The k-bit grid in float32 TensorFlow operations: the twin of `tflm_export`'s, and tested to be equal.
 
 A float32 is stored as one integer: the exponent, then the mantissa behind an implicit leading 1. Adding to that integer

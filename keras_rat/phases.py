@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The phases of training, and the base of the quantizers that go through them."""
 
 import contextlib

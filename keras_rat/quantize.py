@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The functions of tfmot.quantization.keras, with k-bit rescales."""
 
 from collections.abc import Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Quantizers: activation ranges, and weights whose scale makes the rescale multiplier k bits wide."""
 
 import math

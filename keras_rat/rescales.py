@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rescales of a quantised model: its layers, their widths, factors and multipliers."""
 
 import dataclasses

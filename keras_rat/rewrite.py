@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Float models in the form that tfmot can take: one flat graph of 2-D layers, each of them used once.
 
 - Nested models are inlined.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """tfmot's 8-bit scheme with k-bit rescales: layout transforms, registry, scheme."""
 
 import collections

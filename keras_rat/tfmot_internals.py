@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The private names of tensorflow_model_optimization and tf_keras that keras_rat lives on; no other file touches any.
 
 Seen in tensorflow-model-optimization 0.8.1 and tf_keras 2.19.0; either may change them in any release.

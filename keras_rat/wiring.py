@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who feeds whom in a quantised Keras model: the input range, output range and batch-norm gain of every layer.
 
 Resolved from Keras's own graph whenever a model is traced, so that cloned and loaded models need no extra step.

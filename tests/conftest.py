@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Shared set-up: quiet TensorFlow, property tests that are the same in every run and leave no files behind, and tests
 that skip where the data folder lacks their file: `make data` cannot fetch all that it may hold.
 """

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An autoencoder of per-tensor Dense layers, trained on digits: shift-only rescales cost no reconstruction error."""
 
 import numpy as np

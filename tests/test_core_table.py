@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of cores: every row fits what reads it, and the documentation has the same rows."""
 
 import pathlib

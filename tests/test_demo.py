@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m benchmarks.demo`, shortened: everything it promises is there and consistent."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The documentation builds without a warning, and every block of code in it runs as printed.
 
 A block with a title is a file; `sh` blocks are run, with `python` being this one; `python` blocks without a title are

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every source file says its licence in its head, in the form that licence scanners read."""
 
 import pathlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What others install: the distributions hold what is needed, and the README's first lines work from them."""
 
 import email

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The public API as its callers see it: `make typecheck` holds these calls against the annotations, strictly."""
 
 import typing

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Narrows the rescales of a .tflite model to k-bit multipliers, for TensorFlow Lite Micro.
 
 Public besides the names below are the modules `flatbuffer.model` (parsed files), `grid` and `arithmetic` (what factors

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Narrows the rescales of an int8 .tflite model to k-bit multipliers.
 
 usage: python -m tflm_export --bits K [flags] MODEL.tflite     write MODEL_kK.tflite

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The largest integers that an operator's rescales can meet, over all inputs of its tensors' types."""
 
 import dataclasses

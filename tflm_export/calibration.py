@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What real inputs say about a model: the layers' input statistics, and what clipping would cost."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A model as C++ source, in TensorFlow Lite Micro's convention (generate_cc_arrays.py): NAME_model_data.cc and .h."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the command lines of the exporter and the benchmarks have in common."""
 
 import re

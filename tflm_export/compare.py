@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How far a narrowed model's outputs are from the stock model's."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The cores there are: one row each, for the C back end, compilers, emulators, cycle tables and documents alike.
 
 A core without kernels of its own is one row here and nothing else.

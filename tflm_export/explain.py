@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rescales as a person reads them."""
 
 import numpy as np

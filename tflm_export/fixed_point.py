@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fixed-point exponentials, logarithms and roots of the stock runtimes: integers of 32 or 16 bits, held as int64.
 
 Q(n) below is a value in [-2**n, 2**n) with 31 - n fraction bits (15 - n of 16-bit integers). Every step is an operation

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who uses what in a model: needed to know which bytes an operator may change on its own."""
 
 import collections

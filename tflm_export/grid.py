@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A grid of factors that hardware can apply: which there are, and which one a real factor is put on."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a parsed model to a program of integers, by an arithmetic. Knows no operator."""
 
 import dataclasses

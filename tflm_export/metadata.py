@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The explicit multipliers of a narrowed model, as a metadata entry for hardware compilers and people.
 
 Entry `keras_rat.rescale`, a FlexBuffer:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The front door of the library: narrow every rescale of a model, or check that it was done."""
 
 import dataclasses

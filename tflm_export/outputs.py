@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The files that narrowing a model gives: the model, and on request its report, a C++ array and a C program."""
 
 import dataclasses

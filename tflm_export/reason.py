@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Why an operator is not narrowed, for people and for machines."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What was done to a model, for people (a table) and for machines (a dict)."""
 
 import dataclasses

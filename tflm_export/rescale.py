@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rescale arithmetic: a positive real factor as `multiplier * 2**-shift` with a k-bit multiplier.
 
 Every quantised operator ends in `y = zero_point + round(acc * M)` with a real factor M. TFLite and TFLM store M as a

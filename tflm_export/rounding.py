@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rounding weights to integers so that a layer's outputs, not each weight, change least.
 
 With rounding errors e of one output channel's weights the output changes by `e . x` for an input patch x; over the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The setting of each operator of a model: a default, and rules for single ones."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The stock runtimes, where they are installed: LiteRT (XNNPACK or reference kernels) and TensorFlow Lite Micro."""
 
 import contextlib

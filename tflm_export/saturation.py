@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Activations that a file holds only as the limits of a type.
 
 Some converters leave out an activation to which the output's own range clamps: integers 0..255 of scale 6/255 and zero

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The narrowest multipliers that keep a model's outputs within a tolerance, measured on data."""
 
 import dataclasses

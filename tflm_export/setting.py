@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How one rescale is narrowed."""
 
 import dataclasses

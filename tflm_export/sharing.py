@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Constants that several operators share, where every one of them would rewrite them for itself.
 
 The model is first narrowed with a copy for each operator. Where all copies come out alike there is one scale that

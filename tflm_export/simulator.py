@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs a model in integers, every tensor exactly as a runtime computes it: its program, on arrays."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Assigns the scales of activations so that every rescale factor can land on its grid. Knows no operator.
 
 The unknowns are the scales of activation tensors, named by any hashable key. Three kinds of nodes relate them:

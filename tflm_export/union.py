@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Union-find."""
 
 from collections.abc import Hashable, Iterable

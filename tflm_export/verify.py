@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs a stock and a narrowed model on the installed runtimes, layer by layer."""
 
 import dataclasses

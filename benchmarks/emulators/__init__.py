@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Emulated Cortex-M boards: firmware for them, and engines that run it and count."""

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Counts basic blocks for Unicorn: how often each is entered, and how often execution goes on behind it. */
 #include <stdint.h>
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The boards of the cores: memory map, console, and what QEMU calls them."""
 
 import dataclasses

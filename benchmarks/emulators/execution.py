@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every engine gives back, and what firmware says on its console."""
 
 import contextlib

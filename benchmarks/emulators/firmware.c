@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The smallest program around a model, the same on every emulator. An engine writes the input at firmware_input. Either
  * it calls firmware_infer itself until firmware_idle and reads firmware_output, or it lets the program run from reset:
  * then one inference runs, and the console says

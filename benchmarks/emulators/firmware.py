@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds a model's C source into a bare-metal ELF file, and reads such files."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs firmware in QEMU: one process an inference, and its clock counts instructions.
 
 With `-icount shift=0` an instruction takes a nanosecond of the board's time, so a tick of SysTick at 25 MHz is 40

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs firmware in Renode: one process an inference, and hooks that log the executed instructions.
 
 Renode says how many instructions ran, not which: no layers, no modelled cycles.

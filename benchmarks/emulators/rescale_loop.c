@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* See rescale_loop.h. RESCALE_END: the end of a layer, as in narrow_rescale.h, or one of those below. */
 #include "rescale_loop.h"
 

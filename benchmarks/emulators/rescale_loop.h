@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A loop that does nothing but rescale; benchmarks/rescale_cost.py writes RESCALE_END into it. */
 #ifndef RESCALE_LOOP_H
 #define RESCALE_LOOP_H

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs firmware in the Unicorn emulator, in process, and counts every basic block."""
 
 import ctypes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The accuracy suite: its statistics against closed forms, its cells against LiteRT, and that it resumes."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The cycle model, instruction class by instruction class, against the manuals' tables and examples."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The harness: firmware in the emulator equals the simulator, and its counts can be trusted."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """QEMU and Renode: the same ELF file as in Unicorn, the same outputs, the same count."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The peer of the exporter's speed benchmark makes the edit that it is said to make."""
 
 import pytest

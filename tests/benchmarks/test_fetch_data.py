@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Data come whole and as the manifest says, or not at all; tried on a server of this machine's own."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every benchmark explains itself, and says in a line what is wrong with how it was called."""
 
 import importlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report, judged by a real browser: every figure is drawn, nothing is fetched, tables sort, colours can be read."""
 
 import base64

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The loop that only rescales computes what the kernels do, and its cost is what the instructions say."""
 
 from fractions import Fraction

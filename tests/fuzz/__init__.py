@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fuzzing of the exporter; `python -m tests.fuzz` for long runs."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Long fuzzing runs of the exporter.
 
 usage: python -m tests.fuzz [--mutants=200000] [--seed=0] [--jobs=2]    random mutants, then LiteRT's verdict on them

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether LiteRT takes a narrowed file where it took the original; in a process of its own, which may die.
 
 usage: python -m tests.fuzz.acceptance FOLDER     reads N.before and N.after, prints "N before after" for each N

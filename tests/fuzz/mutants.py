@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Damaged models: seeds, and mutations of their bytes."""
 
 import random

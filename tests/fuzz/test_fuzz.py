@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A budgeted fuzzing run: no bytes make the exporter raise anything but ModelError, hang, or write a worse model."""
 
 import random

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """As `internals`, for the C back end."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The folder of real models and data: tests that need it take it from here and skip where it is absent."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the kernels should compute, from the definitions: python integers and Fractions, loops over every element."""
 
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trains one small network under a distribution strategy; test_distributed.py runs it in processes of its own.
 
 usage: python distributed.py mirrored|worker OUT.json   (worker: TF_CONFIG names the cluster)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Exact integer arithmetic of narrowed operators: one rounding, halves up, with (m, s) read through the peer's view."""
 
 import dataclasses

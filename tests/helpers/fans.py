@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models of many convolutions of random sizes on one input, to be lowered for a core."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The only place where helpers name what is inside tflm_export: a change of its inner interfaces is followed here."""
 
 from tflm_export import bounds

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layers with weights for the kernels: those that the exporter folds, and any that narrow_kernels.h allows."""
 
 import dataclasses

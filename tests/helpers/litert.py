@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The judge of these tests: the stock converter and LiteRT's reference kernels, read with numpy alone."""
 
 import numpy as np

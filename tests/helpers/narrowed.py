@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tests that every operator inherits whose models say all there is to know: grid, runtimes, stock outputs."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """C on the host: the kernels through ctypes, built with gcc and the undefined-behaviour sanitizer, which traps."""
 
 import ctypes

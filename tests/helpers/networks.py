@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small float networks for 8x8x1 inputs with random batch-norm statistics, and readers of quantised ones."""
 
 import re

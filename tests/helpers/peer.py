@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What TensorFlow Lite Micro's own schema bindings read in a .tflite file, and the rescale factors that follow."""
 
 import dataclasses

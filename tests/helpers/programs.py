@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Emitted C on the host, layer by layer."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every tensor of a model on LiteRT's reference kernels and on TensorFlow Lite Micro, beside the simulation."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The test that operators without factors inherit: every integer as the runtimes compute it."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds small quantised .tflite models with the object API of TensorFlow Lite Micro's own schema bindings."""
 
 import flatbuffers

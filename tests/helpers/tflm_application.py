@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The application of docs/tflm.md on a host or an emulated core, linked with the TFLM that TFLM_DIR points to.
 
 TFLM_DIR is a folder with what TFLM's create_tflm_tree.py writes (`tensorflow/`, `third_party/`) and, from its

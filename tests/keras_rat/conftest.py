@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The digits of scikit-learn as 8x8 images; the small networks and the LiteRT judge live beside this file."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """keras_rat.calibrate: ranges against numpy statistics of the float network, and scales on the grid afterwards."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """keras_rat.callbacks on small networks, against numpy, the stored variables and LiteRT."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """keras_rat.convert, judged by the stock converter's file on LiteRT's reference kernels."""
 
 import functools

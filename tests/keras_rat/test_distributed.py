@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training on several devices: the same losses and weights as on one. Processes of their own run distributed.py."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every kind of layer through the stock converter: on the grid, whole int8, and LiteRT computes what Keras does."""
 
 import numpy as np

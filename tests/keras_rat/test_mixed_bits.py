@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Widths of their own for layers: by patterns, by annotation, and what becomes of them in the converted file."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """keras_rat.phases: what a model does at present, in training, in files of this and of earlier versions, on devices."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """keras_rat.quantize: what it refuses, what it leaves alone, and that 31 bits is tfmot's own quantisation."""
 
 import ast

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """keras_rat.quantizers: gradients against closed forms, ranges step by step."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """keras_rat.rescale_layers, widths and multipliers against numpy on the float network's own weights."""
 
 import numpy as np

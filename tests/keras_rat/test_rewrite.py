@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """keras_rat.rewrite: flat 2-D graphs that compute what the model given computes."""
 
 import numpy as np

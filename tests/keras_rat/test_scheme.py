@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """keras_rat.scheme: what gets a quantizer, and of which kind."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """keras_rat.grid against tflm_export.rescale, over all of float32 that the two are to share."""
 
 import numpy as np

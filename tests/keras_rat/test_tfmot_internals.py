@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every private name that keras_rat lives on, one by one: what fails here says which is gone, in which version."""
 
 import ast

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rescale-aware training: what falls, what moves, what survives saving, and what it buys."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m benchmarks.training`, shortened: its files are there and agree with themselves."""
 
 import json

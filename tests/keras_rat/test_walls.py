@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What keras_rat keeps to: no private names of others, nothing patched, nothing global, an annotated public API."""
 
 import ast

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """keras_rat.wiring: the ranges a layer's rescale factor is made of, and the batch-norm gain between them."""
 
 import numpy as np

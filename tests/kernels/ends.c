@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The ends that exist in assembly, on accumulators as they are given: kernels without weights. See test_ends.py. */
 #include "ends.h"
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kernels of single cores: their plain C against the definition on the host. Emulated cores run the assembly."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ADD, MUL, QUANTIZE, tables and clamps against their definition."""
 
 import numpy as np

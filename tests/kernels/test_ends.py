@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The last step of an accumulator in assembly, on emulated cores, and what the stock one is folded into."""
 
 import pathlib

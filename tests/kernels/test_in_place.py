@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kernels that read weights as they stand in a file: plain C on the host, assembly on emulated cores."""
 
 import types

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pools, MEAN, SOFTMAX and data movement against their definition."""
 
 from fractions import Fraction

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The registrations in a real TFLM, which the user brings: bit for bit the simulator, and TFLM where not narrow."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the TFLM registrations recover and fold in Prepare, without TFLM: their headers against rescale and kernels."""
 
 import ctypes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Convolutions and dense layers against their definition, over shapes, scales and extreme values."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A grid that is not one of k-bit multipliers: what decides about scales asks a grid, and knows no bits."""
 
 import dataclasses

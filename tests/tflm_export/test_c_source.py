@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Emitted C against the simulator: whole models, layer by layer, on the host."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Calibration data: statistics against direct numpy, the effect on real models, and data that does not fit."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The C++ array: compiled, it is the file byte for byte."""
 
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command line: exit codes, one line per error, and no file left behind by a failure."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Agreement figures against direct numpy."""
 
 import dataclasses

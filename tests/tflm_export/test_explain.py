@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The explanation names every rescale, and its integers are the file's."""
 
 import re

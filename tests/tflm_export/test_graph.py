@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ownership of constants: which bytes an operator may change on its own."""
 
 from tests.helpers.tflite_builder import TFLiteBuilder, pack, unpack

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The grid of k-bit multipliers against exact fractions: what is on it, what is nearest above and below."""
 
 import dataclasses

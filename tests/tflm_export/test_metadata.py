@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The metadata entry: the multipliers it names are those of the file, and nothing else of the file changes."""
 
 import io

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The library's front door: which bytes change, what the report says, and what real models still compute."""
 
 import io

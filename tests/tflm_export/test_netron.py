@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The metadata entries as Netron shows them, in a real browser."""
 
 import contextlib

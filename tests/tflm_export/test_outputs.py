@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The files of a narrowing from Python: what they hold, and that they appear together or not at all."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rescale arithmetic against exact fractions and against a transcription of TFLite's own code."""
 
 import math

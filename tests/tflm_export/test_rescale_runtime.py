@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The stock runtimes' rescale arithmetic against definitions written with Python's integers and fractions."""
 
 from fractions import Fraction

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rounding of weights for the outputs' sake: exact where it can be, and never worse than nearest where it matters."""
 
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bits and method operator by operator."""
 
 import json

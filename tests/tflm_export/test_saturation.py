@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Activations for which the limits of a type stand: written where a scale grows, on every runtime, and nowhere else."""
 
 import io

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The search for the narrowest setting: within the tolerance, and minimal as far as it looks."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Constants that operators share: one form for all where there is one, else copies."""
 
 import io

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bit equality of the simulator with LiteRT's reference kernels and with TensorFlow Lite Micro, layer by layer."""
 
 import functools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The scale solver's documented rules on hand-made problems, and its invariants on random graphs."""
 
 import dataclasses

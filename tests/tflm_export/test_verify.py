@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`--verify`: the runtimes run both models, and the simulator says the same as they do."""
 
 import dataclasses

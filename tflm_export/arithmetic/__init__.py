@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Arithmetics of the runtimes."""
 
 from tflm_export.arithmetic.base import Arithmetic, Target, Terms

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a runtime turns real factors into integers, rescales and rounds: what operators ask when they become forms."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """LiteRT's reference kernels (OpResolverType.BUILTIN_REF): 31-bit multipliers, rounded as each kernel does."""
 
 import numpy as np

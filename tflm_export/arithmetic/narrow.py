@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """This package's kernels: narrow multipliers, one rounding, halves up."""
 
 import dataclasses

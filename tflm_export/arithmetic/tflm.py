@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TensorFlow Lite Micro: 31-bit multipliers, two roundings."""
 
 import numpy as np

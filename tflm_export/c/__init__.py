@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The C back end: a program of integers as C99. Knows forms and no operators."""
 
 from tflm_export.c.lowering import emit, lower, translate

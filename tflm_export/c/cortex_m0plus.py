@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cortex-M0+ and other ARMv6-M cores: two pixels in one product, weights as words of two channels."""
 
 import numpy as np

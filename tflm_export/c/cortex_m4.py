@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cortex-M4 and other cores with the DSP extension: weights in the order that SXTB16 and SMLAD want them."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A layer's epilogue: its rescale, folded into where its accumulators start, and the proof that its integers fit.
 
 With acc the sum over raw inputs, `Zy + ((acc * m + 2**(s-1)) >> s)` equals `(acc * m + 2**(s-1) + Zy * 2**s) >> s`: the

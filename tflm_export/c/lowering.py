@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a program of integers to one of C functions: which kernels compute each form, and where each value lives."""
 
 import collections

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which movements of data the kernels have: rows side by side, and a block inside a border."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Depthwise convolution plane by plane: what the cores with a kernel for it share (narrow_planes.h)."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where tensors live in the arena: buffers whose lifetimes do not meet share memory.
 
 Greedy by size (arXiv 2001.03288): the largest buffer first, each at the lowest offset that is free for all of its life.

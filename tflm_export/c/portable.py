@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Forms as calls of the portable kernels. A core with kernels of its own overrides single forms."""
 
 import math

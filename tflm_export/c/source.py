@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A model as C99: constants, a static arena, `NAME_invoke`, and the kernels it calls, in one self-contained folder."""
 
 import dataclasses

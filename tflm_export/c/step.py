@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a form becomes: C statements on named buffers, constants, and the kernels they call."""
 
 import dataclasses

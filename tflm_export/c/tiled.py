@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Base of cores whose convolutions go tile by tile and can write planes for the depthwise layers behind them."""
 
 import numpy as np

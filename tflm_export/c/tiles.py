@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Convolution tile by tile: what the cores with a kernel for it share (narrow_tiles.h)."""
 
 import dataclasses

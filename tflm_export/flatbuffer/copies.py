@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Copies of constant tensors, each with a buffer and a scale of its own, for operators that share one."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """New tables before an old .tflite file.
 
 FlatBuffers offsets only point forwards, so a root table that must refer to a longer list of buffers cannot go to the

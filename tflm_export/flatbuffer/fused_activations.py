@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fused activations of operators: written in place where the file has room for them, else in new tables before it.
 
 An option that has its default value is not stored, so that an operator without an activation has no byte for one. Then

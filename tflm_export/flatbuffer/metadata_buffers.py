@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Named metadata buffers of a .tflite file: read one, or change the list without touching what is there."""
 
 from tflm_export.errors import ModelError

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read view of a .tflite file: subgraphs, tensors, operators and where their numbers stand in the file."""
 
 import dataclasses

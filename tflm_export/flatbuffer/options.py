@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Facts of the TFLite schema on operators' option tables: field numbers, and the tables' codes in the union.
 
 Source: tensorflow/compiler/mlir/lite/schema/schema.fbs (schema version 3).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bounds-checked reading of a FlatBuffers buffer; knows no schema.
 
 Source: the FlatBuffers internals document (tables, vtables, vectors, offsets; all little endian).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Facts of the TFLite schema this package needs: field numbers, operator names, tensor types.
 
 Source: tensorflow/compiler/mlir/lite/schema/schema.fbs (schema version 3). Field numbers count from 0 in the order of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """In-place edits of a file: same length, and every byte that is not named stays. Knows no operator."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The C sources of the kernels."""
 
 import pathlib

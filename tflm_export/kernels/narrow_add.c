@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "narrow_rescale.h"
 
 void narrow_add(int32_t repeats, int32_t count, int32_t factor_a, int32_t factor_b, int32_t start, int32_t shift,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "narrow_rescale.h"
 
 /* A factor of a term: away is -1 where a second rounding follows, whose halves go away from zero, else 0. */

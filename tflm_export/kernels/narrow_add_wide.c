@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "narrow_rescale.h"
 
 void narrow_add_wide(int32_t repeats, int32_t count, int64_t factor_a, int64_t factor_b, int64_t start, int32_t shift,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Functions in assembly, for a whole file of C or by a macro, which several files may use with the same sizes. */
 #ifndef NARROW_ASSEMBLY_H
 #define NARROW_ASSEMBLY_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "narrow_pool.h"
 
 static NARROW_INLINE int8_t mean(const int8_t *first, int32_t rows, int32_t columns, int32_t row, int32_t next) {

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "narrow_rescale.h"
 
 void narrow_clamp(int32_t count, int8_t low, int8_t high, const int8_t *input, int8_t *output) {

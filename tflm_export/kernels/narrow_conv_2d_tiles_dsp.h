@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Convolution in tiles of 4 pixels and 2 channels, for cores with the DSP extension: 17 cycles for 16 products.
  *
  * Inputs are widened once to pairs of int16. A word of weights holds (A k, B k, A k', B k') of two channels A and B, so

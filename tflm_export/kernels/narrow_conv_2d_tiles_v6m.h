@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Convolution in tiles of 2 pixels and 2 channels, for ARMv6-M and ARMv7-M without DSP: two pixels in one product.
  *
  * With X = x0 + 2^16 * x1, w * X is w * x0 + 2^16 * (w * x1). Products of a block of weights are added before their

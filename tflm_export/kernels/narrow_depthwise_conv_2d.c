@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "narrow_window.h"
 
 /* The products of one window of one channel. column: from tap to tap; skip: from behind a row of taps to the next one;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "narrow_dsp.h"
 #include "narrow_in_place.h"
 #include "narrow_window.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Depthwise 3x3 convolution plane by plane, for cores with the DSP extension.
  *
  * With a row of one channel in memory, a word of inputs x0..x3 gives the pairs (x0, x2) and (x1, x3) by two SXTB16, so

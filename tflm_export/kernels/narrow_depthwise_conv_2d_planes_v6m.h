@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Depthwise 3x3 convolution plane by plane, for ARMv6-M and ARMv7-M without DSP: two outputs in one product.
  *
  * A plane is kept as words x[i] + 2^16 * x[i + 2]; a weight times such a word is a product for two outputs. The three

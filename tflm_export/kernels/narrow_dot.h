@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One row of inputs against the weights of every output channel. */
 #ifndef NARROW_DOT_H
 #define NARROW_DOT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Two products at a time: the DSP extension of Cortex-M4, M7 and M33, and the same in plain C for any other machine. */
 #ifndef NARROW_DSP_H
 #define NARROW_DSP_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "narrow_dot.h"
 
 static NARROW_INLINE void fully_connected(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "narrow_assembly.h"
 #include "narrow_dsp.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Kernels for cores with the DSP extension that read weights in the order of a .tflite file, at any address: for a
  * program that cannot repack them at export and has no memory to do so at run time. See narrow_kernels.h. */
 #ifndef NARROW_IN_PLACE_H

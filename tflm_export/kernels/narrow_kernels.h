@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Integer kernels for int8 models with narrow rescale multipliers.
  *
  * C99, freestanding: nothing is allocated, nothing is called but memcpy and memset. Every function stands in the file

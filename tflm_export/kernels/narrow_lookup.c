@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "narrow_rescale.h"
 
 void narrow_lookup(int32_t count, const int8_t *table, const int8_t *input, int8_t *output) {

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "narrow_rescale.h"
 
 void narrow_mean(int32_t outer, int32_t count, int32_t inner, int32_t factor, int32_t start, int32_t divisor,

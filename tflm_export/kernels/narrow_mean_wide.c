@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "narrow_rescale.h"
 
 void narrow_mean_wide(int32_t outer, int32_t count, int32_t inner, int64_t factor, int64_t start, int64_t divisor,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The two functions that the kernels need from outside. Freestanding compilers have no string.h, yet call them. */
 #ifndef NARROW_MEMORY_H
 #define NARROW_MEMORY_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "narrow_rescale.h"
 
 static NARROW_INLINE void mul(int32_t repeats, int32_t count, const int32_t *zero_points,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Depthwise convolution plane by plane: one channel of the image, with its padding, in scratch memory at a time. */
 #ifndef NARROW_PLANES_H
 #define NARROW_PLANES_H

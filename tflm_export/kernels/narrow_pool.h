@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Windows over images, for pools: only what is inside the image counts. */
 #ifndef NARROW_POOL_H
 #define NARROW_POOL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "narrow_rescale.h"
 
 void narrow_quantize(int32_t count, int32_t factor, int32_t start, int32_t shift, const int8_t *input, int8_t *output) {

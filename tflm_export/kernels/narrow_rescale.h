@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The last step of an accumulator, to be inlined into every loop that has one. */
 #ifndef NARROW_RESCALE_H
 #define NARROW_RESCALE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "narrow_rescale.h"
 
 #define SUM_BITS 12 /* integer bits of the sum of exponentials */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What assembly for ARMv6-M, and ARMv7-M without DSP, shares: the products of two words of inputs, the clamp and the
  * folded stock rescale, see narrow_saturate and narrow_end_stock_folded. */
 #ifndef NARROW_V6M_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Windows over images, for kernels that need their elements side by side. */
 #ifndef NARROW_WINDOW_H
 #define NARROW_WINDOW_H

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The operators this package knows, one file each; importing it fills the registry."""
 
 from tflm_export.ops import (  # noqa: F401

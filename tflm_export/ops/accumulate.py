@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operators with constant weights as sums of products."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fused activations, and where an operator's output goes."""
 
 import enum

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ADD: `y = Zy + round(Sa/Sy * (a - Za) + Sb/Sy * (b - Zb))`, rounded once."""
 
 from tflm_export.ops.base import register

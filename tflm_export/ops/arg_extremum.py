@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ARG_MAX and ARG_MIN: where along an axis the largest or smallest integer stands, the first of equals."""
 
 from tflm_export.ops.base import one, register

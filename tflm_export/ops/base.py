@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an operator tells the rest of the package, and the registry of those that do."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """BATCH_MATMUL: `y = Zy + Sa*Sb/Sy * sum((a - Za) * (b - Zb))` over matrices in the last two dimensions."""
 
 import numpy as np

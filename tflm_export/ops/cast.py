@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CAST: numbers in another type, without a look at scales."""
 
 from tflm_export.ops.base import Op, one, register

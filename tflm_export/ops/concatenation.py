@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CONCATENATION: tensors side by side; of uint8 `y = Zy + Si/Sy * (x - Zi)` where scales are unequal."""
 
 import numpy as np

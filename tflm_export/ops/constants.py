@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Constant activations and biases that are requantised to the scales the solver gave them."""
 
 import numpy as np

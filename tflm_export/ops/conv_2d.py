@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CONV_2D: weights [out, height, width, in]."""
 
 from tflm_export.flatbuffer.options import Conv2DOptions

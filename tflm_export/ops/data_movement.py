@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operators that carry integers over unchanged (or compare or average them): one scale on both sides."""
 
 from tflm_export.flatbuffer.model import Operator, Tensor

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DEQUANTIZE: `Sx * (x - Zx)` in float32."""
 
 from tflm_export.ops.base import one, register

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What elementwise operators of two inputs share."""
 
 import numpy as np

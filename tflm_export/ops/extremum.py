@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MAXIMUM and MINIMUM: the larger or smaller integer, elementwise."""
 
 from tflm_export.ops.base import one, register

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operators that take any input scale and are no rescale: tables, fixed-point functions, borders to float."""
 
 from tflm_export.ops.base import Declaration, Op

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """FULLY_CONNECTED: weights [out, in]; weights that are computed at run time are an activation like the other."""
 
 from tflm_export import rescale, solver

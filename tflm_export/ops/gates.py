@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the gates of an LSTM compute in the runtimes, as tables over all of int16."""
 
 import functools

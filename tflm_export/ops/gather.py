@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """GATHER and GATHER_ND: the parts of a tensor that a tensor of positions names."""
 
 from tflm_export.flatbuffer.options import GatherOptions

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """HARD_SWISH: `x * relu6(x + 3) / 6` in 16-bit fixed point."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """L2_NORMALIZATION over the last dimension, in fixed point."""
 
 from tflm_export.ops.base import one, register

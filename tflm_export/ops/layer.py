@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One rescale by constant weights: factor `Sx * Sw[c] / Sy`, landed on the grid by the weight scales.
 
 `requantize` rounds the factor up, writes the larger weight scale that makes it so and re-rounds weights and bias to it.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """LEAKY_RELU: Sx/Sy above the zero point, alpha*Sx/Sy below."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MEAN: `y = Zy + Sx/Sy * (sum(x - Zx) / count)`."""
 
 from tflm_export import rescale

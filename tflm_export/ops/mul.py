@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MUL: `y = Zy + Sa*Sb/Sy * (a - Za) * (b - Zb)`."""
 
 from tflm_export.flatbuffer.options import MulOptions

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PACK and UNPACK: tensors put together along a new axis, and taken apart."""
 
 from tflm_export.flatbuffer.options import PackOptions, UnpackOptions

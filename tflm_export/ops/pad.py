@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PAD and PADV2: a border of the zero point, or of a given integer."""
 
 from tflm_export.ops.base import register

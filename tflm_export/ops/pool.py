@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """AVERAGE_POOL_2D and MAX_POOL_2D: windows of integers at one scale."""
 
 from tflm_export.flatbuffer.options import Pool2DOptions

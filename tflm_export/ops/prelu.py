@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PRELU: Sx/Sy above the zero point, Sx*Salpha/Sy below, times the alpha of the element."""
 
 import numpy as np

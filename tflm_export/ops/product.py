@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operators that multiply two activations: one factor `Sa * Sb / Sy`."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """QUANTIZE from integers to integers: `y = Zy + Sx/Sy * (x - Zx)`. From float it is no rescale."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """REDUCE_MAX and REDUCE_MIN: the largest or smallest integer over axes."""
 
 from tflm_export.ops.base import one, register

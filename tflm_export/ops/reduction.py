@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What reductions over axes share."""
 
 from tflm_export.flatbuffer.model import Operator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TILE, BROADCAST_TO, REVERSE_V2 and MIRROR_PAD: elements repeated or mirrored."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """RESHAPE, SQUEEZE and EXPAND_DIMS: the same elements in another shape."""
 
 from tflm_export.ops.base import register

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """RESIZE_BILINEAR and RESIZE_NEAREST_NEIGHBOR: images at another size, one scale on both sides."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SHAPE: the dimensions of a tensor."""
 
 import dataclasses

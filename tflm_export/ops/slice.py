@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SLICE: a block of a tensor; DYNAMIC_UPDATE_SLICE: a block of a tensor replaced."""
 
 from tflm_export.ops.base import register

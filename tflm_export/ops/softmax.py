@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SOFTMAX over the last dimension, in fixed point."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SPACE_TO_BATCH_ND and BATCH_TO_SPACE_ND: interleaved parts of an image as rows of a batch, and back."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SPACE_TO_DEPTH and DEPTH_TO_SPACE: square blocks of an image as channels of one element, and back."""
 
 from tflm_export.flatbuffer.options import DepthToSpaceOptions, SpaceToDepthOptions

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SPLIT and SPLIT_V: a tensor cut into parts along an axis."""
 
 import numpy as np

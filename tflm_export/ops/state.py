@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Resource variables: VAR_HANDLE, READ_VARIABLE, ASSIGN_VARIABLE, and CALL_ONCE that fills them."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Moments of the inputs of layers with weights."""
 
 import dataclasses

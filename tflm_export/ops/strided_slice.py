@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """STRIDED_SLICE: a regular part of a tensor."""
 
 from tflm_export.flatbuffer.options import StridedSliceOptions

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SUB: `y = Zy + round(Sa/Sy * (a - Za) - Sb/Sy * (b - Zb))`."""
 
 from tflm_export.flatbuffer.options import SubOptions

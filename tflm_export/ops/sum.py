@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SUM: `y = Zy + Sx/Sy * sum(x - Zx)`."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operators without weights whose inputs are rescaled to the output's scale: factors `Si / Sy`."""
 
 import numpy as np

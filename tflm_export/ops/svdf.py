@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SVDF: a filter over features, a filter over time on its last outputs, and a sum over ranks."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TRANSPOSE: the dimensions in another order."""
 
 from tflm_export.ops.base import register

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TRANSPOSE_CONV: weights [out, height, width, in]; every input element spreads a window over the output."""
 
 from tflm_export.errors import ModelError

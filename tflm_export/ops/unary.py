@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What functions of one value share: a rescale from Sx to Sy."""
 
 from tflm_export.arithmetic import Arithmetic

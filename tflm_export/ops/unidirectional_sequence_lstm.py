@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """UNIDIRECTIONAL_SEQUENCE_LSTM: int8 activations and weights, int16 gates and cell state."""
 
 import numpy as np

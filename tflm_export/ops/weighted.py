@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operators with constant weights: each of their layers lands its own factors on the grid."""
 
 import functools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The windows that an operator's options describe."""
 
 from tflm_export.errors import ModelError

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sums of two terms, each at a scale of its own."""
 
 import dataclasses

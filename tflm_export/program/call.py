@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a program does besides computing: parts that run once, and names of variables."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Numbers in another type: cut to it, and over the border between integers and real numbers."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Functions of the plain integers of two values, whatever they stand for."""
 
 import dataclasses

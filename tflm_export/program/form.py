@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an operator is in integers: the base of all forms, and what they share.
 
 A form is a frozen dataclass of integers that computes its outputs from its inputs by itself (`evaluate`); that is the

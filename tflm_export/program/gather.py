@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parts of a tensor at places that are computed."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Any function of one integer, as all its values."""
 
 import dataclasses

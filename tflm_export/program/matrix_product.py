@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Products of two matrices that are both computed."""
 
 import dataclasses

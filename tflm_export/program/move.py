@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every movement of data, as strided copies."""
 
 import dataclasses

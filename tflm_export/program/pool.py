@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mean and maximum of windows, at one scale."""
 
 import dataclasses

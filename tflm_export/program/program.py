@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A model in integers: what is between a parsed file and every back end."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layers that go on from what they computed before: SVDF and LSTM."""
 
 import dataclasses

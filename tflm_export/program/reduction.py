@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Many elements to one along axes."""
 
 import dataclasses

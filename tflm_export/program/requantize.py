@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One value at another scale: a rescale for numbers above zero and one for those below."""
 
 import dataclasses

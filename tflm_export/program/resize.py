@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images at another size, by means of four neighbours."""
 
 import dataclasses

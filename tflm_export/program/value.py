@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What forms read and write: arrays of integers with a name, a type and a shape."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sums of products with constant weights: convolutions of every kind, and dense layers."""
 
 import dataclasses

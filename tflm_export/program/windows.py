@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sliding windows over images [rows, height, width, channels], shared by convolutions and pools."""
 
 import dataclasses

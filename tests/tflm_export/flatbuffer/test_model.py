@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The read view against TensorFlow Lite Micro's own schema bindings."""
 
 import numpy as np

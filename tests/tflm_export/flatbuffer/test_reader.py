@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Damaged, cut and foreign files: only ever a ModelError."""
 
 import struct

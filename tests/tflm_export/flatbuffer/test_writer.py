@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """In-place edits: they land where they should, nowhere else, and contradictions are refused."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """int16 activations with int8 weights and int64 biases, and uint8 with per-tensor weights, through whole networks."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ADD: two factors, one rounding; broadcasting, constants, a tensor added to itself, fused activations."""
 
 import itertools

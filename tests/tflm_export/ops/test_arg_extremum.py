@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ARG_MAX and ARG_MIN, CAST and SHAPE: outputs that are no activations."""
 
 from tests.helpers.operators import A16, A, activation, indices, one_operator

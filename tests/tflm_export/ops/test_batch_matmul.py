@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """BATCH_MATMUL: as MUL, over sums of products."""
 
 import numpy as np

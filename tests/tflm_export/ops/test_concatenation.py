@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CONCATENATION with unequal scales: rescaled in uint8, refused in int8, copied in int16."""
 
 import numpy as np

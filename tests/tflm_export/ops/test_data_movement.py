@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operators that carry integers over: one scale on both sides, before and after."""
 
 import numpy as np

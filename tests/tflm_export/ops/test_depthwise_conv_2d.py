@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DEPTHWISE_CONV_2D: the channels are the last axis of the weights."""
 
 import numpy as np

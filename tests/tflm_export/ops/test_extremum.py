@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MAXIMUM, MINIMUM, REDUCE_MAX and REDUCE_MIN: one scale, or no rescale at all."""
 
 import numpy as np

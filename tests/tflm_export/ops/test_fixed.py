@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operators that take any input scale: their output is pinned, and they are no rescale."""
 
 from tests.helpers import peer

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """FULLY_CONNECTED: per-tensor weights are left alone where the output scale can move instead."""
 
 import re

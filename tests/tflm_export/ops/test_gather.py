@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """GATHER and GATHER_ND."""
 
 import numpy as np

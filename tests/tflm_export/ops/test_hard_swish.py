@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """HARD_SWISH: its output's scale lands one factor on the grid, its input's the other."""
 
 import numpy as np

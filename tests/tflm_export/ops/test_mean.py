@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MEAN: factor Sx/Sy; sum and division are the operator's own."""
 
 import numpy as np

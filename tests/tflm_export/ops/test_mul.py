@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MUL: one factor Sa*Sb/Sy, through the output's scale, a free input's or a constant's."""
 
 import numpy as np

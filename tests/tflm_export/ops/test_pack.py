@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PACK and UNPACK."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """QUANTIZE between any integers narrows; a change of zero point alone is on every grid in any type."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SUB: as ADD, with the sign of the second term turned after its rescale."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SUM: factor Sx/Sy on sums."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SVDF: two layers, of which the one over time has 16-bit weights; the state between them keeps its scale."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TRANSPOSE_CONV: a layer whose operands stand in another order."""
 
 import numpy as np

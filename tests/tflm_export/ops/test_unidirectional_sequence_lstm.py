@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """UNIDIRECTIONAL_SEQUENCE_LSTM: gates land by their weights, the hidden state by its scale, which is the output's."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Forms against exact rational arithmetic, with integers at both ends of what they may be."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Movements of data as strided copies, against numpy's own."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Passes over programs: every value that is left is what it was, and what they are for is gone."""
 
 import numpy as np

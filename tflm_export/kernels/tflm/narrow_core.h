@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which kernels run an operator: on cores with the DSP extension those that multiply two weights at a time where they
 // stand in the file, elsewhere the portable ones.
 #ifndef NARROW_CORE_H

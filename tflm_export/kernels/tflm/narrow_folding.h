@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A layer's rescale, folded into the constants of the narrow kernels, with the proof that its integers fit: what
 // tflm_export/c/epilogue.py does at export. Knows nothing of TFLM.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the registrations share: operators that are narrow or stock, one by one, and the reading of tensors.
 #ifndef NARROW_OPERATOR_H
 #define NARROW_OPERATOR_H

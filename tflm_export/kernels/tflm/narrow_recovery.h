@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Narrow multipliers from the float scales of a .tflite file. Knows nothing of TFLM.
 #ifndef NARROW_RECOVERY_H
 #define NARROW_RECOVERY_H

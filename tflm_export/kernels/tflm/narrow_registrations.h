@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The narrow kernels as registrations for TensorFlow Lite Micro:
 //
 //   resolver.AddConv2D(narrow::Register_CONV_2D());

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Windows over images from TFLM's parameters of convolutions.
 #ifndef NARROW_WINDOWS_H
 #define NARROW_WINDOWS_H

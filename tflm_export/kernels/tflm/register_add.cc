@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // ADD, with both terms of the output's shape or one of them repeated along its first axes.
 #include "narrow_operator.h"
 #include "narrow_registrations.h"

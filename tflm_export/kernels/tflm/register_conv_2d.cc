@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // CONV_2D. A 1x1 kernel with stride 1 is a dense layer on every pixel.
 #include "narrow_core.h"
 #include "narrow_operator.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // DEPTHWISE_CONV_2D.
 #include "narrow_core.h"
 #include "narrow_operator.h"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Programs made simpler, each step exact: the values that are left are what they were."""
 
 from tflm_export.program.passes.constants import fold_constants

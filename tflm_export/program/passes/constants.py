@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Forms that read nothing but constants, among them arithmetic on shapes, are computed now."""
 
 import dataclasses

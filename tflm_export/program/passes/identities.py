@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Forms that give what they read, in the same shape, go."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What passes share: a program with other steps, and forms that read other values."""
 
 import dataclasses

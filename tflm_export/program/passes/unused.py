@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Forms whose outputs nobody reads go."""
 
 import dataclasses
