@@ -11,8 +11,8 @@ the zero point, holds at every scale; and the ends of a calibrated range are no 
 
 from collections.abc import Hashable
 
-from tflm_export.flatbuffer.fused_activations import FIELDS, writable, write_activations
 from tflm_export.flatbuffer.model import Model, Operator, Tensor, parse
+from tflm_export.fused_activations import FIELDS, writable, write_activations
 from tflm_export.graph import Graph
 from tflm_export.ops.activations import clamp_of, fused_activation
 from tflm_export.ops.base import Declaration, scale_problem
