@@ -19,6 +19,7 @@ FLOORS = (
     (
         "tflm_export.lowering",
         "tflm_export.saturation",
+        "tflm_export.fused_activations",
         "tflm_export.sharing",
         "tflm_export.rules",
         "tflm_export.factors",
