@@ -21,6 +21,7 @@ from tflm_export.flatbuffer.model import parse
 from tflm_export.grid import Grid
 from tflm_export.lowering import forms_of, origin_of
 from tflm_export.program.move import Move
+from tflm_export.program.passes import simplified
 from tflm_export.program.program import Block, Program, Step
 from tflm_export.program.value import Value, value_of
 
@@ -65,7 +66,7 @@ def translate(data: bytes, name: str, arithmetic: Arithmetic, core: str = "porta
             steps = () if problem else [Step(origin_of(operator), f) for f in forms_of(operator, arithmetic)]
             problems += [f"{operator.label}: {problem}"] if problem else _emitted(steps, emitter)[1]
         raise _unwritable(problems)
-    return lower(lowering.lower(model, arithmetic), name, core)
+    return lower(simplified(lowering.lower(model, arithmetic)), name, core)
 
 
 def lower(program: Program, name: str, core: str = "portable") -> CProgram:
