@@ -103,10 +103,9 @@ class Program:
         else:
             run = _Run(self)
             passes = [run.once([array[i : i + 1] for array in inputs]) for i in range(runs)]
-        return {
-            key: np.concatenate([np.broadcast_to(p[key], (runs // len(passes), *p[key].shape[1:])) for p in passes])
-            for key in passes[0]
-        }
+        if len(passes) == 1:
+            return {key: np.broadcast_to(array, (runs, *array.shape[1:])) for key, array in passes[0].items()}
+        return {key: np.concatenate([values[key] for values in passes]) for key in passes[0]}
 
 
 class _Run:
