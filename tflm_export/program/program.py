@@ -104,7 +104,8 @@ class Program:
             run = _Run(self)
             passes = [run.once([array[i : i + 1] for array in inputs]) for i in range(runs)]
         if len(passes) == 1:
-            return {key: np.broadcast_to(array, (runs, *array.shape[1:])) for key, array in passes[0].items()}
+            whole = ((key, array, (runs, *array.shape[1:])) for key, array in passes[0].items())
+            return {key: a if a.shape == shape else np.broadcast_to(a, shape) for key, a, shape in whole}
         return {key: np.concatenate([values[key] for values in passes]) for key in passes[0]}
 
 
