@@ -443,11 +443,11 @@ def test_narrowed_to_31_bits_differs_from_the_double_rounding_by_one_at_most():
 def test_all_unsupported_operators_are_named_at_once():
     b = TFLiteBuilder()
     x = b.input([1, 4])
-    y = b.unknown(b.unknown(x, op="ABS", name="first"), op="CUSTOM:mine", name="second")
+    y = b.unknown(b.unknown(x, op="NEG", name="first"), op="CUSTOM:mine", name="second")
     data = b.build(x, y)
     lines = unsupported(data)
-    assert [line.split()[2] for line in lines] == ["ABS", "CUSTOM:mine"]
-    with pytest.raises(ModelError, match=r"(?s)ABS \(first\).*CUSTOM:mine \(second\)"):
+    assert [line.split()[2] for line in lines] == ["NEG", "CUSTOM:mine"]
+    with pytest.raises(ModelError, match=r"(?s)NEG \(first\).*CUSTOM:mine \(second\)"):
         simulate(data, np.zeros((1, 4), np.int8), "tflm")
 
 
