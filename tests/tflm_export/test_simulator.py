@@ -11,7 +11,7 @@ from tests.helpers import corpus
 from tests.helpers.corpus import GOLDEN, published
 from tests.helpers.operators import A16, B16, A, B, activation, indices, one_operator
 from tests.helpers.runtimes import RUNTIMES, batch, differences, random_rows
-from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
+from tests.helpers.tflite_builder import TFLiteBuilder, residual_network, schema
 from tflm_export import ModelError, UsageError, narrow, rescale
 from tflm_export.flatbuffer.model import parse
 from tflm_export.program.value import dtype_of
@@ -438,6 +438,16 @@ def test_narrowed_to_31_bits_differs_from_the_double_rounding_by_one_at_most():
     stem = model.subgraphs[0].operators[0].outputs[0]
     ours, stock = (simulate(data, rows, rounding)[stem].astype(int) for rounding in ("narrow", "tflm"))
     assert np.abs(ours - stock).max() <= 1
+
+
+def test_activations_that_no_kernel_has_are_named():
+    """Plain integers, too: what is clamped like them has no scale that a range could be taken from."""
+    integers = {"shape": [1, 4], "scale": None, "zero_point": None, "type": "INT32"}
+    tanh = schema.ActivationFunctionType.TANH
+    for name in ("ADD", "SUB", "MUL"):
+        options = {"table": f"{name.capitalize()}Options", "fusedActivationFunction": tanh}
+        (line,) = unsupported(one_operator(name, [integers, integers], integers, **options))
+        assert line.endswith("a fused activation TANH is not simulated")
 
 
 def test_all_unsupported_operators_are_named_at_once():

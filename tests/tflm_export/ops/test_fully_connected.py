@@ -8,10 +8,11 @@ import pytest
 
 from tests.helpers import exact, peer, runtimes
 from tests.helpers.narrowed import NarrowedTests, scale
-from tests.helpers.tflite_builder import TFLiteBuilder, schema
+from tests.helpers.tflite_builder import TFLiteBuilder, pack, schema, unpack
 from tests.helpers.weighted import WeightedTests, bounds, edited, random_input
-from tflm_export import narrow
+from tflm_export import ModelError, narrow
 from tflm_export.flatbuffer.model import parse
+from tflm_export.simulator import unsupported
 
 
 class TestFullyConnected(WeightedTests):
@@ -177,3 +178,26 @@ def test_what_keeps_computed_weights_from_being_narrowed(changes, message):
     (row,) = report.offenders
     assert row.op == "FULLY_CONNECTED"
     assert re.search(message, row.reason)
+
+
+@pytest.mark.parametrize(
+    ("changed", "narrowing", "lowering"),
+    [
+        (
+            {"type": schema.TensorType.UINT8},
+            r"is UINT8; INT8 with scales",
+            r"INT8 inputs, UINT8 weights and INT8 outputs",
+        ),
+        ({"quantization": None}, r"is INT8 without scales; INT8 with scales", r"weights is INT8 without scales"),
+    ],
+)
+def test_weights_that_no_kernel_takes_are_named(changed, narrowing, lowering):
+    b = TFLiteBuilder()
+    x = b.input([1, 8])
+    model = unpack(b.build(x, b.fully_connected(x, 4)))
+    (weights,) = [t for t in model.subgraphs[0].tensors if b"weights" in t.name]
+    for name, value in changed.items():
+        setattr(weights, name, value)
+    with pytest.raises(ModelError, match=narrowing):
+        narrow(pack(model), 1)
+    assert re.search(lowering, *unsupported(pack(model)))
