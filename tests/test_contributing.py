@@ -7,8 +7,10 @@ import re
 import numpy as np
 import pytest
 
+from tests.helpers import native
+from tests.helpers.programs import Compiled, random_inputs
 from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
-from tflm_export import c, narrow
+from tflm_export import ModelError, c, narrow
 from tflm_export.arithmetic import Narrow, Tflm
 from tflm_export.flatbuffer.model import parse
 from tflm_export.grid import Grid
@@ -32,7 +34,7 @@ def data() -> bytes:
     return residual_network(batch=1)
 
 
-def test_a_rounding_is_one_file(examples, data):
+def test_a_rounding_is_one_file(examples):
     """A quarter of every int8, rounded once, and twice: x / 2 halves up, then halves away from zero."""
     b = TFLiteBuilder()
     x = b.input([1, 256], scale=0.25, zero_point=0)
@@ -44,7 +46,30 @@ def test_a_rounding_is_one_file(examples, data):
     np.testing.assert_array_equal(single, np.floor(every / 4 + 0.5))
     np.testing.assert_array_equal(double, np.copysign(np.floor(np.abs(half) / 2 + 0.5), half))
     assert (single != double).any()
-    assert b"narrow_" in c.translate(data, "model", examples["SingleRounding"]()).files()["model.c"]
+
+
+def test_a_rounding_is_that_of_means_too(examples):
+    """Of four numbers, at twice the scale: eighths of sums."""
+    b = TFLiteBuilder()
+    x = b.input([1, 2, 2, 1], scale=1.0, zero_point=0)
+    data = b.build(x, b.mean(x, scale=2.0, zero_point=0))
+    sums = np.arange(-16, 17)
+    rows = np.stack([sums // 2, sums - sums // 2, 0 * sums, 0 * sums], 1).reshape(-1, 2, 2, 1).astype(np.int8)
+    single = simulate(data, rows, examples["SingleRounding"]()).outputs[0].reshape(-1)
+    np.testing.assert_array_equal(single, np.floor(sums / 8 + 0.5))
+    assert (single != simulate(data, rows, Tflm()).outputs[0].reshape(-1)).any()
+
+
+@native.requires_gcc
+def test_c_rounds_like_that_or_says_that_it_cannot(examples, data):
+    b, arithmetic = TFLiteBuilder(), examples["SingleRounding"]()
+    x = b.input([1, 6, 6, 3])
+    layers = b.build(x, b.softmax(b.fully_connected(b.flatten(b.conv(x, 4)), 8)))
+    compiled = Compiled(c.translate(layers, "model", arithmetic))
+    for row in random_inputs(compiled.program, 8):
+        np.testing.assert_array_equal(compiled.invoke(row), simulate(layers, row, arithmetic).outputs[0])
+    with pytest.raises(ModelError, match=r"ADD \(identity_add\): .* no kernel that rounds as Rescale"):
+        c.translate(data, "model", arithmetic)
 
 
 def test_a_back_end_is_a_map_from_forms(examples, data):

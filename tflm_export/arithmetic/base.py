@@ -9,7 +9,7 @@ from tflm_export import rescale
 from tflm_export.program.form import Form
 from tflm_export.program.reduction import Total
 from tflm_export.program.value import Value
-from tflm_export.rescale import Rescaler
+from tflm_export.rescale import Rescale, Rescaler
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,8 +88,8 @@ class Arithmetic:
         return self.rescale(factor, is_wide)
 
     @staticmethod
-    def stock(factor) -> Rescaler:
-        """What every runtime has for functions that are no rescale: 31 bits, two roundings."""
+    def stock(factor) -> Rescale:
+        """A 31-bit factor as the runtime rounds it, two times; also that of functions that are no rescale."""
         found = rescale.quantize_multiplier(factor)
         return rescale.StockRescale(found.multiplier, found.shift)
 

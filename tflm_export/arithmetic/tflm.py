@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """TensorFlow Lite Micro: 31-bit multipliers, two roundings."""
 
+import dataclasses
+
 import numpy as np
 
-from tflm_export import rescale
 from tflm_export.arithmetic.base import Arithmetic, Target, Terms
 from tflm_export.program.aligned_sum import RescaledSum
 from tflm_export.program.reduction import Total
-from tflm_export.rescale import StockRescale
 
 
 class StockArithmetic(Arithmetic):
@@ -39,7 +39,7 @@ class StockArithmetic(Arithmetic):
 
         Source: QuantizedMeanOrSum in tensorflow/lite/kernels/internal/reference/reduce.h.
         """
-        stock = rescale.quantize_multiplier(factor)
+        stock = self.stock(factor)
         count = int(np.prod([x.shape[axis] for axis in axes], dtype=np.int64))
         shift = min(count.bit_length() - 1, 32, 62 - int(stock.shift))
         return Total(
@@ -47,7 +47,9 @@ class StockArithmetic(Arithmetic):
             outputs=(target.value,),
             axes=axes,
             input_zero_point=zero_point,
-            rescale=StockRescale((stock.multiplier << shift) // count, stock.shift + shift),
+            rescale=dataclasses.replace(
+                stock, multiplier=(stock.multiplier << shift) // count, shift=stock.shift + shift
+            ),
             zero_point=target.zero_point,
         )
 

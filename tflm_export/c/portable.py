@@ -171,6 +171,9 @@ class Portable:
             raise UnsupportedError("a difference with stock rescales has no kernel")
         inputs, repeats, count = repeated(form, order)
         rescales = [form.to_common[i] for i in order] + [form.to_output]
+        others = [type(r).__name__ for r in rescales if type(r) is not StockRescale]
+        if others:
+            raise UnsupportedError(f"a sum of two rescales has no kernel that rounds as {others[0]}")
         constants = {
             "multipliers": np.array([int(r.multiplier) for r in rescales], np.int32),
             "zero_points": np.array([*(form.zero_points[i] for i in order), form.zero_point], np.int32),
