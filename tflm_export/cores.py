@@ -19,7 +19,6 @@ class Core:
       kernels: whose kernels suit it: a back end of `tflm_export.c.lowering.KERNELS`. On the M3, which has no DSP
         extension, those for the M0+ take fewer cycles than the portable ones and than the M4's in plain C.
       aliases: other names for it.
-      has_dsp: whether it has the DSP extension.
       features: what to add to its name for zig, which leaves them out.
       architectures: Tag_CPU_arch of the Arm ABI's build attributes, in ELF files that it runs.
       unicorn: its model in the Unicorn emulator, UC_CPU_ARM_...; None where there is none, nor firmware for it.
@@ -32,7 +31,6 @@ class Core:
     title: str
     kernels: str
     aliases: tuple[str, ...] = ()
-    has_dsp: bool = False
     features: str = ""
     architectures: tuple[int, ...] = ()
     unicorn: str | None = None
@@ -68,14 +66,14 @@ CORES = (
         unicorn="CORTEX_M3", board="mps2-an385", cycles="cortex-m3",
     ),
     Core(
-        "cortex-m4", "M4", _DSP, has_dsp=True, architectures=(13,),
+        "cortex-m4", "M4", _DSP, architectures=(13,),
         unicorn="CORTEX_M4", board="mps2-an386", renode="cortex_m4", cycles="cortex-m4",
     ),
-    Core("cortex-m7", "M7", _DSP, has_dsp=True, architectures=(13,), unicorn="CORTEX_M7", board="mps2-an500"),
+    Core("cortex-m7", "M7", _DSP, architectures=(13,), unicorn="CORTEX_M7", board="mps2-an500"),
     # Emulated as an M33, of whose instructions ARMv8-M Baseline is a subset.
     Core("cortex-m23", "M23", _V6M, architectures=(16,), unicorn="CORTEX_M33", board="mps2-an505"),
     Core(
-        "cortex-m33", "M33", _DSP, has_dsp=True, features="+dsp", architectures=(17,),
+        "cortex-m33", "M33", _DSP, features="+dsp", architectures=(17,),
         unicorn="CORTEX_M33", board="mps2-an505",
     ),
 )  # fmt: skip

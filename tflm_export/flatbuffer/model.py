@@ -313,7 +313,7 @@ def _tensor(subgraph: int, index: int, table: Table, buffers: list) -> Tensor:
     if buffer >= max(len(buffers), 1):  # buffer 0 means "none", and may be left out with all the others
         raise ModelError(f"the file is damaged: {where} names buffer {buffer} of {len(buffers)}")
     data, offset = _constant(buffers[buffer] if buffers else None, kind, shape, where)
-    quantization = _quantization(table.table(schema.Tensor.QUANTIZATION), shape, where)
+    quantization = _quantization(table.table(schema.Tensor.QUANTIZATION), where)
     is_variable = bool(table.scalar(schema.Tensor.IS_VARIABLE, UINT8))
     return Tensor(subgraph, index, name, kind, shape, buffer, data, offset, quantization, is_variable)
 
@@ -332,7 +332,7 @@ def _constant(buffer: Vector | None, kind: str, shape: tuple, where: str) -> tup
     return buffer.values.view(dtype).reshape(shape), buffer.offset
 
 
-def _quantization(table: Table | None, shape: tuple, where: str) -> Quantization | None:
+def _quantization(table: Table | None, where: str) -> Quantization | None:
     scale = table.vector(schema.Quantization.SCALE, "<f4") if table is not None else None
     if scale is None or not scale.values.size:
         return None

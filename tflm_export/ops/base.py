@@ -250,8 +250,3 @@ def _scale_obstacle(tensor: Tensor, types, symmetric_int16: bool) -> str:
     if tensor.type == "INT16" and tensor.zero_point and symmetric_int16:
         return f"has zero point {tensor.zero_point}; INT16 activations are symmetric"
     return ""
-
-
-def int8_problem(*tensors: Tensor) -> Reason | str:
-    """Why tensors cannot be the int8 activations of an operator; empty if they can."""
-    return scale_problem(*tensors, types=("INT8",))
