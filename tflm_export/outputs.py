@@ -10,6 +10,7 @@ from tflm_export.arithmetic import Narrow
 from tflm_export.errors import UsageError
 from tflm_export.grid import Grid
 from tflm_export.report import Report
+from tflm_export.rescale import READABLE_BITS
 
 
 def default_path(model: str, suffix: str) -> str:
@@ -92,7 +93,7 @@ class Outputs:
           report: what it reported.
 
         Raises:
-          UsageError: a file cannot be written, or the program would need more than one width.
+          UsageError: a file cannot be written, or the program would need several widths above 16 bits.
           ModelError: an operator cannot be written as C.
         """
         data = metadata.attach(narrowed, report) if self.with_metadata else metadata.detach(narrowed)
@@ -112,10 +113,14 @@ class Outputs:
         return {} if self.array_folder is None else _inside(self.array_folder, cc_array.sources(data, self.model))
 
     def _program(self, data: bytes, report: Report) -> c.CProgram:
-        widths = {row.bits for row in report.rows}
-        if len(widths) > 1:
-            raise UsageError("--c_source needs one width for all operators; leave out --bits_config and --search")
-        return c.translate(data, cc_array.identifier(self.model), Narrow(*map(Grid, widths)), self.core)
+        widths = {row.bits for row in report.rows}  # those of up to 16 bits are read from the scales, each its own
+        unreadable = sorted(bits for bits in widths if bits > READABLE_BITS)
+        if len(unreadable) > 1:
+            raise UsageError(
+                f"--c_source takes one width above {READABLE_BITS} bits, as scales do not tell them apart; "
+                f"--bits_config has {', '.join(map(str, unreadable))}"
+            )
+        return c.translate(data, cc_array.identifier(self.model), Narrow(Grid(max(widths))), self.core)
 
 
 def _inside(folder: str | None, contents: dict[str, bytes]) -> dict[str, bytes]:

@@ -3,12 +3,15 @@
 
 import json
 
+import numpy as np
 import pytest
 
+from tests.helpers import native
 from tests.helpers.tflite_builder import residual_network
 from tflm_export import c, cc_array, metadata, narrow
 from tflm_export.errors import UsageError
 from tflm_export.outputs import Outputs, default_path
+from tflm_export.simulator import simulate
 
 NARROWED, REPORT = narrow(residual_network(), 2)
 
@@ -39,6 +42,24 @@ def test_every_file_is_what_its_module_makes(tmp_path):
     assert json.loads(found.pop("net.json")) == json.loads(json.dumps(REPORT.to_dict()))
     assert found == expected
     assert written.model == expected["net.tflite"]
+
+
+@native.requires_gcc
+def test_c_source_of_several_widths(tmp_path):
+    data, report = narrow(residual_network(batch=1), 1, rules={0: 8, "pointwise": 3, "logits": 16})
+    assert {row.bits for row in report.rows} == {1, 3, 8, 16}
+    everything(tmp_path, array_folder=None).write(data, report)
+    library = native.library({path.name: path.read_bytes() for path in tmp_path.glob("n*.[ch]")})
+    rows = np.random.default_rng(0).integers(-128, 128, (4, 8, 8, 3)).astype(np.int8)
+    for row, expected in zip(rows, simulate(data, rows, "narrow").outputs[0], strict=True):
+        np.testing.assert_array_equal(native.call("net_invoke", row, output_size=5, library=library), expected)
+
+
+def test_c_source_of_widths_that_scales_do_not_tell_apart(tmp_path):
+    data, report = narrow(residual_network(), 18, rules={0: 20})
+    with pytest.raises(UsageError, match=r"one width above 16 bits.* has 18, 20"):
+        everything(tmp_path).write(data, report)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_metadata_the_model_is_the_narrowed_file(tmp_path):
