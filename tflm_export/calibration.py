@@ -135,6 +135,8 @@ def _quantized(tensor, values: np.ndarray) -> np.ndarray:
         raise UsageError(f"{where}: the data has values that are not finite (NaN or infinite); leave those rows out")
     if values.dtype == dtype:
         return values
+    if dtype is np.float32 and np.issubdtype(values.dtype, np.floating):
+        return values.astype(dtype)
     if not np.issubdtype(values.dtype, np.floating) or tensor.quantization is None:
         raise UsageError(f"{where} does not take data of type {values.dtype}; give {np.dtype(dtype)} or real values")
     limits = np.iinfo(dtype)

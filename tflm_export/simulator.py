@@ -112,7 +112,7 @@ def _parsed(model: bytes | Model) -> Model:
 def _check_inputs(model: Model, inputs) -> list[np.ndarray]:
     """The inputs as [inferences, *shape]."""
     tensors = model.subgraphs[0].inputs
-    arrays = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
+    arrays = [inputs] if isinstance(inputs, np.ndarray) else [np.asarray(array) for array in inputs]
     if len(arrays) != len(tensors):
         raise UsageError(f"the model has {len(tensors)} inputs, got {len(arrays)} arrays")
     for tensor, array in zip(tensors, arrays, strict=True):

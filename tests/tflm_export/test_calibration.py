@@ -113,6 +113,16 @@ def test_real_values_are_quantised_and_reshaped():
     np.testing.assert_array_equal(same, integers)
 
 
+def test_real_values_of_a_real_input_are_taken_in_any_precision():
+    b = TFLiteBuilder()
+    x = b.input([1, 4], type="FLOAT32", scale=None)
+    model = parse(b.build(x, b.fully_connected(b.quantize(x), 3)))
+    real = np.random.default_rng(0).normal(0, 2, (6, 4))
+    (taken,) = calibration.quantized_inputs(model, {"x": real})
+    assert taken.dtype == np.float32
+    np.testing.assert_array_equal(taken, real.astype(np.float32))
+
+
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [

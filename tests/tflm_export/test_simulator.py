@@ -474,6 +474,8 @@ def test_a_float_model_is_refused():
         (np.zeros((1, 8, 8, 4), np.int8), r"has shape \[1, 8, 8, 3\]"),
         (np.zeros((0, 8, 8, 3), np.int8), "whole inferences"),
         ([np.zeros((1, 8, 8, 3), np.int8)] * 2, "has 1 inputs, got 2"),
+        ([[1, 2, 3]], "is INT8, got an array of int64"),
+        ({"input": np.zeros((1, 8, 8, 3), np.int8)}, "is INT8, got an array of <U5"),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(inputs, match):
