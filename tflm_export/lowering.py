@@ -8,9 +8,11 @@ from tflm_export.errors import ModelError
 from tflm_export.flatbuffer.model import Model, Operator
 from tflm_export.ops import op_for
 from tflm_export.program.call import Handle
-from tflm_export.program.form import Form
+from tflm_export.program.form import Form, running
 from tflm_export.program.program import Block, Origin, Program, Step
 from tflm_export.program.value import Value, value_of
+
+MOST_BYTES = 1 << 30  # of all tensors that an inference computes, and keeps
 
 
 def lower(model: Model, arithmetic: Arithmetic) -> Program:
@@ -21,7 +23,8 @@ def lower(model: Model, arithmetic: Arithmetic) -> Program:
       arithmetic: whose integers.
 
     Raises:
-      ModelError: the model has no subgraph, is damaged, or has operators without an integer form; all are named.
+      ModelError: the model has no subgraph, is damaged or huge, or has operators without an integer form; all of them
+        are named.
     """
     if not model.subgraphs:
         raise ModelError("the model has no subgraph")
@@ -29,7 +32,12 @@ def lower(model: Model, arithmetic: Arithmetic) -> Program:
     if problems:
         raise ModelError(f"the model cannot be simulated: {'; '.join(problems)}")
     reached = set(_reachable(model))
-    return Program(tuple(_block(model, i, arithmetic) if i in reached else None for i in range(len(model.subgraphs))))
+    blocks = tuple(_block(model, i, arithmetic) if i in reached else None for i in range(len(model.subgraphs)))
+    computed = [v for block in blocks if block is not None for step in block.steps for v in step.form.outputs]
+    size = sum(value.size * value.dtype.itemsize for value in computed)
+    if size > MOST_BYTES:
+        raise ModelError(f"an inference computes tensors of {size} bytes; at most {MOST_BYTES} are simulated")
+    return Program(blocks)
 
 
 def unsupported(model: Model) -> list[str]:
@@ -44,12 +52,17 @@ def unsupported(model: Model) -> list[str]:
 
 
 def lowering_problem(operator: Operator) -> str:
-    """Why an operator has no integer form; empty if it has."""
+    """Why an operator has no integer form; empty if it has.
+
+    Raises:
+      ModelError: the file is damaged.
+    """
     op = op_for(operator)
     needed = operator.inputs[: op.run_inputs]
     if len(needed) < op.run_inputs or None in needed:
         return "it lacks inputs"
-    return op.lowering_problem(operator)
+    with running(operator.label):
+        return op.lowering_problem(operator)
 
 
 def forms_of(operator: Operator, arithmetic: Arithmetic) -> tuple[Form, ...]:
@@ -58,12 +71,8 @@ def forms_of(operator: Operator, arithmetic: Arithmetic) -> tuple[Form, ...]:
     Raises:
       ModelError: the file is damaged.
     """
-    try:
+    with running(operator.label):
         return op_for(operator).lower(operator, arithmetic)
-    except ModelError:
-        raise
-    except (ArithmeticError, IndexError, MemoryError, ValueError) as error:
-        raise ModelError(f"the file is damaged: {operator.label} cannot run: {error}") from error
 
 
 def _block(model: Model, index: int, arithmetic: Arithmetic) -> Block:
@@ -99,13 +108,13 @@ def origin_of(operator: Operator) -> Origin:
 
 def _reachable(model: Model) -> list[int]:
     """The main subgraph, and those its operators call."""
-    found, todo = [], [0] if model.subgraphs else []
+    found, todo = set(), [0] if model.subgraphs else []
     while todo:
         index = todo.pop()
         if index in found:
             continue
         if not 0 <= index < len(model.subgraphs):
             raise ModelError(f"the file is damaged: subgraph {index} of {len(model.subgraphs)} is called")
-        found.append(index)
+        found.add(index)
         todo += [i for operator in model.subgraphs[index].operators for i in op_for(operator).calls(operator)]
     return sorted(found)

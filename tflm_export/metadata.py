@@ -5,7 +5,7 @@ Entry `keras_rat.rescale`, a FlexBuffer:
 
     {"version": 1, "bits": k, "method": "...", "rounding": "half_up",
      "operators": [{"subgraph": i, "operator": j, "op": "CONV_2D", "bits": k, "multiplier": [m...], "shift": [s...],
-                    "accumulator_bound": largest |acc| over all int8 inputs}, ...]}
+                    "accumulator_bound": largest |acc| over all int8 inputs, left out where unknown}, ...]}
 
 with one multiplier and shift for each rescale factor: output channels, or the inputs of an operator without weights.
 Stock runtimes ignore it, and it is never the only source: the same pairs follow from the scales (`Grid.recover`).
@@ -72,8 +72,9 @@ def _operator(builder, operator, row) -> None:
             ("bits", row.bits),
             ("accumulator_bound", row.accumulator),
         ):
-            builder.Key(key)
-            builder.Int(value)
+            if value is not None:
+                builder.Key(key)
+                builder.Int(value)
         builder.Key("op")
         builder.String(row.op)
         for key, values in (("multiplier", recovered.multiplier), ("shift", recovered.shift)):

@@ -192,8 +192,6 @@ def fold_stock(factors: Rescale, sums: Sums, zero_point: int) -> FoldedRescale:
       UnsupportedError: a factor is beyond a left shift of 31 bits.
     """
     shifts = stock_shifts(factors)
-    if (shifts < -31).any():
-        raise UnsupportedError("its factor is too large for the stock rescale")
     constant = rescale.multiply_by_quantized_multiplier_double(np.array(sums.low, np.int64), factors)
     channels, fits = [], True
     given = (sums.start, factors.multiplier.tolist(), shifts.tolist(), sums.low, sums.high, constant.tolist())
@@ -214,8 +212,15 @@ def fold_stock(factors: Rescale, sums: Sums, zero_point: int) -> FoldedRescale:
 
 
 def stock_shifts(factors: Rescale) -> np.ndarray:
-    """Shifts to the right behind the doubling multiply by a 31-bit multiplier; those of zero factors are 0."""
-    return np.where(factors.multiplier == 0, 0, factors.shift - rescale.MAX_BITS)
+    """Shifts to the right behind the doubling multiply by a 31-bit multiplier; those of zero factors are 0.
+
+    Raises:
+      UnsupportedError: a factor is beyond a left shift of 31 bits.
+    """
+    shifts = np.where(factors.multiplier == 0, 0, factors.shift - rescale.MAX_BITS)
+    if (shifts < -31).any():
+        raise UnsupportedError("its factor is too large for the stock rescale")
+    return shifts
 
 
 def _require_int32(sums: Sums) -> None:

@@ -188,6 +188,10 @@ def _place(name: str, block: Block, steps: Sequence[CStep]) -> CProgram:
     buffers += [planner.Buffer(("scratch", i), s.scratch, i, i) for i, s in enumerate(steps) if s.scratch]
     plan = planner.plan(buffers)
     places |= {key: arena(plan.offsets[key]) for key in lives.first if key in plan.offsets}
+    for step in block.steps:
+        if any(aliases.get(value.key, x.key) not in places for value in step.form.outputs):
+            (source,) = step.form.inputs
+            raise ModelError(f"the file is damaged: {step.origin.label} reads {source.label} before it is computed")
     places |= {key: places[source] for key, source in aliases.items()}
     if end in lives.first:
         return CProgram(name, x, y, tuple(steps), plan, places, ())

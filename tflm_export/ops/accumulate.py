@@ -64,11 +64,13 @@ def weighted_sum(
       is_dense: whether runtimes rescale as dense layers do.
 
     Raises:
-      ValueError: the output's shape does not fit.
+      ValueError: the output's shape does not fit, or the number of scales.
     """
     x, w, bias = operands
     y = operator.outputs[0]
-    channels = weights.shape[0] * weights.shape[1]
+    channels, scales = weights.shape[0] * weights.shape[1], w.quantization.scale.values.size
+    if scales not in (1, channels):
+        raise ValueError(f"its weights have {scales} scales for {channels} channels")
     # The old uint8 convolutions multiply the scales in float32.
     float32_product = x.type == "UINT8" and not is_dense
     factors = rescale.effective_scale(x.scale, w.quantization.scale.values, y.scale, float32_product)

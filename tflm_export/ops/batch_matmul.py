@@ -38,7 +38,7 @@ class BatchMatMul(ProductOp):
         )
 
     def lowering_problem(self, operator):
-        tensors = (*operator.inputs, *operator.outputs)
+        tensors = (*operator.inputs[:2], *operator.outputs)
         types = {t.type for t in tensors}
         if len(types) != 1 or not types <= {"INT8", "INT16"} or not all(t.is_quantized for t in tensors):
             return f"{' and '.join(sorted(types))} operands are not simulated"

@@ -14,7 +14,7 @@ class Cast(Op):
 
     def lower(self, operator, arithmetic):
         """Source: tensorflow/lite/kernels/cast.cc."""
-        return one(CastForm, operator, operator.inputs)
+        return one(CastForm, operator, operator.inputs[:1])
 
     def lowering_problem(self, operator):
         x, y = operator.inputs[0], operator.outputs[0]

@@ -20,10 +20,10 @@ class _Extremum(DataMovement):
     function = ""
 
     def lower(self, operator, arithmetic):
-        return one(Elementwise, operator, operator.inputs, function=self.function)
+        return one(Elementwise, operator, operator.inputs[:2], function=self.function)
 
     def lowering_problem(self, operator):
-        types = {t.type for t in (*operator.inputs, *operator.outputs)}
+        types = {t.type for t in (*operator.inputs[:2], *operator.outputs)}
         return "" if len(types) == 1 and types <= set(INTEGER_TYPES) else f"{sorted(types)} operands are not simulated"
 
 

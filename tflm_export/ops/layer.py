@@ -153,7 +153,7 @@ class Layer:
                 shift = ((self._rows - rows * growth.reshape(-1, 1)) * statistics.mean).sum(1)
         growth = growth * (input_scale / self.x.scale)
         if bias is not None and ((growth != 1).any() or np.any(shift)):
-            integers = rounded_bias(bias, (bias.data + shift) / growth)
+            integers = rounded_bias(bias, (bias.data.reshape(-1) + shift) / growth)
             edits.set(bias.data_offset, bias.data, integers, f"bias {bias.name}")
 
     @property

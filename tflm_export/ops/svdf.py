@@ -104,6 +104,8 @@ class SVDF(RecurrentOp):
             return "it lacks inputs"
         x, features, time, _, state = operator.inputs
         y = operator.outputs[0]
+        if not all(tensor.is_quantized for tensor in (x, features, time, state, y)):
+            return "it has tensors without scales"
         types = (x.type, features.type, state.type, y.type)
         if types != ("INT8", "INT8", time.type, "INT8") or time.type not in ("INT8", "INT16"):
             return f"tensors of types {', '.join((*types, time.type))} are not supported"

@@ -23,7 +23,7 @@ class Unary(SummedOp):
         return activation_problem(*self.terms(operator), operator.outputs[0], types=self.types)
 
     def lowering_problem(self, operator):
-        tensors = (*operator.inputs, *operator.outputs)
+        tensors = (*operator.inputs[: self.run_inputs], *operator.outputs)
         types = {t.type for t in tensors}
         if len(types) != 1 or not types <= set(self.types) or not all(t.is_quantized for t in tensors):
             return f"{' and '.join(sorted(types))} operands are not simulated"

@@ -125,8 +125,8 @@ class UnidirectionalSequenceLSTM(RecurrentOp):
     def _types_problem(self, operator) -> str:
         tensors = operator.inputs
         needed = (0, *range(1, 9), *range(12, 16), _HIDDEN, _CELL)
-        if len(tensors) < 20 or any(tensors[i] is None for i in needed):
-            return "it lacks inputs"
+        if len(tensors) < 20 or any(tensors[i] is None for i in needed) or not operator.outputs:
+            return "it lacks inputs or outputs"
         if any(t is not None for i, t in enumerate(tensors) if i not in needed):
             return "peepholes, projection and layer normalisation are not simulated"
         types = [tensors[i].type for i in needed]

@@ -5,12 +5,12 @@ import dataclasses
 
 import numpy as np
 
-from tflm_export.program.form import Form, Rescaling, centred, lined_up, reach
+from tflm_export.program.form import Broadcasting, Rescaling, centred, lined_up, reach
 from tflm_export.rescale import Rescale
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class AlignedSum(Form):
+class AlignedSum(Broadcasting):
     """`y = (fa * a + fb * b + start) >> shift`, clamped: both terms aligned, rounded once, halves up.
 
     The start value holds the zero points of all three and the rounding constant.
@@ -52,7 +52,7 @@ class AlignedSum(Form):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class RescaledSum(Form):
+class RescaledSum(Broadcasting):
     """The stock runtimes' sum: terms shifted left, each rescaled to a common scale, added, rescaled, clamped.
 
     Attributes:

@@ -5,10 +5,10 @@ import dataclasses
 
 import numpy as np
 
-from tflm_export.program.form import Form, centred
+from tflm_export.program.form import Broadcasting, centred
 
 
-class Cast(Form):
+class Cast(Broadcasting):
     """The same numbers in another type; integers are cut to their low bits."""
 
     def evaluate(self, x):
@@ -16,7 +16,7 @@ class Cast(Form):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class QuantizeReal(Form):
+class QuantizeReal(Broadcasting):
     """`y = Zy + round(x / Sy)`, halves away from zero, saturated, from float32.
 
     Attributes:
@@ -35,7 +35,7 @@ class QuantizeReal(Form):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Dequantize(Form):
+class Dequantize(Broadcasting):
     """`y = Sx * (x - Zx)` in float32, from a float64 product.
 
     Attributes:

@@ -5,7 +5,7 @@ import dataclasses
 
 import numpy as np
 
-from tflm_export.program.form import Form, lined_up
+from tflm_export.program.form import Broadcasting, lined_up
 
 FUNCTIONS = {
     "add": np.add,
@@ -17,7 +17,7 @@ FUNCTIONS = {
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Elementwise(Form):
+class Elementwise(Broadcasting):
     """`y = function(a, b)` in the output's type, which wraps, clamped; shapes broadcast.
 
     Attributes:

@@ -6,12 +6,30 @@ simulator. It knows no operator and no back end. Arrays have one dimension in fr
 inferences of a run. What is the same in all of them (constants) has one there.
 """
 
+import contextlib
 import dataclasses
 
 import numpy as np
 
+from tflm_export.errors import ModelError
 from tflm_export.program.value import Value
 from tflm_export.rescale import Rescale
+
+
+@contextlib.contextmanager
+def running(label: str):
+    """A context for the work of an operator, whose numbers come from the file.
+
+    Raises:
+      ModelError: in place of what Python and numpy raise, or would only warn of, where the numbers make no sense.
+    """
+    try:
+        with np.errstate(divide="raise", over="raise", invalid="raise"):
+            yield
+    except ModelError:
+        raise
+    except (ArithmeticError, IndexError, MemoryError, ValueError) as error:
+        raise ModelError(f"the file is damaged: {label} cannot run: {error}") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +83,20 @@ class Form:
     def saturated(self, integers: np.ndarray, clamp: tuple[int, int] | None = None) -> np.ndarray:
         """Integers in the type of the first output, within its limits or narrower ones."""
         return np.clip(integers, *(clamp or self.output.limits)).astype(self.output.dtype)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Broadcasting(Form):
+    """Base of forms that give each element of the output from one place of every input, or of its row.
+
+    Raises:
+      ValueError: the inputs' shapes do not broadcast to the output's.
+    """
+
+    def __post_init__(self):
+        if np.broadcast_shapes(*(value.shape for value in self.inputs)) != self.output.shape:
+            shapes = " and ".join(str(list(value.shape)) for value in self.inputs)
+            raise ValueError(f"inputs of {shapes} do not give {list(self.output.shape)}")
 
 
 def lined_up(array: np.ndarray, rank: int) -> np.ndarray:

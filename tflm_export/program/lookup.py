@@ -5,11 +5,11 @@ import dataclasses
 
 import numpy as np
 
-from tflm_export.program.form import Form, Rescaling
+from tflm_export.program.form import Broadcasting, Rescaling
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Lookup(Form):
+class Lookup(Broadcasting):
     """`y = table[x - smallest x]`.
 
     Attributes:

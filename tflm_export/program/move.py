@@ -40,13 +40,15 @@ class Move(Form):
       fill: what stands where no block goes; None where there is no such place.
 
     Raises:
-      ValueError: a block leaves its input or the output.
+      ValueError: a block leaves its input or the output, or the output's type does not hold the fill.
     """
 
     copies: tuple[Copy, ...]
     fill: int | None = None
 
     def __post_init__(self):
+        if self.fill is not None and not self.output.limits[0] <= self.fill <= self.output.limits[1]:
+            raise ValueError(f"{self.output.dtype.name} does not hold its padding {self.fill}")
         for copy in self.copies:
             for size, offset, strides in (
                 (self.inputs[copy.source].size, copy.input_offset, copy.input_strides),

@@ -4,12 +4,12 @@
 import dataclasses
 
 from tflm_export.fixed_point import inverse_square_root
-from tflm_export.program.form import Form, centred
+from tflm_export.program.form import Broadcasting, centred
 from tflm_export.rescale import StockRescale
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Normalization(Form):
+class Normalization(Broadcasting):
     """x over the root of the sum of its squares along the last dimension.
 
     Attributes:

@@ -16,10 +16,16 @@ class Pool(Form):
     Attributes:
       windows: over the image.
       clamp: smallest and largest output.
+
+    Raises:
+      ValueError: the windows are absurdly large.
     """
 
     windows: Windows
     clamp: tuple[int, int]
+
+    def __post_init__(self):
+        self.windows.check_sizes(self.inputs[0].shape[3])
 
     def evaluate(self, x):
         images = x.reshape(-1, *self.inputs[0].shape[1:])

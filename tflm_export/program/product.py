@@ -5,12 +5,12 @@ import dataclasses
 
 import numpy as np
 
-from tflm_export.program.form import Form, Rescaling, centred, lined_up, reach
+from tflm_export.program.form import Broadcasting, Rescaling, centred, lined_up, reach
 from tflm_export.rescale import Rescaler
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Product(Form):
+class Product(Broadcasting):
     """`y = Zy + rescale((a - Za) * (b - Zb))`, clamped; shapes broadcast.
 
     Attributes:

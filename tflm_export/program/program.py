@@ -9,7 +9,7 @@ import numpy as np
 
 from tflm_export.errors import ModelError
 from tflm_export.program.call import CallOnce
-from tflm_export.program.form import Form
+from tflm_export.program.form import Form, running
 from tflm_export.program.value import Value
 
 
@@ -45,14 +45,21 @@ class Step(Generic[AnyForm]):
         """The form's outputs.
 
         Raises:
-          ModelError: the form cannot run on these inputs; names the operator.
+          ModelError: the form cannot run on these inputs, or they or its outputs are not of the type and shape that it
+            was made for; names the operator.
         """
-        try:
-            return self.form.evaluate(*inputs)
-        except ModelError:
-            raise
-        except (ArithmeticError, IndexError, MemoryError, ValueError) as error:
-            raise ModelError(f"the file is damaged: {self.origin.label} cannot run: {error}") from error
+        with running(self.origin.label):
+            _check(self.form.inputs, inputs)  # variables of one name may differ; forms rely on what they were told
+            arrays = self.form.evaluate(*inputs)
+            _check(self.form.outputs, arrays)
+            return arrays
+
+
+def _check(values: Sequence[Value], arrays: Sequence[np.ndarray]) -> None:
+    for value, array in zip(values, arrays, strict=True):
+        if (array.shape[1:], array.dtype) != (value.shape, value.dtype):
+            found = f"{array.dtype} {list(array.shape[1:])}"
+            raise ValueError(f"{value.label} of {value.dtype} {list(value.shape)} is {found}")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -86,7 +93,7 @@ class Program:
         return any(isinstance(form, CallOnce) or any(v.is_variable for v in form.outputs) for form in forms)
 
     def run(self, inputs: Sequence[np.ndarray]) -> dict[Hashable, np.ndarray]:
-        """All values of the main block, variables apart, with state afresh.
+        """All values of the main block, of variables those that are outputs, with state afresh.
 
         Args:
           inputs: an array for each input, [inferences, *shape], in its type.
@@ -95,7 +102,7 @@ class Program:
           Arrays [inferences, *shape] by key. Inferences run all at once, or one after another where there is state.
 
         Raises:
-          ModelError: a form cannot run, or reads what was not computed.
+          ModelError: a form cannot run, or what it reads or the program gives was not computed.
         """
         runs = len(inputs[0]) if inputs else 1
         if runs > 1 and not self.has_state:
@@ -120,25 +127,34 @@ class _Run:
     def once(self, inputs: Sequence[np.ndarray]) -> dict[Hashable, np.ndarray]:
         values = {value.key: array for value, array in zip(self.program.main.inputs, inputs, strict=True)}
         self._block(self.program.main, values)
+        for value in self.program.main.outputs:
+            values[value.key] = self._value("the model", value, values)
         return values
 
     def _block(self, block: Block, values: dict) -> None:
-        for step in block.steps:
-            form = step.form
-            if isinstance(form, CallOnce):
-                if form.block not in self.called:
-                    self.called.add(form.block)
-                    self._block(self.program.blocks[form.block], {})
-                continue
-            arrays = step.evaluate(*(self._value(step, value, values) for value in form.inputs))
-            for value, array in zip(form.outputs, arrays, strict=True):
-                (self.variables if value.is_variable else values)[value.key] = array
+        """Without recursion: a file may have blocks that call one another, thousands deep."""
+        calls = [(iter(block.steps), values)]
+        while calls:
+            steps, values = calls[-1]
+            step = next(steps, None)
+            if step is None:
+                calls.pop()
+            elif not isinstance(step.form, CallOnce):
+                self._step(step, values)
+            elif step.form.block not in self.called:
+                self.called.add(step.form.block)
+                calls.append((iter(self.program.blocks[step.form.block].steps), {}))
 
-    def _value(self, step: Step, value: Value, values: dict) -> np.ndarray:
+    def _step(self, step: Step, values: dict) -> None:
+        arrays = step.evaluate(*(self._value(step.origin.label, value, values) for value in step.form.inputs))
+        for value, array in zip(step.form.outputs, arrays, strict=True):
+            (self.variables if value.is_variable else values)[value.key] = array
+
+    def _value(self, reader: str, value: Value, values: dict) -> np.ndarray:
         if value.is_variable:
             return self.variables.get(value.key, value.data[None])
         if value.key in values:
             return values[value.key]
         if value.data is not None:
             return value.data[None]
-        raise ModelError(f"the file is damaged: {step.origin.label} reads {value.name} before it is computed")
+        raise ModelError(f"the file is damaged: {reader} reads {value.label} before it is computed")

@@ -15,9 +15,17 @@ class Reduction(Form):
 
     Attributes:
       axes: of the input's shape, from the front, each once.
+
+    Raises:
+      ValueError: the output is not of the elements that are left, or there are none to reduce.
     """
 
     axes: tuple[int, ...]
+
+    def __post_init__(self):
+        x, y = self.inputs[0], self.output
+        if not self.count or y.size * self.count != x.size:
+            raise ValueError(f"{list(x.shape)} over axes {list(self.axes)} is no {list(y.shape)}")
 
     @property
     def count(self) -> int:

@@ -5,12 +5,12 @@ import dataclasses
 
 import numpy as np
 
-from tflm_export.program.form import Form, Rescaling, centred, lined_up, reach
+from tflm_export.program.form import Broadcasting, Rescaling, centred, lined_up, reach
 from tflm_export.rescale import Rescaler
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Requantize(Form):
+class Requantize(Broadcasting):
     """`y = Zy + rescale(x - Zx)`, clamped; below zero the other rescale, where there is one.
 
     Attributes:
@@ -43,7 +43,7 @@ class Requantize(Form):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Prelu(Form):
+class Prelu(Broadcasting):
     """`y = Zy + above(x - Zx)`, and `Zy + below((x - Zx) * (alpha - Za))` for negative numbers.
 
     Attributes:

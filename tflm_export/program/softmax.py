@@ -6,14 +6,14 @@ import dataclasses
 import numpy as np
 
 from tflm_export.fixed_point import log, one_over_one_plus
-from tflm_export.program.form import Form
+from tflm_export.program.form import Broadcasting
 from tflm_export.rescale import Rescaler, doubling_high_multiply, rounding_divide_by_pot
 
 SUM_BITS = 12  # integer bits of the sum of exponentials
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Softmax(Form):
+class Softmax(Broadcasting):
     """exp of differences to the row's largest integer, as a share of their sum.
 
     Attributes:
@@ -38,7 +38,7 @@ class Softmax(Form):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class SoftmaxInt16(Form):
+class SoftmaxInt16(Broadcasting):
     """Softmax of int16 inputs through tables, in units of 2**-15.
 
     Attributes:
@@ -72,7 +72,7 @@ def interpolated(table: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class LogSoftmax(Form):
+class LogSoftmax(Broadcasting):
     """Differences to the row's largest integer, less the logarithm of the sum of their exponentials.
 
     Attributes:

@@ -20,7 +20,7 @@ _DTYPES = {
     "FLOAT32": np.float32,
 }
 INTEGER_TYPES = ("INT8", "UINT8", "INT16", "INT32", "INT64")
-MOST_ELEMENTS = 1 << 28  # of one value; a file that asks for more is damaged
+MOST_ELEMENTS = 1 << 25  # of one value; a file that asks for more is damaged
 
 
 @functools.cache
@@ -79,11 +79,14 @@ def value_of(tensor: Tensor) -> Value:
     """The value that a tensor of a file is.
 
     Raises:
-      ModelError: its type is none this package computes with, or its shape is none.
+      ModelError: its type is none this package computes with, its shape is none, or its type does not hold
+        its zero point.
     """
     dtype = np.dtype(dtype_of(tensor))
     if min(tensor.shape, default=0) < 0 or math.prod(tensor.shape) > MOST_ELEMENTS:
         raise ModelError(f"the file is damaged: {tensor.label} has shape {list(tensor.shape)}")
+    if tensor.is_quantized and not limits_of(dtype)[0] <= tensor.zero_point <= limits_of(dtype)[1]:
+        raise ModelError(f"the file is damaged: {tensor.label} has zero point {tensor.zero_point}, outside {dtype}")
     data = tensor.data
     if tensor.is_variable:
         data = np.full(tensor.shape, tensor.zero_point if tensor.is_quantized else 0, dtype)

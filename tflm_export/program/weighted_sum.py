@@ -26,6 +26,9 @@ class WeightedSum(Form):
       zero_point: Zy.
       clamp: smallest and largest output.
       is_wide: whether sums have 64 bits; else they have 32, which wrap.
+
+    Raises:
+      ValueError: the windows are absurdly large.
     """
 
     weights: np.ndarray
@@ -36,6 +39,9 @@ class WeightedSum(Form):
     zero_point: int
     clamp: tuple[int, int]
     is_wide: bool = False
+
+    def __post_init__(self):
+        self.windows.check_sizes(self.input_channels)
 
     @property
     def channels(self) -> int:
@@ -92,12 +98,16 @@ class WeightedSum(Form):
 
     def _grouped(self, images: np.ndarray) -> np.ndarray:
         """Raw inputs are multiplied; their zero point is part of the start value."""
-        padded = self.windows.pad(images, self.input_zero_point)
-        parts = [
-            exact_product(self.windows.gather(np.ascontiguousarray(image)), matrix.reshape(len(matrix), -1).T)
-            for image, matrix in zip(np.split(padded, len(self.weights), axis=3), self.weights, strict=True)
-        ]
+        groups = np.split(self.windows.pad(images, self.input_zero_point), len(self.weights), axis=3)
+        parts = [self._product(group, rows) for group, rows in zip(groups, self.weights, strict=True)]
         return (np.concatenate(parts, axis=3) if len(parts) > 1 else parts[0]) + self.start
+
+    def _product(self, padded: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Of some lines at a time, for all windows side by side take much more memory than the image."""
+        image, matrix, windows = np.ascontiguousarray(padded), weights.reshape(len(weights), -1).T, self.windows
+        per_line = len(image) * windows.width.output * (12 * len(matrix) + 8 * len(weights))
+        lines = row_blocks(windows.height.output, per_line)
+        return np.concatenate([exact_product(windows.gather(image, some), matrix) for some in lines], axis=1)
 
     def _depthwise(self, images: np.ndarray) -> np.ndarray:
         windows = self.windows

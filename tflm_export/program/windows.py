@@ -6,6 +6,13 @@ import math
 
 import numpy as np
 
+from tflm_export.program.value import MOST_ELEMENTS
+
+# Of one image; a file that asks for more is damaged.
+_MOST_TAPS = 1 << 20
+_MOST_IN_ROW = 1 << 28  # elements of all windows of a line
+_MOST_IN_WINDOWS = 1 << 32
+
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
@@ -93,6 +100,22 @@ class Windows:
         """How many windows there are on an image."""
         return self.height.output * self.width.output
 
+    def check_sizes(self, channels: int) -> None:
+        """Raises ValueError where an image of so many channels with its border, or its windows, are absurdly large."""
+        axes = (self.height, self.width)
+        sides = [axis.before + (axis.size - 1) * axis.spread + 1 + axis.after for axis in axes]
+        kernel, row = math.prod(axis.kernel for axis in axes), self.width.output * channels
+        if (
+            math.prod(sides) * channels > MOST_ELEMENTS
+            or kernel > _MOST_TAPS
+            or kernel * row > _MOST_IN_ROW
+            or kernel * row * self.height.output > _MOST_IN_WINDOWS
+        ):
+            raise ValueError(
+                f"{self.height.output} x {self.width.output} windows of {self.height.kernel} x {self.width.kernel} on "
+                f"{sides[0]} x {sides[1]} x {channels} elements are too many"
+            )
+
     def pad(self, image: np.ndarray, value: int) -> np.ndarray:
         """The image with its border, and with what lies between its elements."""
         axes = (self.height, self.width)
@@ -108,14 +131,15 @@ class Windows:
         """The element (y, x) of every window: a view [rows, output height, output width, channels]."""
         return padded[:, self.height.slice(y), self.width.slice(x)]
 
-    def gather(self, padded: np.ndarray) -> np.ndarray:
-        """All windows: [rows, output height, output width, taps * channels]."""
+    def gather(self, padded: np.ndarray, lines: slice = slice(None)) -> np.ndarray:
+        """All windows, or those of some lines: [rows, output height, output width, taps * channels]."""
         rows, _, _, channels = padded.shape
         if self.is_pointwise:
-            return padded
-        columns = np.empty((rows, self.height.output, self.width.output, len(self.taps), channels), padded.dtype)
+            return padded[:, lines]
+        height = len(range(self.height.output)[lines])
+        columns = np.empty((rows, height, self.width.output, len(self.taps), channels), padded.dtype)
         for i, (y, x) in enumerate(self.taps):
-            columns[:, :, :, i] = self.tap(padded, y, x)
+            columns[:, :, :, i] = self.tap(padded, y, x)[:, lines]
         return columns.reshape(*columns.shape[:3], -1)
 
 

@@ -7,7 +7,7 @@ from tests.helpers.simulated import BOTH, LITERT, SimulatedTests
 
 def depth(op, shape, result, side, **more) -> bytes:
     table = {"SPACE_TO_DEPTH": "SpaceToDepthOptions", "DEPTH_TO_SPACE": "DepthToSpaceOptions"}[op]
-    x, y = (activation(0.031, -7, s, **more) for s in (shape, result))
+    x, y = (activation(0.031, 7, s, **more) for s in (shape, result))
     version = 2 if op == "SPACE_TO_DEPTH" else 1
     return one_operator(op, [x], y, version, table, blockSize=side)
 

@@ -33,5 +33,5 @@ def _folded(block: Block) -> Block:
             continue
         arrays = step.evaluate(*(value.data[None] for value in form.inputs))
         for value, array in zip(form.outputs, arrays, strict=True):
-            known[value.key] = dataclasses.replace(value, data=np.ascontiguousarray(array[0]))
+            known[value.key] = dataclasses.replace(value, data=np.ascontiguousarray(array[0]).reshape(value.shape))
     return dataclasses.replace(block, steps=tuple(steps))
