@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Long fuzzing runs of the exporter.
 
-usage: python -m tests.fuzz [--mutants=200000] [--seed=0] [--jobs=2]    random mutants, then LiteRT's verdict on them
+usage: python -m tests.fuzz [--mutants=200000] [--seed=0] [--jobs=2]    random mutants, half of them run, then LiteRT's verdict on them
        python -m tests.fuzz --coverage [--seconds=600]                  guided by coverage; needs pip install atheris
 
 Stops at the first finding with the mutant written to build/fuzz/.
@@ -11,6 +11,7 @@ import itertools
 import multiprocessing
 import pathlib
 import random
+import resource
 import sys
 import tempfile
 import time
@@ -20,7 +21,7 @@ import tracemalloc
 from absl import app, flags
 from rich.progress import track
 
-from tests.fuzz import acceptance, mutants, target
+from tests.fuzz import acceptance, mutants, structure, target
 from tflm_export import METHODS
 
 _MUTANTS = flags.DEFINE_integer("mutants", 200_000, "Mutants to try.")
@@ -32,6 +33,8 @@ _SECONDS = flags.DEFINE_integer("seconds", 600, "Length of a run guided by cover
 FOLDER = pathlib.Path("build/fuzz")
 BATCH = 500
 MEMORY_EVERY, MEMORY_FACTOR, MEMORY_SLACK = 50, 10, 1 << 20  # tracing is slow; small files cost a fixed overhead
+COMPUTE_EVERY = 2  # mutants of which one is also run and written as C
+MOST_RESIDENT = 1 << 21  # KiB
 CHECK_EVERY = 20  # narrowed mutants of which one goes to LiteRT
 
 
@@ -41,13 +44,18 @@ def run_batch(task: tuple[int, str]) -> tuple[int, str]:
     source = random.Random(seed)
     narrowed_count = 0
     for i in range(BATCH):
-        data = mutants.mutate(source.choice(run_batch.seeds), source)
+        data = mutate(run_batch.seeds, run_batch.built, source)
         traced = i % MEMORY_EVERY == 0
         try:
             if traced:
                 tracemalloc.start()
             with target.limited(target.SECONDS * (10 if traced else 1)):
                 narrowed = target.exercise(data, source.choice((1, 2, 4, 8, 31)), source.choice(METHODS))
+            if i % COMPUTE_EVERY == 0 and not traced:
+                with target.limited(target.COMPUTE_SECONDS):
+                    target.compute(data, source)
+                resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+                assert resident <= MOST_RESIDENT, f"{resident} KiB"
             if traced:
                 peak = tracemalloc.get_traced_memory()[1]
                 assert peak <= MEMORY_FACTOR * len(data) + MEMORY_SLACK, f"{peak} bytes for a file of {len(data)}"
@@ -66,18 +74,25 @@ def run_batch(task: tuple[int, str]) -> tuple[int, str]:
     return narrowed_count, ""
 
 
-def _start(seeds: list[bytes]) -> None:
-    run_batch.seeds = seeds
+def mutate(seeds: list[bytes], built: list[bytes], source: random.Random) -> bytes:
+    """A mutant of any kind: bytes of a seed, or facts of a model that can be built again."""
+    if source.random() < 0.5:
+        return mutants.mutate(source.choice(seeds), source)
+    return structure.mutate(source.choice(built), source)
+
+
+def _start(seeds: list[bytes], built: list[bytes]) -> None:
+    run_batch.seeds, run_batch.built = seeds, built
 
 
 def run_random() -> int:
     """Random mutants in parallel; 0 if nothing was found."""
     batches = -(-_MUTANTS.value // BATCH)
-    seeds = mutants.seeds()
-    with tempfile.TemporaryDirectory() as folder, multiprocessing.Pool(_JOBS.value, _start, (seeds,)) as pool:
+    seeds, built = mutants.seeds(), structure.seeds()
+    with tempfile.TemporaryDirectory() as folder, multiprocessing.Pool(_JOBS.value, _start, (seeds, built)) as pool:
         tasks = zip(range(_SEED.value * 1_000_000, _SEED.value * 1_000_000 + batches), itertools.repeat(folder))
         results = []
-        for result in track(pool.imap_unordered(run_batch, tasks), f"{len(seeds)} seeds", total=batches):
+        for result in track(pool.imap_unordered(run_batch, tasks), f"{len(seeds) + len(built)} seeds", total=batches):
             results.append(result)
             if result[1]:
                 print(result[1], file=sys.stderr)

@@ -2,12 +2,25 @@
 """What must hold for any bytes at all."""
 
 import contextlib
+import math
+import random
 import signal
+import warnings
 
-from tflm_export import ModelError, check, metadata, narrow
+import numpy as np
+
+from tests.helpers.internals import dtype_of
+from tflm_export import ModelError, bounds, c, check, cores, lowering, metadata, narrow
+from tflm_export.arithmetic import Arithmetic, LiteRTReference, Narrow, Tflm
 from tflm_export.explain import explain
+from tflm_export.flatbuffer.model import Model, parse
+from tflm_export.grid import Grid
+from tflm_export.program.passes import simplified
+from tflm_export.simulator import simulate
 
 SECONDS = 1
+COMPUTE_SECONDS = 60
+LARGEST_INPUT = 1 << 20  # elements, of what is fed to a model; the file says nothing of how much memory its reader has
 
 
 class HangError(Exception):
@@ -35,19 +48,75 @@ def exercise(data: bytes, bits: int, method: str) -> bytes | None:
 
     Any exception other than the documented ModelError passes through; AssertionError where a result is wrong.
     """
-    for read in (explain, lambda d: check(d, bits), metadata.dump):
+    checks = False
+    for read in (explain, metadata.dump, lambda d: check(d, bits)):
+        checks = False
         with contextlib.suppress(ModelError):
             read(data)
+            checks = True
     try:
         narrowed, report = narrow(data, bits, method)
     except ModelError:
         return None
     assert len(data) <= len(narrowed) <= 4 * len(data)  # as it was, or with copies of shared constants in front
-    readable = {(row.subgraph, row.index): row.narrow for row in check(narrowed, bits).rows}
-    for row in report.rows:
-        assert row.reason or readable[row.subgraph, row.index], row
+    if checks:
+        readable = {(row.subgraph, row.index): row.narrow for row in check(narrowed, bits).rows}
+        assert all(row.reason or readable[row.subgraph, row.index] for row in report.rows)
     with contextlib.suppress(ModelError):
         described = metadata.attach(narrowed, report)
         assert described.endswith(narrowed)
         assert metadata.dump(described)["bits"] == bits
     return narrowed
+
+
+def compute(data: bytes, source: random.Random) -> bool:
+    """Runs a model in one of the arithmetics, also simplified, and writes it as C; whether it ran.
+
+    Any exception other than the documented ModelError passes through, warnings among them; AssertionError where
+    the simplified program gives other outputs.
+    """
+    arithmetic = source.choice((Narrow(Grid(source.choice((1, 4, 8, 31)))), Tflm(), LiteRTReference()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            model = parse(data)
+        except ModelError:
+            return False
+        with contextlib.suppress(ModelError):
+            for operator in model.operators:
+                bounds.worst_case(operator, Grid(8))
+        with contextlib.suppress(ModelError):
+            c.translate(data, "model", arithmetic, source.choice(cores.NAMES)).files()
+        with contextlib.suppress(ModelError):
+            _run(model, arithmetic, source)
+            return True
+    return False
+
+
+def _run(model: Model, arithmetic: Arithmetic, source: random.Random) -> None:
+    """Raises ModelError where a model cannot be run; AssertionError where a simplified program differs."""
+    program = lowering.lower(model, arithmetic)
+    row = _row(model, source)
+    if row is None:
+        return
+    trace = simulate(model, [np.atleast_1d(array) for array in row], arithmetic)
+    simpler = simplified(program).run([array[None] for array in row])
+    for value, array in zip(program.main.outputs, trace.outputs, strict=True):
+        np.testing.assert_array_equal(simpler[value.key].reshape(array.shape), array, value.label)
+
+
+def _row(model: Model, source: random.Random) -> list[np.ndarray] | None:
+    """Random inputs of one inference; None where there are none, or more than anybody would feed."""
+    random, row = np.random.default_rng(source.randrange(1 << 32)), []
+    for tensor in model.subgraphs[0].inputs:
+        if not 0 < math.prod(tensor.shape) <= LARGEST_INPUT or min(tensor.shape, default=1) < 0:
+            return None
+        dtype = np.dtype(dtype_of(tensor))
+        integers = dtype.kind == "i" or dtype.kind == "u"
+        if integers:
+            limits = np.iinfo(dtype)
+            drawn = random.integers(limits.min, limits.max, tensor.shape, dtype, endpoint=True)
+        else:
+            drawn = random.normal(0, 3, tensor.shape)
+        row.append(np.asarray(drawn, dtype))
+    return row

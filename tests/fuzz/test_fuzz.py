@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from tests.fuzz import acceptance, mutants, target
+from tests.fuzz import acceptance, mutants, structure, target
 from tflm_export import METHODS
 
 MUTANTS = 400
@@ -30,6 +30,17 @@ def test_mutants(seeds, seed, tmp_path):
             (tmp_path / f"{i}.after").write_bytes(narrowed)
     assert narrowed_count > 0
     assert acceptance.refused(tmp_path) == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_computed_mutants(seed):
+    """Well-formed files whose numbers are damaged: run in some arithmetic, simplified, and written as C."""
+    source, built = random.Random(seed), structure.seeds()
+    ran = 0
+    for _ in range(MUTANTS):
+        with target.limited(60):
+            ran += target.compute(structure.mutate(source.choice(built), source), source)
+    assert ran > MUTANTS // 10
 
 
 def test_intact_seeds_narrow(seeds):
