@@ -8,6 +8,7 @@
 import contextlib
 import importlib.metadata
 import json
+import os
 import pathlib
 import platform
 import sys
@@ -79,12 +80,16 @@ class Command:
             positional = self.flags(argv)[1:]
             if self._help.value:
                 print(command_line.help_text(self.description, self.flags))
+                sys.stdout.flush()
                 return EXIT_OK
             if len(positional) > arguments:
                 raise UsageError(f"unexpected argument {positional[arguments]}; see --help")
             return function(*positional) or EXIT_OK
         except ModelError as error:
             return self._fail(error, EXIT_MODEL)
+        except BrokenPipeError:  # the reader has left, as in `... | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return EXIT_OK
         except OSError as error:
             return self._fail(f"{error.filename}: {error.strerror}" if error.filename else error, EXIT_USAGE)
         except (UsageError, flags.Error, *self._errors) as error:

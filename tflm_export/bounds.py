@@ -10,6 +10,7 @@ from tflm_export.flatbuffer.model import Operator
 from tflm_export.grid import Grid
 from tflm_export.lowering import forms_of, lowering_problem
 from tflm_export.program.form import Rescaling
+from tflm_export.rescale import Rescale
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,9 @@ def worst_case(operator: Operator, grid: Grid) -> WorstCase | None:
 
 
 def _worst_case(rescaling: Rescaling) -> WorstCase:
-    multiplier, shift = rescaling.rescale.multiplier, rescaling.rescale.shift
+    held = rescaling.rescale
+    assert isinstance(held, Rescale)  # as all of AtWidth are
+    multiplier, shift = held.multiplier, held.shift
     if rescaling.is_aligned:  # to the largest shift, and summed before the one rounding
         common = shift.max()
         total = np.ldexp(rescaling.accumulator * multiplier, common - shift).sum() + np.ldexp(0.5, max(common, 0))

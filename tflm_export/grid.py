@@ -13,8 +13,9 @@ from tflm_export.rescale import MAX_BITS, Rescale
 class Grid:
     """Multipliers of k bits: factors `m * 2**-s` with `2**(k-1) <= m < 2**k`.
 
-    Whatever has these methods, `bits` and a name (`__str__`) can stand in its place (two signed digits, say); solver,
-    exporter, training and check ask for nothing else. With the powers of two on a grid no scale more than doubles.
+    Whatever has these methods and attributes, and a name (`str`), can stand in its place (two signed digits, say): solver,
+    exporter and check ask for nothing else; training knows k bits only (`keras_rat.grid`). With the powers of two on a
+    grid no scale more than doubles.
 
     Attributes:
       bits: width k, 1 to 31: of the widest multiplier, for reports and for products that need room.

@@ -13,9 +13,9 @@ from tflm_export.flatbuffer.model import Model, Tensor, parse
 from tflm_export.grid import Grid
 from tflm_export.program.value import dtype_of
 
-__all__ = ["ROUNDINGS", "Trace", "arithmetic_of", "simulate", "unsupported"]
+__all__ = ["ARITHMETICS", "Trace", "arithmetic_of", "simulate", "unsupported"]
 
-ROUNDINGS = {"narrow": Narrow(), "tflm": Tflm(), "tflite": LiteRTReference()}
+ARITHMETICS = {"narrow": Narrow(), "tflm": Tflm(), "tflite": LiteRTReference()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,7 @@ def arithmetic_of(rounding: Arithmetic | str, bits: int | None = None) -> Arithm
     """An arithmetic by its name.
 
     Args:
-      rounding: one of ROUNDINGS, or an arithmetic, which is taken as it is.
+      rounding: one of ARITHMETICS, or an arithmetic, which is taken as it is.
       bits: width k that the model was narrowed to, for "narrow", 1 to 31; 31 where it is left out. Must be left out
         otherwise.
 
@@ -58,14 +58,14 @@ def arithmetic_of(rounding: Arithmetic | str, bits: int | None = None) -> Arithm
     """
     if isinstance(rounding, Arithmetic):
         found = rounding
-    elif rounding in ROUNDINGS:
-        found = ROUNDINGS[rounding]
+    elif rounding in ARITHMETICS:
+        found = ARITHMETICS[rounding]
     else:
-        raise UsageError(f"rounding must be one of {', '.join(ROUNDINGS)}, got {rounding!r}")
+        raise UsageError(f"rounding must be one of {', '.join(ARITHMETICS)}, got {rounding!r}")
     if bits is None:
         return found
-    if found != ROUNDINGS["narrow"]:
-        raise UsageError(f"bits is for rounding 'narrow'; {rounding!r} has multipliers of its own")
+    if found != ARITHMETICS["narrow"]:
+        raise UsageError(f"bits is for rounding 'narrow'; {rounding} says itself how wide its multipliers are")
     return Narrow(Grid(bits))
 
 

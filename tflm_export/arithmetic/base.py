@@ -71,6 +71,9 @@ class Arithmetic:
     rescales_bytes_in_float32 = False
     has_fixed_point_gates = False
 
+    def __str__(self) -> str:
+        return type(self).__name__
+
     def rescale(self, factor, is_wide: bool = False) -> Rescaler:
         """The rescale of accumulators by real factors.
 

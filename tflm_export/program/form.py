@@ -13,7 +13,7 @@ import numpy as np
 
 from tflm_export.errors import ModelError
 from tflm_export.program.value import Value
-from tflm_export.rescale import Rescale
+from tflm_export.rescale import Rescaler
 
 
 @contextlib.contextmanager
@@ -42,7 +42,7 @@ class Rescaling:
       is_aligned: whether the products of all factors are aligned to the largest shift and summed before one rounding.
     """
 
-    rescale: Rescale
+    rescale: Rescaler
     accumulator: np.ndarray
     is_aligned: bool = False
 
@@ -77,7 +77,7 @@ class Form:
 
     @property
     def rescalings(self) -> tuple[Rescaling, ...]:
-        """Its rescales, in the order of the operator's factors."""
+        """Its rescales, in the order of the operator's factors; none where they are the stock runtimes' own steps."""
         return ()
 
     def saturated(self, integers: np.ndarray, clamp: tuple[int, int] | None = None) -> np.ndarray:
