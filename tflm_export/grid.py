@@ -13,7 +13,7 @@ from tflm_export.rescale import MAX_BITS, Rescale
 class Grid:
     """Multipliers of k bits: factors `m * 2**-s` with `2**(k-1) <= m < 2**k`.
 
-    Whatever has these methods and attributes, and a name (`str`), can stand in its place (two signed digits, say): solver,
+    Whatever has these methods and attributes, and a `str`, can stand in its place (two signed digits, say): solver,
     exporter and check ask for nothing else; training knows k bits only (`keras_rat.grid`). With the powers of two on a
     grid no scale more than doubles.
 
