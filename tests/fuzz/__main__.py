@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Long fuzzing runs of the exporter.
 
-usage: python -m tests.fuzz [--mutants=200000] [--seed=0] [--jobs=2]    random mutants, then LiteRT's verdict
+usage: python -m tests.fuzz [--mutants=200000] [--seed=0] [--jobs=2]    random mutants, then LiteRT's verdict on them
        python -m tests.fuzz --coverage [--seconds=600]                  guided by coverage; needs pip install atheris
 
 Stops at the first finding with the mutant written to build/fuzz/.
