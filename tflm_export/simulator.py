@@ -101,7 +101,9 @@ def simulate(
     for tensor in model.subgraphs[0].tensors:
         if tensor.key in values:
             array = values[tensor.key]
-            tensors[tensor.key] = array.reshape(-1, *array.shape[2:]) if array.ndim > 1 else array
+            tensors[tensor.key] = (
+                array.reshape(len(array) * array.shape[1], *array.shape[2:]) if array.ndim > 1 else array
+            )
     return Trace(model, tensors)
 
 
@@ -125,7 +127,7 @@ def _check_inputs(model: Model, inputs) -> list[np.ndarray]:
                 f"{where} has shape {list(tensor.shape)}, with whole inferences along its first dimension; "
                 f"got an array of shape {list(array.shape)}"
             )
-    counts = {len(array) // (tensor.shape or (1,))[0] for tensor, array in zip(tensors, arrays, strict=True)}
-    if len(counts) > 1:
-        raise UsageError(f"the inputs hold different numbers of inferences: {sorted(counts)}")
-    return [array.reshape(-1, *tensor.shape) for tensor, array in zip(tensors, arrays, strict=True)]
+    counts = [len(array) // (tensor.shape or (1,))[0] for tensor, array in zip(tensors, arrays, strict=True)]
+    if len(set(counts)) > 1:
+        raise UsageError(f"the inputs hold different numbers of inferences: {sorted(set(counts))}")
+    return [array.reshape(n, *tensor.shape) for n, tensor, array in zip(counts, tensors, arrays, strict=True)]

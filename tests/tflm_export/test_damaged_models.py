@@ -193,3 +193,19 @@ def test_metadata_of_a_rescale_without_an_integer_form():
     assert entry["op"] == "MEAN"
     assert entry["multiplier"]
     assert "accumulator_bound" not in entry
+
+
+@pytest.mark.parametrize("shape", [(3, 0, 2), (0, 3, 2)])
+def test_tensors_without_elements(shape):
+    """A computed one from one that is fed, in a model whose other input is not empty."""
+    b = TFLiteBuilder()
+    x = b.input([1, 4])
+    empty = b.reshape(b.tensor("nothing", [0], scale=0.1, variable=True), shape)
+    y = b.derived("ABS", [x])
+    data = b.build(x, [y, empty])
+    assert simulate(data, np.ones((2, 4), np.int8), "tflm").outputs[1].shape == (2 * shape[0], *shape[1:])
+
+
+def test_an_input_without_elements():
+    data = one_operator("ABS", [{**A, "shape": [1, 0, 3]}], {**B, "shape": [1, 0, 3]})
+    assert simulate(data, np.zeros((2, 0, 3), np.int8), "tflm").outputs[0].shape == (2, 0, 3)
