@@ -85,6 +85,9 @@ def _block(model: Model, index: int, arithmetic: Arithmetic) -> Block:
                 names[form.handle] = form.variable
             else:
                 steps.append(Step(origin, _with_variables(form, names)))
+    for tensor in (*graph.inputs, *(tensor for operator in graph.operators for tensor in operator.outputs)):
+        if tensor.data is not None and not tensor.is_variable:
+            raise ModelError(f"the file is damaged: {tensor.label} is constant, and is to be written")
     return Block(tuple(map(value_of, graph.inputs)), tuple(map(value_of, graph.outputs)), tuple(steps))
 
 

@@ -209,3 +209,16 @@ def test_tensors_without_elements(shape):
 def test_an_input_without_elements():
     data = one_operator("ABS", [{**A, "shape": [1, 0, 3]}], {**B, "shape": [1, 0, 3]})
     assert simulate(data, np.zeros((2, 0, 3), np.int8), "tflm").outputs[0].shape == (2, 0, 3)
+
+
+@pytest.mark.parametrize("constant", ["x", "y"])
+def test_constants_that_are_written(constant):
+    """Readers would disagree about what they hold: an input, and what an operator computes."""
+    b = TFLiteBuilder()
+    x, y = (b.tensor(name, [4], scale=0.03, data=[1, 2, 3, 4] if name == constant else None) for name in "xy")
+    b.operator("ABS", [x], [y])
+    data = b.build(x, y)
+    with pytest.raises(ModelError, match="is constant, and is to be written"):
+        simulate(data, np.zeros(4, np.int8), "tflm")
+    with pytest.raises(ModelError, match="is constant, and is to be written"):
+        c.translate(data, "model", Tflm())
