@@ -2,6 +2,7 @@
 """From a parsed model to a program of integers, by an arithmetic. Knows no operator."""
 
 import dataclasses
+import math
 
 from tflm_export.arithmetic import Arithmetic
 from tflm_export.errors import ModelError
@@ -12,7 +13,8 @@ from tflm_export.program.form import Form, running
 from tflm_export.program.program import Block, Origin, Program, Step
 from tflm_export.program.value import Value, value_of
 
-MOST_BYTES = 1 << 30  # of all tensors that an inference computes, and keeps
+MOST_ELEMENTS = 1 << 25  # of a tensor
+MOST_TOGETHER = 1 << 30  # of all of them, which an inference keeps
 
 
 def lower(model: Model, arithmetic: Arithmetic) -> Program:
@@ -31,13 +33,22 @@ def lower(model: Model, arithmetic: Arithmetic) -> Program:
     problems = unsupported(model)
     if problems:
         raise ModelError(f"the model cannot be simulated: {'; '.join(problems)}")
+    require_moderate(model)
     reached = set(_reachable(model))
-    blocks = tuple(_block(model, i, arithmetic) if i in reached else None for i in range(len(model.subgraphs)))
-    computed = [v for block in blocks if block is not None for step in block.steps for v in step.form.outputs]
-    size = sum(value.size * value.dtype.itemsize for value in computed)
-    if size > MOST_BYTES:
-        raise ModelError(f"an inference computes tensors of {size} bytes; at most {MOST_BYTES} are simulated")
-    return Program(blocks)
+    return Program(tuple(_block(model, i, arithmetic) if i in reached else None for i in range(len(model.subgraphs))))
+
+
+def require_moderate(model: Model) -> None:
+    """Raises ModelError where an inference would take more memory than a machine can be expected to have."""
+    operators = [operator for i in _reachable(model) for operator in model.subgraphs[i].operators]
+    held = {t.key: t for operator in operators for t in (*operator.inputs, *operator.outputs) if t is not None}
+    sizes = {key: max(0, math.prod(tensor.shape)) for key, tensor in held.items()}
+    for key, size in sizes.items():
+        if size > MOST_ELEMENTS:
+            raise ModelError(f"{held[key].label} has {size} elements; at most {MOST_ELEMENTS} are simulated")
+    total = sum(sizes.values())
+    if total > MOST_TOGETHER:
+        raise ModelError(f"an inference holds {total} elements; at most {MOST_TOGETHER} are simulated")
 
 
 def unsupported(model: Model) -> list[str]:
@@ -84,6 +95,8 @@ def _block(model: Model, index: int, arithmetic: Arithmetic) -> Block:
             if isinstance(form, Handle):
                 names[form.handle] = form.variable
             else:
+                with running(operator.label):
+                    form.require_moderate()
                 steps.append(Step(origin, _with_variables(form, names)))
     for tensor in (*graph.inputs, *(tensor for operator in graph.operators for tensor in operator.outputs)):
         if tensor.data is not None and not tensor.is_variable:

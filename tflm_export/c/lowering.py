@@ -57,6 +57,7 @@ def translate(data: bytes, name: str, arithmetic: Arithmetic, core: str = "porta
     """
     model = parse(data)
     emitter = KERNELS[cores.find(core).kernels]()
+    lowering.require_moderate(model)
     if lowering.unsupported(model):
         graph = model.subgraphs[0]
         _check_borders([value_of(tensor) for tensor in graph.inputs], [value_of(tensor) for tensor in graph.outputs])

@@ -75,6 +75,9 @@ class Form:
         """
         raise NotImplementedError
 
+    def require_moderate(self) -> None:
+        """Raises ValueError where it would take absurd amounts of memory or time to evaluate it."""
+
     @property
     def rescalings(self) -> tuple[Rescaling, ...]:
         """Its rescales, in the order of the operator's factors; none where they are the stock runtimes' own steps."""

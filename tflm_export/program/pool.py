@@ -17,14 +17,12 @@ class Pool(Form):
       windows: over the image.
       clamp: smallest and largest output.
 
-    Raises:
-      ValueError: the windows are absurdly large.
     """
 
     windows: Windows
     clamp: tuple[int, int]
 
-    def __post_init__(self):
+    def require_moderate(self):
         self.windows.check_sizes(self.inputs[0].shape[3])
 
     def evaluate(self, x):

@@ -20,7 +20,7 @@ _DTYPES = {
     "FLOAT32": np.float32,
 }
 INTEGER_TYPES = ("INT8", "UINT8", "INT16", "INT32", "INT64")
-MOST_ELEMENTS = 1 << 25  # of one value; a file that asks for more is damaged
+MOST_ELEMENTS = 1 << 40  # of a tensor; a file that has more is damaged
 
 
 @functools.cache

@@ -27,8 +27,6 @@ class WeightedSum(Form):
       clamp: smallest and largest output.
       is_wide: whether sums have 64 bits; else they have 32, which wrap.
 
-    Raises:
-      ValueError: the windows are absurdly large.
     """
 
     weights: np.ndarray
@@ -39,9 +37,6 @@ class WeightedSum(Form):
     zero_point: int
     clamp: tuple[int, int]
     is_wide: bool = False
-
-    def __post_init__(self):
-        self.windows.check_sizes(self.input_channels)
 
     @property
     def channels(self) -> int:
@@ -83,6 +78,9 @@ class WeightedSum(Form):
     def rescalings(self):
         low, high = self.bounds()
         return (Rescaling(self.rescale, np.maximum(np.abs(low), np.abs(high))),)
+
+    def require_moderate(self):
+        self.windows.check_sizes(self.input_channels)
 
     def evaluate(self, x):
         images = x.reshape(-1, *self.image_shape[1:])

@@ -6,9 +6,8 @@ import math
 
 import numpy as np
 
-from tflm_export.program.value import MOST_ELEMENTS
-
-# Of one image; a file that asks for more is damaged.
+# Of one image, to be computed here.
+_MOST_IN_IMAGE = 1 << 26  # elements with the border
 _MOST_TAPS = 1 << 20
 _MOST_IN_ROW = 1 << 28  # elements of all windows of a line
 _MOST_IN_WINDOWS = 1 << 32
@@ -106,7 +105,7 @@ class Windows:
         sides = [axis.before + (axis.size - 1) * axis.spread + 1 + axis.after for axis in axes]
         kernel, row = math.prod(axis.kernel for axis in axes), self.width.output * channels
         if (
-            math.prod(sides) * channels > MOST_ELEMENTS
+            math.prod(sides) * channels > _MOST_IN_IMAGE
             or kernel > _MOST_TAPS
             or kernel * row > _MOST_IN_ROW
             or kernel * row * self.height.output > _MOST_IN_WINDOWS
