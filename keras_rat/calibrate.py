@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures activation ranges, puts the scales on the k-bit grid, and starts the learnable multipliers there."""
+"""Measures activation ranges, puts the scales on the grid, and starts the learnable multipliers there."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,9 +12,9 @@ import tf_keras as keras
 from keras_rat import configs, phases, tfmot_internals, wiring
 from keras_rat.batch_norm import freeze_statistics
 from keras_rat.phases import Phase
-from keras_rat.rescales import require_rescale_layers, rescale_layers
+from keras_rat.rescales import grids, require_rescale_layers, rescale_layers
 from tflm_export import solver
-from tflm_export.grid import POWERS_OF_TWO, Grid
+from tflm_export.grid import POWERS_OF_TWO
 from tflm_export.setting import Setting
 
 STEPS = 40
@@ -32,7 +32,7 @@ def calibrate(
 
     Runs the float network on the data and records the range of every activation (moving averages of the batches'
     extremes, decay 0.9), then freezes the ranges. Those of residual additions, global poolings and per-tensor Dense
-    layers grow (never shrink) until their rescale factors are on the k-bit grid, by the rules of `tflm_export`; the
+    layers grow (never shrink) until their rescale factors are on the grid, by the rules of `tflm_export`; the
     learnable multipliers of the other layers start at the grid point of their present factor.
 
     Batch normalisations go on with the statistics they have. A gain that the grid moved by up to a third shows in a
@@ -140,16 +140,16 @@ def _start_multiplier(layer) -> None:
 def _problem(model, weighted) -> tuple[solver.Problem, dict[str, wiring.Range]]:
     """The activation scales of a Keras model as the exporter's solver takes them."""
     ranges = {range_.owner: range_ for range_ in wiring.own_ranges(model)}
-    nodes, ties = [], []
+    nodes, ties, grid_by_layer = [], [], grids(model)
     for layer in model.layers:
         sources = [range_ for range_ in wiring.source_ranges(layer) if range_ is not None]
         keys = tuple(range_.owner for range_ in sources)
         if layer in weighted:
-            nodes.append((_weighted_node(layer), Setting(Grid(layer.quantize_config.quantizer.bits))))
+            nodes.append((_weighted_node(layer), Setting(grid_by_layer[layer.name])))
         elif isinstance(getattr(layer, "quantize_config", None), configs.SumConfig):
             target, _ = wiring.sink(layer)
             power_of_two = isinstance(layer.quantize_config, configs.SlopeConfig)
-            grid = POWERS_OF_TWO if power_of_two else Grid(layer.quantize_config.bits)
+            grid = POWERS_OF_TWO if power_of_two else grid_by_layer[layer.name]
             nodes.append((solver.Sum(keys, target.owner), Setting(grid)))
         elif isinstance(wiring.inner(layer), keras.layers.Concatenate):
             ties.append(keys)

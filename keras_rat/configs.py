@@ -4,6 +4,7 @@
 import tf_keras as keras
 from tensorflow_model_optimization.quantization.keras import QuantizeConfig
 
+from keras_rat.grid import K_BITS, family_of
 from keras_rat.quantizers import RangeQuantizer, RescaleQuantizer, TableQuantizer, TiedQuantizer
 from keras_rat.wiring import TABLE_RANGES
 from tflm_export.rescale import check_bits
@@ -54,17 +55,19 @@ class SumConfig(NoQuantizeConfig):
     Args:
       bits: width k of the multipliers.
       output: whether the layer has the range of its output, or leaves it to the next one.
+      grid: as for `RescaleQuantizer`.
     """
 
-    def __init__(self, bits, output=True):
+    def __init__(self, bits, output=True, grid=K_BITS):
         self.bits = check_bits(bits)
         self.output = output
+        self.grid = family_of(grid)
 
     def get_output_quantizers(self, layer):
         return [RangeQuantizer()] if self.output else []
 
     def get_config(self):
-        return {"bits": self.bits, "output": self.output}
+        return {"bits": self.bits, "output": self.output, "grid": self.grid.name}
 
 
 class SlopeConfig(SumConfig):

@@ -2,15 +2,17 @@
 """From a trained model to a full-int8 .tflite file."""
 
 import re
+from collections.abc import Mapping
 
 import tensorflow as tf
 import tf_keras as keras
 
 from keras_rat.calibrate import settle, waiting
 from keras_rat.phases import Phase, phase
-from keras_rat.rescales import require_rescale_layers, widths
+from keras_rat.rescales import grids, require_rescale_layers
 from tflm_export.errors import ModelError
 from tflm_export.flatbuffer.model import parse
+from tflm_export.grid import Grid, grid_of
 from tflm_export.narrow import check
 from tflm_export.report import Row
 
@@ -29,7 +31,7 @@ def convert(model: keras.Model) -> bytes:
 
     Raises:
       ValueError: the model was not quantised by keras_rat, or has ranges that never saw data.
-      ModelError: the converter left operators in float, or added a rescale that is not on the k-bit grid; names them.
+      ModelError: the converter left operators in float, or added a rescale that is not on its layer's grid; names them.
     """
     require_rescale_layers(model)
     if missing := waiting(model):
@@ -47,9 +49,11 @@ def convert(model: keras.Model) -> bytes:
     ]
     if floats:
         raise ModelError(f"the converter left operators in float: {'; '.join(floats)}")
-    offenders = _too_wide(data, widths(model))
+    offenders = _too_wide(data, grids(model))
     if offenders:
-        names = "; ".join(f"{row.label}: {row.reason or f'{row.bits_after} bits'}, not {row.bits}" for row in offenders)
+        names = "; ".join(
+            f"{row.label}: {row.reason or f'{row.bits_after} bits'}, not {grid}" for row, grid in offenders
+        )
         raise ModelError(
             f"converted rescales that are wider than they were trained: {names}"
             " (a callbacks.SnappingSchedule that has not reached its last stage leaves such)"
@@ -57,20 +61,22 @@ def convert(model: keras.Model) -> bytes:
     return data
 
 
-def _too_wide(data: bytes, widths: dict[str, int]) -> list[Row]:
-    """The rescales of a file that are not on the grid of the layer they come from.
+def _too_wide(data: bytes, grids: Mapping[str, int | Grid]) -> list[tuple[Row, Grid]]:
+    """The rescales of a file that are not on the grid of the layer they come from, and that grid.
 
     The converter names a tensor after the layers that were fused into it. A tensor that bears no layer's name (a
     model's output has its own) may be as wide as the widest layer.
     """
-    reports = {bits: check(data, bits).rows for bits in {*widths.values()}}
+    wanted = {name: grid_of(grid) for name, grid in grids.items()}
+    reports = {grid: check(data, grid).rows for grid in {*wanted.values()}}
     offenders = []
     for rows in zip(*reports.values(), strict=True):
-        by_bits = dict(zip(reports, rows, strict=True))
+        row_of = dict(zip(reports, rows, strict=True))
         parts = set(re.split(r"[/;]", rows[0].name))
-        found = max((bits for name, bits in widths.items() if name in parts), default=max(by_bits))
-        if not by_bits[found].narrow:
-            offenders.append(by_bits[found])
+        named = [grid for name, grid in wanted.items() if name in parts]
+        widest = max(named or wanted.values(), key=lambda grid: grid.bits)
+        if not row_of[widest].narrow:
+            offenders.append((row_of[widest], widest))
     return offenders
 
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The k-bit grid in float32 TensorFlow operations: the twin of `tflm_export`'s, and tested to be equal.
+"""The kinds of grids that training knows by name, and the k-bit one in float32 TensorFlow operations.
+
+The latter is the twin of `tflm_export`'s, and tested to be equal.
 
 A float32 is stored as one integer: the exponent, then the mantissa behind an implicit leading 1. Adding to that integer
 and clearing its low bits rounds the mantissa, and a carry goes into the exponent, as it should.
@@ -9,8 +11,12 @@ from 24 bits on all of them are on the grid. Outside, the two differ: from 2**12
 subnormals have no leading 1 to round at; below 2**-105 the tolerance is a subnormal, which TensorFlow may take for 0.
 """
 
+from typing import Protocol
+
 import tensorflow as tf
 
+from tflm_export.errors import UsageError
+from tflm_export.grid import Grid
 from tflm_export.rescale import FLOAT32_TOLERANCE
 
 SMALLEST = 2.0**-100  # factors below stand for dead channels; keeps every float32 that follows from one normal
@@ -43,3 +49,62 @@ def _cut(factor, addend, unit):
     """Adds to the stored integers and clears the bits below unit."""
     stored = tf.bitcast(tf.stop_gradient(factor), tf.int32)
     return tf.bitcast(tf.bitwise.bitwise_and(stored + addend, -unit), tf.float32)
+
+
+class Family(Protocol):
+    """Grids of one kind, at every width: what training rounds factors to, and what the exporter checks them against.
+
+    `register` makes one known. The two methods give the same numbers.
+
+    Attributes:
+      name: what saved models call it.
+    """
+
+    name: str
+
+    def snap(self, factor: tf.Tensor, bits: int | tf.Tensor, rounding: str) -> tf.Tensor:
+        """Factors on the grid, with arguments as for the function `snap`."""
+
+    def exact(self, bits: int) -> Grid:
+        """The exporter's grid at width k from 1 to 31: a `tflm_export.grid.Grid`, or what stands in its place."""
+
+
+class KBits:
+    """Multipliers of k bits."""
+
+    name = "k_bits"
+
+    def snap(self, factor: tf.Tensor, bits: int | tf.Tensor, rounding: str) -> tf.Tensor:
+        return snap(factor, bits, rounding)
+
+    def exact(self, bits: int) -> Grid:
+        return Grid(bits)
+
+
+_FAMILIES: dict[str, Family] = {}
+
+
+def register(family: Family) -> Family:
+    """Makes a family known by its name, in place of one that had it, and returns it.
+
+    To be called before models are made with it, and before files with such models are loaded.
+    """
+    _FAMILIES[family.name] = family
+    return family
+
+
+def family_of(grid: str | Family) -> Family:
+    """The registered family of a name; a registered family is returned as it is.
+
+    Raises:
+      UsageError: not registered.
+    """
+    for name, family in _FAMILIES.items():
+        if grid == name or grid is family:
+            return family
+    raise UsageError(
+        f"grid must be one of {', '.join(_FAMILIES)}, got {grid!r}; keras_rat.grid.register makes others known"
+    )
+
+
+K_BITS = register(KBits())

@@ -9,6 +9,7 @@ import tensorflow_model_optimization as tfmot
 import tf_keras as keras
 
 from keras_rat import batch_norm, configs, quantizers, rewrite, tfmot_internals, wiring
+from keras_rat.grid import K_BITS, Family
 from keras_rat.rescales import rescale_layers
 from keras_rat.scheme import BATCH_NORM, DEFAULT_BITS, NORMALISED, SUMS, RescaleAwareScheme
 from tflm_export.errors import UsageError
@@ -67,6 +68,7 @@ def quantize_model(
     *,
     weight_bits: int = 8,
     multiplier_rate: float = 1.0,
+    grid: str | Family = K_BITS,
 ) -> keras.Model:
     """Makes a model ready for rescale-aware training.
 
@@ -84,6 +86,8 @@ def quantize_model(
       quantized_layer_name_prefix: put before the names of quantised layers.
       weight_bits: 8, or 4 for weights of -7..7 (see `convert`).
       multiplier_rate: learning rate of the multipliers over that of the weights, with any optimizer.
+      grid: the numbers that multipliers can be: by default those of k bits, or another registered
+        `keras_rat.grid.Family`, or its name; what `bits` means to another is its own affair.
 
     Returns:
       A new tf_keras model, not compiled.
@@ -92,7 +96,7 @@ def quantize_model(
       ValueError: the model is no tf_keras model, or has layers that are not supported; all are listed.
       UsageError (a ValueError): an argument out of range.
     """
-    scheme = RescaleAwareScheme(bits, method, weight_bits=weight_bits, multiplier_rate=multiplier_rate)
+    scheme = RescaleAwareScheme(bits, method, weight_bits=weight_bits, multiplier_rate=multiplier_rate, grid=grid)
     annotated = _annotated(model)
     return _apply(annotated.model, scheme, quantized_layer_name_prefix, annotated.offenders)
 
@@ -163,13 +167,14 @@ def quantize_apply(
     *,
     bits: int | Mapping[str, int] = DEFAULT_BITS,
     method: str = REQUANTIZE,
+    grid: str | Family = K_BITS,
 ) -> keras.Model:
     """Quantises the annotated layers of a model.
 
     Args:
       model: a model with layers annotated by `quantize_annotate_model` or `quantize_annotate_layer`.
-      scheme: the scheme; by default `RescaleAwareScheme(bits, method)`.
-      quantized_layer_name_prefix, bits, method: as for `quantize_model`.
+      scheme: the scheme; by default `RescaleAwareScheme(bits, method, grid=grid)`.
+      quantized_layer_name_prefix, bits, method, grid: as for `quantize_model`.
 
     Returns:
       A new tf_keras model, not compiled.
@@ -178,7 +183,7 @@ def quantize_apply(
       ValueError: the model is no tf_keras model, or has layers that are not supported; all are listed.
     """
     _require_built(model)
-    scheme = scheme or RescaleAwareScheme(bits, method)
+    scheme = scheme or RescaleAwareScheme(bits, method, grid=grid)
 
     def wrap(layer, origin):
         annotated = isinstance(origin, tfmot_internals.QuantizeAnnotate)

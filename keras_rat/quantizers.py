@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from keras_rat import grid, phases, tfmot_internals, wiring
+from keras_rat import phases, tfmot_internals, wiring
+from keras_rat.grid import K_BITS, SMALLEST, family_of
 from keras_rat.phases import Phase, PhasedQuantizer
 from tflm_export.errors import UsageError
-from tflm_export.grid import Grid
 from tflm_export.rescale import check_bits
 from tflm_export.setting import KEEP
 
@@ -160,6 +160,7 @@ class RescaleQuantizer(PhasedQuantizer):
       multiplier_rate: the learning rate of the multipliers over that of the weights. The variable holds
         log2(multiplier) / multiplier_rate and its gradient leaves the rate out, so a step of any optimizer, also of one
         that does not care for the size of gradients (Adam), moves log2(multiplier) by rate times what it would.
+      grid: the `keras_rat.grid.Family` of the multipliers, or its name.
     """
 
     def __init__(
@@ -170,6 +171,7 @@ class RescaleQuantizer(PhasedQuantizer):
         depthwise=False,
         weight_bits=8,
         multiplier_rate=1.0,
+        grid=K_BITS,
     ):
         self.bits = check_bits(bits)
         self.method = method
@@ -177,6 +179,7 @@ class RescaleQuantizer(PhasedQuantizer):
         self.depthwise = depthwise
         self.weight_bits = check_weight_bits(weight_bits)
         self.multiplier_rate = check_rate(multiplier_rate)
+        self.grid = family_of(grid)
 
     @property
     def weight_max(self) -> int:
@@ -262,11 +265,11 @@ class RescaleQuantizer(PhasedQuantizer):
           factor: positive float64 [channels] or [1].
           bits: width of each, int32 of the same shape.
         """
-        factor = np.maximum(factor, grid.SMALLEST)
+        factor = np.maximum(factor, SMALLEST)
         result = np.empty_like(factor)
         for width in np.unique(bits):
             of_width = bits == width
-            result[of_width] = Grid(int(width)).snap(factor[of_width], self.rounding)
+            result[of_width] = self.grid.exact(int(width)).snap(factor[of_width], self.rounding)
         return result
 
     def stock_scale(self, kernel):
@@ -307,7 +310,7 @@ class RescaleQuantizer(PhasedQuantizer):
         learned = self._learned(tf.convert_to_tensor(weights["log2_multiplier"]), weights["bits"], slope)
         if training and phases.known(weights["phase"]) is Phase.LEARNING:  # for good, as frozen ranges are
             return learned
-        follow = grid.snap(tf.maximum(factor, grid.SMALLEST), weights["bits"], self.rounding)
+        follow = self.grid.snap(tf.maximum(factor, SMALLEST), weights["bits"], self.rounding)
         return tf.where(tf.equal(weights["phase"], Phase.LEARNING), learned, follow)
 
     def _learned(self, theta, bits, slope):
@@ -316,7 +319,8 @@ class RescaleQuantizer(PhasedQuantizer):
         Not by tf.custom_gradient, whose functions TensorFlow keeps for good with the graphs they are traced in.
         """
         log2 = theta if self.multiplier_rate == 1 else self.multiplier_rate * theta
-        value = grid.snap(tf.pow(2.0, tf.clip_by_value(log2, -100.0, 100.0)), bits, "nearest")
+        value = tf.pow(2.0, tf.clip_by_value(tf.stop_gradient(log2), -100.0, 100.0))
+        value = self.grid.snap(value, bits, "nearest")
         tangent = theta * slope * value
         return value + (tangent - tf.stop_gradient(tangent))
 
@@ -328,6 +332,7 @@ class RescaleQuantizer(PhasedQuantizer):
             "depthwise": self.depthwise,
             "weight_bits": self.weight_bits,
             "multiplier_rate": self.multiplier_rate,
+            "grid": self.grid.name,
         }
 
     def _fake_quant(self, kernel, scale):

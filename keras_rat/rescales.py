@@ -7,6 +7,7 @@ import numpy as np
 import tf_keras as keras
 
 from keras_rat import configs, tfmot_internals, wiring
+from tflm_export.grid import Grid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,13 +70,23 @@ def widths(model: keras.Model) -> dict[str, int]:
     Args:
       model: any tf_keras model; empty where `keras_rat` did not quantise it.
     """
+    return {name: config.bits for name, config in _rescaling(model).items()}
+
+
+def grids(model: keras.Model) -> dict[str, Grid]:
+    """The grid that every rescale of a model is to be on in the end, by the name of its layer, as in `widths`."""
+    return {name: config.grid.exact(config.bits) for name, config in _rescaling(model).items()}
+
+
+def _rescaling(model) -> dict:
+    """What knows the `bits` and `grid` of every layer that rescales, by its name."""
     found = {}
     for layer in model.layers:
         config = getattr(layer, "quantize_config", None)
         if isinstance(config, configs.RescaleConfig):
-            found[layer.name] = config.quantizer.bits
+            found[layer.name] = config.quantizer
         elif isinstance(config, configs.SumConfig):
-            found[layer.name] = config.bits
+            found[layer.name] = config
     return found
 
 

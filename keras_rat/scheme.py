@@ -13,9 +13,9 @@ from tensorflow_model_optimization.quantization.keras.default_8bit import defaul
 from tensorflow_model_optimization.quantization.keras.graph_transformations import model_transformer, transforms
 
 from keras_rat import batch_norm, configs, quantizers, rewrite, tfmot_internals, wiring
+from keras_rat.grid import K_BITS, Family, family_of
 from keras_rat.quantizers import RangeQuantizer
 from tflm_export.errors import UsageError
-from tflm_export.grid import Grid
 from tflm_export.rescale import MAX_BITS, check_bits
 from tflm_export.setting import METHODS, REQUANTIZE
 
@@ -200,10 +200,11 @@ class SnapSlope(transforms.Transform):
 
     Args:
       bits_of: function from a layer's name to the width of its multipliers.
+      grid: their family.
     """
 
-    def __init__(self, bits_of):
-        self._bits_of = bits_of
+    def __init__(self, bits_of, grid=K_BITS):
+        self._bits_of, self._grid = bits_of, grid
 
     def pattern(self):
         return transforms.LayerPattern("LeakyReLU")
@@ -211,7 +212,7 @@ class SnapSlope(transforms.Transform):
     def replacement(self, match_layer):
         config = match_layer.layer["config"]
         if match_layer.metadata.get("quantize_config") is None:
-            config["alpha"] = float(Grid(self._bits_of(config["name"])).snap(config["alpha"]))
+            config["alpha"] = float(self._grid.exact(self._bits_of(config["name"])).snap(config["alpha"]))
         return match_layer
 
     def custom_objects(self):
@@ -223,10 +224,11 @@ class LayoutTransform(default_8bit.Default8BitQuantizeLayoutTransform):
 
     Args:
       bits_of: function from a layer's name to the width of its multipliers.
+      grid: their family.
     """
 
-    def __init__(self, bits_of):
-        self._bits_of = bits_of
+    def __init__(self, bits_of, grid=K_BITS):
+        self._bits_of, self._grid = bits_of, grid
 
     def apply(self, model, layer_quantize_map):
         steps = [
@@ -241,7 +243,7 @@ class LayoutTransform(default_8bit.Default8BitQuantizeLayoutTransform):
             WeightedReLUActivation(),
             AddReLU(),
             AddReLUActivation(),
-            SnapSlope(self._bits_of),
+            SnapSlope(self._bits_of, self._grid),
             FreezableStatistics(),  # after those that look for batch normalisations by name
         ]
         candidates = set(layer_quantize_map)
@@ -260,7 +262,7 @@ class LayoutTransform(default_8bit.Default8BitQuantizeLayoutTransform):
                 config = metadata.get("quantize_config")
                 if config is None or type(config) is configs.NoQuantizeConfig:
                     kind = configs.SlopeConfig if isinstance(layer, layers.LeakyReLU) else configs.SumConfig
-                    metadata["quantize_config"] = kind(self._bits_of(layer.name), config is None)
+                    metadata["quantize_config"] = kind(self._bits_of(layer.name), config is None, self._grid)
         _tie_lone_activations(transformed, quantize_map)
         return transformed, quantize_map
 
@@ -285,10 +287,10 @@ def _tie_lone_activations(model, quantize_map) -> None:
 class Registry(default_8bit.Default8BitQuantizeRegistry):
     """The QuantizeConfig of every layer that can be trained with k-bit rescales."""
 
-    def __init__(self, bits_of, method, weight_bits=8, multiplier_rate=1.0):
+    def __init__(self, bits_of, method, weight_bits=8, multiplier_rate=1.0, grid=K_BITS):
         super().__init__()
         self._bits_of, self._method = bits_of, method
-        self._options = {"weight_bits": weight_bits, "multiplier_rate": multiplier_rate}
+        self._options = {"weight_bits": weight_bits, "multiplier_rate": multiplier_rate, "grid": grid}
 
     @property
     def weight_bits(self):
@@ -329,6 +331,7 @@ class RescaleAwareScheme(default_8bit.Default8BitQuantizeScheme):
       method: "requantize", or "keep" for hardware that cannot change the weights' integers.
       weight_bits: 8, or 4 for int4 weights.
       multiplier_rate: learning rate of the multipliers over that of the weights.
+      grid: the `keras_rat.grid.Family` of the multipliers, or its name.
 
     Raises:
       UsageError: an argument out of range, or a pattern that is no regular expression.
@@ -341,10 +344,12 @@ class RescaleAwareScheme(default_8bit.Default8BitQuantizeScheme):
         *,
         weight_bits: int = 8,
         multiplier_rate: float = 1.0,
+        grid: str | Family = K_BITS,
     ):
         super().__init__()
         self.weight_bits = quantizers.check_weight_bits(weight_bits)
         self.multiplier_rate = quantizers.check_rate(multiplier_rate)
+        self.grid = family_of(grid)
         self.bits = _check_patterns(bits) if isinstance(bits, Mapping) else check_bits(bits)
         if method not in METHODS:
             raise UsageError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
@@ -387,10 +392,10 @@ class RescaleAwareScheme(default_8bit.Default8BitQuantizeScheme):
         return scheme
 
     def get_layout_transformer(self) -> LayoutTransform:
-        return LayoutTransform(self.bits_of)
+        return LayoutTransform(self.bits_of, self.grid)
 
     def get_quantize_registry(self) -> Registry:
-        return Registry(self.bits_of, self.method, self.weight_bits, self.multiplier_rate)
+        return Registry(self.bits_of, self.method, self.weight_bits, self.multiplier_rate, self.grid)
 
 
 def _check_patterns(patterns: Mapping[str, int]) -> dict[str, int]:

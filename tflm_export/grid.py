@@ -14,8 +14,8 @@ class Grid:
     """Multipliers of k bits: factors `m * 2**-s` with `2**(k-1) <= m < 2**k`.
 
     Whatever has these methods and attributes, and a `str`, can stand in its place (two signed digits, say): solver,
-    exporter and check ask for nothing else; training knows k bits only (`keras_rat.grid`). With the powers of two on a
-    grid no scale more than doubles.
+    exporter and check ask for nothing else; training asks for a twin in TensorFlow too (`keras_rat.grid.Family`). With
+    the powers of two on a grid no scale more than doubles.
 
     Attributes:
       bits: width k, 1 to 31: of the widest multiplier, for reports and for products that need room.

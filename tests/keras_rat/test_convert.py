@@ -206,7 +206,7 @@ def test_a_layer_is_found_by_its_name_at_either_end_of_the_tensors():
     y = b.conv(y, 3, name="narrow_3")
     data, _ = tflm_export.narrow(b.build(0, b.conv(y, 3, name="model/wide/BiasAdd")), 4)
     widths = {"narrow_1": 1, "narrow_2": 1, "narrow_3": 1, "wide": 4}
-    assert [row.name for row in too_wide(data, widths)] == [
+    assert [row.name for row, _ in too_wide(data, widths)] == [
         "narrow_1;model/narrow_1/BiasAdd", "model/re_lu/Relu;model/narrow_2", "narrow_3"
     ]  # fmt: skip
     assert too_wide(data, dict.fromkeys(widths, 4)) == []

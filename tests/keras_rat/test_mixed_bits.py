@@ -113,7 +113,7 @@ def test_a_rescale_wider_than_its_layer_is_found_and_named(converted):
     model, data = converted
     assert not _too_wide(data, widths(model))
     wrong = widths(model) | {"quant_depthwise_conv2d": 1}
-    (row,) = _too_wide(data, wrong)
+    ((row, _),) = _too_wide(data, wrong)
     assert "quant_depthwise_conv2d" in row.label
     assert row.bits == 1
 
