@@ -178,12 +178,14 @@ def _solve(graph: Graph, declarations: list, settings: dict, measured) -> tuple[
 def _report(before: Model, after: Model, reasons: dict, default: Setting, settings: dict | None) -> Report:
     """The report of a narrowing, or of a check (no settings)."""
     pairs = list(zip(before.operators, after.operators, strict=True))
-    widths = [_widths([op_for(pair[i]).factors(pair[i]) for pair in pairs]) for i in (0, 1)]
+    chosen = [default if settings is None else settings[old.subgraph, old.index] for old, _ in pairs]
+    factors = [[op_for(pair[i]).factors(pair[i]) for pair in pairs] for i in (0, 1)]
+    widths = [_of_each(values, rescale.significant_bits, np.maximum) for values in factors]
+    narrow = _of_each_grid(factors[1], [setting.grid for setting in chosen])
     rows = []
-    for old, new, *factors in zip(*zip(*pairs, strict=True), *widths, strict=True):
-        key = old.subgraph, old.index
-        setting = default if settings is None else settings[key]
-        row = _row(old, new, factors, setting.grid, reasons.get(key), "" if settings is None else setting.method)
+    for (old, new), setting, *found in zip(pairs, chosen, *factors, *widths, narrow, strict=True):
+        method = "" if settings is None else setting.method
+        row = _row(old, new, _Factors(*found), setting.grid, reasons.get((old.subgraph, old.index)), method)
         if row is not None:
             rows.append(row)
     if all(row.reason for row in rows):
@@ -191,15 +193,35 @@ def _report(before: Model, after: Model, reasons: dict, default: Setting, settin
     return Report(default.grid, "" if settings is None else default.method, tuple(rows))
 
 
-def _widths(factors: list[np.ndarray | None]) -> list[tuple[np.ndarray, int] | None]:
-    """Factors with the significant bits of the widest, operator by operator; computed for all of them at once."""
+@dataclasses.dataclass(frozen=True)
+class _Factors:
+    """The factors of an operator before and after (None: it has none), their widest bits, whether all are narrow."""
+
+    before: np.ndarray | None
+    after: np.ndarray | None
+    bits_before: int | None
+    bits_after: int | None
+    narrow: bool | None
+
+
+def _of_each(factors: list[np.ndarray | None], function, joined: np.ufunc) -> list:
+    """What a function says of the factors of each operator, joined; asked once for all of them. None where are none."""
     given = [values for values in factors if values is not None]
     if not given:
         return [None] * len(factors)
-    bits = rescale.significant_bits(np.concatenate(given))
     starts = np.cumsum([0, *(values.size for values in given[:-1])])
-    widest = iter(np.maximum.reduceat(bits, starts).tolist())
-    return [None if values is None else (values, next(widest)) for values in factors]
+    found = iter(joined.reduceat(function(np.concatenate(given)), starts).tolist())
+    return [None if values is None else next(found) for values in factors]
+
+
+def _of_each_grid(factors: list[np.ndarray | None], grids: list[Grid]) -> list[bool | None]:
+    """Whether the factors of each operator are all on its grid."""
+    result: list[bool | None] = [None] * len(factors)
+    for grid in {id(grid): grid for grid in grids}.values():
+        own = [values if grids[i] is grid else None for i, values in enumerate(factors)]
+        found = _of_each(own, grid.contains, np.logical_and)
+        result = [old if new is None else new for old, new in zip(result, found, strict=True)]
+    return result
 
 
 def _nothing_to_narrow(model: Model, rows: list[Row]) -> str:
@@ -212,29 +234,21 @@ def _nothing_to_narrow(model: Model, rows: list[Row]) -> str:
 
 
 def _row(
-    old: Operator, new: Operator, factors: list, grid: Grid, reason: Reason | None, method: str
+    old: Operator, new: Operator, factors: _Factors, grid: Grid, reason: Reason | None, method: str
 ) -> Row | None:  # fmt: skip
-    """The row of an operator; a check (no method) reads the factors also of operators that cannot be narrowed.
-
-    Args:
-      old, new: the operator before and after.
-      factors: its factors and their widest bits, before and after; None where it has none.
-      grid, method: its setting.
-      reason: why it was not narrowed.
-    """
-    op = op_for(old)
+    """The row of an operator; a check (no method) reads the factors also of operators that cannot be narrowed."""
+    op, before, after = op_for(old), factors.before, factors.after
     row = Row(old.subgraph, old.index, old.name, old.label, grid, name=old.outputs[0].name if old.outputs else "")
-    if None in factors:
+    if before is None or after is None:
         return _stopped(row, reason) if reason else None
-    (before, bits_before), (after, bits_after) = factors
-    narrow = bool(grid.contains(after).all())
+    narrow = bool(factors.narrow)
     if method and not narrow and not reason:
         reason = OUT_OF_RANGE
     row = dataclasses.replace(
         row,
         factors=before.size,
-        bits_before=bits_before,
-        bits_after=bits_after,
+        bits_before=factors.bits_before,
+        bits_after=factors.bits_after,
         narrow=narrow,
         activation=saturation.added(old, new),
     )
