@@ -366,6 +366,12 @@ def doubling_high_multiply(a, b, bits: int = 32) -> np.ndarray:
     return np.minimum(product, (1 << (bits - 1)) - 1)
 
 
+def rounding_divide(total: np.ndarray, divisor) -> np.ndarray:
+    """`total / divisor` for a positive divisor, rounded to the nearest integer, halves away from zero."""
+    magnitude = (np.abs(total) + divisor // 2) // divisor
+    return np.where(total > 0, magnitude, -magnitude)
+
+
 def rounding_divide_by_pot(x, exponent) -> np.ndarray:
     """`x / 2**exponent` rounded to nearest, halves away from zero.
 

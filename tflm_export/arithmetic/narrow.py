@@ -9,7 +9,7 @@ import numpy as np
 from tflm_export.arithmetic.base import Arithmetic, Target, Terms
 from tflm_export.grid import STOCK, Grid
 from tflm_export.program.aligned_sum import AlignedSum
-from tflm_export.program.reduction import Mean
+from tflm_export.program.reduction import Mean, count_along
 from tflm_export.rescale import MAX_BITS, WIDE_BITS, Rescale, WideNarrowRescale
 
 
@@ -55,7 +55,7 @@ class Narrow(Arithmetic):
     def mean(self, x, axes, zero_point, factor, target) -> Mean:
         """`2 * (sum * m / divisor) + 1`, over two: floor then rounds halves up."""
         held = self.rescale(factor)
-        count = int(np.prod([x.shape[axis] for axis in axes], dtype=np.int64))
+        count = count_along(x, axes)
         multiplier, shift = int(held.multiplier), int(held.shift)
         numerator, divisor = 2 * multiplier << max(-shift, 0), 2 * count << max(shift, 0)
         common = math.gcd(numerator, divisor // 2)

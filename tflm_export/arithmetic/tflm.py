@@ -7,7 +7,7 @@ import numpy as np
 
 from tflm_export.arithmetic.base import Arithmetic, Target, Terms
 from tflm_export.program.aligned_sum import RescaledSum
-from tflm_export.program.reduction import Total
+from tflm_export.program.reduction import Total, count_along
 
 
 class StockArithmetic(Arithmetic):
@@ -40,7 +40,7 @@ class StockArithmetic(Arithmetic):
         Source: QuantizedMeanOrSum in tensorflow/lite/kernels/internal/reference/reduce.h.
         """
         stock = self.stock(factor)
-        count = int(np.prod([x.shape[axis] for axis in axes], dtype=np.int64))
+        count = count_along(x, axes)
         shift = min(count.bit_length() - 1, 32, 62 - int(stock.shift))
         return Total(
             inputs=(x,),

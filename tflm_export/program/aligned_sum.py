@@ -34,10 +34,8 @@ class AlignedSum(Broadcasting):
     @property
     def reach(self) -> int:
         """A bound on every partial sum over raw inputs."""
-        return sum(
-            abs(factor) * max(-low, high)
-            for factor, (low, high) in zip(self.factors, (v.limits for v in self.inputs), strict=True)
-        ) + abs(self.start)
+        terms = zip(self.factors, self.inputs, strict=True)
+        return sum(abs(factor) * reach(value, 0) for factor, value in terms) + abs(self.start)
 
     def evaluate(self, *inputs):
         exact = np.int64 if self.reach < 1 << 63 and self.shift < 63 else object

@@ -7,6 +7,7 @@ import numpy as np
 
 from tflm_export.program.form import Form
 from tflm_export.program.windows import Windows
+from tflm_export.rescale import rounding_divide
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -44,8 +45,7 @@ class AveragePool(Pool):
         inside = view.pad(np.ones((1, *images.shape[1:3], 1), np.int32), 0)
         total = sum(view.tap(padded, *tap) for tap in view.taps)
         count = sum(view.tap(inside, *tap) for tap in view.taps)
-        magnitude = (np.abs(total) + count // 2) // count
-        return np.where(total > 0, magnitude, -magnitude)
+        return rounding_divide(total, count)
 
 
 class MaxPool(Pool):

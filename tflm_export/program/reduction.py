@@ -2,10 +2,12 @@
 """Many elements to one along axes."""
 
 import dataclasses
+import math
 
 import numpy as np
 
 from tflm_export.program.form import Form, Rescaling, centred, reach
+from tflm_export.program.value import Value
 from tflm_export.rescale import Rescaler
 
 
@@ -30,68 +32,73 @@ class Reduction(Form):
     @property
     def count(self) -> int:
         """How many elements become one."""
-        return int(np.prod([self.inputs[0].shape[axis] for axis in self.axes], dtype=np.int64))
+        return count_along(self.inputs[0], self.axes)
 
     def reduced(self, function, x: np.ndarray) -> np.ndarray:
         """A numpy reduction over the axes, in the output's shape."""
         return function(x, axis=tuple(axis + 1 for axis in self.axes)).reshape(len(x), *self.output.shape)
 
 
+def count_along(x: Value, axes: tuple[int, ...]) -> int:
+    """How many elements of a value stand along axes together."""
+    return math.prod(x.shape[axis] for axis in axes)
+
+
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Mean(Reduction):
+class RescaledReduction(Reduction):
+    """Base of sums at another scale.
+
+    Attributes:
+      input_zero_point: Zx.
+      rescale: of the sum.
+    """
+
+    input_zero_point: int
+    rescale: Rescaler
+
+    @property
+    def rescalings(self):
+        bound = float(reach(self.inputs[0], self.input_zero_point)) * self.count
+        return (Rescaling(self.rescale, np.array([bound])),)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Mean(RescaledReduction):
     """`y = floor((sum(x) * factor + start) / divisor)`, saturated: one exact division.
 
     Attributes:
       factor, start, divisor: exact integers; divisor is positive. Over a common divisor as small as they can be.
-      rescale: Sx / Sy, without the count, for reports.
-      input_zero_point: for reports.
+      rescale: Sx / Sy, without the count, for reports, as the input's zero point is.
     """
 
     factor: int
     start: int
     divisor: int
-    rescale: Rescaler
-    input_zero_point: int
 
     @property
     def reach(self) -> int:
         """A bound on every integer of the numerator."""
-        low, high = self.inputs[0].limits
-        return max(-low, high) * self.count * self.factor + abs(self.start)
+        return reach(self.inputs[0], 0) * self.count * self.factor + abs(self.start)
 
     def evaluate(self, x):
         exact = np.int64 if max(self.reach, self.divisor) < 1 << 63 else object
         total = self.reduced(np.sum, x.astype(np.int64)).astype(exact)
         return (self.saturated((total * self.factor + self.start) // self.divisor),)
 
-    @property
-    def rescalings(self):
-        bound = float(reach(self.inputs[0], self.input_zero_point)) * self.count
-        return (Rescaling(self.rescale, np.array([bound])),)
-
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Total(Reduction):
+class Total(RescaledReduction):
     """`y = Zy + rescale(sum(x - Zx))`, saturated.
 
     Attributes:
-      input_zero_point: Zx.
-      rescale: of the sum.
       zero_point: Zy.
     """
 
-    input_zero_point: int
-    rescale: Rescaler
     zero_point: int
 
     def evaluate(self, x):
         total = self.reduced(np.sum, centred(x, self.input_zero_point))
         return (self.saturated(self.rescale.apply(total) + self.zero_point),)
-
-    @property
-    def rescalings(self):
-        bound = float(reach(self.inputs[0], self.input_zero_point)) * self.count
-        return (Rescaling(self.rescale, np.array([bound])),)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)

@@ -6,6 +6,7 @@ import dataclasses
 import numpy as np
 
 from tflm_export.program.form import Form
+from tflm_export.rescale import rounding_divide
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,8 +49,7 @@ class Resize(Form):
         upper, lower = x[:, rows.low], x[:, rows.high]
         total = (upper[:, :, columns.low] * (one - dz) + upper[:, :, columns.high] * dz) * (one - dy)
         total += (lower[:, :, columns.low] * (one - dz) + lower[:, :, columns.high] * dz) * dy
-        magnitude = (np.abs(total) + one * one // 2) // (one * one)
-        return np.where(total > 0, magnitude, -magnitude)
+        return rounding_divide(total, one * one)
 
     def _in_float32(self, x: np.ndarray) -> np.ndarray:
         one, rows, columns = np.float32(1), self.rows, self.columns

@@ -24,11 +24,9 @@ def _folded(block: Block) -> Block:
         step = dataclasses.replace(step, form=reading(step.form, known))
         form = step.form
         values = (*form.inputs, *form.outputs)
-        if isinstance(form, CallOnce) or any(v.is_variable for v in values) or any(v.data is None for v in form.inputs):
-            steps.append(step)
-            continue
+        fixed = not any(v.is_variable for v in values) and all(v.data is not None for v in form.inputs)
         small = all(value.size <= _LARGEST and value.key not in given for value in form.outputs)
-        if not small:
+        if isinstance(form, CallOnce) or not fixed or not small:
             steps.append(step)
             continue
         arrays = step.evaluate(*(value.data[None] for value in form.inputs))
