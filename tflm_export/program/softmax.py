@@ -24,10 +24,8 @@ class Softmax(Broadcasting):
 
     def evaluate(self, x):
         """Source: Softmax in tensorflow/lite/kernels/internal/reference/softmax.h."""
-        difference = x.max(-1, keepdims=True).astype(np.int64) - x
-        counted = difference < len(self.exponentials)
-        exponential = self.exponentials[np.where(counted, difference, 0)].astype(np.int64)
-        total = np.where(counted, rounding_divide_by_pot(exponential, SUM_BITS), 0).sum(-1, keepdims=True)
+        _, counted, exponential = looked_up(self.exponentials, x)
+        total = rounding_divide_by_pot(exponential, SUM_BITS).sum(-1, keepdims=True)
         headroom = 32 - np.frexp(total.astype(np.float64))[1]  # exact: the sum is below 2**31
         inverse = one_over_one_plus((total << headroom) - (1 << 31))
         output_bits = 8 * self.output.dtype.itemsize
@@ -65,6 +63,13 @@ class SoftmaxInt16(Broadcasting):
         return (self.saturated(np.clip(share, 0, 32767)),)
 
 
+def looked_up(exponentials: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Differences to the row's largest integer, whether the table has them, and their int64 exponentials, else 0."""
+    difference = x.max(-1, keepdims=True).astype(np.int64) - x
+    counted = difference < len(exponentials)
+    return difference, counted, np.where(counted, exponentials[np.where(counted, difference, 0)].astype(np.int64), 0)
+
+
 def interpolated(table: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Linear interpolation in a table [513] over all of int16."""
     index = 256 + (x >> 7)
@@ -91,9 +96,7 @@ class LogSoftmax(Broadcasting):
 
     def evaluate(self, x):
         """Source: LogSoftmaxQuantized in tensorflow/lite/kernels/internal/reference/log_softmax.h."""
-        difference = x.max(-1, keepdims=True).astype(np.int64) - x
-        counted = difference < len(self.exponentials)
-        exponential = np.where(counted, self.exponentials[np.where(counted, difference, 0)], 0)
+        difference, _, exponential = looked_up(self.exponentials, x)
         logarithm = log(exponential.sum(-1, keepdims=True), SUM_BITS, 31 - self.unit)
         lowest = self.back.apply(logarithm - (1 << 31))
         seen = -difference > np.maximum(-len(self.exponentials), lowest)
