@@ -5,15 +5,7 @@ import flatbuffers
 import numpy as np
 from tflite_micro.tensorflow.lite.micro.python import schema_py_generated as schema
 
-NUMPY_TYPES = {
-    "INT8": np.int8,
-    "UINT8": np.uint8,
-    "INT16": np.int16,
-    "INT32": np.int32,
-    "INT64": np.int64,
-    "FLOAT32": np.float32,
-}
-_TYPE_NAMES = {getattr(schema.TensorType, name): name for name in NUMPY_TYPES}
+_TYPE_NAMES = {code: name for name, code in vars(schema.TensorType).items() if not name.startswith("_")}
 
 
 def pack(model: schema.ModelT) -> bytes:
@@ -67,7 +59,7 @@ class TFLiteBuilder:
                 scale=scales.tolist(), zeroPoint=zeros, quantizedDimension=dimension
             )
         if data is not None:
-            content = np.ascontiguousarray(data, NUMPY_TYPES[type]).reshape(-1).view(np.uint8)
+            content = np.ascontiguousarray(data, type.lower()).reshape(-1).view(np.uint8)
             self.model.buffers.append(schema.BufferT(data=content))
             buffer = len(self.model.buffers) - 1
         if buffer is None:
@@ -123,7 +115,7 @@ class TFLiteBuilder:
 
     def constant(self, shape, *, scale=0.0213, zero_point=4, type="INT8", name="constant") -> int:
         """A constant activation."""
-        limits = np.iinfo(NUMPY_TYPES[type])
+        limits = np.iinfo(type.lower())
         data = self.random.integers(limits.min, limits.max + 1, shape)
         return self.tensor(name, shape, type=type, scale=scale, zero_point=zero_point, data=data)
 
