@@ -23,6 +23,14 @@ def conv_bn(x, filters, size=3, relu=True, **kwargs):
     return L.ReLU()(x) if relu else x
 
 
+def one_convolution(filters):
+    def build(x):
+        x = L.ReLU()(L.BatchNormalization()(L.Conv2D(filters, 3, strides=2, use_bias=False)(x)))
+        return L.Dense(10)(L.Flatten()(x))
+
+    return functional(build)
+
+
 def residual():
     def build(x):
         x = shortcut = conv_bn(x, 8)

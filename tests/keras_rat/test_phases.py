@@ -18,11 +18,7 @@ LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 def network():
-    def build(x):
-        x = L.ReLU()(L.BatchNormalization()(L.Conv2D(4, 3, strides=2, use_bias=False)(x)))
-        return L.Dense(10)(L.Flatten()(x))
-
-    return networks.build(lambda: networks.functional(build))
+    return networks.build(lambda: networks.one_convolution(4))
 
 
 def fit(model, digits):
