@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What narrowing does to a folder of models, file by file.
+"""What narrowing does to a folder of models, file by file, the worst first.
 
-For each file: which operators were narrowed, which were not and why, or why the file was refused; whether LiteRT and
-TensorFlow Lite Micro run the narrowed file; how many integers differ between the runtimes and the simulator, layer by
-layer; and the agreement with the stock model on random inputs. Every file is tried in a process of its own, because
-some crash the runtimes.
+For each file and width: how near the narrowed file stays to the stock one (SQNR of what decides, top-1 agreement) on
+rows of the kind it was made for, beside how near two kernel libraries stay on the stock file, and the operators that
+cost most. At the narrowest width also: which operators were narrowed, which were not and why, or why the file was
+refused; whether LiteRT and TensorFlow Lite Micro run it; and how many integers differ between the runtimes and the
+simulator, layer by layer. Every file is tried in a process of its own, because some crash the runtimes.
 
-usage: python -m benchmarks.corpus [--bits=1] [--rows=4] [--folder=DIR] [--output=DIR] [--publish=docs]
+usage: python -m benchmarks.corpus [--bits=8,4,2,1] [--rows=4] [--folder=DIR] [--output=DIR] [--publish=docs]
 """
 
 import collections
 import concurrent.futures
 import json
+import math
 import os
 import pathlib
 import subprocess
@@ -20,16 +22,22 @@ import sys
 from absl import flags
 from rich.progress import track
 
-from benchmarks import command
+from benchmarks import command, faithfulness
 from benchmarks.datasets import DATA_VARIABLE, data_folder
-from tflm_export import ModelError, UsageError, check_bits, files, narrow
+from benchmarks.natural_inputs import RANDOM, Rows, natural_inputs
+from tflm_export import ModelError, UsageError, check_bits, files, narrow, verify
+from tflm_export.compare import Agreement
 from tflm_export.flatbuffer.model import parse
 
 _COMMAND = command.Command("corpus", __doc__)
 _FLAGS = _COMMAND.flags
-_BITS = flags.DEFINE_integer("bits", 1, "Width k of the multipliers.", flag_values=_FLAGS)
+_BITS = flags.DEFINE_list("bits", ["8", "4", "2", "1"], "Widths k of the multipliers.", flag_values=_FLAGS)
 _ROWS = flags.DEFINE_integer(
-    "rows", 4, "Random input rows for runtimes and agreement.", lower_bound=1, flag_values=_FLAGS
+    "rows",
+    4,
+    "Random input rows that the runtimes and the simulator are compared on.",
+    lower_bound=1,
+    flag_values=_FLAGS,
 )
 _FOLDER = flags.DEFINE_string(
     "folder", None, f"Folder of .tflite files; default: ${DATA_VARIABLE}.", flag_values=_FLAGS
@@ -37,51 +45,87 @@ _FOLDER = flags.DEFINE_string(
 _PUBLISH = flags.DEFINE_string("publish", None, "Also write the Markdown here.", flag_values=_FLAGS)
 _ONE = flags.DEFINE_string("one", None, "For the program's own use: one file.", flag_values=_FLAGS)
 
-SECONDS = 300
+SECONDS = 1200
 ERROR = "an error"  # of Python's; a runtime that fails ends its process by a signal
-COLUMNS = ("file", "narrowed", "not narrowed", "LiteRT", "TFLM", "differences", "relative change", "top-1")
+NEARNESS = ("file", "rows", "floor")
+COSTLIEST = "costs most at k = {}, dB"
+COLUMNS = ("file", "narrowed", "not narrowed", "LiteRT", "TFLM", "differences")
 # Models this large run few rows: an inference of theirs takes seconds in reference kernels.
 LARGE = 1_000_000
 
 
-def one(path: str, bits: int, rows: int) -> dict:
-    """The result of one file."""
+def one(path: str, widths: list[int], rows: int):
+    """The results of one file, each with more than the one before."""
     data = pathlib.Path(path).read_bytes()
+    narrowest = min(widths)
     try:
-        narrowed, report = narrow(data, bits)
+        narrowed, report = narrow(data, narrowest)
     except ModelError as error:
-        return {"refused": str(error)}
+        yield {"refused": str(error)}
+        return
     left = collections.Counter(f"{row.op}: {row.obstacle}" for row in report.offenders)
     result = {"narrowed": _counts(row.op for row in report.rows if row.narrow), "left": dict(left)}
-    print(json.dumps(result), flush=True)  # in case a runtime takes the process down
-    from tflm_export import verify
-
-    rows = rows if len(data) < LARGE else 1
+    yield result  # in case a runtime takes the process down
     model = parse(data)
     if any(tensor.type == "STRING" for tensor in model.subgraphs[0].inputs):
-        return result
-    found = verify.verify(data, narrowed, verify.random_inputs(model, rows))
+        return
+    result |= _runtimes(data, narrowed, rows)
+    yield result
+    for nearness in _nearness(pathlib.Path(path).stem, data, widths):
+        yield result | {"nearness": nearness}
+
+
+def _runtimes(data: bytes, narrowed: bytes, rows: int) -> dict:
+    """Which runtimes run a narrowed file, and what they compute otherwise than the simulator."""
+    rows = rows if len(data) < LARGE else 1
+    found = verify.verify(data, narrowed, verify.random_inputs(parse(data), rows))
     differences = [n for layer in found.layers for n in layer.differences.values() if n is not None]
-    outputs = found.outputs.get("TFLM") or found.outputs.get("LiteRT reference") or found.outputs.get("LiteRT")
-    return result | {
+    return {
         "runs": {name: name in found.outputs for name in verify.RUNTIMES},
         "failures": found.failures,
         "compared": len(differences),
         "differences": sum(differences),
-        "relative_change": outputs.relative_change if outputs else None,
-        "top1": outputs.top1 if outputs else None,
     }
+
+
+def _nearness(name: str, data: bytes, widths: list[int]):
+    """How near narrowed files stay to the stock one, more with every result."""
+    model = parse(data)
+    count = faithfulness.rows_for(model)
+    rows = natural_inputs(name, model, count) or Rows(RANDOM, verify.random_inputs(model, count))
+    try:
+        stock = faithfulness.outputs(data, rows)
+    except (RuntimeError, ValueError):
+        return
+    found = {"source": rows.source, "rows": count, "constant": stock.is_constant}
+    if stock.is_constant:
+        yield found
+        return
+    found |= {"floor": _agreement(faithfulness.floor(data, rows, stock)), "widths": {}}
+    for bits in widths:
+        narrowed, _ = narrow(data, bits)
+        found["widths"][str(bits)] = _agreement(stock.agreement(faithfulness.outputs(narrowed, rows)))
+        yield found
+    found["costliest"] = faithfulness.costliest(data, min(widths), rows, stock)
+    yield found
+
+
+def _agreement(found: Agreement | None) -> dict | None:
+    if found is None:
+        return None
+    return {"sqnr": None if math.isinf(found.sqnr) else found.sqnr, "top1": found.top1}
 
 
 def _counts(names) -> dict[str, int]:
     return dict(collections.Counter(names))
 
 
-def in_process(path: pathlib.Path, bits: int, rows: int) -> dict:
+def in_process(path: pathlib.Path, widths: list[int], rows: int) -> dict:
     """`one` in a process of its own; what it had found so far where a runtime took it down."""
-    command = [sys.executable, "-m", "benchmarks.corpus", f"--bits={bits}", f"--rows={rows}", f"--one={path}"]
+    bits = ",".join(map(str, widths))
+    line = [sys.executable, "-m", "benchmarks.corpus", f"--bits={bits}", f"--rows={rows}", f"--one={path}"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=SECONDS)
         lines, code = done.stdout.splitlines(), done.returncode
     except subprocess.TimeoutExpired as error:
         lines, code = (error.stdout or b"").decode().splitlines(), "time out"
@@ -92,17 +136,45 @@ def in_process(path: pathlib.Path, bits: int, rows: int) -> dict:
     return result
 
 
+def gap(result: dict) -> float:
+    """By how many dB the narrowest file is below its floor; without a floor, below 40 dB, which is little noise."""
+    nearness = result.get("nearness", {})
+    if not nearness.get("widths"):
+        return -math.inf
+    floor, widths = nearness["floor"], nearness["widths"]
+    narrowest = widths[min(widths, key=int)]
+    top = 40.0 if floor is None or floor["sqnr"] is None else floor["sqnr"]
+    return -math.inf if narrowest["sqnr"] is None else top - narrowest["sqnr"]
+
+
+def nearness_row(name: str, result: dict, widths: list[int]) -> tuple[str, ...]:
+    """A line of the table of how near narrowed files stay."""
+    found = result["nearness"]
+    rows = f"{found['rows']} {found['source']}"
+    if found["constant"]:
+        return (name, rows, "its outputs are the same for every row", *[""] * (len(widths) + 1))
+    costliest = ", ".join(f"{label} {gain:.1f}" for label, gain in found.get("costliest", []))
+    cells = (_cell(found["widths"].get(str(bits))) for bits in widths)
+    return (name, rows, _cell(found["floor"]), *cells, costliest)
+
+
+def _cell(found: dict | None) -> str:
+    if found is None:
+        return ""
+    sqnr = "equal" if found["sqnr"] is None else f"{found['sqnr']:.1f}"
+    return sqnr if found["top1"] is None else f"{sqnr} / {found['top1']:.1%}"
+
+
 def row(name: str, result: dict) -> tuple[str, ...]:
-    """A line of the table."""
+    """A line of the table of what was narrowed and what runs."""
     if "refused" in result:
-        return (name, "", f"refused: {result['refused']}", "", "", "", "", "")
+        return (name, "", f"refused: {result['refused']}", "", "", "")
     narrowed = ", ".join(f"{count} {op}" for op, count in result.get("narrowed", {}).items())
     left = "; ".join(f"{count} {reason}" for reason, count in result.get("left", {}).items())
     if "runs" not in result:
         left = "; ".join(filter(None, (left, f"runtimes: {result.get('died', 'not run')}")))
-        return (name, narrowed, left, "", "", "", "", "")
+        return (name, narrowed, left, "", "", "")
     runs = result["runs"]
-    change, top1 = result["relative_change"], result["top1"]
     return (
         name,
         narrowed,
@@ -110,33 +182,59 @@ def row(name: str, result: dict) -> tuple[str, ...]:
         "yes" if runs["LiteRT"] and runs["LiteRT reference"] else "no",
         "yes" if runs["TFLM"] else "no",
         f"{result['differences']} ({result['compared']} layers)" if result["compared"] else "",
-        "" if change is None else f"{change:.1%}",
-        "" if top1 is None else f"{top1:.0%}",
     )
 
 
-def markdown(lines: list[tuple[str, ...]], command: str) -> str:
-    """The table as Markdown, with how it was made."""
+def markdown(near: list[tuple[str, ...]], lines: list[tuple[str, ...]], widths: list[int], command: str) -> str:
+    """Both tables as Markdown, with how they were made."""
+    narrowest = min(widths)
     text = [
-        f"# The corpus narrowed to {_BITS.value} bit{'s' if _BITS.value > 1 else ''}",
+        "# The corpus",
         "",
-        f"Made by `{command}`, without calibration data. LiteRT, TFLM: whether the runtime (for LiteRT both XNNPACK",
-        "and the reference kernels) runs the stock and the narrowed file. Differences: integers of the narrowed model",
-        "that differ between the simulator and TFLM or LiteRT's reference kernels, over all layers. Relative change",
-        f"and top-1: of the outputs against the stock model's, on {_ROWS.value} random input rows: noise goes in, so",
-        "less agrees than on real data.",
+        f"Made by `{command}`, without calibration data.",
         "",
-        "| " + " | ".join(COLUMNS) + " |",
-        "|" + "---|" * len(COLUMNS),
+        "## How near narrowed files stay to their stock files",
+        "",
+        "The worst first. Cells are SQNR in dB / top-1 agreement, of what decides (the input of a last SOFTMAX or",
+        "ARG_MAX, else the output) of the worst output, as XNNPACK computes it. Floor: the stock file on LiteRT's",
+        "reference kernels against XNNPACK, which is what two kernel libraries make of one file. The rows are test",
+        "rows or photographs that nothing was chosen on; where they are random, noise goes in, and less agrees than on",
+        "real data. What a narrowed file tells apart beyond the ends of the stock file's range is cut. Costs most:",
+        f"the gain in dB if this operator alone keeps 31 bits, on {faithfulness.COST_ROWS} rows.",
+        "",
+        *_table(_nearness_head(widths), near),
+        "",
+        f"## What was narrowed at k = {narrowest}, and what runs",
+        "",
+        "LiteRT, TFLM: whether the runtime (for LiteRT both XNNPACK and the reference kernels) runs the stock and the",
+        "narrowed file. Differences: integers of the narrowed model that differ between the simulator and TFLM or",
+        f"LiteRT's reference kernels, over all layers, on {_ROWS.value} random input rows.",
+        "",
+        *_table(COLUMNS, lines),
     ]
-    text += ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
     return "\n".join(text) + "\n"
 
 
+def _nearness_head(widths: list[int]) -> tuple[str, ...]:
+    return (*NEARNESS, *(f"k = {bits}" for bits in widths), COSTLIEST.format(min(widths)))
+
+
+def _table(head: tuple[str, ...], lines: list[tuple[str, ...]]) -> list[str]:
+    rows = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+    return ["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *rows]
+
+
+def _widths() -> list[int]:
+    if not all(bits.strip().isdecimal() for bits in _BITS.value):
+        raise UsageError(f"--bits takes widths with commas between them, got {','.join(_BITS.value)}")
+    return sorted({check_bits(int(bits)) for bits in _BITS.value}, reverse=True)
+
+
 def _main() -> int:
-    check_bits(_BITS.value)
+    widths = _widths()
     if _ONE.value:
-        print(json.dumps(one(_ONE.value, _BITS.value, _ROWS.value)))
+        for result in one(_ONE.value, widths, _ROWS.value):
+            print(json.dumps(result), flush=True)
         return command.EXIT_OK
     folder = pathlib.Path(_FOLDER.value) if _FOLDER.value else data_folder()
     if folder is None:
@@ -144,24 +242,33 @@ def _main() -> int:
     paths = sorted(folder.rglob("*.tflite"))
     if not paths:
         raise UsageError(f"no .tflite file in {folder}")
-    output, console = _COMMAND.folder, command.console()
+    console = command.console()
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        jobs = [pool.submit(in_process, path, _BITS.value, _ROWS.value) for path in paths]
+        jobs = [pool.submit(in_process, path, widths, _ROWS.value) for path in paths]
         results = {
             path.stem: job.result()
             for path, job in track(list(zip(paths, jobs, strict=True)), "files", console=console)
         }
-    lines = [row(name, result) for name, result in results.items()]
-    console.print(command.table(COLUMNS, lines, 8, title=f"{len(paths)} files, {_BITS.value}-bit multipliers"))
-    name = f"corpus_k{_BITS.value}"
-    text = markdown(lines, _COMMAND.provenance()["command"]).encode()
-    files.write({str(output / f"{name}.md"): text, str(output / f"{name}.json"): command.to_json(results)})
-    if _PUBLISH.value:
-        files.write({str(pathlib.Path(_PUBLISH.value) / f"{name}.md"): text})
+    _show(results, widths, console)
     died = [name for name, result in results.items() if result.get("died") == ERROR]
     if died:
         print(f"corpus: files that ended in an error: {', '.join(died)}", file=sys.stderr)
     return command.EXIT_MODEL if died else command.EXIT_OK
+
+
+def _show(results: dict[str, dict], widths: list[int], console) -> None:
+    """Prints the tables and writes the files."""
+    measured = {name: result for name, result in results.items() if "nearness" in result}
+    order = sorted(measured, key=lambda name: -gap(measured[name]))
+    near = [nearness_row(name, measured[name], widths) for name in order]
+    lines = [row(name, result) for name, result in results.items()]
+    console.print(command.table(_nearness_head(widths), near, 2, title=f"{len(results)} files"))
+    console.print(command.table(COLUMNS, lines, 6, title=f"at k = {min(widths)}"))
+    text = markdown(near, lines, widths, _COMMAND.provenance()["command"]).encode()
+    output = _COMMAND.folder
+    files.write({str(output / "corpus.md"): text, str(output / "corpus.json"): command.to_json(results)})
+    if _PUBLISH.value:
+        files.write({str(pathlib.Path(_PUBLISH.value) / "corpus.md"): text})
 
 
 def main(argv: list[str]) -> int:

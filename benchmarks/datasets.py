@@ -65,7 +65,7 @@ def digits(test_fraction: float = 0.4) -> Dataset:
 
 def spoken_digits() -> Dataset:
     """MFCCs [49, 10, 1] of spoken digits, 10 classes (Free Spoken Digit Dataset), standardised over the train rows."""
-    arrays = _load("fsdd_mfcc")
+    arrays = load("fsdd_mfcc")
     x_train, x_test = (arrays[name].astype(np.float32) for name in ("x_train", "x_test"))
     mean, deviation = x_train.mean(axis=(0, 1)), x_train.std(axis=(0, 1))
     x_train, x_test = (((x - mean) / deviation).astype(np.float32) for x in (x_train, x_test))
@@ -77,7 +77,7 @@ def activity(device: str) -> Dataset:
 
     Train and test rows are of different people (Matey-Sanz et al., Data in Brief 2023, 109809).
     """
-    arrays = _load(f"har_{device}")
+    arrays = load(f"har_{device}")
     x_train, x_test = (
         (arrays[name].astype(np.float32) / arrays["suggested_divisor"])[:, :, None] for name in ("x_train", "x_test")
     )
@@ -87,7 +87,7 @@ def activity(device: str) -> Dataset:
 
 def mnist() -> Dataset:
     """Handwritten digits of 28x28 pixels, 0..1: 6,000 training and 2,002 test rows of MNIST, 10 classes."""
-    arrays = _load("mnist")
+    arrays = load("mnist")
     x_train, x_test = (arrays[name][..., None].astype(np.float32) / 255 for name in ("x_train", "x_test"))
     return Dataset("mnist", x_train, _labels(arrays["y_train"]), x_test, _labels(arrays["y_test"]))
 
@@ -99,7 +99,7 @@ def cifar10() -> Dataset:
     """
     from PIL import Image
 
-    train, test = _load("cifar10_jpeg_train20k"), _load("cifar10_jpeg_test")
+    train, test = load("cifar10_jpeg_train20k"), load("cifar10_jpeg_test")
     starts, jpeg = train["offsets"], train["jpeg"]
     files = (jpeg[start:end].tobytes() for start, end in itertools.pairwise(starts))
     images = np.stack([np.asarray(Image.open(io.BytesIO(file))) for file in files])
@@ -107,8 +107,8 @@ def cifar10() -> Dataset:
     return Dataset("cifar10_jpeg", x_train, _labels(train["labels"]), x_test, _labels(test["labels"]))
 
 
-def _load(name: str) -> dict[str, np.ndarray]:
-    """An archive of the data folder.
+def load(name: str) -> dict[str, np.ndarray]:
+    """The arrays of an archive of the data folder by name.
 
     Raises:
       UsageError: there is no data folder.

@@ -3,8 +3,8 @@
 
 Public besides the names below are the modules `flatbuffer.model` (parsed files), `grid` and `arithmetic` (what factors
 may be, and how a runtime applies them), `lowering` and `program` (a model in integers), `simulator`, `c` and `kernels`
-(a model as C, and its kernels), `cores`, `runtimes` (LiteRT and TFLM), `verify`, `files` (files that appear whole or
-not at all) and `command_line`.
+(a model as C, and its kernels), `cores`, `runtimes` (LiteRT and TFLM), `verify`, `compare`, `files` (files that appear
+whole or not at all) and `command_line`.
 """
 
 from tflm_export.errors import ModelError, UsageError
