@@ -24,7 +24,7 @@ from rich.progress import track
 
 from benchmarks import command, faithfulness
 from benchmarks.datasets import DATA_VARIABLE, data_folder
-from benchmarks.natural_inputs import RANDOM, Rows, natural_inputs
+from benchmarks.natural_inputs import natural_inputs, random_inputs
 from tflm_export import ModelError, UsageError, check_bits, files, narrow, verify
 from tflm_export.compare import Agreement
 from tflm_export.flatbuffer.model import parse
@@ -46,6 +46,9 @@ _PUBLISH = flags.DEFINE_string("publish", None, "Also write the Markdown here.",
 _ONE = flags.DEFINE_string("one", None, "For the program's own use: one file.", flag_values=_FLAGS)
 
 SECONDS = 1200
+FAR = {8: 5.0, 1: 10.0}  # dB below the floor, by width, from which on a file needs a cause
+HIGHEST_FLOOR = 40.0  # dB; above it a handful of integers differ, which re-rounding any weight does
+CAUSES = pathlib.Path(__file__).with_name("corpus_causes.json")
 ERROR = "an error"  # of Python's; a runtime that fails ends its process by a signal
 NEARNESS = ("file", "rows", "floor")
 COSTLIEST = "costs most at k = {}, dB"
@@ -92,12 +95,12 @@ def _nearness(name: str, data: bytes, widths: list[int]):
     """How near narrowed files stay to the stock one, more with every result."""
     model = parse(data)
     count = faithfulness.rows_for(model)
-    rows = natural_inputs(name, model, count) or Rows(RANDOM, verify.random_inputs(model, count))
+    rows = natural_inputs(name, model, count) or random_inputs(model, count)
     try:
         stock = faithfulness.outputs(data, rows)
     except (RuntimeError, ValueError):
         return
-    found = {"source": rows.source, "rows": count, "constant": stock.is_constant}
+    found = {"source": rows.source, "rows": rows.count, "constant": stock.is_constant}
     if stock.is_constant:
         yield found
         return
@@ -136,26 +139,34 @@ def in_process(path: pathlib.Path, widths: list[int], rows: int) -> dict:
     return result
 
 
-def gap(result: dict) -> float:
-    """By how many dB the narrowest file is below its floor; without a floor, below 40 dB, which is little noise."""
+def gaps(result: dict) -> dict[int, float]:
+    """By how many dB narrowed files are below their floor, by width; of one that nobody knows, below the highest."""
     nearness = result.get("nearness", {})
-    if not nearness.get("widths"):
-        return -math.inf
-    floor, widths = nearness["floor"], nearness["widths"]
-    narrowest = widths[min(widths, key=int)]
-    top = 40.0 if floor is None or floor["sqnr"] is None else floor["sqnr"]
-    return -math.inf if narrowest["sqnr"] is None else top - narrowest["sqnr"]
+    floor = ((nearness.get("floor") or {}).get("sqnr")) or HIGHEST_FLOOR
+    widths = nearness.get("widths", {}).items()
+    return {int(bits): min(floor, HIGHEST_FLOOR) - found["sqnr"] for bits, found in widths if found["sqnr"] is not None}
 
 
-def nearness_row(name: str, result: dict, widths: list[int]) -> tuple[str, ...]:
-    """A line of the table of how near narrowed files stay."""
+def gap(result: dict) -> float:
+    """The gap of the narrowest file; of one without outputs to compare, that of no noise."""
+    found = gaps(result)
+    return found[min(found)] if found else -math.inf
+
+
+def is_far(result: dict) -> bool:
+    """Whether a file is so far below its floor that its cause is asked for."""
+    return any(found > FAR[bits] for bits, found in gaps(result).items() if bits in FAR)
+
+
+def nearness_row(name: str, result: dict, widths: list[int], causes: dict[str, str]) -> tuple[str, ...]:
+    """A line of the table of how near narrowed files stay; why some are far below their floor is read, not measured."""
     found = result["nearness"]
     rows = f"{found['rows']} {found['source']}"
     if found["constant"]:
-        return (name, rows, "its outputs are the same for every row", *[""] * (len(widths) + 1))
+        return (name, rows, "its outputs are the same for every row", *[""] * (len(widths) + 2))
     costliest = ", ".join(f"{label} {gain:.1f}" for label, gain in found.get("costliest", []))
     cells = (_cell(found["widths"].get(str(bits))) for bits in widths)
-    return (name, rows, _cell(found["floor"]), *cells, costliest)
+    return (name, rows, _cell(found["floor"]), *cells, costliest, causes.get(name, "") if is_far(result) else "")
 
 
 def _cell(found: dict | None) -> str:
@@ -200,7 +211,9 @@ def markdown(near: list[tuple[str, ...]], lines: list[tuple[str, ...]], widths: 
         "reference kernels against XNNPACK, which is what two kernel libraries make of one file. The rows are test",
         "rows or photographs that nothing was chosen on; where they are random, noise goes in, and less agrees than on",
         "real data. What a narrowed file tells apart beyond the ends of the stock file's range is cut. Costs most:",
-        f"the gain in dB if this operator alone keeps 31 bits, on {faithfulness.COST_ROWS} rows.",
+        f"the gain in dB if this operator alone keeps 31 bits, on {faithfulness.COST_ROWS} rows. Why: what is known of",
+        f"files that are more than {FAR[8]:g} dB below their floor at k = 8, or {FAR[1]:g} dB at k = 1; floors above",
+        f"{HIGHEST_FLOOR:g} dB, and unknown ones, count as {HIGHEST_FLOOR:g}.",
         "",
         *_table(_nearness_head(widths), near),
         "",
@@ -216,7 +229,7 @@ def markdown(near: list[tuple[str, ...]], lines: list[tuple[str, ...]], widths: 
 
 
 def _nearness_head(widths: list[int]) -> tuple[str, ...]:
-    return (*NEARNESS, *(f"k = {bits}" for bits in widths), COSTLIEST.format(min(widths)))
+    return (*NEARNESS, *(f"k = {bits}" for bits in widths), COSTLIEST.format(min(widths)), "why")
 
 
 def _table(head: tuple[str, ...], lines: list[tuple[str, ...]]) -> list[str]:
@@ -260,7 +273,11 @@ def _show(results: dict[str, dict], widths: list[int], console) -> None:
     """Prints the tables and writes the files."""
     measured = {name: result for name, result in results.items() if "nearness" in result}
     order = sorted(measured, key=lambda name: -gap(measured[name]))
-    near = [nearness_row(name, measured[name], widths) for name in order]
+    causes = json.loads(CAUSES.read_text(encoding="utf-8"))
+    near = [nearness_row(name, measured[name], widths, causes) for name in order]
+    unknown = [name for name in order if is_far(measured[name]) and name not in causes]
+    if unknown:
+        print(f"corpus: far below the floor, and {CAUSES.name} does not say why: {', '.join(unknown)}", file=sys.stderr)
     lines = [row(name, result) for name, result in results.items()]
     console.print(command.table(_nearness_head(widths), near, 2, title=f"{len(results)} files"))
     console.print(command.table(COLUMNS, lines, 6, title=f"at k = {min(widths)}"))

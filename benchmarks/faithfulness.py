@@ -153,9 +153,9 @@ def costliest(
     Returns:
       (operator, gain in dB, at most `ALL`), the largest gain first; only gains.
     """
-    first = min(COST_ROWS, len(rows.arrays[0]))
-    some = Rows(rows.source, [array[: first * (len(array) // len(rows.arrays[0]))] for array in rows.arrays])
-    target = Outputs(xnnpack.tensors, {index: found[:first] for index, found in xnnpack.values.items()})
+    some = rows.first(COST_ROWS)
+    parts = {index: found[: some.count * (len(found) // rows.count)] for index, found in xnnpack.values.items()}
+    target = Outputs(xnnpack.tensors, parts)
     narrowed, report = narrow(stock, bits, **options)
     before = target.agreement(outputs(narrowed, some)).sqnr
     gains = []

@@ -13,6 +13,7 @@ import pathlib
 import numpy as np
 
 from benchmarks import datasets
+from tflm_export import verify
 from tflm_export.flatbuffer.model import Model, Tensor
 
 # The pictures in scikit-image's wheel that show something of the world, coloured ones first.
@@ -45,11 +46,19 @@ class Rows:
 
     Attributes:
       source: what they are, for people; `RANDOM` where nothing is known.
-      arrays: one for each input of the model, in its types; the first dimension is of rows.
+      arrays: one for each input of the model, in its types; the rows one after the other along the first dimension.
+      count: how many rows there are.
     """
 
     source: str
     arrays: list[np.ndarray]
+    count: int
+
+    def first(self, count: int) -> "Rows":
+        """The first rows."""
+        count = min(count, self.count)
+        arrays = [array[: count * (len(array) // self.count)] for array in self.arrays]
+        return Rows(self.source, arrays, count)
 
 
 def natural_inputs(name: str, model: Model, rows: int) -> Rows | None:
@@ -68,8 +77,14 @@ def natural_inputs(name: str, model: Model, rows: int) -> Rows | None:
     if found is None:
         return None
     source, values, is_image = found
-    values = values.reshape(len(values), *tensor.shape[1:])
-    return Rows(source, [_pixels(model, tensor, values) if is_image else _quantised(tensor, values)])
+    values = values.reshape(-1, *tensor.shape[1:])
+    array = _pixels(model, tensor, values) if is_image else _quantised(tensor, values)
+    return Rows(source, [array], len(array) // tensor.shape[0])
+
+
+def random_inputs(model: Model, rows: int) -> Rows:
+    """Uniformly random integers, for models of which nothing is known."""
+    return Rows(RANDOM, verify.random_inputs(model, rows), rows)
 
 
 def _rows(name: str, shape: tuple[int, ...], rows: int) -> tuple[str, np.ndarray, bool] | None:

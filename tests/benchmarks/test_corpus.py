@@ -31,7 +31,7 @@ def classifier(side: int = 48, channels: int = 3, input_type: str = "INT8", seed
 def random_rows(data: bytes, rows: int, seed: int = 1) -> Rows:
     (tensor,) = parse(data).subgraphs[0].inputs
     shape = (rows * tensor.shape[0], *tensor.shape[1:])
-    return Rows("random", [np.random.default_rng(seed).integers(-128, 128, shape, np.int8)])
+    return Rows("random", [np.random.default_rng(seed).integers(-128, 128, shape, np.int8)], rows)
 
 
 def test_photographs_are_the_same_in_every_run_and_differ_among_each_other():
@@ -109,6 +109,12 @@ def test_the_costliest_operator_is_the_one_that_was_made_so():
     assert [label for label, _ in found] == ["1 FULLY_CONNECTED"]
 
 
+def test_first_rows_of_models_that_take_several_at_once():
+    rows = random_rows(residual_network(batch=4), 6)
+    np.testing.assert_array_equal(rows.first(2).arrays[0], rows.arrays[0][:8])
+    assert rows.first(9).count == 6
+
+
 def test_rows_are_fewer_where_they_take_long():
     assert faithfulness.rows_for(parse(classifier())) == faithfulness.MOST_ROWS
     assert faithfulness.rows_for(parse(residual_network())) == faithfulness.MOST_ROWS
@@ -136,6 +142,35 @@ def test_tables(tmp_path):
     gaps = [corpus.gap(found[name]) for name in ("photos", "other")]
     first, second = ("photos", "other") if gaps[0] > gaps[1] else ("other", "photos")
     assert text.index(f"| {first} |") < text.index(f"| {second} |")
+
+
+def result(floor: float | None, **widths: float | None) -> dict:
+    """A result of the corpus, SQNR by width (k8=...)."""
+    found = {bits[1:]: {"sqnr": sqnr, "top1": None} for bits, sqnr in widths.items()}
+    known = {"sqnr": floor, "top1": None}
+    return {"nearness": {"source": "s", "rows": 1, "constant": False, "floor": known, "widths": found}}
+
+
+@pytest.mark.parametrize(
+    ("floor", "widths", "is_far"),
+    [
+        (30.0, {"k8": 25.5, "k1": 20.5}, False),
+        (30.0, {"k8": 24.5, "k1": 20.5}, True),
+        (30.0, {"k8": 25.5, "k1": 19.5}, True),
+        (30.0, {"k4": 10.0, "k2": 10.0}, False),
+        (70.0, {"k8": 36.0, "k1": 31.0}, False),  # a floor above 40 counts as 40
+        (None, {"k8": 34.5, "k1": None}, True),  # no difference at all is the floor's infinity
+    ],
+)
+def test_far_below_the_floor(floor, widths, is_far):
+    assert corpus.is_far(result(floor, **widths)) == is_far
+
+
+def test_causes_stand_beside_files_that_are_far():
+    far, near = result(30.0, k8=20.0), result(30.0, k8=29.0)
+    causes = {"a": "because"}
+    assert corpus.nearness_row("a", far, [8], causes)[-1] == "because"
+    assert corpus.nearness_row("a", near, [8], causes)[-1] == ""
 
 
 def test_widths_are_refused_by_name(capsys):
