@@ -12,7 +12,8 @@ MODEL.tflite may be - for standard input, if --output says where the result goes
 messages then go to standard error. Files that exist stay without --overwrite, which follows links to regular files and
 replaces nothing but regular files. Of several runs at once that would write the same new files, one succeeds.
 
-exit codes: 0 done; 1 the model: refused, wider than --check allows, or not as --verify wants it; 2 the command line
+exit codes: 0 done; 1 the model: refused, wider than --check allows, or not as --verify wants it; 2 the command line; 3
+written, but no runtime could check all that --verify is for
 """
 
 import json
@@ -29,7 +30,7 @@ from tflm_export.narrow import METHODS, check, narrow
 from tflm_export.report import Report
 from tflm_export.rules import load_rules
 
-EXIT_OK, EXIT_MODEL, EXIT_USAGE = 0, 1, 2
+EXIT_OK, EXIT_MODEL, EXIT_USAGE, EXIT_UNVERIFIED = 0, 1, 2, 3
 
 USED = {  # by the ways to call it that write no model: the other flags
     "check": {"bits", "report", "overwrite"},
@@ -262,7 +263,9 @@ def _verify(path: str, stock: bytes, data: bytes, inputs: dict | None) -> int:
         arrays = [array[:rows] for array in inputs.values()]
     found = verify.verify(stock, data, arrays)
     _say(found.table())
-    return _fail(f"{path}: {found.problem}", EXIT_MODEL) if found.problem else EXIT_OK
+    if found.problem:
+        return _fail(f"{path}: {found.problem}", EXIT_MODEL)
+    return _fail(f"{path}: {found.unverified}", EXIT_UNVERIFIED) if found.unverified else EXIT_OK
 
 
 def run() -> None:

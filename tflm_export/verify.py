@@ -6,21 +6,16 @@ import textwrap
 
 import numpy as np
 
-from tflm_export import runtimes
 from tflm_export.compare import Agreement, agreement, worst
 from tflm_export.errors import ModelError
 from tflm_export.flatbuffer.model import Model, Tensor, parse
+from tflm_export.isolated import RUNTIMES, RunError, tensors_of
 from tflm_export.report import columns
 from tflm_export.simulator import simulate, unsupported
 
-# XNNPACK runs as it is deployed, without keeping tensors: its outputs alone are compared.
-RUNTIMES = {
-    "LiteRT": lambda data: runtimes.LiteRT(data),
-    "LiteRT reference": lambda data: runtimes.LiteRT(data, reference=True, keep_tensors=True),
-    "TFLM": lambda data: runtimes.TFLM(data, keep_tensors=True),
-}
 SIMULATED = {"LiteRT reference": "tflite", "TFLM": "tflm"}
 LONGEST_REASON = 240  # characters of a runtime's complaint in the text; LiteRT repeats its own for every tensor
+NOT_VERIFIED = "not verified"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +34,11 @@ class LayerChange:
     change: dict[str, float]
     differences: dict[str, int | None]
 
+    @property
+    def is_verified(self) -> bool:
+        """Whether any runtime's integers could be compared with the simulator's."""
+        return any(found is not None for found in self.differences.values())
+
 
 @dataclasses.dataclass(frozen=True)
 class Verification:
@@ -56,22 +56,29 @@ class Verification:
 
     @property
     def problem(self) -> str:
-        """Why the narrowed model cannot be called verified; empty where it can."""
-        if not self.outputs:
-            return "no runtime could run the model"
+        """What is wrong; empty where nothing that could be compared is."""
         off = [layer for layer in self.layers if any(layer.differences.values())]
-        names = ", ".join(f"{layer.index} {layer.op}" for layer in off)
-        return f"outputs of layers that are not the simulator's: {names}" if off else ""
+        return f"outputs of layers that are not the simulator's: {_names(off)}" if off else ""
+
+    @property
+    def unverified(self) -> str:
+        """What no runtime could check; empty where all was checked."""
+        if not self.outputs:
+            return f"{NOT_VERIFIED}: no runtime could run the model"
+        unknown = [layer for layer in self.layers if not layer.is_verified]
+        return (
+            f"{NOT_VERIFIED}, as no runtime could be compared with the simulator: {_names(unknown)}" if unknown else ""
+        )
 
     def table(self) -> str:
         """The verification as text."""
         names = [name for name in self.outputs if name in SIMULATED]
+        head = ("", "op", *(cell for name in names for cell in (name, "off")), "")
         lines = []
-        if names:
-            head = ("", "op", *(cell for name in names for cell in (name, "off")))
+        if self.layers:
             rows = [head, *(_cells(layer, names) for layer in self.layers)]
             lines += ["change from stock to narrowed, by layer; off: integers other than simulated"]
-            lines += [columns(rows, right={*range(len(head))} - {1})]
+            lines += [columns(rows, right={*range(len(head) - 1)} - {1})]
         lines += [f"{name}: {found}" for name, found in self.outputs.items()]
         same: dict[str, list[str]] = {}
         for name, reason in self.failures.items():
@@ -81,7 +88,7 @@ class Verification:
 
 
 def verify(stock: bytes, narrowed: bytes, inputs: list[np.ndarray]) -> Verification:
-    """Compares two models of one structure on the installed runtimes.
+    """Compares two models of one structure on the installed runtimes, each in a process of its own.
 
     Args:
       stock, narrowed: .tflite files.
@@ -90,12 +97,13 @@ def verify(stock: bytes, narrowed: bytes, inputs: list[np.ndarray]) -> Verificat
     models = parse(stock), parse(narrowed)
     ends = _ends(models[0])
     outputs, changes, differences, failures = {}, {}, {}, {}
-    for name, start in RUNTIMES.items():
+    files = {"stock": stock, "narrowed": narrowed}
+    for name in RUNTIMES:
         tensors = _outputs(models[0]) if name in SIMULATED else ends
         try:
-            before, after = (runtimes.all_tensors(start(data), tensors, inputs, data) for data in (stock, narrowed))
-        except (RuntimeError, ValueError, ImportError) as error:
-            failures[name] = " ".join(str(error).split())
+            before, after = tensors_of(name, files, [tensor.index for tensor in tensors], inputs)
+        except RunError as error:
+            failures[name] = str(error)
             continue
         changed = {
             t.index: agreement(before[t.index], after[t.index], t, models[1].subgraphs[0].tensors[t.index])
@@ -168,4 +176,9 @@ def _differences(model: Model, inputs, rounding: str, found: dict[int, np.ndarra
 def _cells(layer: LayerChange, names: list[str]) -> tuple[str, ...]:
     differences = ("" if layer.differences[name] is None else str(layer.differences[name]) for name in names)
     pairs = zip((f"{layer.change[name]:.2%}" for name in names), differences, strict=True)
-    return str(layer.index), layer.op, *(cell for pair in pairs for cell in pair)
+    note = "" if layer.is_verified else NOT_VERIFIED
+    return str(layer.index), layer.op, *(cell for pair in pairs for cell in pair), note
+
+
+def _names(layers: list[LayerChange]) -> str:
+    return ", ".join(f"{layer.index} {layer.op}" for layer in layers)

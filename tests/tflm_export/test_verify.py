@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
-from tflm_export import narrow, runtimes
+from tflm_export import isolated, narrow, runtimes
 from tflm_export.__main__ import main
 from tflm_export.flatbuffer.model import parse
 from tflm_export.verify import RUNTIMES, Verification, random_inputs, verify
@@ -75,9 +75,41 @@ def test_a_model_the_runtimes_refuse_is_reported():
     data = b.build(x, b.unknown(b.conv(x, 3), op="CUSTOM:strange"))
     refused = verify(data, narrow(data, 1)[0], random_inputs(parse(data), 1))
     assert set(refused.failures) == set(RUNTIMES)
-    assert refused.problem == "no runtime could run the model"
-    lines = refused.table().splitlines()  # no layers to show, and one line for a reason that two runtimes share
-    assert [line.partition(": cannot run the model: ")[0] for line in lines] == ["LiteRT, LiteRT reference", "TFLM"]
+    assert refused.problem == ""
+    assert refused.unverified == "not verified: no runtime could run the model"
+    *table, one, other = refused.table().splitlines()  # one line for a reason that two runtimes share
+    assert [line.endswith("not verified") for line in table[-2:]] == [True, True]
+    names = [line.partition(": cannot run the model: stock file: ")[0] for line in (one, other)]
+    assert names == ["LiteRT, LiteRT reference", "TFLM"]
+
+
+def test_layers_that_no_runtime_could_check_are_named():
+    """LiteRT's reference kernels and TFLM run it, but for the layer of floats that the simulator does not know."""
+    b = TFLiteBuilder()
+    x = b.input([1, 4, 4, 2])
+    y = b.conv(x, 3, name="known")
+    real = b.tensor("real", b.shape(y), type="FLOAT32")
+    b.operator("DEQUANTIZE", [y], [real], 2)
+    sine = b.tensor("sine", b.shape(y), type="FLOAT32")
+    b.operator("SIN", [real], [sine])
+    data = b.build(x, b.quantize(sine, name="unknown"))
+    found = verify(data, narrow(data, 1)[0], random_inputs(parse(data), 1))
+    assert set(found.outputs) == set(RUNTIMES)
+    assert found.unverified.startswith("not verified, as no runtime could be compared with the simulator: 0 CONV_2D")
+
+
+@pytest.mark.parametrize(("reached", "file"), [(0, "stock"), (1, "narrowed")])
+def test_a_runtime_that_dies_is_named_with_the_file_it_died_of(tmp_path, monkeypatch, reached, file):
+    """In place of Python, a process that ends as one does whose memory was overwritten."""
+    shell = tmp_path / "python"
+    done = "\n".join(f': > "$4/{number}.npz"' for number in range(reached))
+    shell.write_text(f"#!/bin/sh\n{done}\necho corrupted >&2\nkill -SEGV $$\n", encoding="utf-8")
+    shell.chmod(0o755)
+    monkeypatch.setattr(isolated.sys, "executable", str(shell))
+    found = verify(NETWORK, NETWORK, random_inputs(parse(NETWORK), 1))
+    reason = f"{file} file: its process died (signal 11, SIGSEGV): corrupted"
+    assert found.failures == dict.fromkeys(RUNTIMES, reason)
+    assert found.unverified == "not verified: no runtime could run the model"
 
 
 def test_a_long_complaint_is_shown_short():
@@ -136,8 +168,8 @@ def test_a_model_that_no_runtime_runs_is_no_success(tmp_path, capsys):
     x = b.input([1, 4, 4, 2])
     model = tmp_path / "model.tflite"
     model.write_bytes(b.build(x, b.unknown(b.conv(x, 3), op="CUSTOM:strange")))
-    assert main(["tflm_export", "--bits=1", "--verify=1", str(model)]) == 1
-    assert "no runtime could run the model" in capsys.readouterr().err
+    assert main(["tflm_export", "--bits=1", "--verify=1", str(model)]) == 3
+    assert "not verified: no runtime could run the model" in capsys.readouterr().err
 
 
 def test_without_runtimes_nothing_is_written(tmp_path, capsys, monkeypatch):
