@@ -35,7 +35,7 @@ class Use:
     def copy(self, model: Model) -> Copy:
         """A copy with what the same input is in another model of the same operators."""
         now = self.of(model)
-        return Copy(self.operator, self.position, self.tensor, now.quantization.scale.values, now.data)
+        return Copy(self.operator, self.position, self.tensor, now.quantization.scale.values, now.stored)
 
     def of(self, model: Model) -> Tensor:
         """The same input in another model of the same operators."""
@@ -68,7 +68,7 @@ class Group:
 
 
 def _content(tensor: Tensor) -> tuple[bytes, bytes]:
-    return tensor.quantization.scale.values.tobytes(), tensor.data.tobytes()
+    return tensor.quantization.scale.values.tobytes(), tensor.stored.tobytes()
 
 
 def shared_constants(graph: Graph) -> list[Group]:
@@ -109,7 +109,7 @@ def shared_constants(graph: Graph) -> list[Group]:
             or any(tensor.quantization.scale.offset in scales for tensor in unused)
         )
         group = Group(tuple(own), has_others)
-        room_left = room - sum(use.tensor.data.nbytes for use in group.copied)
+        room_left = room - sum(use.tensor.stored.nbytes for use in group.copied)
         movable = all(lists[input_offset(use.operator, 0)] == 1 and use.tensor.key in plain for use in own)
         if group.copied and movable and room_left >= 0:
             found.append(group)
@@ -166,5 +166,5 @@ def without_needless_copies(model: Model, shared: list[Group], narrowed: bytes) 
             if group not in kept:
                 now, stored = use.of(after), use.tensor.quantization.scale
                 old.set(stored.offset, stored.values, now.quantization.scale.values, f"scales of {use.tensor.name}")
-                old.set(use.tensor.data_offset, use.tensor.data, now.data, f"elements of {use.tensor.name}")
+                old.set(use.tensor.data_offset, use.tensor.stored, now.stored, f"elements of {use.tensor.name}")
     return with_copies(parse(old.finish()), kept, after)

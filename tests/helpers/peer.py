@@ -3,10 +3,13 @@
 
 import dataclasses
 import functools
+import math
 from fractions import Fraction
 
 import numpy as np
 from tflite_micro.tensorflow.lite.micro.python import schema_py_generated as schema
+
+from tests.helpers import nibbles
 
 RESCALERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "MEAN", "QUANTIZE")
 WEIGHTED = RESCALERS[:3]
@@ -44,6 +47,9 @@ class Tensor:
     @property
     def integers(self) -> np.ndarray:
         """Constant elements in the tensor's shape."""
+        if self.type == "INT4":
+            elements = nibbles.unpacked(self.data.tobytes(), math.prod(self.shape))
+            return np.array(elements, np.int8).reshape(self.shape)
         dtype = {"INT8": np.int8, "UINT8": np.uint8, "INT32": np.int32, "INT64": np.int64, "INT16": np.int16}
         return self.data.view(dtype.get(self.type, np.float32)).reshape(self.shape)
 
@@ -66,7 +72,7 @@ class Operator:
         activations = [self.inputs[0], self.outputs[0], *(self.inputs[1:] if self.name == "ADD" else ())]
         if any(t.type != "INT8" or t.scale.size != 1 for t in activations):
             return False
-        return self.name not in WEIGHTED or (self.inputs[1].type == "INT8" and self.inputs[1].data.size > 0)
+        return self.name not in WEIGHTED or (self.inputs[1].type in ("INT8", "INT4") and self.inputs[1].data.size > 0)
 
     @property
     def quotients(self) -> np.ndarray:

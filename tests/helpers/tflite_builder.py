@@ -5,6 +5,8 @@ import flatbuffers
 import numpy as np
 from tflite_micro.tensorflow.lite.micro.python import schema_py_generated as schema
 
+from tests.helpers import nibbles
+
 _TYPE_NAMES = {code: name for name, code in vars(schema.TensorType).items() if not name.startswith("_")}
 
 
@@ -25,10 +27,15 @@ class TFLiteBuilder:
 
     The methods named after operators add their weights and their output tensor, and return the latter. Weight scales
     are drawn so that outputs spread over most of int8; they are never on a coarse grid.
+
+    Args:
+      seed: of all that is drawn.
+      int4: whether weights have 4 bits.
     """
 
-    def __init__(self, seed: int = 0):
+    def __init__(self, seed: int = 0, int4: bool = False):
         self.random = np.random.default_rng(seed)
+        self.int4 = int4
         self.graph = schema.SubGraphT(tensors=[], operators=[], name="main")
         self.model = schema.ModelT(
             version=3, operatorCodes=[], subgraphs=[self.graph], description="test", buffers=[schema.BufferT()]
@@ -59,7 +66,10 @@ class TFLiteBuilder:
                 scale=scales.tolist(), zeroPoint=zeros, quantizedDimension=dimension
             )
         if data is not None:
-            content = np.ascontiguousarray(data, type.lower()).reshape(-1).view(np.uint8)
+            if type == "INT4":
+                content = np.frombuffer(nibbles.packed(np.ravel(data).tolist()), np.uint8)
+            else:
+                content = np.ascontiguousarray(data, type.lower()).reshape(-1).view(np.uint8)
             self.model.buffers.append(schema.BufferT(data=content))
             buffer = len(self.model.buffers) - 1
         if buffer is None:
@@ -122,20 +132,21 @@ class TFLiteBuilder:
     def weights(self, x, shape, axis, taps, name, scale, per_channel, bias, output_scale) -> list[int]:
         """Weight and bias tensors of a layer with input `x`; a channel sums `taps` products."""
         channels = shape[axis]
-        factor = 0.5 / np.sqrt(taps) / 70 * self.random.uniform(0.5, 1.9, channels if per_channel else 1)
+        most = 7 if self.int4 else 127
+        factor = 63.5 / most / np.sqrt(taps) / 70 * self.random.uniform(0.5, 1.9, channels if per_channel else 1)
         if scale is None:
             scale = factor * output_scale / self.scale(x)
         scale = np.atleast_1d(np.float32(scale))
-        integers = self.random.integers(-127, 128, shape)
+        integers = self.random.integers(-most, most + 1, shape)
         kind = self.type(x)
-        zero, stored = (131, "UINT8") if kind == "UINT8" else (0, "INT8")
+        zero, stored = (131, "UINT8") if kind == "UINT8" else (0, "INT4" if self.int4 else "INT8")
         integers = np.clip(integers + zero, *((0, 255) if zero else (-127, 127)))
         w = self.tensor(
             f"{name}/weights", shape, type=stored, scale=scale, zero_point=zero, dimension=axis, data=integers
         )
         if not bias:
             return [w]
-        spread = int(70 * 70 * np.sqrt(taps)) * (256 if kind == "INT16" else 1)
+        spread = int(70 * 70 * np.sqrt(taps) * (most / 127)) * (256 if kind == "INT16" else 1)
         integers = self.random.integers(-spread, spread + 1, channels)
         bias_scale = np.float32(self.scale(x)) * scale
         bias_type = "INT64" if kind == "INT16" else "INT32"

@@ -23,7 +23,7 @@ class Copy:
       operator, position: which input of which operator.
       tensor: what it is now: quantised, with elements that can be read.
       scale: float32 scales of the copy.
-      data: elements of the copy.
+      data: elements of the copy, as they stand in a file.
     """
 
     operator: Operator

@@ -10,7 +10,7 @@ import struct
 import numpy as np
 
 from tflm_export.errors import ModelError
-from tflm_export.flatbuffer import options, schema
+from tflm_export.flatbuffer import int4, options, schema
 from tflm_export.flatbuffer.reader import INT8, INT32, UINT8, UINT32, UINT64, Reader, Table, Vector
 
 OTHER_FILES = {  # what is taken for a model, by its first bytes
@@ -61,7 +61,8 @@ class Tensor:
       type: "INT8", "FLOAT32", ... (TensorType).
       shape: dimensions; -1 nowhere, the schema gives unknown ones as 1.
       buffer: index of its buffer; buffer 0 is the empty one.
-      data: its constant elements in the tensor's shape, None where it is computed at run time or of an opaque type.
+      stored: its constant elements as they stand in the file: in the tensor's shape, or (INT4) packed bytes; None where
+        it is computed at run time or of an opaque type.
       data_offset: byte position of its constant elements in the file.
       quantization: None where it is not quantised.
       is_variable: whether it keeps its value from one inference to the next.
@@ -73,7 +74,7 @@ class Tensor:
     type: str
     shape: tuple[int, ...]
     buffer: int
-    data: np.ndarray | None
+    stored: np.ndarray | None
     data_offset: int
     quantization: Quantization | None
     is_variable: bool
@@ -91,6 +92,27 @@ class Tensor:
     @property
     def is_constant(self) -> bool:
         return self.data_offset > 0
+
+    @functools.cached_property
+    def data(self) -> np.ndarray | None:
+        """Its constant elements in its shape (INT4 as int8); None where there are none, or of an opaque type."""
+        return int4.unpack(self.stored, self.shape) if self._is_packed else self.stored
+
+    def encoded(self, elements: np.ndarray) -> np.ndarray:
+        """Elements of a constant, of its shape, as they stand in the file."""
+        return int4.pack(elements) if self._is_packed else elements
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The smallest and the largest integer that a constant of its type can hold."""
+        if self.type == "INT4":
+            return int4.LIMITS
+        limits = np.iinfo(self.stored.dtype)
+        return int(limits.min), int(limits.max)
+
+    @property
+    def _is_packed(self) -> bool:
+        return self.type == "INT4" and self.stored is not None
 
     @property
     def is_quantized(self) -> bool:
@@ -325,11 +347,14 @@ def _constant(buffer: Vector | None, kind: str, shape: tuple, where: str) -> tup
     dtype = schema.DTYPES.get(kind)
     if dtype is None:
         return None, buffer.offset
-    if any(d < 0 for d in shape) or buffer.values.size != math.prod(shape) * dtype.itemsize:
+    elements = math.prod(shape)
+    size = int4.packed_size(elements) if kind == "INT4" else elements * dtype.itemsize
+    if any(d < 0 for d in shape) or buffer.values.size != size:
         raise ModelError(
             f"the file is damaged: {where} of {kind} {list(shape)} has a buffer of {buffer.values.size} bytes"
         )
-    return buffer.values.view(dtype).reshape(shape), buffer.offset
+    stored = buffer.values.view(dtype)
+    return stored if kind == "INT4" else stored.reshape(shape), buffer.offset
 
 
 def _quantization(table: Table | None, where: str) -> Quantization | None:

@@ -35,10 +35,10 @@ Metadata = enum.IntEnum("Metadata", "NAME BUFFER", start=0)
 
 TENSOR_TYPES = """
     FLOAT32 FLOAT16 INT32 UINT8 INT64 STRING BOOL INT16 COMPLEX64 INT8 FLOAT64 COMPLEX128 UINT64 RESOURCE VARIANT
-    UINT32 UINT16 INT4 BFLOAT16
+    UINT32 UINT16 INT4 BFLOAT16 INT2 UINT4 FLOAT8_E4M3FN FLOAT8_E5M2
 """.split()
 
-# Types whose constants this package reads; the others are carried as opaque bytes.
+# Types whose constants this package reads, as they stand in the file; the others are carried as opaque bytes.
 DTYPES = {
     "FLOAT32": np.dtype("<f4"),
     "INT32": np.dtype("<i4"),
@@ -46,6 +46,7 @@ DTYPES = {
     "INT64": np.dtype("<i8"),
     "INT16": np.dtype("<i2"),
     "INT8": np.dtype("i1"),
+    "INT4": np.dtype("u1"),  # two elements a byte
 }
 
 # BuiltinOperator, by code.

@@ -24,10 +24,9 @@ def requantise_constants(tensors: tuple[Tensor, ...], plan: Plan, edits: Edits) 
     for tensor in tensors:
         if tensor.is_constant and plan.scales[tensor.key] != tensor.scale:
             ratio = tensor.scale / plan.scales[tensor.key]
-            limits = np.iinfo(tensor.data.dtype)
             integers = np.rint((tensor.data - float(tensor.zero_point)) * ratio) + tensor.zero_point
-            integers = np.clip(integers, limits.min, limits.max)
-            edits.set(tensor.data_offset, tensor.data, integers, f"constant {tensor.name}")
+            integers = tensor.encoded(np.clip(integers, *tensor.limits))
+            edits.set(tensor.data_offset, tensor.stored, integers, f"constant {tensor.name}")
 
 
 def requantise_bias(bias: Tensor, factors: tuple[Tensor, Tensor], plan: Plan, edits: Edits) -> None:
@@ -39,7 +38,7 @@ def requantise_bias(bias: Tensor, factors: tuple[Tensor, Tensor], plan: Plan, ed
     if bias.quantization is not None:
         edits.set(bias.quantization.scale.offset, bias.quantization.scale.values, np.array([after]), f"{bias.name}")
     if plan.method != KEEP:
-        edits.set(bias.data_offset, bias.data, rounded_bias(bias, bias.data * (before / after)), f"bias {bias.name}")
+        edits.set(bias.data_offset, bias.stored, rounded_bias(bias, bias.data * (before / after)), f"bias {bias.name}")
 
 
 def rounded_bias(bias: Tensor, values: np.ndarray) -> np.ndarray:
