@@ -67,6 +67,23 @@ def error_feedback(target: np.ndarray, hessian: np.ndarray, limits: tuple[int, i
     return _round_columns(target, _Feedback.of(hessian), limits)
 
 
+def squared_change(rows: np.ndarray, growth: np.ndarray, limits: tuple[int, int]) -> np.ndarray:
+    """What rounding to nearest, at scales that grew or shrank, changes each row by.
+
+    Args:
+      rows: int8 [rows, n], of few different values.
+      growth: new scale over old one, float64 [rows].
+      limits: the smallest and the largest integer there may be; what lies beyond is clipped.
+
+    Returns:
+      Sums of squares in old steps, float64 [rows].
+    """
+    values = np.arange(rows.min(initial=0), rows.max(initial=0) + 1)
+    counts = np.stack([np.count_nonzero(rows == value, axis=1) for value in values], axis=1)
+    rounded = np.clip(np.rint(values / growth[:, None]), *limits)
+    return (counts * np.square(rounded * growth[:, None] - values)).sum(1)
+
+
 @dataclasses.dataclass(frozen=True)
 class _Feedback:
     """How the error of a column falls on the others.

@@ -7,21 +7,30 @@ from tflm_export import rescale
 from tflm_export.arithmetic import Arithmetic
 from tflm_export.flatbuffer.model import Operator, Tensor
 from tflm_export.ops.activations import clamp_of
+from tflm_export.ops.base import ACTIVATION_TYPES
 from tflm_export.program.value import value_of
 from tflm_export.program.weighted_sum import WeightedSum
 from tflm_export.program.windows import Windows
 
 
-def weighted_problem(x: Tensor, w: Tensor, bias: Tensor | None, y: Tensor, computed: bool = False) -> str:
-    """Why the integer kernels cannot take these tensors, empty if they can; weights may be `computed` at run time."""
+def weighted_problem(
+    x: Tensor, w: Tensor, bias: Tensor | None, y: Tensor, weight_types: tuple[str, ...], computed: bool = False
+) -> str:
+    """Why the integer kernels cannot take these tensors, empty if they can.
+
+    Args:
+      x, w, bias, y: input, weights, bias and output.
+      weight_types: the types of weights that there are kernels for.
+      computed: whether weights of 8 bits may be computed at run time.
+    """
     for tensor in (x, w, y):
         if not tensor.is_quantized:
             return f"{tensor.name} is {tensor.type}{' without scales' if tensor.quantization is None else ''}"
         if tensor is not w and tensor.quantization.scale.values.size != 1:
             return f"{tensor.name} is quantised per channel"
-    if (x.type, w.type) not in (("INT8", "INT8"), ("INT16", "INT8"), ("UINT8", "UINT8")) or y.type != x.type:
+    if x.type not in ACTIVATION_TYPES or w.type not in weight_types or y.type != x.type:
         return f"{x.type} inputs, {w.type} weights and {y.type} outputs are not simulated"
-    if w.data is None and not computed:
+    if w.data is None and not (computed and w.type != "INT4"):
         return f"its weights {w.name} are computed at run time, which is not simulated"
     wanted = "INT64" if x.type == "INT16" else "INT32"  # runtimes disagree on int32 with int16 activations
     if bias is not None and bias.type != wanted:

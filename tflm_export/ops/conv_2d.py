@@ -14,6 +14,7 @@ class Conv2D(WeightedOp):
     """2-D convolution; the runtimes multiply scales in float64 (PopulateConvolutionQuantizationParams)."""
 
     run_inputs = 2
+    int4_activations = ("INT8", "INT16")
 
     def lower(self, operator, arithmetic):
         """Source: ConvPerChannel in tensorflow/lite/kernels/internal/reference/integer_ops/conv.h."""
@@ -29,4 +30,4 @@ class Conv2D(WeightedOp):
         x, w, bias = self.operands(operator)
         if len(w.shape) != 4 or not all(w.shape) or len(x.shape) != 4 or x.shape[3] % w.shape[3]:
             return f"weights of shape {list(w.shape)} do not fit inputs of shape {list(x.shape)}"
-        return weighted_problem(x, w, bias, operator.outputs[0])
+        return weighted_problem(x, w, bias, operator.outputs[0], self.weight_types(x))

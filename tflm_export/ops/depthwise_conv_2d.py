@@ -17,6 +17,7 @@ class DepthwiseConv2D(WeightedOp):
 
     run_inputs = 2
     channel_axis = 3
+    int4_activations = ("INT8",)  # beside INT16, LiteRT takes packed bytes for weights
 
     def lower(self, operator, arithmetic):
         """Source: tensorflow/lite/kernels/internal/reference/integer_ops/depthwise_conv.h."""
@@ -32,4 +33,4 @@ class DepthwiseConv2D(WeightedOp):
         x, w, bias = self.operands(operator)
         if len(w.shape) != 4 or not all(w.shape) or len(x.shape) != 4 or w.shape[3] % max(1, x.shape[3]):
             return f"weights of shape {list(w.shape)} do not fit inputs of shape {list(x.shape)}"
-        return weighted_problem(x, w, bias, operator.outputs[0])
+        return weighted_problem(x, w, bias, operator.outputs[0], self.weight_types(x))

@@ -28,6 +28,7 @@ class FullyConnected(WeightedOp):
     run_inputs = 2
     weight_rank = 2
     float32_product = True
+    int4_activations = ("INT8", "INT16")
 
     def problem(self, operator, graph):
         x, w, _ = self.operands(operator)
@@ -49,7 +50,7 @@ class FullyConnected(WeightedOp):
         """Why an operator with weights of one scale cannot be narrowed, empty if it can."""
         x, w, bias = self.operands(operator)
         y, layer = operator.outputs[0], self.layer(operator)
-        if x.type != y.type or w.type != layer.weight_type:
+        if x.type != y.type or w.type not in layer.weight_types:
             return f"{x.type} inputs, {w.type} weights computed at run time and {y.type} outputs are no kernel's types"
         if len(w.shape) != self.weight_rank:
             return f"weight {w.label} has shape {list(w.shape)}; 2 dimensions are needed"
@@ -108,4 +109,4 @@ class FullyConnected(WeightedOp):
             return f"weights of shape {list(w.shape)} are not simulated"
         if operator.option(FullyConnectedOptions.WEIGHTS_FORMAT, UINT8):
             return "shuffled weights are not simulated"
-        return weighted_problem(x, w, bias, operator.outputs[0], computed=True)
+        return weighted_problem(x, w, bias, operator.outputs[0], self.weight_types(x), computed=True)

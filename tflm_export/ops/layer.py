@@ -14,6 +14,7 @@ from tflm_export import rescale, rounding, solver
 from tflm_export.flatbuffer.model import Tensor
 from tflm_export.flatbuffer.writer import Edits
 from tflm_export.graph import Graph
+from tflm_export.grid import Grid
 from tflm_export.ops.base import SMALLEST_SCALE, Plan
 from tflm_export.ops.constants import rounded_bias
 from tflm_export.ops.statistics import Statistics
@@ -34,7 +35,7 @@ class Layer:
       bias: added to the sums; None where there is none.
       output: the solver's key of the scale that the sums are rescaled to.
       output_scale: that scale in the stock file.
-      weight_type: the type of weights that the kernels take.
+      weight_types: the types of weights that the kernels take.
       bias_type: the type of biases that the kernels take.
       weight_rank: dimensions of the weight tensor.
       channel_axis: which of them are the output channels.
@@ -47,7 +48,7 @@ class Layer:
     bias: Tensor | None
     output: Hashable
     output_scale: float
-    weight_type: str = "INT8"
+    weight_types: tuple[str, ...] = ("INT8",)
     bias_type: str = "INT32"
     weight_rank: int = 2
     channel_axis: int = 0
@@ -71,9 +72,10 @@ class Layer:
 
     def _weight_obstacle(self, graph: Graph) -> str:
         w = self.w
-        if w.type != self.weight_type or w.quantization is None:
+        if w.type not in self.weight_types or w.quantization is None:
+            found = f"{w.type} beside {self.x.type}" if w.type == "INT4" else w.type
             without = "" if w.quantization is not None else " without scales"
-            return f"is {w.type}{without}; {self.weight_type} with scales is needed"
+            return f"is {found}{without}; {' or '.join(self.weight_types)} with scales is needed"
         if w.data is None:
             return "is computed at run time; a constant is needed"
         if len(w.shape) != self.weight_rank or not w.data.size:
@@ -130,7 +132,7 @@ class Layer:
             target = plan.grid.snap(self.factors, "nearest")
             settled = np.isclose(target, factor, rtol=rescale.FLOAT32_TOLERANCE, atol=0)
         else:
-            target = plan.grid.snap(factor, "up")
+            target = self._snapped(plan.grid, factor)
             settled = plan.grid.contains(factor)
         new = np.where(settled, old, target * output_scale / input_scale).astype(np.float32)
         edits.set(w.quantization.scale.offset, old, new, f"scales of {w.name}")
@@ -148,13 +150,30 @@ class Layer:
             statistics = measure() if measure is not None else None
             rows = self._rounded(growth, statistics)
             integers = self._weight_shape(rows + self._weight_zero if self._weight_zero else rows)
-            edits.set(w.data_offset, w.data, integers, f"weights {w.name}")
+            edits.set(w.data_offset, w.stored, w.encoded(integers), f"weights {w.name}")
             if statistics is not None:
                 shift = ((self._rows - rows * growth.reshape(-1, 1)) * statistics.mean).sum(1)
         growth = growth * (input_scale / self.x.scale)
         if bias is not None and ((growth != 1).any() or np.any(shift)):
             integers = rounded_bias(bias, (bias.data.reshape(-1) + shift) / growth)
-            edits.set(bias.data_offset, bias.data, integers, f"bias {bias.name}")
+            edits.set(bias.data_offset, bias.stored, integers, f"bias {bias.name}")
+
+    def _snapped(self, grid: Grid, factor: np.ndarray) -> np.ndarray:
+        """The grid points that the weights are re-rounded for: the next larger ones, so that none clips.
+
+        Of 4 bits a step is a large part of a weight, and clipping is no worse than rounding: there the next smaller one
+        stands where it changes the weights of a channel less.
+        """
+        up = grid.snap(factor, "up")
+        if self.w.type != "INT4":
+            return up
+        down = grid.snap(factor, "down")
+        rows = self._rows.reshape(factor.size, -1)
+        changes = [
+            rounding.squared_change(rows, np.divide(to, factor, out=np.ones_like(factor), where=down > 0), self._limits)
+            for to in (down, up)
+        ]
+        return np.where(changes[0] < changes[1], down, up)
 
     @property
     def _weight_zero(self) -> int:
@@ -175,10 +194,11 @@ class Layer:
 
     @property
     def _limits(self) -> tuple[int, int]:
-        """The smallest and largest centred weight; the signed types are used symmetrically."""
-        limits = np.iinfo(self.w.data.dtype)
-        low = limits.min if limits.min == 0 else -limits.max
-        return low - self._weight_zero, limits.max - self._weight_zero
+        """The smallest and largest centred weight; signed types are used symmetrically, but for a -8 that is there."""
+        low, high = self.w.limits
+        if low < 0 and not (self.w.type == "INT4" and (self._rows == low).any()):
+            low = -high
+        return low - self._weight_zero, high - self._weight_zero
 
     def _rounded(self, growth: np.ndarray, statistics: Statistics | None) -> np.ndarray:
         """Centred weights at scales that grew, [channels, elements]; where a scale did not, the integers stay."""

@@ -32,7 +32,7 @@ class SVDF(RecurrentOp):
         y, rank = operator.outputs[0], operator.option(SVDFOptions.RANK)
         return (
             Layer(x, features, None, state.key, state.scale),
-            Layer(state, time, bias, y.key, y.scale, weight_type=state.type, summed_channels=rank),
+            Layer(state, time, bias, y.key, y.scale, weight_types=(state.type,), summed_channels=rank),
         )
 
     def rescales(self, operator):

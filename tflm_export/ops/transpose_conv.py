@@ -57,4 +57,4 @@ class TransposeConv(WeightedOp):
         if len(w.shape) != 4 or not all(w.shape) or len(x.shape) != 4 or x.shape[3] != w.shape[3]:
             return f"weights of shape {list(w.shape)} do not fit inputs of shape {list(x.shape)}"
         int16 = bias is not None and bias.type == "INT16" and bias.data is not None
-        return weighted_problem(x, w, None if int16 else bias, operator.outputs[0])
+        return weighted_problem(x, w, None if int16 else bias, operator.outputs[0], self.weight_types(x))

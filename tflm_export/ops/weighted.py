@@ -21,6 +21,7 @@ class WeightedOp(RescalingOp):
       weight_rank: dimensions of the weight tensor.
       channel_axis: which of them are the output channels.
       float32_product: whether the runtimes multiply Sx and a per-tensor Sw in float32.
+      int4_activations: types of activations beside which runtimes take INT4 weights.
     """
 
     rewrites_constants = True
@@ -28,11 +29,18 @@ class WeightedOp(RescalingOp):
     weight_rank = 4
     channel_axis = 0
     float32_product = False
+    int4_activations: tuple[str, ...] = ()
 
     def operands(self, operator: Operator) -> tuple[Tensor, Tensor, Tensor | None]:
         """Input, weights and bias."""
         x, w, *rest = operator.inputs
         return x, w, rest[0] if rest else None
+
+    def weight_types(self, x: Tensor) -> tuple[str, ...]:
+        """The types of weights that runtimes take beside an input."""
+        if x.type == "UINT8":
+            return ("UINT8",)
+        return ("INT8", "INT4") if x.type in self.int4_activations else ("INT8",)
 
     def layer(self, operator: Operator) -> Layer:
         """The operator's layer; its activations are quantised."""
@@ -44,7 +52,7 @@ class WeightedOp(RescalingOp):
             bias,
             y.key,
             y.scale,
-            "UINT8" if x.type == "UINT8" else "INT8",
+            self.weight_types(x),
             "INT64" if x.type == "INT16" else "INT32",
             self.weight_rank,
             self.channel_axis,

@@ -185,10 +185,14 @@ def test_what_keeps_computed_weights_from_being_narrowed(changes, message):
     [
         (
             {"type": schema.TensorType.UINT8},
-            r"is UINT8; INT8 with scales",
+            r"is UINT8; INT8 or INT4 with scales",
             r"INT8 inputs, UINT8 weights and INT8 outputs",
         ),
-        ({"quantization": None}, r"is INT8 without scales; INT8 with scales", r"weights is INT8 without scales"),
+        (
+            {"quantization": None},
+            r"is INT8 without scales; INT8 or INT4 with scales",
+            r"weights is INT8 without scales",
+        ),
     ],
 )
 def test_weights_that_no_kernel_takes_are_named(changed, narrowing, lowering):
