@@ -18,6 +18,7 @@ import numpy as np
 
 LIMIT = 127  # symmetric int8 weights
 TAP_CORRELATION = 0.8  # of inputs one tap apart; 0.5 to 0.95 do equally well
+SQUARED_MEAN = 0.3  # of inputs behind a ReLU, in units of their variance; 0 to 1 do equally well
 RIDGE = 0.01
 SWEEPS = 4
 MOST_TAPS = 400  # the work grows with their cube; a kernel of more, which no network has, is rounded to nearest
@@ -67,21 +68,29 @@ def error_feedback(target: np.ndarray, hessian: np.ndarray, limits: tuple[int, i
     return _round_columns(target, _Feedback.of(hessian), limits)
 
 
-def squared_change(rows: np.ndarray, growth: np.ndarray, limits: tuple[int, int]) -> np.ndarray:
-    """What rounding to nearest, at scales that grew or shrank, changes each row by.
+def output_change(error: np.ndarray, hessian: np.ndarray) -> np.ndarray:
+    """The mean square of what errors of weights change outputs by, `e^T H e`; float64 [rows].
 
     Args:
-      rows: int8 [rows, n], of few different values.
-      growth: new scale over old one, float64 [rows].
-      limits: the smallest and the largest integer there may be; what lies beyond is clipped.
-
-    Returns:
-      Sums of squares in old steps, float64 [rows].
+      error: float64 [rows, n].
+      hessian: as in `error_feedback`.
     """
-    values = np.arange(rows.min(initial=0), rows.max(initial=0) + 1)
-    counts = np.stack([np.count_nonzero(rows == value, axis=1) for value in values], axis=1)
-    rounded = np.clip(np.rint(values / growth[:, None]), *limits)
-    return (counts * np.square(rounded * growth[:, None] - values)).sum(1)
+    return (error * (hessian @ error[..., None])[..., 0]).sum(1)
+
+
+def assumed_output_change(error: np.ndarray, kernel: tuple[int, int], one_sided: bool) -> np.ndarray:
+    """`output_change` by what is known of inputs without data, in units of their variance; float64 [channels].
+
+    Args:
+      error: float64 [channels, taps, inputs].
+      kernel: height and width; taps = height * width in row-major order.
+      one_sided: whether the layer's inputs are never negative.
+    """
+    correlated = error
+    if 1 < error.shape[1] <= MOST_TAPS:
+        correlated = np.einsum("st,cti->csi", _tap_correlation(kernel), error)
+    change = (error * correlated).sum((1, 2))
+    return change + SQUARED_MEAN * np.square(error.sum((1, 2))) if one_sided else change
 
 
 @dataclasses.dataclass(frozen=True)

@@ -322,9 +322,9 @@ _OPTIONS = {
 }
 
 
-def residual_network(seed: int = 0, batch: int = 8) -> bytes:
+def residual_network(seed: int = 0, batch: int = 8, int4: bool = False) -> bytes:
     """A network with every kind of operator the exporter knows: [batch, 8, 8, 3] to [batch, 5] class scores."""
-    b = TFLiteBuilder(seed)
+    b = TFLiteBuilder(seed, int4)
     x = b.input([batch, 8, 8, 3])
     stem = b.conv(x, 6, name="stem", scale=0.0311, zero_point=-128, activation="RELU")
     left = b.depthwise(stem, name="left", scale=0.0433, zero_point=-20, activation="RELU6")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tflm_export.rounding import error_feedback, round_weights
+from tflm_export.rounding import assumed_output_change, error_feedback, output_change, round_weights
 
 
 def correlation(kernel) -> np.ndarray:
@@ -104,6 +104,27 @@ def test_no_single_step_improves_error_feedback(n, seed):
     gradient = (result - target) @ hessian
     change = np.abs(gradient) - 0.5 * np.diag(hessian)  # of the energy's half, for a step of one
     assert (change > 1e-9).any(1).mean() <= 0.1
+
+
+@given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 2**32 - 1))
+def test_output_change_is_the_energy_of_errors(rows, n, seed):
+    """With one matrix for all rows, and with one for each."""
+    random = np.random.default_rng(seed)
+    error, hessian = random.normal(size=(rows, n)), random.normal(size=(rows, n, n))
+    np.testing.assert_allclose(output_change(error, hessian[0]), energy(error, hessian[0]), atol=1e-12)
+    each = [energy(e[None], h)[0] for e, h in zip(error, hessian, strict=True)]
+    np.testing.assert_allclose(output_change(error, hessian), each, atol=1e-12)
+
+
+@pytest.mark.parametrize("one_sided", [False, True])
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (1, 5)])
+def test_what_is_assumed_of_inputs_is_one_matrix(kernel, one_sided):
+    """Correlated taps, independent channels, and a mean where they are never negative."""
+    taps, inputs = kernel[0] * kernel[1], 4
+    hessian = np.kron(correlation(kernel) if taps > 1 else np.eye(1), np.eye(inputs)) + 0.3 * one_sided
+    error = np.random.default_rng(0).uniform(-1, 1, (7, taps, inputs))
+    expected = energy(error.reshape(7, -1), hessian)
+    np.testing.assert_allclose(assumed_output_change(error, kernel, one_sided), expected)
 
 
 def test_an_uncorrelated_matrix_rounds_to_nearest():

@@ -6,7 +6,8 @@
 """
 
 import dataclasses
-from collections.abc import Callable, Hashable
+import functools
+from collections.abc import Callable, Hashable, Iterator
 
 import numpy as np
 
@@ -14,7 +15,6 @@ from tflm_export import rescale, rounding, solver
 from tflm_export.flatbuffer.model import Tensor
 from tflm_export.flatbuffer.writer import Edits
 from tflm_export.graph import Graph
-from tflm_export.grid import Grid
 from tflm_export.ops.base import SMALLEST_SCALE, Plan
 from tflm_export.ops.constants import rounded_bias
 from tflm_export.ops.statistics import Statistics
@@ -125,6 +125,7 @@ class Layer:
           measure: gives the moments of what the weights are multiplied with; None without data.
         """
         w, bias = self.w, self.bias
+        measure = None if measure is None else functools.cache(measure)
         input_scale, output_scale = plan.scales[self.x.key], plan.scales[self.output]
         old = w.quantization.scale.values
         factor = self._factors(input_scale, old, output_scale)
@@ -132,8 +133,10 @@ class Layer:
             target = plan.grid.snap(self.factors, "nearest")
             settled = np.isclose(target, factor, rtol=rescale.FLOAT32_TOLERANCE, atol=0)
         else:
-            target = self._snapped(plan.grid, factor)
             settled = plan.grid.contains(factor)
+            target = plan.grid.snap(factor, "up")
+            if w.type == "INT4" and not settled.all():
+                target = self._of_less_change(plan.grid.snap(factor, "down"), target, factor, measure)
         new = np.where(settled, old, target * output_scale / input_scale).astype(np.float32)
         edits.set(w.quantization.scale.offset, old, new, f"scales of {w.name}")
         if bias is not None and bias.quantization is not None:
@@ -158,22 +161,33 @@ class Layer:
             integers = rounded_bias(bias, (bias.data.reshape(-1) + shift) / growth)
             edits.set(bias.data_offset, bias.stored, integers, f"bias {bias.name}")
 
-    def _snapped(self, grid: Grid, factor: np.ndarray) -> np.ndarray:
-        """The grid points that the weights are re-rounded for: the next larger ones, so that none clips.
+    def _of_less_change(self, down: np.ndarray, up: np.ndarray, factor: np.ndarray, measure) -> np.ndarray:
+        """The grid points below factors where outputs change less than with those above; float64 [scales].
 
-        Of 4 bits a step is a large part of a weight, and clipping is no worse than rounding: there the next smaller one
-        stands where it changes the weights of a channel less.
+        Weights then clip. Of 8 bits that costs more than the coarser steps above; of 4, a step is so large a part of a
+        weight that clipping is no worse than rounding.
         """
-        up = grid.snap(factor, "up")
-        if self.w.type != "INT4":
-            return up
-        down = grid.snap(factor, "down")
-        rows = self._rows.reshape(factor.size, -1)
-        changes = [
-            rounding.squared_change(rows, np.divide(to, factor, out=np.ones_like(factor), where=down > 0), self._limits)
-            for to in (down, up)
-        ]
+        statistics = measure() if measure is not None else None
+        changes = []
+        for target in (down, up):
+            growth = np.divide(target, factor, out=np.ones_like(factor), where=down > 0)
+            change = self._output_change(growth, statistics)
+            changes.append(change if growth.size > 1 else change.sum(keepdims=True))
         return np.where(changes[0] < changes[1], down, up)
+
+    def _output_change(self, growth: np.ndarray, statistics: Statistics | None) -> np.ndarray:
+        """Mean squares of what outputs change by with weights at scales that grew; float64 [channels]."""
+        old, new = self._rows, self._rounded(growth, statistics)
+        growth = np.broadcast_to(growth, len(old))
+        change = np.empty(len(old))
+        for block in self._blocks(np.arange(len(old)), statistics):
+            error = new[block] * growth[block, None] - old[block]
+            if statistics is None:
+                taps = error.reshape(len(block), self._kernel[0] * self._kernel[1], -1)
+                change[block] = rounding.assumed_output_change(taps, self._kernel, self._is_one_sided)
+            else:
+                change[block] = rounding.output_change(error, statistics.covariance_of(block))
+        return change
 
     @property
     def _weight_zero(self) -> int:
@@ -202,24 +216,34 @@ class Layer:
 
     def _rounded(self, growth: np.ndarray, statistics: Statistics | None) -> np.ndarray:
         """Centred weights at scales that grew, [channels, elements]; where a scale did not, the integers stay."""
-        old = self._rows
+        old, limits = self._rows, self._limits
         new = old.copy()
         growth = np.broadcast_to(growth, len(old))
-        kernel = self.w.shape[1:3] if len(self.w.shape) == 4 else (1, 1)
-        one_sided = self.x.type != "INT16" and self.x.zero_point == np.iinfo(self.x.type.lower()).min
-        changed = np.flatnonzero(growth != 1)
-        step = max(1, _BLOCK // old.shape[1]) if statistics is None else len(old)
-        for block in (changed[i : i + step] for i in range(0, len(changed), step)):
+        for block in self._blocks(np.flatnonzero(growth != 1), statistics):
             target = old[block] / growth[block, None]
             if statistics is None:
-                taps = target.reshape(len(block), kernel[0] * kernel[1], -1)
-                rounded = rounding.round_weights(taps, kernel, one_sided, self._limits)
+                taps = target.reshape(len(block), self._kernel[0] * self._kernel[1], -1)
+                rounded = rounding.round_weights(taps, self._kernel, self._is_one_sided, limits)
             else:
-                covariance = statistics.covariance
-                covariance = covariance[block] if covariance.ndim == 3 else covariance
-                rounded = rounding.error_feedback(target, covariance, self._limits)
+                rounded = rounding.error_feedback(target, statistics.covariance_of(block), limits)
             new[block] = rounded.reshape(len(block), -1)
         return new
+
+    def _blocks(self, channels: np.ndarray, statistics: Statistics | None) -> Iterator[np.ndarray]:
+        """Channels in blocks to work on at a time."""
+        elements = self.w.data.size // self.w.shape[self.channel_axis]
+        step = max(1, _BLOCK // elements) if statistics is None else max(1, len(channels))
+        return (channels[i : i + step] for i in range(0, len(channels), step))
+
+    @property
+    def _kernel(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.w.shape[1:3] if len(self.w.shape) == 4 else (1, 1)
+
+    @property
+    def _is_one_sided(self) -> bool:
+        """Whether inputs are never negative."""
+        return self.x.type != "INT16" and self.x.zero_point == np.iinfo(self.x.type.lower()).min
 
     def weight_error(self, after: "Layer") -> float:
         """Largest relative RMS change of the real weights of a channel."""

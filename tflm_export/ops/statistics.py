@@ -21,6 +21,10 @@ class Statistics:
     mean: np.ndarray
     covariance: np.ndarray
 
+    def covariance_of(self, channels: np.ndarray) -> np.ndarray:
+        """The covariance of the inputs of some channels: one for all, or one for each."""
+        return self.covariance[channels] if self.covariance.ndim == 3 else self.covariance
+
 
 def shared(patches: np.ndarray, zero_point: int) -> Statistics:
     """Moments of patches that all channels see; integers [patches, n]."""
