@@ -47,7 +47,12 @@ def seeds() -> list[bytes]:
     ]
     built = [data for tests in SimulatedTests.__subclasses__() for data, _ in tests.models.values()]
     built += [module.model() for module in modules if module.__name__.endswith(("svdf", "lstm"))]
-    return [residual_network(batch=1), *built, *map(one_operator, *zip(*_OTHERS, strict=True))]
+    return [
+        residual_network(batch=1),
+        residual_network(batch=1, int4=True),
+        *built,
+        *map(one_operator, *zip(*_OTHERS, strict=True)),
+    ]
 
 
 @functools.cache

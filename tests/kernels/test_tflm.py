@@ -92,6 +92,18 @@ def test_operators_fall_back_one_by_one(target, tmp_path):
     assert (outputs == expected.reshape(outputs.shape)).all()
 
 
+def test_weights_of_4_bits_are_left_to_tflm(target, tmp_path):
+    """Two of them stand in each byte that the narrow kernels would read."""
+    tflm_application.tflm()
+    b = TFLiteBuilder(6, int4=True)
+    x = b.input([1, 6, 6, 3])
+    y = b.depthwise(b.conv(x, 5, activation="RELU", zero_point=-128))
+    model, _ = narrow(b.build(x, b.fully_connected(b.mean(y), 4)), 1)
+    inputs = random_inputs(model)
+    outputs = tflm_application.run(model, inputs, target, tmp_path)
+    assert (outputs == simulate(model, inputs, "tflm").outputs[0]).all()
+
+
 @pytest.mark.parametrize("name", ["ad01_int8", "kws_ref_model", "pretrainedResnet_quant", "vww_96_int8"])
 def test_mlperf_tiny(target, name, tmp_path):
     tflm_application.tflm()
