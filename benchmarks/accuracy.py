@@ -48,9 +48,7 @@ _RATE = flags.DEFINE_float("rate", Settings.rate, "Learning rate of the fine-tun
 _EFFORT = flags.DEFINE_float(
     "effort", Settings.effort, "Share of the tasks' epochs to train for.", lower_bound=0.0, flag_values=_FLAGS
 )
-_WEIGHT_BITS = flags.DEFINE_enum(
-    "weight_bits", "8", ["8", "4"], "Bits of the weights; those of 4 have no post-training models.", flag_values=_FLAGS
-)
+_WEIGHT_BITS = flags.DEFINE_enum("weight_bits", "8", ["8", "4"], "Bits of the weights.", flag_values=_FLAGS)
 _TFLM = flags.DEFINE_bool("tflm", False, "Run the int8 models on TFLM, too, which takes longer.", flag_values=_FLAGS)
 _QUICK = flags.DEFINE_bool(
     "quick", False, "Three tasks, one seed, k = 4 and 1, half the epochs; in a folder of its own.", flag_values=_FLAGS
@@ -189,7 +187,7 @@ def _suite() -> Suite:
     trained = bits if _TRAINED_BITS.value is None else _widths(_TRAINED_BITS)
     if _QUICK.value:
         bits, trained, seeds = [k for k in bits if k in (4, 1)], [k for k in trained if k in (4, 1)], seeds[:1]
-    return Suite(names, seeds, ({POST_TRAINING: bits} if _WEIGHT_BITS.value == "8" else {}) | {TRAINED: trained})
+    return Suite(names, seeds, {POST_TRAINING: bits, TRAINED: trained})
 
 
 def _numbers(flag: flags.FlagHolder) -> list[int]:

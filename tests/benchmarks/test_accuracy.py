@@ -181,23 +181,25 @@ def test_published_results_agree_with_the_cells(finished):
 
 
 def test_weights_of_4_bits(tmp_path):
-    """Weights are INT4 in the control's file too, and there is no post-training model of them."""
+    """Weights are INT4 in the control's file too, and in those that are narrowed from it."""
     done = run(tmp_path, "--weight_bits=4", "--tasks=digits")
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / "cells" / "digits" / "seed0"
-    names = {
-        f"{stem}.{end}" for stem in ("qat", "rat_keep_k1", "rat_requantize_k1") for end in ("json", "tflite", "h5")
-    }
-    assert {path.name for path in folder.iterdir()} == names | {"float.json", "float.h5"}
-    model = parse((folder / "qat.tflite").read_bytes())
-    weights = [operator.inputs[1] for operator in model.operators if "CONV" in operator.name]
-    assert len(weights) == 6
-    assert {tensor.type for tensor in weights} == {"INT4"}
+    trained = ("qat", "rat_keep_k1", "rat_requantize_k1")
+    narrowed = ("post-training_keep_k1", "post-training_requantize_k1")
+    names = {f"{stem}.{end}" for stem in (*trained, *narrowed) for end in ("json", "tflite")}
+    names |= {f"{stem}.h5" for stem in ("float", *trained)} | {"float.json"}
+    assert {path.name for path in folder.iterdir()} == names
+    for stem in ("qat", *narrowed):
+        model = parse((folder / f"{stem}.tflite").read_bytes())
+        weights = [operator.inputs[1] for operator in model.operators if "CONV" in operator.name]
+        assert len(weights) == 6
+        assert {tensor.type for tensor in weights} == {"INT4"}
+    assert all(not check((folder / f"{stem}.tflite").read_bytes(), 1).offenders for stem in narrowed)
     assert "4-bit weights" in done.stdout
-    assert "post-training" not in done.stdout
     stored = json.loads((tmp_path / "accuracy.json").read_text())
     assert stored["weight_bits"] == 4
-    assert {row["model"] for row in stored["table"]} == {"float", "QAT", "RAT"}
+    assert {row["model"] for row in stored["table"]} == {"float", "QAT", "post-training", "RAT"}
     assert "not run" not in (tmp_path / "accuracy.md").read_text()
 
 
