@@ -39,7 +39,8 @@ def narrow(
       data: a .tflite file with int8 operators.
       bits: multiplier width k, 1 (a pure shift) to 31 (TFLite's own; changes nothing); or another grid of factors.
       method: "requantize" rounds factors up and re-rounds the weights to match (no gain error, slightly coarser
-        weights); "keep" rounds factors to nearest and leaves every weight and bias as it is.
+        weights; with INT4 weights, down where that changes outputs less); "keep" rounds factors to nearest and leaves
+        every weight and bias as it is.
       calibration: a few dozen to a few hundred rows of real inputs, by input name (any name where there is one input):
         integers of the input's type, or real values. "requantize" then rounds weights for what these inputs make of
         them, and weighs clipping against coarser steps.
@@ -47,7 +48,7 @@ def narrow(
         the name of the operator's output tensor.
 
     Returns:
-      The narrowed file, equal in every byte that is no scale, int8 weight, bias or fused activation, and of the same
+      The narrowed file, equal in every byte that is no scale, weight, bias or fused activation, and of the same
       length but for what goes in front of the old file: copies of constants that operators share and need in different
       forms, and options of operators without a byte for the activation that a smaller scale stood for (`saturation`).
       Metadata entries of an earlier narrowing, which would no longer be true, are taken off their list. And a report
