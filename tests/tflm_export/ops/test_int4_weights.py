@@ -15,6 +15,7 @@ from tests.helpers.weighted import WIDTHS, edited, operator, random_input
 from tflm_export import METHODS, ModelError, check, narrow
 from tflm_export.explain import explain
 from tflm_export.flatbuffer.model import parse
+from tflm_export.rounding import error_feedback
 from tflm_export.simulator import unsupported
 from tflm_export.verify import random_inputs, verify
 
@@ -238,6 +239,30 @@ def test_the_step_that_changes_a_channel_less_is_taken(bits):
         ups += changes[1] <= changes[0]
     assert 0 < ups < 40
     np.testing.assert_allclose(real_change(stock, narrowed), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_with_data_the_step_that_changes_outputs_less_is_taken(bits):
+    """By the covariance of inputs that go together, where every single weight's error would say something else."""
+    stock = model(with_(conv, kernel=1, channels=40), [1, 5, 5, 9])
+    random = np.random.default_rng(0)
+    common = random.normal(0, 40, (60, 5, 5, 1))
+    rows = np.clip(np.rint(common + random.normal(0, 10, (60, 5, 5, 9)) + 20), -128, 127).astype(np.int8)
+    narrowed, _ = narrow(stock, bits, calibration={"input": rows})
+    values = rows.reshape(-1, 9).astype(np.float64)
+    hessian = np.cov(values, rowvar=False, bias=True)
+    hessian += 0.01 * np.diag(hessian).mean() * np.eye(9)
+    old, new = (operator(data, "CONV_2D") for data in (stock, narrowed))
+    plain = []
+    for row, before, after in zip(old.inputs[1].integers.reshape(40, 9), old.factors, new.factors, strict=True):
+        growths = np.array([float(g / before) for g in neighbours(before, bits)])
+        target = row / growths[:, None]
+        errors = [error_feedback(t[None], hessian, (-7, 7))[0] * g - row for t, g in zip(target, growths, strict=True)]
+        changes = [error @ hessian @ error for error in errors]
+        assert float(after / before) == pytest.approx(growths[np.argmin(changes)], rel=1e-6)
+        nearest = [np.square(np.clip(np.rint(row / g), -7, 7) * g - row).sum() for g in growths]
+        plain.append(np.argmin(nearest) == np.argmin(changes))
+    assert not all(plain)
 
 
 @pytest.mark.parametrize("bits", [1, 4])
