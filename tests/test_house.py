@@ -32,6 +32,7 @@ FLOORS = (
         "tflm_export.compare",
         "tflm_export.isolated",
     ),
+    ("tflm_export.input_means", "tflm_export.synthetic"),
     ("tflm_export.narrow", "tflm_export.verify"),
     ("tflm_export.search", "tflm_export.outputs"),
     ("tflm_export.__main__",),

@@ -9,12 +9,13 @@ whole or not at all) and `command_line`.
 
 from tflm_export.errors import ModelError, UsageError
 from tflm_export.factors import factors
-from tflm_export.narrow import METHODS, check, narrow
+from tflm_export.narrow import METHODS, SYNTHETIC, check, narrow
 from tflm_export.rescale import MAX_BITS, Rescale, check_bits
 
 __all__ = [
     "MAX_BITS",
     "METHODS",
+    "SYNTHETIC",
     "ModelError",
     "Rescale",
     "UsageError",

@@ -26,7 +26,7 @@ from tflm_export import command_line, cores, files, metadata, outputs, rescale
 from tflm_export.errors import ModelError, UsageError
 from tflm_export.explain import explain
 from tflm_export.flatbuffer.model import parse
-from tflm_export.narrow import METHODS, check, narrow
+from tflm_export.narrow import METHODS, SYNTHETIC, check, narrow
 from tflm_export.report import Report
 from tflm_export.rules import load_rules
 
@@ -84,6 +84,14 @@ _BITS_CONFIG = flags.DEFINE_string(
     None,
     "YAML or JSON file of bits (or {bits, method}) by operator index or by regular expression on the name of its "
     "output tensor; --bits holds for the others.",
+    flag_values=_FLAGS,
+)
+_SYNTHETIC = flags.DEFINE_enum(
+    "synthetic",
+    SYNTHETIC[0],
+    SYNTHETIC,
+    "Without --calibration, correct biases for what synthetic images make of the rounded weights: auto: where the one "
+    "input is a colour image, [1, height, width, 3]; images: always, inputs are images; none: never.",
     flag_values=_FLAGS,
 )
 _SEARCH = flags.DEFINE_bool(
@@ -200,7 +208,7 @@ def _narrow(path: str, bits: int | None) -> int:
         data, report = _search(stock, train, test)
     else:
         rules = load_rules(_BITS_CONFIG.value) if _BITS_CONFIG.value is not None else None
-        data, report = narrow(stock, bits, _METHOD.value, train, rules)
+        data, report = narrow(stock, bits, _METHOD.value, train, rules, _SYNTHETIC.value)
     if _STRICT.value:
         report.require_narrow()
     written = wanted.write(data, report)

@@ -18,8 +18,9 @@ from tflm_export.reason import Reason
 from tflm_export.report import Report, Row
 from tflm_export.rules import resolve
 from tflm_export.setting import KEEP, METHODS, REQUANTIZE, Setting
+from tflm_export.synthetic import AUTO, SYNTHETIC, synthetic_means
 
-__all__ = ["METHODS", "check", "narrow"]
+__all__ = ["METHODS", "SYNTHETIC", "check", "narrow"]
 
 BOUND = "its scales are bound on both sides by other operators or the model's border"
 OUT_OF_RANGE = Reason.of("its factor left the range that float32 scales can express")
@@ -32,6 +33,7 @@ def narrow(
     method: str = REQUANTIZE,
     calibration: dict[str, np.ndarray] | None = None,
     rules: dict | None = None,
+    synthetic: str = AUTO,
 ) -> tuple[bytes, Report]:
     """Puts every rescale of a model on the k-bit grid.
 
@@ -46,6 +48,9 @@ def narrow(
         them, and weighs clipping against coarser steps.
       rules: bits, or a dict of bits and method, for single operators: by index, or by a regular expression searched in
         the name of the operator's output tensor.
+      synthetic: without calibration data, whether the biases of "requantize" are corrected for what synthetic images
+        make of the rounded weights: "auto" where the model's one input is a colour image, [1, height, width, 3] in
+        integers; "images" always; "none" never.
 
     Returns:
       The narrowed file, equal in every byte that is no scale, weight, bias or fused activation, and of the same
@@ -55,7 +60,8 @@ def narrow(
       with one row for each operator that rescales, the ones that could not be narrowed and why included.
 
     Raises:
-      UsageError: bits or method out of range, or calibration data that does not fit the model.
+      UsageError: bits or method out of range, calibration data that does not fit the model, or synthetic images for one
+        whose inputs are none.
       ModelError: the bytes are no TFLite model, are damaged, or hold no rescale that can be narrowed; or there is
         calibration data and the model has operators that cannot be simulated.
     """
@@ -69,14 +75,16 @@ def narrow(
         graph = Graph(model)
     declarations = _declare(model, graph)
     measured = None if calibration is None else _measure(model, calibration)
+    means = synthetic_means(model, synthetic) if measured is None else None
     solution, reasons = _solve(graph, declarations, settings, measured)
-    narrowed = _edited(model, declarations, solution, settings, measured)
+    narrowed = _edited(model, declarations, solution, settings, measured or means)
     if shared:
         narrowed = sharing.without_needless_copies(stock, shared, narrowed)
     narrowed = saturation.with_activations(stock, narrowed, settings)
     if narrowed != stock.data:
         narrowed = metadata.detach(narrowed)
-    return narrowed, _report(stock, parse(narrowed), reasons, default, settings)
+    report = _report(stock, parse(narrowed), reasons, default, settings)
+    return narrowed, report if means is None else dataclasses.replace(report, synthetic=means.note)
 
 
 def _edited(model: Model, declarations: list, solution: solver.Solution, settings: dict, measured) -> bytes:

@@ -59,11 +59,13 @@ class Report:
       grid: what was asked for.
       method: "requantize" or "keep"; empty for a check.
       rows: one for each operator that rescales, in execution order.
+      synthetic: what was done with synthetic images, for people; empty where nothing was to be done.
     """
 
     grid: Grid
     method: str
     rows: tuple[Row, ...]
+    synthetic: str = ""
 
     @property
     def bits(self) -> int:
@@ -99,9 +101,10 @@ class Report:
         return text + (f"; {len(self.offenders)} not" if self.offenders else "")
 
     def table(self) -> str:
-        """The report as text, one line an operator."""
+        """The report as text, one line an operator, and what there is to say of synthetic images."""
         head = ("", "op", "factors", "bits", "gain error", "weight error", "worst |acc|", "acc*m", "")
-        return columns([head, *(_cells(row) for row in self.rows)], right={0, 2, 4, 5, 6})
+        lines = [columns([head, *(_cells(row) for row in self.rows)], right={0, 2, 4, 5, 6})]
+        return "\n".join(line for line in (*lines, self.synthetic) if line)
 
 
 def _values(item: Report | Row) -> dict:

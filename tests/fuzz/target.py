@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 
 from tests.helpers.internals import dtype_of
-from tflm_export import ModelError, bounds, c, check, cores, lowering, metadata, narrow
+from tflm_export import ModelError, UsageError, bounds, c, check, cores, lowering, metadata, narrow
 from tflm_export.arithmetic import Arithmetic, LiteRTReference, Narrow, Tflm
 from tflm_export.explain import explain
 from tflm_export.flatbuffer.model import Model, parse
@@ -56,7 +56,7 @@ def exercise(data: bytes, bits: int, method: str) -> bytes | None:
             read(data)
             checks = True
     try:
-        narrowed, report = narrow(data, bits, method)
+        narrowed, report = narrow(data, bits, method, synthetic="none")  # images take longer: `compute`
     except ModelError:
         return None
     assert len(data) <= len(narrowed) <= 4 * len(data)  # as it was, or with copies of shared constants in front
@@ -71,7 +71,7 @@ def exercise(data: bytes, bits: int, method: str) -> bytes | None:
 
 
 def compute(data: bytes, source: random.Random) -> bool:
-    """Runs a model in one of the arithmetics, also simplified, and writes it as C; whether it ran.
+    """Runs a model in one of the arithmetics, also simplified, narrows it with images, writes it as C; whether it ran.
 
     Any exception other than the documented ModelError passes through, warnings among them; AssertionError where
     the simplified program gives other outputs.
@@ -89,6 +89,8 @@ def compute(data: bytes, source: random.Random) -> bool:
                     bounds.worst_case(operator, Grid(8))
         with contextlib.suppress(ModelError):
             c.translate(data, "model", arithmetic, source.choice(cores.NAMES)).files()
+        with contextlib.suppress(ModelError, UsageError):
+            narrow(data, source.choice((1, 8)), synthetic="images")
         with contextlib.suppress(ModelError):
             _run(model, arithmetic, source)
             return True

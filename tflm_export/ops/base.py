@@ -55,13 +55,13 @@ class Plan:
       scales: the solved scale of every activation, by key.
       grid: what the operator's factors are put on.
       method: "requantize" or "keep".
-      statistics: moments of the inputs of an operator with weights, measured on data; None without data.
+      statistics: moments of the inputs of an operator with weights, None where they are not known; None without data.
     """
 
     scales: dict[Hashable, float]
     grid: Grid
     method: str
-    statistics: Callable[[Operator], Statistics] | None = None
+    statistics: Callable[[Operator], Statistics | None] | None = None
 
 
 class Op:

@@ -116,13 +116,13 @@ class Layer:
         # The runtimes flush the smallest factors to 0; such a rescale has no multiplier to narrow.
         return rescale.flush(rescale.effective_scale(input_scale, weight_scale, output_scale, product_first))
 
-    def edit(self, plan: Plan, edits: Edits, measure: Callable[[], Statistics] | None = None) -> None:
+    def edit(self, plan: Plan, edits: Edits, measure: Callable[[], Statistics | None] | None = None) -> None:
         """Writes the scales of weights and bias that put the factors on the grid, and the integers that follow.
 
         Args:
           plan: the solved scales.
           edits: takes the changes.
-          measure: gives the moments of what the weights are multiplied with; None without data.
+          measure: gives the moments of what the weights are multiplied with; None, or None from it, without data.
         """
         w, bias = self.w, self.bias
         measure = None if measure is None else functools.cache(measure)
@@ -151,7 +151,7 @@ class Layer:
         shift = 0.0  # of the accumulators, in old units
         if (growth != 1).any():
             statistics = measure() if measure is not None else None
-            rows = self._rounded(growth, statistics)
+            rows = self._rounded(growth, _weighing(statistics))
             integers = self._weight_shape(rows + self._weight_zero if self._weight_zero else rows)
             edits.set(w.data_offset, w.stored, w.encoded(integers), f"weights {w.name}")
             if statistics is not None:
@@ -167,7 +167,7 @@ class Layer:
         Weights then clip. Of 8 bits that costs more than the coarser steps above; of 4, a step is so large a part of a
         weight that clipping is no worse than rounding.
         """
-        statistics = measure() if measure is not None else None
+        statistics = _weighing(measure() if measure is not None else None)
         changes = []
         for target in (down, up):
             growth = np.divide(target, factor, out=np.ones_like(factor), where=down > 0)
@@ -255,6 +255,11 @@ class Layer:
         error = power - 2 * old_scale * new_scale * cross + new_scale**2 * new_power
         relative = np.divide(error, power, out=np.zeros_like(power), where=power > 0)
         return float(np.sqrt(relative.max(initial=0.0)))
+
+
+def _weighing(statistics: Statistics | None) -> Statistics | None:
+    """Statistics that say how much an error of each weight matters; None where they are means alone."""
+    return None if statistics is None or statistics.covariance is None else statistics
 
 
 def _row_products(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -15,11 +15,11 @@ class Statistics:
 
     Attributes:
       mean: float64 [n], or [channels, n] where every channel has inputs of its own.
-      covariance: float64 [n, n] or [channels, n, n], with a ridge on its diagonal.
+      covariance: float64 [n, n] or [channels, n, n], with a ridge on its diagonal; None where only the mean is known.
     """
 
     mean: np.ndarray
-    covariance: np.ndarray
+    covariance: np.ndarray | None
 
     def covariance_of(self, channels: np.ndarray) -> np.ndarray:
         """The covariance of the inputs of some channels: one for all, or one for each."""

@@ -46,9 +46,8 @@ class TransposeConv(WeightedOp):
         axes = zip(x.shape[1:3], w.shape[1:3], strides, shape[1:3], strict=True)
         return Windows(*(transposed_axis_of(*axis, same) for axis in axes))
 
-    def patches(self, form, x):
-        """In the order of the file's weights."""
-        return super().patches(form, x)[:, ::-1]
+    def in_file_order(self, taps):
+        return taps[..., ::-1, :]
 
     def lowering_problem(self, operator):
         if len(operator.inputs) < 3 or None in operator.inputs[:3]:

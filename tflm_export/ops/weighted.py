@@ -11,6 +11,7 @@ from tflm_export.flatbuffer.model import Operator, Tensor
 from tflm_export.ops import statistics
 from tflm_export.ops.base import Declaration, RescalingOp, activation_problem
 from tflm_export.ops.layer import Layer
+from tflm_export.ops.statistics import Statistics
 from tflm_export.program.weighted_sum import WeightedSum
 
 
@@ -83,16 +84,23 @@ class WeightedOp(RescalingOp):
     def statistics(self, operator, inputs):
         (form,) = self.lower(operator, Narrow())
         zero = form.input_zero_point
-        patches = self.patches(form, inputs[operator.inputs.index(self.operands(operator)[0])])
+        patches = self.in_file_order(form.patches(inputs[operator.inputs.index(self.operands(operator)[0])]))
         if form.is_depthwise:
             return statistics.per_channel(np.repeat(patches, form.weights.shape[1], axis=2), zero)
         if len(form.weights) > 1:  # every channel sees the patches of its group only
             raise ModelError(f"{operator.label} is a grouped convolution, which cannot be calibrated yet")
         return statistics.shared(patches.reshape(len(patches), -1), zero)
 
-    def patches(self, form: WeightedSum, x: np.ndarray) -> np.ndarray:
-        """The raw inputs under each window, [windows, taps, input channels], in the order of the file's weights."""
-        return form.patches(x)
+    def mean(self, form: WeightedSum, x: np.ndarray) -> Statistics:
+        """`statistics` of its form on raw inputs, without the covariance, which is what takes long."""
+        taps = self.in_file_order(form.mean_patch(x) - form.input_zero_point)
+        groups, own = form.weights.shape[:2]
+        rows = np.moveaxis(taps.reshape(len(taps), groups, -1), 1, 0).reshape(groups, -1)
+        return Statistics(np.repeat(rows, own, axis=0) if groups > 1 else rows[0], None)
+
+    def in_file_order(self, taps: np.ndarray) -> np.ndarray:
+        """What a form has for each of its taps, [..., taps, input channels], in the order of the file's weights."""
+        return taps
 
     def weight_error(self, before, after):
         return self.layer(before).weight_error(self.layer(after))

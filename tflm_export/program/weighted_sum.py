@@ -119,6 +119,13 @@ class WeightedSum(Form):
             sums += windows.tap(image, *tap) * taps[tap]
         return sums.astype(np.int64) + self.bias
 
+    def mean_patch(self, x: np.ndarray) -> np.ndarray:
+        """The mean of the raw inputs under each tap, over all windows; float64 [taps, input channels]."""
+        images, windows = x.reshape(-1, *self.image_shape[1:]), self.windows
+        total = windows.pad(images.sum(0, dtype=np.int64, keepdims=True), self.input_zero_point * len(images))
+        sums = np.stack([windows.tap(total, *tap).sum((0, 1, 2)) for tap in windows.taps])
+        return sums / (len(images) * windows.outputs)
+
     def patches(self, x: np.ndarray) -> np.ndarray:
         """The raw inputs under each window, [windows, taps, input channels]."""
         gathered = self.windows.gather(self.windows.pad(x.reshape(-1, *self.image_shape[1:]), self.input_zero_point))
