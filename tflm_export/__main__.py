@@ -28,7 +28,7 @@ from tflm_export.explain import explain
 from tflm_export.flatbuffer.model import parse
 from tflm_export.narrow import METHODS, SYNTHETIC, check, narrow
 from tflm_export.report import Report
-from tflm_export.rules import load_rules
+from tflm_export.rules import load_rules, with_additions
 
 EXIT_OK, EXIT_MODEL, EXIT_USAGE, EXIT_UNVERIFIED = 0, 1, 2, 3
 
@@ -84,6 +84,14 @@ _BITS_CONFIG = flags.DEFINE_string(
     None,
     "YAML or JSON file of bits (or {bits, method}) by operator index or by regular expression on the name of its "
     "output tensor; --bits holds for the others.",
+    flag_values=_FLAGS,
+)
+_ADD_BITS = flags.DEFINE_integer(
+    "add_bits",
+    None,
+    "Width of the multipliers of ADD and SUB that --bits_config does not name; --bits holds for the others.",
+    lower_bound=1,
+    upper_bound=rescale.MAX_BITS,
     flag_values=_FLAGS,
 )
 _SYNTHETIC = flags.DEFINE_enum(
@@ -154,8 +162,8 @@ def _run(path: str) -> int:
         print(json.dumps(metadata.dump(files.read(path))))
         return EXIT_OK
     if _SEARCH.value:
-        if _BITS.value is not None or _BITS_CONFIG.value is not None:
-            raise UsageError("--search chooses the bits; leave out --bits and --bits_config")
+        if any(flag.value is not None for flag in (_BITS, _BITS_CONFIG, _ADD_BITS)):
+            raise UsageError("--search chooses the bits; leave out --bits, --bits_config and --add_bits")
         return _narrow(path, None)
     if _BITS.value is None:
         raise UsageError("--bits is required; see --help")
@@ -207,8 +215,7 @@ def _narrow(path: str, bits: int | None) -> int:
     if bits is None:
         data, report = _search(stock, train, test)
     else:
-        rules = load_rules(_BITS_CONFIG.value) if _BITS_CONFIG.value is not None else None
-        data, report = narrow(stock, bits, _METHOD.value, train, rules, _SYNTHETIC.value)
+        data, report = narrow(stock, bits, _METHOD.value, train, _rules(stock), _SYNTHETIC.value)
     if _STRICT.value:
         report.require_narrow()
     written = wanted.write(data, report)
@@ -218,6 +225,14 @@ def _narrow(path: str, bits: int | None) -> int:
 
         _say(f"agreement with the stock model: {compare(parse(stock), parse(data), list(test.values()))}")
     return EXIT_OK if _VERIFY.value is None else _verify(path, stock, written.model, test)
+
+
+def _rules(stock: bytes) -> dict | None:
+    """What --bits_config and --add_bits say of single operators."""
+    rules = load_rules(_BITS_CONFIG.value) if _BITS_CONFIG.value is not None else None
+    if _ADD_BITS.value is None:
+        return rules
+    return with_additions(parse(stock), rules, _ADD_BITS.value)
 
 
 def _calibration(stock: bytes) -> tuple[dict | None, dict | None]:

@@ -47,7 +47,7 @@ def narrow(
         integers of the input's type, or real values. "requantize" then rounds weights for what these inputs make of
         them, and weighs clipping against coarser steps.
       rules: bits, or a dict of bits and method, for single operators: by index, or by a regular expression searched in
-        the name of the operator's output tensor.
+        the name of the operator's output tensor, or "op:" and one for its type ("op:ADD|SUB").
       synthetic: without calibration data, whether the biases of "requantize" are corrected for what synthetic images
         make of the rounded weights: "auto" where the model's one input is a colour image, [1, height, width, 3] in
         integers; "images" always; "none" never.
@@ -270,6 +270,7 @@ def _row(
         row,
         gain_error=max(float(np.abs(gain - 1).max()), 0.0 if kept else op.gain_error(old, new)),
         weight_error=0.0 if kept else op.weight_error(old, new),
+        step_noise=None if kept else op.step_noise(old, new),
         accumulator=None if bound is None else int(min(bound.accumulator.max(), LARGEST_BOUND)),
         fits_int32=None if bound is None else bool(bound.product.max() < 2**31),
     )

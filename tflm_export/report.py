@@ -6,6 +6,9 @@ import dataclasses
 from tflm_export.errors import ModelError
 from tflm_export.grid import Grid
 
+LOUD = 0.25  # steps of noise (RMS) at an addition that are worth a line; the rounding of one tensor makes 0.29
+MOST_ADDITIONS = 3  # named in it
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -24,6 +27,8 @@ class Row:
       fits_int32: whether |acc * m| plus the rounding constant stays below 2**31.
       reason: why it was not narrowed, for people; empty where it was.
       obstacle: the reason without the names of tensors: the same text for all that it stops.
+      step_noise: of an ADD or SUB: what the coarser steps of its inputs and output add to it, RMS, in steps of its
+        stock output ("requantize").
       activation: written into its options, as its output's range grew beyond the end that stood for it; else empty.
     """
 
@@ -44,6 +49,7 @@ class Row:
     name: str = ""
     obstacle: str = ""
     activation: str = ""
+    step_noise: float | None = None
 
     @property
     def bits(self) -> int:
@@ -101,10 +107,18 @@ class Report:
         return text + (f"; {len(self.offenders)} not" if self.offenders else "")
 
     def table(self) -> str:
-        """The report as text, one line an operator, and what there is to say of synthetic images."""
+        """The report as text, one line an operator, and what there is to say of synthetic images and of additions."""
         head = ("", "op", "factors", "bits", "gain error", "weight error", "worst |acc|", "acc*m", "")
         lines = [columns([head, *(_cells(row) for row in self.rows)], right={0, 2, 4, 5, 6})]
-        return "\n".join(line for line in (*lines, self.synthetic) if line)
+        return "\n".join(line for line in (*lines, self.synthetic, self._additions()) if line)
+
+    def _additions(self) -> str:
+        """The additions that lose most, in a line for people; empty where none loses much."""
+        rows = sorted(self.rows, key=lambda row: -(row.step_noise or 0.0))[:MOST_ADDITIONS]
+        named = [f"{_place(row)} {row.op} {row.step_noise:.2f}" for row in rows if (row.step_noise or 0) > LOUD]
+        if not named:
+            return ""
+        return f"coarser steps add most noise (steps, RMS) at {', '.join(named)}; more bits for additions: --add_bits 8"
 
 
 def _values(item: Report | Row) -> dict:
@@ -129,7 +143,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     bits = "" if row.bits_before is None else f"{row.bits_before} -> {row.bits_after}"
     fits = {None: "", True: "32 bits", False: "64 bits"}[row.fits_int32]
     return (
-        str(row.index) if row.subgraph == 0 else f"{row.subgraph}.{row.index}",
+        _place(row),
         row.op,
         str(row.factors or ""),
         bits,
@@ -139,6 +153,10 @@ def _cells(row: Row) -> tuple[str, ...]:
         fits,
         _note(row),
     )
+
+
+def _place(row: Row) -> str:
+    return str(row.index) if row.subgraph == 0 else f"{row.subgraph}.{row.index}"
 
 
 def _note(row: Row) -> str:

@@ -7,9 +7,12 @@ import re
 from tflm_export import files
 from tflm_export.errors import UsageError
 from tflm_export.flatbuffer.model import Model, Operator
-from tflm_export.grid import grid_of
+from tflm_export.grid import Grid, grid_of
 from tflm_export.ops import op_for
 from tflm_export.setting import Setting
+
+TYPE = "op:"  # what the key of a rule for operators of a type starts with
+ADDITIONS = f"{TYPE}ADD|SUB"
 
 
 def resolve(model: Model, default: Setting, rules: dict | None) -> dict[tuple[int, int], Setting]:
@@ -18,9 +21,9 @@ def resolve(model: Model, default: Setting, rules: dict | None) -> dict[tuple[in
     Args:
       model: the model.
       default: for operators that no rule names.
-      rules: by operator index (of the main subgraph) or by a regular expression that is searched in the name of the
-        operator's first output tensor: the bits or a grid, or a dict of bits and method. The first rule that fits
-        counts.
+      rules: by operator index (of the main subgraph), by a regular expression that is searched in the name of the
+        operator's first output tensor, or by "op:" and one that is its type as a whole ("op:ADD|SUB"): the bits or a
+        grid, or a dict of bits and method. The first rule that fits counts.
 
     Raises:
       UsageError: a rule is not of that form, or fits no operator with a rescale.
@@ -36,6 +39,15 @@ def resolve(model: Model, default: Setting, rules: dict | None) -> dict[tuple[in
     if unused:
         raise UsageError(f"rules that fit no operator with a rescale: {', '.join(map(repr, sorted(unused, key=str)))}")
     return settings
+
+
+def with_additions(model: Model, rules: dict | None, bits: int | Grid) -> dict:
+    """Rules with one more at the end, which gives the ADDs and SUBs of a model bits of their own, if it has any."""
+    rules = rules or {}
+    rescaled = (operator for operator in model.operators if op_for(operator).factors(operator) is not None)
+    if ADDITIONS in rules or not any(_fits(ADDITIONS, operator) for operator in rescaled):
+        return rules
+    return rules | {ADDITIONS: bits}
 
 
 def load_rules(path: str) -> dict:
@@ -84,6 +96,8 @@ def _fits(key, operator: Operator) -> bool:
     if isinstance(key, int):
         return (operator.subgraph, operator.index) == (0, key)
     try:
+        if key.startswith(TYPE):
+            return re.fullmatch(key.removeprefix(TYPE), operator.name) is not None
         return bool(operator.outputs) and re.search(key, operator.outputs[0].name) is not None
-    except (re.error, TypeError) as error:
+    except (re.error, TypeError, AttributeError) as error:
         raise UsageError(f"rule {key!r} is neither an operator index nor a regular expression: {error}") from error

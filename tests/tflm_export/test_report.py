@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.helpers import peer
 from tests.helpers.tflite_builder import TFLiteBuilder, pack, residual_network, unpack
 from tflm_export import check, narrow
 from tflm_export.grid import Grid
@@ -69,3 +70,26 @@ def test_table_lines_up_and_says_what_was_not_narrowed():
     assert head.index("bits") == conv.index("31 -> 1")
     assert head.index("op") == conv.index("CONV_2D") == strange.index("CUSTOM")
     assert not any(line != line.rstrip() for line in (head, conv, strange))
+
+
+def test_additions_that_lose_most_are_named():
+    """Every tensor of an addition is rounded to its own steps, with an error of S^2/12; what is added counts."""
+    data = residual_network()
+    narrowed, report = narrow(data, 1)
+    noise = {}
+    for old, new in zip(*(peer.operators(d) for d in (data, narrowed)), strict=True):
+        if old.name == "ADD":
+            pairs = zip((*old.inputs, *old.outputs), (*new.inputs, *new.outputs), strict=True)
+            added = sum((float(b.scale[0]) ** 2 - float(a.scale[0]) ** 2) / 12 for a, b in pairs)
+            noise[old.key[1]] = added**0.5 / float(old.outputs[0].scale[0])
+    rows = {row.index: row for row in report.rows}
+    assert {i: row.step_noise for i, row in rows.items() if row.step_noise is not None} == pytest.approx(
+        noise, rel=1e-6
+    )
+    ranked = sorted((i for i in noise if noise[i] > 0.25), key=lambda i: -noise[i])
+    assert ranked
+    named = ", ".join(f"{i} ADD {noise[i]:.2f}" for i in ranked)
+    line = f"coarser steps add most noise (steps, RMS) at {named}; more bits for additions: --add_bits 8"
+    assert line in report.table().splitlines()
+    for quiet in (narrow(data, 8)[1], narrow(data, 1, rules={"op:ADD": 8})[1], narrow(data, 1, "keep")[1]):
+        assert "coarser steps" not in quiet.table()

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from tests.helpers import peer
-from tests.helpers.tflite_builder import residual_network
+from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
 from tflm_export import UsageError, check, narrow
 from tflm_export.__main__ import main
 from tflm_export.flatbuffer.model import parse
@@ -50,6 +50,21 @@ def test_the_first_rule_that_fits_counts():
     assert settings[0, 1] == Setting(Grid(4))
 
 
+def test_a_rule_for_operators_of_a_type():
+    """The type as a whole, and behind the rules before it; the network has ADDs in which the name says so, too."""
+    rules = {"identity": 3, "op:ADD|SUB": 8}
+    narrowed, report = narrow(NETWORK, 1, rules=rules)
+    assert {(row.op, row.name): row.bits for row in report.rows if row.bits != 1} == {
+        ("ADD", "identity_add"): 3,
+        ("ADD", "branch_add"): 8,
+        ("ADD", "constant_add"): 8,
+    }
+    for operator in peer.subgraphs(narrowed)[0].operators:
+        if operator.name == "ADD":
+            wanted = 3 if operator.outputs[0].name == "identity_add" else 8
+            assert max(peer.off_grid(factor, wanted) for factor in operator.factors) < 2.0**-21
+
+
 @pytest.mark.parametrize(
     ("rules", "words"),
     [
@@ -62,6 +77,8 @@ def test_the_first_rule_that_fits_counts():
         ({0: {"bits": 4, "width": 3}}, "width is none of bits, method"),
         ({0: {"method": "kept"}}, "rule 0: method must be one of"),
         ({1.5: 4}, "neither an operator index"),
+        ({"op:AD": 4}, "fit no operator with a rescale: 'op:AD'"),
+        ({"op:(": 4}, "neither an operator index nor a regular expression"),
     ],
 )
 def test_rules_that_make_no_sense(rules, words):
@@ -102,3 +119,26 @@ def test_on_the_command_line(tmp_path, capsys):
     rules.write_text('{"steam": 8}')
     assert main(["tflm_export", *flags, "--overwrite", str(model)]) == 2
     assert "rules that fit no operator with a rescale: 'steam'" in capsys.readouterr().err
+
+
+def test_bits_for_additions_on_the_command_line(tmp_path, capsys):
+    model, rules = tmp_path / "model.tflite", tmp_path / "rules.json"
+    model.write_bytes(NETWORK)
+    rules.write_text('{"identity": 3}')
+    written = tmp_path / "model_k1.tflite"
+    flags = ["--bits=1", "--nometadata", "--overwrite", str(model)]
+    assert main(["tflm_export", "--add_bits=8", *flags]) == 0
+    assert written.read_bytes() == narrow(NETWORK, 1, rules={"op:ADD|SUB": 8})[0]
+    assert main(["tflm_export", "--add_bits=8", f"--bits_config={rules}", *flags]) == 0
+    assert written.read_bytes() == narrow(NETWORK, 1, rules={"identity": 3, "op:ADD|SUB": 8})[0]
+    rules.write_text('{"op:ADD|SUB": 4}')  # what the file says counts
+    assert main(["tflm_export", "--add_bits=8", f"--bits_config={rules}", *flags]) == 0
+    assert written.read_bytes() == narrow(NETWORK, 1, rules={"op:ADD|SUB": 4})[0]
+    capsys.readouterr()
+    assert main(["tflm_export", "--add_bits=0", *flags]) == 2
+    assert "add_bits" in capsys.readouterr().err
+    b = TFLiteBuilder()
+    x = b.input([1, 4])
+    model.write_bytes(b.build(x, b.fully_connected(x, 3)))  # no ADD: nothing to do, and no error
+    assert main(["tflm_export", "--add_bits=8", *flags]) == 0
+    assert written.read_bytes() == narrow(model.read_bytes(), 1)[0]

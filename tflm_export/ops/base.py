@@ -104,6 +104,13 @@ class Op:
         """Largest relative RMS change of the real weights of a channel; 0 where there are none."""
         return 0.0
 
+    def step_noise(self, before: Operator, after: Operator) -> float | None:
+        """What coarser steps of an addition's inputs and output add to it (RMS, in steps of the stock output).
+
+        None where the operator is no addition.
+        """
+        return None
+
     def gain_error(self, before: Operator, after: Operator) -> float:
         """Largest |gain - 1| of a factor that "requantize" too rounds with nothing to make up for it."""
         return 0.0

@@ -68,6 +68,12 @@ class TermsOp(SummedOp):
             return Declaration(pins=quantized_keys(operator), reason=reason)
         return super().declare(operator, graph)
 
+    def step_noise(self, before, after):
+        """Each tensor is rounded to its own steps, an error of S^2/12; the three are independent."""
+        scales = [np.array([t.scale for t in (*o.inputs, *o.outputs)]) for o in (before, after)]
+        added = (np.square(scales[1]) - np.square(scales[0])).sum() / 12
+        return float(np.sqrt(max(added, 0.0)) / before.outputs[0].scale)
+
     def lower(self, operator, arithmetic):
         (a, b), y = operator.inputs, operator.outputs[0]
         activation = fused_activation(operator, self.options.ACTIVATION)
