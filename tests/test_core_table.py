@@ -2,6 +2,7 @@
 """The table of cores: every row fits what reads it, and the documentation has the same rows."""
 
 import pathlib
+import re
 
 import pytest
 
@@ -18,6 +19,42 @@ def test_names_are_unique():
     assert cores.find("cortex-m0+").name == "cortex-m0plus"
     with pytest.raises(UsageError, match=r"core must be one of portable, cortex-m0, .*, got 'cortex-m9'"):
         cores.find("cortex-m9")
+
+
+@pytest.mark.parametrize(
+    ("name", "suited"),
+    [
+        (name, core)
+        for core, names in {
+            "portable": "esp32 ESP32-S3 esp32c3 riscv rv32imc cortex-a53 cortex-r5 x86_64 host avr atmega328p aarch64",
+            "cortex-m0": "M0 Cortex_M0 cortex-m1 stm32f030 nrf51822",
+            "cortex-m0plus": "m0+ rp2040 RP2040 pico pico_w stm32g071 stm32l0 samd21 armv6-m",
+            "cortex-m3": "m3 stm32f103 stm32l152 armv7-m",
+            "cortex-m4": "m4 cortex-m4f stm32f4 STM32F411 stm32l4 nrf52840 samd51 armv7e-m thumbv7em-none-eabi",
+            "cortex-m7": "m7 stm32h743 stm32f7 imxrt1062 teensy4.1 same70",
+            "cortex-m23": "m23 saml11 armv8-m.base",
+            "cortex-m33": "m33 cortex-m35p cortex-m52 m55 cortex-m85 rp2350 pico2 nrf5340 stm32u5 armv8.1-m.main",
+        }.items()
+        for name in names.split()
+    ],
+)  # fmt: skip
+def test_other_names_are_told_the_row(name, suited):
+    with pytest.raises(UsageError, match=rf"got '{re.escape(name)}': take {suited}($|, which runs on any machine$)"):
+        cores.find(name)
+
+
+@pytest.mark.parametrize("name", ["cortex-m9", "sparc", "stm32", "", "☃"])
+def test_names_that_nobody_knows(name):
+    with pytest.raises(UsageError, match="take that of your device, or portable, which runs on any machine"):
+        cores.find(name)
+
+
+@pytest.mark.parametrize("name", cores.NAMES)
+def test_each_row_knows_its_own_name(name):
+    """So that a slip in its spelling is told the right one."""
+    if name != "portable":
+        with pytest.raises(UsageError, match=f"take {cores.find(name).name}$"):
+            cores.find(name.upper())
 
 
 @pytest.mark.parametrize("core", cores.CORES, ids=lambda core: core.name)

@@ -5,6 +5,7 @@ A core without kernels of its own is one row here and nothing else.
 """
 
 import dataclasses
+import re
 
 from tflm_export.errors import UsageError
 
@@ -19,6 +20,8 @@ class Core:
       kernels: whose kernels suit it: a back end of `tflm_export.c.lowering.KERNELS`. On the M3, which has no DSP
         extension, those for the M0+ take fewer cycles than the portable ones and than the M4's in plain C.
       aliases: other names for it.
+      runs: regular expression of how other names start by which people ask for it, in small letters and digits only:
+        of cores that run its code, architectures, families of devices.
       features: what to add to its name for zig, which leaves them out.
       architectures: Tag_CPU_arch of the Arm ABI's build attributes, in ELF files that it runs.
       unicorn: its model in the Unicorn emulator, UC_CPU_ARM_...; None where there is none, nor firmware for it.
@@ -31,6 +34,7 @@ class Core:
     title: str
     kernels: str
     aliases: tuple[str, ...] = ()
+    runs: str = "(?!)"  # none
     features: str = ""
     architectures: tuple[int, ...] = ()
     unicorn: str | None = None
@@ -52,28 +56,47 @@ class Core:
 _V6M = "cortex-m0plus"
 _DSP = "cortex-m4"
 CORES = (
-    Core("portable", "any", "portable"),
     Core(
-        "cortex-m0", "M0", _V6M, architectures=(11, 12),
+        "portable", "any", "portable",
+        runs=r"esp(32|8266)|riscv|rv(32|64)|gd32vf|ch32v|xtensa|avr|at(mega|tiny)|uno|(cortex)?[ar]\d|arm(64|v8a)|aarch64|"
+        r"x86|amd64|i[3-6]86|hexagon|arc|pic|msp430|host|pc|native",
+    ),
+    Core(
+        "cortex-m0", "M0", _V6M, architectures=(11, 12), runs=r"(cortex)?m[01]|sc000|stm32f0|nrf51|microbit(v1)?|xmc1",
         unicorn="CORTEX_M0", board="mps2-an385", renode="cortex_m0plus", cycles="cortex-m0",
     ),
     Core(
         "cortex-m0plus", "M0+", _V6M, aliases=("cortex-m0+",), architectures=(11, 12),
+        runs=r"(cortex)?m0(plus|p)|armv6s?m|thumbv6m|rp2040|(raspberrypi|rpi)?pico|stm32[cglu]0|sam([cdhl]2|r21)|"
+        r"atsamd21|mkl|kl\d|lpc8|arduinozero",
         unicorn="CORTEX_M0", board="mps2-an385", renode="cortex_m0plus", cycles="cortex-m0plus",
     ),
     Core(
         "cortex-m3", "M3", _V6M, architectures=(10,),
+        runs=r"(cortex)?m3|sc300|armv7m|thumbv7m|stm32(f[12]|l1)|bluepill|at?sam3|arduinodue|cc26[45]0|lpc1[37]|gd32f1",
         unicorn="CORTEX_M3", board="mps2-an385", cycles="cortex-m3",
     ),
     Core(
         "cortex-m4", "M4", _DSP, architectures=(13,),
+        runs=r"(cortex)?m4f?|armv7em|thumbv7em|stm32([fgl][34]|w[bl])|nrf52|(at)?sam(4|[de]5)|apollo[34]|max7800|max3266|"
+        r"tm4c|msp432|xmc4|gd32f4|microbitv2|nano33|cc13[15]2|cc2652",
         unicorn="CORTEX_M4", board="mps2-an386", renode="cortex_m4", cycles="cortex-m4",
     ),
-    Core("cortex-m7", "M7", _DSP, architectures=(13,), unicorn="CORTEX_M7", board="mps2-an500"),
+    Core(
+        "cortex-m7", "M7", _DSP, architectures=(13,), runs=r"(cortex)?m7f?|stm32[fh]7|i?mxrt1|(at)?sam[esv]7|teensy4",
+        unicorn="CORTEX_M7", board="mps2-an500",
+    ),
     # Emulated as an M33, of whose instructions ARMv8-M Baseline is a subset.
-    Core("cortex-m23", "M23", _V6M, architectures=(16,), unicorn="CORTEX_M33", board="mps2-an505"),
+    Core(
+        "cortex-m23", "M23", _V6M, architectures=(16,),
+        runs=r"(cortex)?m23|armv8mbase|thumbv8mbase|(at)?saml1[01]|gd32e23",
+        unicorn="CORTEX_M33", board="mps2-an505",
+    ),
+    # What those of ARMv8.1-M have besides, such as vectors (Helium), is not used.
     Core(
         "cortex-m33", "M33", _DSP, features="+dsp", architectures=(17,),
+        runs=r"(cortex)?(m33|m35p|m5[25]|m85|star)|armv8(1?m|mmain|1mmain)|thumbv8mmain|stm32([hlu]5|u3|wba|n6)|"
+        r"nrf(53|54|91)|rp2350|(raspberrypi|rpi)?pico2|i?mxrt[567]|lpc55|mcxn|apollo5|alif|ra8|gd32e5",
         unicorn="CORTEX_M33", board="mps2-an505",
     ),
 )  # fmt: skip
@@ -84,9 +107,19 @@ def find(name: str) -> Core:
     """The core of a name or an alias.
 
     Raises:
-      UsageError: there is none.
+      UsageError: there is none; the message names the one that other names of cores and devices stand for.
     """
     for core in CORES:
         if name in (core.name, *core.aliases):
             return core
-    raise UsageError(f"core must be one of {', '.join(NAMES)}, got {name!r}")
+    raise UsageError(f"core must be one of {', '.join(NAMES)}, got {name!r}: {_advice(name)}")
+
+
+def _advice(name: str) -> str:
+    """Which core to ask for where another name was given: that of the longest piece of it that a row knows."""
+    plain = re.sub(r"[^a-z0-9]", "", name.lower().replace("+", "plus"))
+    found = [(match.end(), core.name) for core in CORES if (match := re.match(core.runs, plain))]
+    if not found:
+        return "take that of your device, or portable, which runs on any machine"
+    suited = max(found)[1]
+    return f"take {suited}" + (", which runs on any machine" if suited == CORES[0].name else "")
