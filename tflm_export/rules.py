@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The setting of each operator of a model: a default, and rules for single ones."""
 
+import contextlib
 import json
+import os
 import re
+import signal
+import threading
+from collections.abc import Mapping
 
 from tflm_export import files
 from tflm_export.errors import UsageError
@@ -11,11 +16,15 @@ from tflm_export.grid import Grid, grid_of
 from tflm_export.ops import op_for
 from tflm_export.setting import Setting
 
+_MERGE = "tag:yaml.org,2002:merge"  # of the key <<, which may be there again and again
+SECONDS = 2.0  # of processor time for all names of a model; patterns that are no trap take microseconds
 TYPE = "op:"  # what the key of a rule for operators of a type starts with
 ADDITIONS = f"{TYPE}ADD|SUB"
 
 
-def resolve(model: Model, default: Setting, rules: dict | None) -> dict[tuple[int, int], Setting]:
+def resolve(
+    model: Model, default: Setting, rules: Mapping | str | os.PathLike | None
+) -> dict[tuple[int, int], Setting]:
     """The setting of every operator, by (subgraph, index).
 
     Args:
@@ -23,19 +32,26 @@ def resolve(model: Model, default: Setting, rules: dict | None) -> dict[tuple[in
       default: for operators that no rule names.
       rules: by operator index (of the main subgraph), by a regular expression that is searched in the name of the
         operator's first output tensor, or by "op:" and one that is its type as a whole ("op:ADD|SUB"): the bits or a
-        grid, or a dict of bits and method. The first rule that fits counts.
+        grid, or a dict of bits and method. The first rule that fits counts. Or the path of a file of
+        rules.
 
     Raises:
-      UsageError: a rule is not of that form, or fits no operator with a rescale.
+      UsageError: a rule is not of that form, or fits no operator with a rescale, or its regular expression takes
+        forever.
     """
+    if isinstance(rules, str | os.PathLike):
+        rules = load_rules(os.fspath(rules))
+    if not isinstance(rules, Mapping | None):
+        raise UsageError(f"rules must be a dict, or the path of a file of rules, got {type(rules).__name__}")
     parsed = [(key, _setting(key, value, default)) for key, value in (rules or {}).items()]
     unused = {key for key, _ in parsed}
     settings = {}
-    for operator in model.operators:
-        fitting = [(key, setting) for key, setting in parsed if _fits(key, operator)]
-        if fitting and op_for(operator).factors(operator) is not None:
-            unused -= {key for key, _ in fitting}
-        settings[operator.subgraph, operator.index] = fitting[0][1] if fitting else default
+    with _limited([key for key, _ in parsed]):
+        for operator in model.operators:
+            fitting = [(key, setting) for key, setting in parsed if _fits(key, operator)]
+            if fitting and op_for(operator).factors(operator) is not None:
+                unused -= {key for key, _ in fitting}
+            settings[operator.subgraph, operator.index] = fitting[0][1] if fitting else default
     if unused:
         raise UsageError(f"rules that fit no operator with a rescale: {', '.join(map(repr, sorted(unused, key=str)))}")
     return settings
@@ -54,17 +70,45 @@ def load_rules(path: str) -> dict:
     """The rules of a YAML or JSON file.
 
     Raises:
-      UsageError: the file cannot be read, is no mapping, or is YAML and PyYAML is not installed.
+      UsageError: the file cannot be read, is no mapping, has a key twice, or is YAML and PyYAML is not installed.
     """
     text = files.read(path).decode("utf-8", "replace")
     try:
-        rules = json.loads(text)
-    except ValueError:
-        rules = _yaml(path, text)
+        rules = _parsed(path, text)
+    except RecursionError:
+        raise UsageError(f"{path} is nested too deeply; it maps operators to bits, or to bits and method") from None
     if not isinstance(rules, dict):
         there = type(rules).__name__ if text.strip() else "nothing"
         raise UsageError(f"{path} must map operator indices or name patterns to bits, got {there}")
-    return {int(key) if isinstance(key, str) and key.isdecimal() else key: value for key, value in rules.items()}
+    return _unique([(_key(key), value) for key, value in rules.items()], path)
+
+
+def _key(key):
+    """A key of a file; an index may be written as text, as JSON must."""
+    return int(key) if isinstance(key, str) and key.isdecimal() else key
+
+
+def _unique(pairs: list[tuple], path: str) -> dict:
+    """A dict of pairs.
+
+    Raises:
+      UsageError: a key is there twice.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = sorted({repr(key) for key in keys if keys.count(key) > 1})
+        raise UsageError(f"{path} has {', '.join(twice)} more than once; leave one of them")
+    return found
+
+
+def _parsed(path: str, text: str):
+    try:
+        return json.loads(text, object_pairs_hook=lambda pairs: _unique(pairs, path))
+    except UsageError:
+        raise
+    except ValueError:
+        return _yaml(path, text)
 
 
 def _yaml(path: str, text: str):
@@ -72,10 +116,49 @@ def _yaml(path: str, text: str):
         import yaml
     except ImportError:
         raise UsageError(f"{path} is no JSON, and PyYAML is not installed; pip install pyyaml") from None
+
+    class Loader(yaml.SafeLoader):
+        """As yaml.safe_load, which takes the last of equal keys."""
+
+        def construct_mapping(self, node, deep=False):
+            keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE]
+            _unique([(self.construct_object(key), None) for key in keys], path)
+            return super().construct_mapping(node, deep)
+
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader)  # which is a safe one
     except yaml.YAMLError as error:
         raise UsageError(f"{path} is neither JSON nor YAML: {' '.join(str(error).split())}") from error
+
+
+@contextlib.contextmanager
+def _limited(keys: list):
+    """Ends a block that searches in names after some processor time; in the main thread, where signals can.
+
+    Raises:
+      UsageError: it took longer.
+    """
+    if not any(isinstance(key, str) for key in keys) or not hasattr(signal, "setitimer"):
+        yield
+        return
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(number, frame):
+        patterns = ", ".join(repr(key) for key in keys if isinstance(key, str))
+        raise UsageError(
+            f"searching the names of tensors took over {SECONDS:g} s; a regular expression tries too many ways to fit "
+            f"(repetitions in repetitions?), one of {patterns}"
+        )
+
+    handler = signal.signal(signal.SIGVTALRM, ring)
+    try:
+        signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, handler)
 
 
 def _setting(key, value, default: Setting) -> Setting:

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bits and method operator by operator."""
 
+import concurrent.futures
 import json
+import signal
 
 import pytest
 
 from tests.helpers import peer
 from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
 from tflm_export import UsageError, check, narrow
+from tflm_export import rules as rules_module
 from tflm_export.__main__ import main
 from tflm_export.flatbuffer.model import parse
 from tflm_export.grid import Grid
@@ -106,6 +109,75 @@ def test_files_that_are_no_rules(tmp_path, text):
     path.write_text(text)
     with pytest.raises(UsageError, match=r"rules\.yaml"):
         load_rules(str(path))
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":', "{a: "])
+def test_files_that_are_nested_deeply(tmp_path, opening):
+    path = tmp_path / "rules.yaml"
+    path.write_text(opening * 100_000)
+    with pytest.raises(UsageError, match=r"rules\.yaml is nested too deeply"):
+        load_rules(str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('{"stem": 8, "logits": 4, "stem": 1}', "'stem'"),
+        ("stem: 8\nlogits: 4\nstem: 1\n", "'stem'"),
+        ('{"0": 8, "00": 4}', "0"),
+        ("0: 8\n'0': 4\n", "0"),
+        ('{"stem": {"bits": 8, "bits": 4}}', "'bits'"),
+        ("stem: {bits: 8, bits: 4}\n", "'bits'"),
+    ],
+)
+def test_keys_that_are_there_twice(tmp_path, text, key):
+    path = tmp_path / "rules.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=rf"rules\.yaml has {key} more than once"):
+        load_rules(str(path))
+
+
+def test_yaml_that_refers_to_itself(tmp_path):
+    path = tmp_path / "rules.yaml"
+    path.write_text("stem: &wide {bits: 8}\nlogits: *wide\nhidden: {<<: *wide, method: keep}\n")
+    wide = {"bits": 8}
+    assert load_rules(str(path)) == {"stem": wide, "logits": wide, "hidden": wide | {"method": "keep"}}
+    path.write_text("[1, 2]: 8\n")
+    with pytest.raises(UsageError, match=r"rules\.yaml"):
+        load_rules(str(path))
+
+
+def aaa() -> bytes:
+    """A model whose tensor has a name that `(a+)+$` tries to fit in 2**60 ways."""
+    b = TFLiteBuilder()
+    x = b.input([1, 4, 4, 2])
+    return b.build(x, b.conv(x, 3, name="a" * 60 + "!"))
+
+
+def test_a_regular_expression_that_takes_forever(monkeypatch):
+    monkeypatch.setattr(rules_module, "SECONDS", 0.1)
+    before = signal.getsignal(signal.SIGVTALRM)
+    with pytest.raises(UsageError, match=r"tensors took over 0\.1 s; .* one of '\(a\+\)\+\$'"):
+        narrow(aaa(), 1, rules={r"(a+)+$": 4})
+    assert signal.getsignal(signal.SIGVTALRM) == before
+    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0, 0)
+
+
+def test_rules_in_a_thread():
+    """Where signals cannot end a search."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        assert pool.submit(narrow, aaa(), 1, rules={"a!": 4}).result() == narrow(aaa(), 1, rules={"a!": 4})
+
+
+def test_rules_as_a_path(tmp_path):
+    path = tmp_path / "rules.json"
+    path.write_text('{"stem": 8}')
+    expected = narrow(NETWORK, 1, rules={"stem": 8})
+    assert narrow(NETWORK, 1, rules=path) == narrow(NETWORK, 1, rules=str(path)) == expected
+    with pytest.raises(UsageError, match="cannot read x: No such file"):
+        narrow(NETWORK, 1, rules="x")
+    with pytest.raises(UsageError, match="rules must be a dict, or the path of a file of rules, got list"):
+        narrow(NETWORK, 1, rules=["stem"])
 
 
 def test_on_the_command_line(tmp_path, capsys):
