@@ -4,7 +4,8 @@
 import dataclasses
 import io
 import zipfile
-from collections.abc import Hashable
+import zlib
+from collections.abc import Hashable, Mapping
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from tflm_export.ops import op_for
 from tflm_export.ops.statistics import Statistics
 from tflm_export.simulator import Trace, simulate, unsupported
 
+_STARTS = (b"PK", b"\x93NUMPY")  # of .npz and .npy files
 LARGEST_SAMPLE = 1 << 20  # elements of an activation that clipping is measured on
 
 
@@ -68,12 +70,21 @@ def load(path: str) -> dict[str, np.ndarray]:
     Raises:
       UsageError: the file cannot be read, or is no file of plain arrays.
     """
-    content = io.BytesIO(files.read(path))
+    content = files.read(path)
+    if not content.startswith(_STARTS):
+        raise UsageError(
+            f"{path} is no .npz file of arrays of numbers, and no .npy file: it starts with {content[:8]!r}; "
+            "numpy.savez(FILE, array) writes one"
+        )
     try:
-        loaded = np.load(content, allow_pickle=False)
-        return {"": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        loaded = np.load(io.BytesIO(content), allow_pickle=False)
+        arrays = {"": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+    except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise UsageError(f"{path} is no .npz file of arrays of numbers: {error}") from error
+    others = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
+    if others:
+        raise UsageError(f"{path} is no .npz file of arrays of numbers: {', '.join(others)} is none")
+    return arrays
 
 
 def split(arrays: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -98,19 +109,26 @@ def by_input(model: Model, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarra
     return dict(zip(names, quantized_inputs(model, arrays), strict=True))
 
 
-def quantized_inputs(model: Model, arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
+def quantized_inputs(model: Model, arrays: dict[str, np.ndarray] | np.ndarray) -> list[np.ndarray]:
     """Arrays of calibration or test data in the integers of a model's inputs.
 
     Args:
       model: the model.
-      arrays: for a model with one input, one array under any name; for several, arrays by input name. Integers of the
-        input's type are taken as they are; floats are real values and are quantised with the input's scale. A missing
-        first dimension of 1 or other shape of the same size a row is reshaped.
+      arrays: for a model with one input, one array, bare or under any name; for several, arrays by input name. Integers
+        of the input's type are taken as they are; floats are real values and are quantised with the input's scale. A
+        missing first dimension of 1 or other shape of the same size a row is reshaped.
 
     Raises:
-      UsageError: an array is missing, of another integer type or size, or has values that are not finite.
+      UsageError: an array is missing, is none, is of another integer type or size, or has values that are not finite.
     """
     tensors = model.subgraphs[0].inputs
+    if isinstance(arrays, np.ndarray):
+        arrays = {"": arrays}
+    if not isinstance(arrays, Mapping):
+        raise UsageError(f"calibration takes an array, or a dict of arrays by input name, got {type(arrays).__name__}")
+    others = [f"{k}: {type(v).__name__}" for k, v in arrays.items() if not isinstance(v, np.ndarray | np.generic)]
+    if others:
+        raise UsageError(f"calibration takes numpy arrays, got {', '.join(others)}")
     if len(tensors) == 1 and len(arrays) == 1:
         arrays = {tensors[0].name: next(iter(arrays.values()))}
     missing = [t.name for t in tensors if t.name not in arrays]

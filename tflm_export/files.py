@@ -8,6 +8,7 @@ import stat
 import sys
 import tempfile
 
+from tflm_export import signals
 from tflm_export.errors import UsageError
 
 STANDARD_INPUT = ("-", "/dev/stdin")
@@ -36,6 +37,23 @@ def read(path: str) -> bytes:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
 
 
+def content(source: bytes | bytearray | memoryview | str | os.PathLike, what: str) -> bytes:
+    """The bytes of a file that are given themselves or by its path.
+
+    Args:
+      source: the one or the other.
+      what: what it should be, for messages.
+
+    Raises:
+      UsageError: it is neither, or the file cannot be read.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source)
+    if isinstance(source, str | os.PathLike):
+        return read(os.fspath(source))
+    raise UsageError(f"{what} is given as bytes or as a path, got {type(source).__name__}")
+
+
 def is_stream(path: str) -> bool:
     """Whether a path to read is no file that others could stand beside: standard input, a pipe, a device."""
     if path in STANDARD_INPUT or os.path.realpath(os.path.dirname(path)).startswith("/proc/"):  # as is /dev/fd
@@ -61,6 +79,7 @@ def require_distinct(paths: list[str]) -> None:
 def write(contents: dict[str, bytes], overwrite: bool = True) -> None:
     """Writes files through temporary ones beside them, which get their names once all are complete.
 
+    A signal that stops the program leaves all of them or none, and no temporary file.
     Without `overwrite`, of several processes that write the same files at once one succeeds; the others raise. With it,
     each file is of the process that was last to replace it.
 
@@ -75,21 +94,22 @@ def write(contents: dict[str, bytes], overwrite: bool = True) -> None:
     require_distinct(list(contents))
     # In one order for all processes: whoever gets the first name gets them all.
     places = sorted((_destination(path, overwrite), path) for path in contents if path not in STANDARD_OUTPUT)
-    with contextlib.ExitStack() as cleaning, contextlib.ExitStack() as undoing:
+    with signals.held() as released, contextlib.ExitStack() as cleaning, contextlib.ExitStack() as undoing:
         temporary = {}
         path = ""
         try:
             for place, path in places:
                 temporary[path] = _beside(place, cleaning)
-                with open(temporary[path], "wb") as file:
+                with released(), open(temporary[path], "wb") as file:
                     file.write(contents[path])
                     file.flush()
                     os.fsync(file.fileno())
             for place, path in places:
                 _put(temporary[path], place, overwrite, cleaning, undoing)
             for path in contents.keys() & {*STANDARD_OUTPUT}:
-                sys.stdout.buffer.write(contents[path])
-                sys.stdout.buffer.flush()
+                with released():
+                    sys.stdout.buffer.write(contents[path])
+                    sys.stdout.buffer.flush()
         except FileExistsError as error:
             raise _exists(path) from error
         except OSError as error:

@@ -2,6 +2,8 @@
 """The front door of the library: narrow every rescale of a model, or check that it was done."""
 
 import dataclasses
+import os
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -28,26 +30,27 @@ LARGEST_BOUND = 2**62  # an accumulator that may grow beyond this is reported so
 
 
 def narrow(
-    data: bytes,
+    data: bytes | str | os.PathLike[str],
     bits: int | Grid,
     method: str = REQUANTIZE,
-    calibration: dict[str, np.ndarray] | None = None,
-    rules: dict | None = None,
+    calibration: dict[str, np.ndarray] | np.ndarray | None = None,
+    rules: Mapping | str | os.PathLike[str] | None = None,
     synthetic: str = AUTO,
 ) -> tuple[bytes, Report]:
     """Puts every rescale of a model on the k-bit grid.
 
     Args:
-      data: a .tflite file with int8 operators.
+      data: a .tflite file with int8 operators, or its path.
       bits: multiplier width k, 1 (a pure shift) to 31 (TFLite's own; changes nothing); or another grid of factors.
       method: "requantize" rounds factors up and re-rounds the weights to match (no gain error, slightly coarser
         weights; with INT4 weights, down where that changes outputs less); "keep" rounds factors to nearest and leaves
         every weight and bias as it is.
-      calibration: a few dozen to a few hundred rows of real inputs, by input name (any name where there is one input):
-        integers of the input's type, or real values. "requantize" then rounds weights for what these inputs make of
-        them, and weighs clipping against coarser steps.
+      calibration: a few dozen to a few hundred rows of real inputs, by input name (any name, or the bare array, where
+        there is one input): integers of the input's type, or real values. "requantize" then rounds weights for what
+        these inputs make of them, and weighs clipping against coarser steps.
       rules: bits, or a dict of bits and method, for single operators: by index, or by a regular expression searched in
-        the name of the operator's output tensor, or "op:" and one for its type ("op:ADD|SUB").
+        the name of the operator's output tensor, or "op:" and one for its type ("op:ADD|SUB"); or the path of a file of
+        them, as --bits_config takes.
       synthetic: without calibration data, whether the biases of "requantize" are corrected for what synthetic images
         make of the rounded weights: "auto" where the model's one input is a colour image, [1, height, width, 3] in
         integers; "images" always; "none" never.
@@ -60,8 +63,8 @@ def narrow(
       with one row for each operator that rescales, the ones that could not be narrowed and why included.
 
     Raises:
-      UsageError: bits or method out of range, calibration data that does not fit the model, or synthetic images for one
-        whose inputs are none.
+      UsageError: bits or method out of range, rules or calibration data that do not fit the model, synthetic images for
+        one whose inputs are none, or a file that cannot be read.
       ModelError: the bytes are no TFLite model, are damaged, or hold no rescale that can be narrowed; or there is
         calibration data and the model has operators that cannot be simulated.
     """
@@ -103,18 +106,18 @@ def _edited(model: Model, declarations: list, solution: solver.Solution, setting
     return edits.finish()
 
 
-def check(data: bytes, bits: int | Grid) -> Report:
+def check(data: bytes | str | os.PathLike[str], bits: int | Grid) -> Report:
     """Reads the width of every rescale of a model.
 
     Args:
-      data: a .tflite file.
+      data: a .tflite file, or its path.
       bits: multiplier width k to check against, 1 to 31; or another grid of factors.
 
     Returns:
       A report with one row for each operator that rescales; `Report.offenders` are those that are not on the grid.
 
     Raises:
-      UsageError: bits out of range.
+      UsageError: bits out of range, or the file cannot be read.
       ModelError: the bytes are no TFLite model, are damaged, or hold no rescale.
     """
     grid = grid_of(bits)

@@ -5,6 +5,7 @@ import dataclasses
 
 from tflm_export.errors import ModelError
 from tflm_export.grid import Grid
+from tflm_export.terminal import visible
 
 LOUD = 0.25  # steps of noise (RMS) at an addition that are worth a line; the rounding of one tensor makes 0.29
 MOST_ADDITIONS = 3  # named in it
@@ -128,7 +129,11 @@ def _values(item: Report | Row) -> dict:
 
 
 def columns(lines: list[tuple[str, ...]], right: set[int]) -> str:
-    """Lines of cells as text with aligned columns; `right` are the columns that are aligned to the right."""
+    """Lines of cells as text with aligned columns; `right` are the columns that are aligned to the right.
+
+    What could not be seen in a cell, such as a line break in a name, is made visible.
+    """
+    lines = [tuple(map(visible, line)) for line in lines]
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join(
         "  ".join(

@@ -32,8 +32,7 @@ def resolve(
       default: for operators that no rule names.
       rules: by operator index (of the main subgraph), by a regular expression that is searched in the name of the
         operator's first output tensor, or by "op:" and one that is its type as a whole ("op:ADD|SUB"): the bits or a
-        grid, or a dict of bits and method. The first rule that fits counts. Or the path of a file of
-        rules.
+        grid, or a dict of bits and method. The first rule that fits counts. Or the path of a file of rules.
 
     Raises:
       UsageError: a rule is not of that form, or fits no operator with a rescale, or its regular expression takes

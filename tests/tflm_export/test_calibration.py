@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Calibration data: statistics against direct numpy, the effect on real models, and data that does not fit."""
 
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -139,6 +141,23 @@ def test_real_values_of_a_real_input_are_taken_in_any_precision():
 def test_data_that_does_not_fit(arrays, words):
     with pytest.raises(UsageError, match=words):
         narrow(network(), 1, calibration=arrays)
+
+
+@pytest.mark.parametrize("content", [b"x y\n1 2\n", b"\x80\x04K\x01."], ids=["text", "pickle"])
+def test_a_file_of_another_kind_is_called_so(tmp_path, content):
+    path = tmp_path / "data.npz"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"and no \.npy file: it starts with .*; numpy\.savez") as caught:
+        calibration.load(str(path))
+    assert "pickle" not in str(caught.value)
+
+
+def test_an_archive_of_something_else(tmp_path):
+    path = tmp_path / "data.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("notes.txt", "text")
+    with pytest.raises(UsageError, match=r"no \.npz file of arrays of numbers: notes\.txt is none"):
+        calibration.load(str(path))
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"PK\x05\x06" + bytes(18), b"PK\x03\x04damaged"])

@@ -5,13 +5,16 @@ import dataclasses
 import enum
 import functools
 import math
+import os
 import struct
 
 import numpy as np
 
+from tflm_export import files
 from tflm_export.errors import ModelError
 from tflm_export.flatbuffer import int4, options, schema
 from tflm_export.flatbuffer.reader import INT8, INT32, UINT8, UINT32, UINT64, Reader, Table, Vector
+from tflm_export.terminal import visible
 
 OTHER_FILES = {  # what is taken for a model, by its first bytes
     b"version https://git-lfs": "a Git LFS pointer to one; `git lfs pull` fetches it",
@@ -47,8 +50,8 @@ def tensor_label(index: int, name: str) -> str:
 
 
 def named(what: str, name: str) -> str:
-    """Something and its name in brackets, if it has one."""
-    return f"{what} ({name})" if name else what
+    """Something and its name in brackets, if it has one; in one line, whatever characters are in them."""
+    return visible(f"{what} ({name})" if name else what)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,22 +240,24 @@ class Model:
         return (tensor for subgraph in self.subgraphs for tensor in subgraph.tensors)
 
 
-def parse(data: bytes) -> Model:
+def parse(data: bytes | str | os.PathLike) -> Model:
     """Reads the view of a .tflite file.
 
     Args:
-      data: the whole file; bytes appended after the FlatBuffer (TFLite Metadata's zip) are carried along.
+      data: the whole file, or its path; bytes appended after the FlatBuffer (TFLite Metadata's zip) are carried along.
 
     Raises:
+      UsageError: there is no such file, or `data` is neither bytes nor a path.
       ModelError: the bytes are no TFLite model, are damaged or cut short, or are of another schema version.
     """
+    data = files.content(data, "a .tflite file")
     if not data:
         raise ModelError("the file is empty")
     if data[4:8] != schema.FILE_IDENTIFIER:
         known = [f"not a TFLite model, but {kind}" for start, kind in OTHER_FILES.items() if data.startswith(start)]
-        found = f"bytes 4..8 are {bytes(data[4:8])!r}, a .tflite file has {schema.FILE_IDENTIFIER!r}"
+        found = f"bytes 4..8 are {data[4:8]!r}, a .tflite file has {schema.FILE_IDENTIFIER!r}"
         raise ModelError(known[0] if known else f"not a TFLite model: {found}")
-    root = Reader(bytes(data)).root()
+    root = Reader(data).root()
     version = root.scalar(schema.Model.VERSION, UINT32)
     if version != schema.SCHEMA_VERSION:
         raise ModelError(f"TFLite schema version {version} is not supported; version {schema.SCHEMA_VERSION} is")
