@@ -7,22 +7,28 @@ usage: python -m tflm_export --bits K [flags] MODEL.tflite     write MODEL_kK.tf
                                                                write the narrowest MODEL_searched.tflite within X
        python -m tflm_export --explain MODEL.tflite            show each rescale
        python -m tflm_export --dump MODEL.tflite               print the multipliers of a narrowed model as JSON
+       python -m tflm_export --bits K --output_dir DIR FOLDER  write FOLDER/.../MODEL.tflite to DIR/.../MODEL_kK.tflite
 
 MODEL.tflite may be - for standard input, if --output says where the result goes; --output - is standard output, and all
 messages then go to standard error. Files that exist stay without --overwrite, which follows links to regular files and
-replaces nothing but regular files. Of several runs at once that would write the same new files, one succeeds.
+replaces nothing but regular files. Of several runs at once that would write the same new files, one succeeds. Files may
+be several, and folders: each then is narrowed or checked by itself, and a table at the end says what became of them.
 
-exit codes: 0 done; 1 the model: refused, wider than --check allows, or not as --verify wants it; 2 the command line; 3
-written, but no runtime could check all that --verify is for
+exit codes: 0 done; 1 the model: refused, wider than --check allows, or not as --verify wants it; 2 the command line, or
+messages that could not be written; 3 written, but no runtime could check all that --verify is for. Of several models,
+the worst: 2, 1, 3, 0.
 """
 
+import functools
+import io
 import json
 import os
 import sys
 
 from absl import flags
 
-from tflm_export import command_line, cores, files, metadata, outputs, rescale
+import tflm_export
+from tflm_export import command_line, cores, files, metadata, outputs, rescale, several, signals, terminal, workers
 from tflm_export.errors import ModelError, UsageError
 from tflm_export.explain import explain
 from tflm_export.flatbuffer.model import parse
@@ -33,7 +39,7 @@ from tflm_export.rules import load_rules, with_additions
 EXIT_OK, EXIT_MODEL, EXIT_USAGE, EXIT_UNVERIFIED = 0, 1, 2, 3
 
 USED = {  # by the ways to call it that write no model: the other flags
-    "check": {"bits", "report", "overwrite"},
+    "check": {"bits", "report", "overwrite", "quiet", "jobs"},
     "explain": set(),
     "dump": set(),
 }
@@ -53,6 +59,12 @@ _METHOD = flags.DEFINE_enum(
 _OUTPUT = flags.DEFINE_string(
     "output", None, "File to write, - for standard output. Default: MODEL_kK.tflite.", flag_values=_FLAGS
 )
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir",
+    None,
+    "Folder for the narrowed models; those of a FOLDER keep their places below it. Made where it is not there.",
+    flag_values=_FLAGS,
+)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace regular files that exist.", flag_values=_FLAGS)
 _REPORT = flags.DEFINE_string(
     "report", None, "Write the table as JSON to this file, - for standard output.", flag_values=_FLAGS
@@ -69,8 +81,8 @@ _CC_ARRAY = flags.DEFINE_string(
 _C_SOURCE = flags.DEFINE_string(
     "c_source", None, "Folder for the model as a C99 program part too, with the kernels it needs.", flag_values=_FLAGS
 )
-_CORE = flags.DEFINE_enum(
-    "core", "portable", list(cores.NAMES), "Core that --c_source is tuned for.", flag_values=_FLAGS
+_CORE = flags.DEFINE_string(
+    "core", "portable", f"Core that --c_source is tuned for: {', '.join(cores.NAMES)}.", flag_values=_FLAGS
 )
 _CALIBRATION = flags.DEFINE_string(
     "calibration",
@@ -121,54 +133,139 @@ _STRICT = flags.DEFINE_bool("strict", False, "Write nothing if any rescale canno
 _CHECK = flags.DEFINE_bool("check", False, "Only check.", flag_values=_FLAGS)
 _EXPLAIN = flags.DEFINE_bool("explain", False, "Only show each rescale.", flag_values=_FLAGS)
 _DUMP = flags.DEFINE_bool("dump", False, f"Only print metadata entry {metadata.NAME} as JSON.", flag_values=_FLAGS)
+_JOBS = flags.DEFINE_integer("jobs", 1, "Models that are worked on at once, of several.", flag_values=_FLAGS)
+_QUIET = flags.DEFINE_bool("quiet", False, "Print nothing but errors.", flag_values=_FLAGS)
+_VERSION = flags.DEFINE_bool("version", False, "Show the version.", flag_values=_FLAGS)
 _HELP = command_line.define_help(_FLAGS)
+
+
+_out = terminal.Messages(sys.stdout)  # of this run
 
 
 def main(argv: list[str]) -> int:
     """Runs the command line `argv` (with the program's name first); returns the exit code."""
+    global _out
+    _out = terminal.Messages(sys.stdout)
     try:
-        for name in _FLAGS:
-            _FLAGS[name].unparse()
-        positional = _FLAGS(argv)[1:]
-        if _HELP.value:
-            print(command_line.help_text(__doc__, _FLAGS))
-            return EXIT_OK
-        if len(positional) != 1:
-            raise UsageError(f"give one MODEL.tflite, got {len(positional)}; see --help")
-        return _run(positional[0])
+        arguments = _parse(argv)
+        if {_OUTPUT.value, _REPORT.value} & {*files.STANDARD_OUTPUT}:  # which then is a file's content
+            _out = terminal.Messages(sys.stderr)
+        code = _run(argv, arguments)
     except (flags.Error, UsageError) as error:
-        return _fail(error, EXIT_USAGE)
-    except ModelError as error:
-        return _fail(f"{positional[0]}: {error}", EXIT_MODEL)
+        code = _fail(f"{error}{_hint(argv)}", EXIT_USAGE)
+    if _out.is_lost:
+        code = _fail(f"cannot write to standard output: {_out.problem.strerror}", EXIT_USAGE)
+    return code
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """Sets the flags; returns what is none."""
+    for name in _FLAGS:
+        _FLAGS[name].unparse()
+    return _FLAGS(argv)[1:]
+
+
+def _hint(argv: list[str]) -> str:
+    """What to do about a file that was taken for flags."""
+    flagged = [text for text in argv[1:] if text.startswith("-") and "=" not in text]
+    names = [text for text in flagged if text.endswith(several.ENDING)]
+    return f"; write ./{names[0]}, or -- before it, if that is a file" if names and "--" not in argv else ""
 
 
 def _fail(message, code: int) -> int:
-    print(f"tflm_export: {' '.join(str(message).split())}", file=sys.stderr)
+    terminal.complain(message)
     return code
 
 
 def _say(*lines: str) -> None:
-    """Prints for people: to standard error where standard output is a file's content."""
-    taken = {_OUTPUT.value, _REPORT.value} & {*files.STANDARD_OUTPUT}
-    print(*lines, sep="\n", file=sys.stderr if taken else sys.stdout)
+    """Says something to people: nothing with --quiet."""
+    if not _QUIET.value:
+        _out.say(*lines)
 
 
-def _run(path: str) -> int:
+def _run(argv: list[str], arguments: list[str]) -> int:
+    if _HELP.value:
+        _out.say(*command_line.help_text(__doc__, _FLAGS).split("\n"))
+        return EXIT_OK
+    if _VERSION.value:
+        _out.say(f"tflm_export {tflm_export.__version__}")
+        return EXIT_OK
+    if not arguments:
+        raise UsageError("give a MODEL.tflite, several, or a folder of them; see --help")
     _require_meaning()
-    if _EXPLAIN.value:
-        print(explain(files.read(path)))
-        return EXIT_OK
-    if _DUMP.value:
-        print(json.dumps(metadata.dump(files.read(path))))
-        return EXIT_OK
-    if _SEARCH.value:
-        if any(flag.value is not None for flag in (_BITS, _BITS_CONFIG, _ADD_BITS)):
-            raise UsageError("--search chooses the bits; leave out --bits, --bits_config and --add_bits")
-        return _narrow(path, None)
-    if _BITS.value is None:
-        raise UsageError("--bits is required; see --help")
-    bits = rescale.check_bits(_BITS.value)
-    return _check(path, bits) if _CHECK.value else _narrow(path, bits)
+    is_several = several.is_asked(arguments, _OUTPUT_DIR.value)
+    for mode in ("explain", "dump"):
+        if _FLAGS[mode].value and is_several:
+            raise UsageError(f"--{mode} takes one MODEL.tflite")
+    if is_several:
+        return _run_several(argv, arguments)
+    outcome = _attempt(several.Source(arguments[0]))
+    if not outcome.error:
+        return outcome.code
+    name = f"{terminal.visible(outcome.path)}: " if outcome.code != EXIT_USAGE else ""
+    return _fail(f"{name}{outcome.error}", outcome.code)
+
+
+def _run_several(argv: list[str], arguments: list[str]) -> int:
+    """Narrows or checks several models, each for itself; the worst exit code."""
+    _require_possible()
+    if _JOBS.value < 1:
+        raise UsageError(f"--jobs must be at least 1, got {_JOBS.value}")
+    if _OUTPUT.value is not None:
+        raise UsageError("--output names one file, and there may be several; --output_dir names a folder for them")
+    if not _CHECK.value and _OUTPUT_DIR.value is None and any(map(os.path.isdir, arguments)):
+        raise UsageError("for the models of a folder, --output_dir names the folder for those that are written")
+    for path in (_CALIBRATION.value, _BITS_CONFIG.value):
+        if path is not None and files.is_stream(path):
+            raise UsageError(f"{path} can be read only once, and there may be several models; give a file")
+    if _BITS_CONFIG.value is not None:
+        load_rules(_BITS_CONFIG.value)  # what is wrong with it is said once
+    sources = several.find(arguments, _OUTPUT_DIR.value)
+    wanted = [] if _CHECK.value else [_wanted(source) for source in sources]
+    several.require_distinct(sources, wanted)
+    outputs.require_writable([_REPORT.value], _OVERWRITE.value)
+    work, outcomes = functools.partial(_one_of_several, argv), []
+    with several.folders(wanted):
+        for outcome in workers.ordered(work, sources, _JOBS.value, _died):
+            if outcome.text:
+                _say(outcome.path, *(f"  {line}" for line in outcome.text.splitlines()))
+            if outcome.error:
+                _fail(f"{terminal.visible(outcome.path)}: {outcome.error}", outcome.code)
+            outcomes.append(outcome)
+    files.write(several.report_files(outcomes, _REPORT.value), _OVERWRITE.value)
+    _say("", *several.table(outcomes).split("\n"))
+    return several.worst(outcomes)
+
+
+def _one_of_several(argv: list[str], source: several.Source) -> several.Outcome:
+    """What becomes of a model, in a process of its own."""
+    global _out
+    _parse(argv)
+    _out = terminal.Messages(io.StringIO())
+    outcome = _attempt(source)
+    outcome.text = _out.stream.getvalue()
+    return outcome
+
+
+def _died(source: several.Source, how: str) -> several.Outcome:
+    return several.Outcome(source.path, EXIT_MODEL, f"the process that worked on it was ended {how}")
+
+
+def _attempt(source: several.Source) -> several.Outcome:
+    """Does with a model what the flags say, whatever comes of it."""
+    try:
+        if _EXPLAIN.value:
+            _out.say(*explain(files.read(source.path)).split("\n"))
+            return several.Outcome(source.path)
+        if _DUMP.value:
+            _out.say(json.dumps(metadata.dump(files.read(source.path))))
+            return several.Outcome(source.path)
+        _require_possible()
+        return _check(source) if _CHECK.value else _narrow(source)
+    except UsageError as error:
+        return several.Outcome(source.path, EXIT_USAGE, str(error))
+    except ModelError as error:
+        return several.Outcome(source.path, EXIT_MODEL, str(error))
 
 
 def _require_meaning() -> None:
@@ -186,45 +283,69 @@ def _require_meaning() -> None:
             raise UsageError(f"--{name} means nothing without --{other}; add it, or leave out --{name}")
 
 
-def _check(path: str, bits: int) -> int:
-    outputs.require_writable([_REPORT.value], _OVERWRITE.value)
-    report = check(files.read(path), bits)
-    files.write(outputs.report_files(report, _REPORT.value), _OVERWRITE.value)
+def _require_possible() -> None:
+    """Raises UsageError where what the flags say cannot be, whatever the model."""
+    if _SEARCH.value:
+        if any(flag.value is not None for flag in (_BITS, _BITS_CONFIG, _ADD_BITS)):
+            raise UsageError("--search chooses the bits; leave out --bits, --bits_config and --add_bits")
+    elif _BITS.value is None:
+        raise UsageError("--bits is required; see --help")
+    else:
+        rescale.check_bits(_BITS.value)
+    cores.find(_CORE.value)
+    _require_verifiable()
+
+
+def _check(source: several.Source) -> several.Outcome:
+    report_path = _REPORT.value if source.is_alone else None
+    outputs.require_writable([report_path], _OVERWRITE.value)
+    report = check(files.read(source.path), _BITS.value)
+    files.write(outputs.report_files(report, report_path), _OVERWRITE.value)
     for row in report.offenders:
         width = f"{row.bits_after} bits" if row.bits_after is not None else row.reason
         _say(f"{row.label}: {width}")
-    _say(f"{path}: {report.summary()}")
-    return EXIT_MODEL if report.offenders else EXIT_OK
+    _say(f"{source.path}: {report.summary()}")
+    return several.Outcome(source.path, EXIT_MODEL if report.offenders else EXIT_OK, report=report)
 
 
-def _narrow(path: str, bits: int | None) -> int:
-    suffix = "searched" if bits is None else f"k{bits}"
-    wanted = outputs.Outputs(
-        model=outputs.default_path(path, suffix) if _OUTPUT.value is None else _OUTPUT.value,
-        report=_REPORT.value,
-        array_folder=_CC_ARRAY.value,
-        source_folder=_C_SOURCE.value,
+def _wanted(source: several.Source) -> outputs.Outputs:
+    """The files to write for a model."""
+    suffix = "searched" if _SEARCH.value else f"k{_BITS.value}"
+    return outputs.Outputs(
+        model=source.output(_OUTPUT_DIR.value, suffix) if _OUTPUT.value is None else _OUTPUT.value,
+        report=_REPORT.value if source.is_alone else None,
+        array_folder=source.folder(_CC_ARRAY.value),
+        source_folder=source.folder(_C_SOURCE.value),
         core=_CORE.value,
         with_metadata=_METADATA.value,
         overwrite=_OVERWRITE.value,
     )
-    _require_verifiable()
+
+
+def _narrow(source: several.Source) -> several.Outcome:
+    wanted = _wanted(source)
     wanted.check()
-    stock = files.read(path)
+    stock = files.read(source.path)
     train, test = _calibration(stock)
-    if bits is None:
+    if _SEARCH.value:
         data, report = _search(stock, train, test)
     else:
-        data, report = narrow(stock, bits, _METHOD.value, train, _rules(stock), _SYNTHETIC.value)
+        data, report = narrow(stock, _BITS.value, _METHOD.value, train, _rules(stock), _SYNTHETIC.value)
     if _STRICT.value:
         report.require_narrow()
     written = wanted.write(data, report)
-    _say(report.table(), *written.lines)
+    outcome = several.Outcome(source.path, output=wanted.model, size=len(written.model), report=report)
+    if source.is_alone:
+        _say(*report.table().split("\n"))
+    _say(*written.lines)
     if test is not None:
         from tflm_export.compare import compare
 
-        _say(f"agreement with the stock model: {compare(parse(stock), parse(data), list(test.values()))}")
-    return EXIT_OK if _VERIFY.value is None else _verify(path, stock, written.model, test)
+        outcome.agreement = str(compare(parse(stock), parse(data), list(test.values())))
+        _say(f"agreement with the stock model: {outcome.agreement}")
+    if _VERIFY.value is not None:
+        outcome.code, outcome.error = _verify(stock, written.model, test)
+    return outcome
 
 
 def _rules(stock: bytes) -> dict | None:
@@ -275,7 +396,8 @@ def _require_verifiable() -> None:
         raise UsageError("--verify needs a runtime, and none is installed; pip install ai-edge-litert tflite-micro")
 
 
-def _verify(path: str, stock: bytes, data: bytes, inputs: dict | None) -> int:
+def _verify(stock: bytes, data: bytes, inputs: dict | None) -> tuple[int, str]:
+    """Runs both models; the exit code, and why it is not 0."""
     from tflm_export import verify
 
     rows = _VERIFY.value
@@ -285,26 +407,25 @@ def _verify(path: str, stock: bytes, data: bytes, inputs: dict | None) -> int:
     else:
         arrays = [array[:rows] for array in inputs.values()]
     found = verify.verify(stock, data, arrays)
-    _say(found.table())
+    _say(*found.table().split("\n"))
     if found.problem:
-        return _fail(f"{path}: {found.problem}", EXIT_MODEL)
-    return _fail(f"{path}: {found.unverified}", EXIT_UNVERIFIED) if found.unverified else EXIT_OK
+        return EXIT_MODEL, found.problem
+    return (EXIT_UNVERIFIED, found.unverified) if found.unverified else (EXIT_OK, "")
 
 
 def run() -> None:
     """The console script."""
-    for stream in (sys.stdout, sys.stderr):  # a model's names may hold what the terminal cannot show
-        stream.reconfigure(errors="backslashreplace")
-    code = EXIT_OK
     try:
+        signals.raise_stopped()
+        terminal.open_standard_streams()
         code = main(sys.argv)
-        sys.stdout.flush()
-    except OSError as error:  # of standard output; what it still holds cannot be written at exit either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not code and not isinstance(error, BrokenPipeError):  # the reader may leave, as in `... | head`
-            code = _fail(f"cannot write to standard output: {error.strerror}", EXIT_USAGE)
+        terminal.let_go()
+    except signals.Stopped as stopped:
+        signals.die_of(stopped.number)
     sys.exit(code)
 
 
 if __name__ == "__main__":
-    run()
+    from tflm_export import __main__ as importable  # so that worker processes know its functions by that name
+
+    importable.run()
