@@ -14,7 +14,7 @@ help:
 	@echo "make demo        train, narrow, export and verify on real digits; results in build/demo"
 	@echo "make test        run the tests"
 	@echo "make data        fetch public models and data for tests and benchmarks into build/data"
-	@echo "make bazel-test  build the C kernels and run their smoke test with Bazel"
+	@echo "make bazel-test  build the C kernels and a narrowed model with Bazel, and run both"
 	@echo "make docs        build the documentation in build/docs"
 	@echo "make fuzz        try 200,000 damaged models on the exporter (a quarter of an hour)"
 	@echo "make lint        run ruff and the type checker"
@@ -40,7 +40,7 @@ test: $(STAMP)
 data: $(STAMP)
 	$(BIN)/python -m benchmarks.fetch_data
 
-bazel-test:
+bazel-test: $(STAMP)
 	bazel test //...
 
 docs: $(STAMP)

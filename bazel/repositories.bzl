@@ -90,3 +90,27 @@ tflm_repository = repository_rule(
     local = True,
     doc = "The user's build of TensorFlow Lite Micro, which TFLM_DIR points to. Without it, what needs it cannot be built.",
 )
+
+_PYTHON_BUILD = _PUBLIC + "exports_files([\"python\"])\n"
+
+_NO_PYTHON_BUILD = """
+fail("%s cannot import absl, flatbuffers and numpy: set NARROW_PYTHON to a Python that can, which narrow_tflite needs")
+"""
+
+def _python_repository(repository_ctx):
+    python = repository_ctx.os.environ.get("NARROW_PYTHON")
+    if not python:
+        own = repository_ctx.path(Label("//:WORKSPACE")).dirname.get_child(".venv").get_child("bin").get_child("python")
+        python = str(own) if own.exists else str(repository_ctx.which("python3"))
+    if repository_ctx.execute([python, "-c", "import absl.flags, flatbuffers, numpy"]).return_code:
+        repository_ctx.file("BUILD", _NO_PYTHON_BUILD % python, executable = False)
+        return
+    repository_ctx.file("python", "#!/bin/sh\nexec '%s' \"$@\"\n" % python)
+    repository_ctx.file("BUILD", _PYTHON_BUILD, executable = False)
+
+python_repository = repository_rule(
+    implementation = _python_repository,
+    environ = ["NARROW_PYTHON"],
+    local = True,
+    doc = "The Python that has what the exporter imports: NARROW_PYTHON, else the checkout's .venv, else python3.",
+)

@@ -4,8 +4,8 @@
 import pathlib
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-FOLDERS = ("benchmarks", "bazel", "keras_rat", "tests", "tflm_export")
-SUFFIXES = {".bazel", ".bzl", ".c", ".cc", ".h", ".ld", ".py"}
+FOLDERS = ("benchmarks", "bazel", "cmake", "keras_rat", "tests", "tflm_export")
+SUFFIXES = {".bazel", ".bzl", ".c", ".cc", ".cmake", ".h", ".ld", ".py"}
 
 
 def test_spdx():
