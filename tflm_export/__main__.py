@@ -28,7 +28,7 @@ import sys
 from absl import flags
 
 import tflm_export
-from tflm_export import command_line, cores, files, metadata, outputs, rescale, several, signals, terminal, workers
+from tflm_export import command_line, cores, files, metadata, outputs, rescale, several, signals, terminal
 from tflm_export.errors import ModelError, UsageError
 from tflm_export.explain import explain
 from tflm_export.flatbuffer.model import parse
@@ -209,8 +209,6 @@ def _run(argv: list[str], arguments: list[str]) -> int:
 def _run_several(argv: list[str], arguments: list[str]) -> int:
     """Narrows or checks several models, each for itself; the worst exit code."""
     _require_possible()
-    if _JOBS.value < 1:
-        raise UsageError(f"--jobs must be at least 1, got {_JOBS.value}")
     if _OUTPUT.value is not None:
         raise UsageError("--output names one file, and there may be several; --output_dir names a folder for them")
     if not _CHECK.value and _OUTPUT_DIR.value is None and any(map(os.path.isdir, arguments)):
@@ -222,17 +220,19 @@ def _run_several(argv: list[str], arguments: list[str]) -> int:
         load_rules(_BITS_CONFIG.value)  # what is wrong with it is said once
     sources = several.find(arguments, _OUTPUT_DIR.value)
     wanted = [] if _CHECK.value else [_wanted(source) for source in sources]
-    several.require_distinct(sources, wanted)
-    outputs.require_writable([_REPORT.value], _OVERWRITE.value)
+    several.require_distinct(sources, wanted, _REPORT.value)
+    from tflm_export import workers
+
     work, outcomes = functools.partial(_one_of_several, argv), []
     with several.folders(wanted):
+        outputs.require_writable([_REPORT.value], _OVERWRITE.value)
         for outcome in workers.ordered(work, sources, _JOBS.value, _died):
             if outcome.text:
                 _say(outcome.path, *(f"  {line}" for line in outcome.text.splitlines()))
             if outcome.error:
                 _fail(f"{terminal.visible(outcome.path)}: {outcome.error}", outcome.code)
             outcomes.append(outcome)
-    files.write(several.report_files(outcomes, _REPORT.value), _OVERWRITE.value)
+        files.write(several.report_files(outcomes, _REPORT.value), _OVERWRITE.value)
     _say("", *several.table(outcomes).split("\n"))
     return several.worst(outcomes)
 
@@ -292,6 +292,8 @@ def _require_possible() -> None:
         raise UsageError("--bits is required; see --help")
     else:
         rescale.check_bits(_BITS.value)
+    if _JOBS.value < 1:
+        raise UsageError(f"--jobs must be at least 1, got {_JOBS.value}")
     cores.find(_CORE.value)
     _require_verifiable()
 
@@ -374,7 +376,7 @@ def _search(stock: bytes, train: dict | None, test: dict | None) -> tuple[bytes,
     from tflm_export.search import search
 
     def progress():
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not _QUIET.value and _out.stream in (sys.stdout, sys.stderr):  # not of several
             print(".", end="", file=sys.stderr, flush=True)
 
     found = search(stock, _METHOD.value, train, list(test.values()), _MAX_DROP.value, progress)

@@ -101,6 +101,8 @@ def _models(folder: str, without: str | None) -> list[str]:
         raise UsageError(f"cannot read {error.filename}: {error.strerror}") from error
 
     excluded = None if without is None else os.path.realpath(without)
+    if os.path.realpath(folder) == excluded:
+        raise UsageError(f"--output_dir is {folder} itself, whose models are read; give another, maybe a folder in it")
     places = []
     for root, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if os.path.realpath(os.path.join(root, name)) != excluded]
@@ -109,8 +111,8 @@ def _models(folder: str, without: str | None) -> list[str]:
     return sorted(places)
 
 
-def require_distinct(sources: list[Source], wanted: list[outputs.Outputs]) -> None:
-    """Raises UsageError where two models would have files at one place."""
+def require_distinct(sources: list[Source], wanted: list[outputs.Outputs], report: str | None) -> None:
+    """Raises UsageError where two models would have files at one place, or one the place of the report."""
     models = collections.defaultdict(list)
     for source, files_of_one in zip(sources, wanted, strict=False):  # a check writes none
         for kind in ("model", "array_folder", "source_folder"):
@@ -121,6 +123,8 @@ def require_distinct(sources: list[Source], wanted: list[outputs.Outputs]) -> No
         if len(found) > 1:
             names = " and ".join(name for name, _ in found)
             raise UsageError(f"{names} would both be written to {found[0][1]}; narrow them one by one")
+    if report is not None and ("model", os.path.realpath(report)) in models:
+        raise UsageError(f"--report {report} would replace a narrowed model")
 
 
 @contextlib.contextmanager

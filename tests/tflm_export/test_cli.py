@@ -109,6 +109,7 @@ BAD = [
     ("--dump .", 2, "--dump takes one MODEL.tflite"),
     ("--check --bits=1 --output_dir=x model.tflite", 2, "leave out --output_dir"),
     ("--explain --quiet model.tflite", 2, "leave out --quiet"),
+    ("--bits=4 --jobs=0 model.tflite", 2, "--jobs must be at least 1, got 0"),
     ("--bits=4 -rf.tflite", 2, "write ./-rf.tflite, or -- before it"),
     ("--bits=4 --c_source=. --core=cortex-m55 model.tflite", 2, "got 'cortex-m55': take cortex-m33"),
     ("--bits=4 --c_source=. --core=esp32 model.tflite", 2, "got 'esp32': take portable, which runs on any machine"),
@@ -207,6 +208,13 @@ def test_the_default_output_stands_beside_the_model(folder, capsys, bits):
 def test_the_default_output_of_a_model_without_ending(folder):
     assert run("--bits=2", "noending") == 0
     assert contents(folder).keys() - FILES.keys() == {"noending_k2.tflite"}
+
+
+def test_a_model_whose_name_starts_as_flags_do(folder):
+    (folder / "-rf.tflite").write_bytes(NETWORK)
+    assert run("--bits=2", "--", "-rf.tflite") == 0
+    assert run("--bits=1", "./-rf.tflite") == 0
+    assert contents(folder).keys() - FILES.keys() == {"-rf.tflite", "-rf_k2.tflite", "-rf_k1.tflite"}
 
 
 def test_the_default_output_follows_the_model_into_its_folder(folder):

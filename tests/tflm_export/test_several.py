@@ -262,6 +262,26 @@ def test_is_asked(folder, arguments, output_dir, expected):
     assert several.is_asked(arguments, output_dir) == expected
 
 
+def test_the_report_in_the_folder_of_the_models(folder):
+    assert run("--bits=1", "--output_dir=out", "--report=out/report.json", "y.tflite") == 0
+    assert {*new_files(folder)} == {"out/y_k1.tflite", "out/report.json"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--output_dir=models models", "--output_dir is models itself"),
+        ("--output_dir=out/../models/ models", "--output_dir is models itself"),
+        ("--output_dir=out --report=out/y_k1.tflite --overwrite y.tflite", "would replace a narrowed model"),
+        ("--output_dir=out --report=gone/report.json y.tflite", "there is no directory gone"),
+    ],
+)
+def test_outputs_that_cannot_be(folder, capfd, arguments, words):
+    assert run("--bits=1", *arguments.split()) == 2
+    assert words in capfd.readouterr().err
+    assert new_files(folder) == {}
+
+
 def test_links_in_a_folder(folder):
     """To files they are followed, to folders not, which may contain themselves."""
     (folder / "models/link.tflite").symlink_to("../y.tflite")
@@ -272,10 +292,10 @@ def test_links_in_a_folder(folder):
 
 def test_require_distinct():
     sources = [Source("a/x", "x"), Source("b/x", "x")]
-    several.require_distinct(sources, [outputs.Outputs("1"), outputs.Outputs("2")])
+    several.require_distinct(sources, [outputs.Outputs("1"), outputs.Outputs("2")], None)
     same = [outputs.Outputs(name, source_folder="c/x") for name in "12"]
     with pytest.raises(UsageError, match="a/x and b/x would both be written to c/x"):
-        several.require_distinct(sources, same)
+        several.require_distinct(sources, same, None)
 
 
 def test_folders_are_made_and_taken_away(folder):
