@@ -40,6 +40,8 @@ def test_example_writes_a_shift_only_model(example):
 def test_commands_run(example, line):
     model = example / "MODEL.tflite"
     model.write_bytes((example / "digits.tflite").read_bytes())
+    (example / "MODELS").mkdir(exist_ok=True)
+    (example / "MODELS" / "MODEL.tflite").write_bytes(model.read_bytes())
     np.savez(example / "DATA.npz", load_digits().images[:40] / 16)
     for made in example.glob("MODEL_*"):
         made.unlink()
@@ -48,7 +50,8 @@ def test_commands_run(example, line):
     assert done.returncode == 0, done.stdout + done.stderr
     if not {"--check", "--explain"} & set(command):
         suffix = "searched" if "--search" in command else f"k{command[command.index('--bits') + 1]}"
-        assert (example / f"MODEL_{suffix}.tflite").exists()
+        folder = example / ("narrow" if "--output_dir" in command else ".")
+        assert (folder / f"MODEL_{suffix}.tflite").exists()
     if "--cc_array" in command:
         assert (example / "MODEL_k1_model_data.cc").exists()
 
