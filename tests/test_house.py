@@ -23,6 +23,7 @@ FLOORS = (
         "tflm_export.fused_activations",
         "tflm_export.sharing",
         "tflm_export.rules",
+        "tflm_export.rules_file",
         "tflm_export.factors",
     ),
     ("tflm_export.bounds", "tflm_export.simulator", "tflm_export.c", "tflm_export.runtimes", "tflm_export.report"),

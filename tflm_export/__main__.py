@@ -34,7 +34,8 @@ from tflm_export.explain import explain
 from tflm_export.flatbuffer.model import parse
 from tflm_export.narrow import METHODS, SYNTHETIC, check, narrow
 from tflm_export.report import Report
-from tflm_export.rules import load_rules, with_additions
+from tflm_export.rules import with_additions
+from tflm_export.rules_file import load_rules
 
 EXIT_OK, EXIT_MODEL, EXIT_USAGE, EXIT_UNVERIFIED = 0, 1, 2, 3
 

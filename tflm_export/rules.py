@@ -2,21 +2,19 @@
 """The setting of each operator of a model: a default, and rules for single ones."""
 
 import contextlib
-import json
 import os
 import re
 import signal
 import threading
 from collections.abc import Mapping
 
-from tflm_export import files
 from tflm_export.errors import UsageError
 from tflm_export.flatbuffer.model import Model, Operator
 from tflm_export.grid import Grid, grid_of
 from tflm_export.ops import op_for
+from tflm_export.rules_file import load_rules
 from tflm_export.setting import Setting
 
-_MERGE = "tag:yaml.org,2002:merge"  # of the key <<, which may be there again and again
 SECONDS = 2.0  # of processor time for all names of a model; patterns that are no trap take microseconds
 TYPE = "op:"  # what the key of a rule for operators of a type starts with
 ADDITIONS = f"{TYPE}ADD|SUB"
@@ -63,71 +61,6 @@ def with_additions(model: Model, rules: dict | None, bits: int | Grid) -> dict:
     if ADDITIONS in rules or not any(_fits(ADDITIONS, operator) for operator in rescaled):
         return rules
     return rules | {ADDITIONS: bits}
-
-
-def load_rules(path: str) -> dict:
-    """The rules of a YAML or JSON file.
-
-    Raises:
-      UsageError: the file cannot be read, is no mapping, has a key twice, or is YAML and PyYAML is not installed.
-    """
-    text = files.read(path).decode("utf-8", "replace")
-    try:
-        rules = _parsed(path, text)
-    except RecursionError:
-        raise UsageError(f"{path} is nested too deeply; it maps operators to bits, or to bits and method") from None
-    if not isinstance(rules, dict):
-        there = type(rules).__name__ if text.strip() else "nothing"
-        raise UsageError(f"{path} must map operator indices or name patterns to bits, got {there}")
-    return _unique([(_key(key), value) for key, value in rules.items()], path)
-
-
-def _key(key):
-    """A key of a file; an index may be written as text, as JSON must."""
-    return int(key) if isinstance(key, str) and key.isdecimal() else key
-
-
-def _unique(pairs: list[tuple], path: str) -> dict:
-    """A dict of pairs.
-
-    Raises:
-      UsageError: a key is there twice.
-    """
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = sorted({repr(key) for key in keys if keys.count(key) > 1})
-        raise UsageError(f"{path} has {', '.join(twice)} more than once; leave one of them")
-    return found
-
-
-def _parsed(path: str, text: str):
-    try:
-        return json.loads(text, object_pairs_hook=lambda pairs: _unique(pairs, path))
-    except UsageError:
-        raise
-    except ValueError:
-        return _yaml(path, text)
-
-
-def _yaml(path: str, text: str):
-    try:
-        import yaml
-    except ImportError:
-        raise UsageError(f"{path} is no JSON, and PyYAML is not installed; pip install pyyaml") from None
-
-    class Loader(yaml.SafeLoader):
-        """As yaml.safe_load, which takes the last of equal keys."""
-
-        def construct_mapping(self, node, deep=False):
-            keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE]
-            _unique([(self.construct_object(key), None) for key in keys], path)
-            return super().construct_mapping(node, deep)
-
-    try:
-        return yaml.load(text, Loader)  # which is a safe one
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path} is neither JSON nor YAML: {' '.join(str(error).split())}") from error
 
 
 @contextlib.contextmanager

@@ -14,7 +14,8 @@ from tflm_export import rules as rules_module
 from tflm_export.__main__ import main
 from tflm_export.flatbuffer.model import parse
 from tflm_export.grid import Grid
-from tflm_export.rules import load_rules, resolve
+from tflm_export.rules import resolve
+from tflm_export.rules_file import load_rules
 from tflm_export.setting import Setting
 
 NETWORK = residual_network(batch=1)
@@ -103,12 +104,27 @@ def test_files(tmp_path, text, rules):
     assert load_rules(str(path)) == rules
 
 
-@pytest.mark.parametrize("text", ["", "[1, 2]", "a: [", "4"])
+BOMB = "\n".join(["x0: &x0 [1]", *(f"x{i + 1}: &x{i + 1} [{', '.join([f'*x{i}'] * 9)}]" for i in range(12))])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[1, 2]", "a: [", "4", "a: 2001-13-45", "a: " + "1" * 5000, '{"a": ' + "1" * 5000 + "}", '{"a": [1]}', BOMB,
+     "a: {bits: {b: 1}}", "a: {bits: [1]}", "a: !!map [1]", "!!python/object:os.system {}", "\0"],
+    ids=range(14),
+)  # fmt: skip
 def test_files_that_are_no_rules(tmp_path, text):
     path = tmp_path / "rules.yaml"
     path.write_text(text)
     with pytest.raises(UsageError, match=r"rules\.yaml"):
         load_rules(str(path))
+
+
+def test_an_index_of_thousands_of_digits_is_none(tmp_path):
+    path = tmp_path / "rules.yaml"
+    path.write_text('{"' + "1" * 5000 + '": 4}')
+    with pytest.raises(UsageError, match="fit no operator with a rescale: '111"):
+        narrow(NETWORK, 1, rules=path)
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":', "{a: "])
