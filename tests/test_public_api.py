@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The public API as its callers see it: `make typecheck` holds these calls against the annotations, strictly."""
 
+import pathlib
 import typing
 
 import numpy as np
@@ -29,6 +30,16 @@ def test_narrow_and_check() -> None:
     assert_type(report.table(), str)
     assert_type(tflm_export.check(narrowed, 1), Report)
     assert not tflm_export.check(narrowed, 1).offenders
+
+
+def test_paths_and_bare_arrays(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(residual_network(batch=1))
+    rows = np.zeros((4, 8, 8, 3), np.int8)
+    narrowed, _ = tflm_export.narrow(path, 1, calibration=rows, rules=None)
+    path.write_bytes(narrowed)
+    assert_type(tflm_export.check(str(path), 1), Report)
+    assert_type(tflm_export.factors(path), dict[str, np.ndarray])
 
 
 def test_rescale() -> None:

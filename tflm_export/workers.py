@@ -23,7 +23,7 @@ class _Worker:
     def __init__(self, function: Callable):
         context = multiprocessing.get_context("spawn")  # in no process do threads and locks of ours go on
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, function), daemon=True)
+        self.process = context.Process(target=_serve, args=(theirs, function))
         self.index = -1
         # Ctrl-C in a terminal reaches all its processes: from there on it is this one that stops them.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

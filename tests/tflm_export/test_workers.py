@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Processes that compute items in order, and that may die."""
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -18,6 +19,11 @@ def work(item):
     if item == "prints":
         print("into standard output")
         sys.stdout.flush()
+    if item == "has a child":
+        child = multiprocessing.get_context("spawn").Process(target=abs, args=(1,))
+        child.start()
+        child.join()
+        return os.getpid(), child.exitcode
     return os.getpid(), item
 
 
@@ -36,6 +42,10 @@ def test_results_come_in_order(jobs, processes):
     assert items == list(range(5))
     assert 1 <= len({*pids}) <= processes
     assert os.getpid() not in pids
+
+
+def test_workers_may_have_processes_of_their_own():
+    assert run(["has a child"], 1)[1] == [0]
 
 
 def test_none():
