@@ -12,6 +12,7 @@ from tflm_export import files, outputs
 from tflm_export.errors import UsageError
 from tflm_export.report import Report, columns
 
+SEVERITY = (0, 3, 1, 2)  # of exit codes: what could not be verified is less bad than what is known to be wrong
 ENDING = ".tflite"  # of the models in a folder, in any case
 
 
@@ -179,7 +180,7 @@ def report_files(outcomes: list[Outcome], path: str | None) -> dict[str, bytes]:
 
 def worst(outcomes: list[Outcome]) -> int:
     """The exit code of all."""
-    return max(outcome.code for outcome in outcomes)
+    return max((outcome.code for outcome in outcomes), key=SEVERITY.index)
 
 
 def table(outcomes: list[Outcome]) -> str:

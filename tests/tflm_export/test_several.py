@@ -290,6 +290,11 @@ def test_links_in_a_folder(folder):
     assert places == ["a.tflite", "b/a.tflite", "b/c/UPPER.TFLITE", "damaged.tflite", "link.tflite"]
 
 
+@pytest.mark.parametrize(("codes", "code"), [([0, 0], 0), ([0, 3, 0], 3), ([3, 1, 0], 1), ([1, 3, 2], 2)])
+def test_worst(codes, code):
+    assert several.worst([several.Outcome("x", number) for number in codes]) == code
+
+
 def test_require_distinct():
     sources = [Source("a/x", "x"), Source("b/x", "x")]
     several.require_distinct(sources, [outputs.Outputs("1"), outputs.Outputs("2")], None)
