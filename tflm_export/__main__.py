@@ -338,8 +338,7 @@ def _narrow(source: several.Source) -> several.Outcome:
         report.require_narrow()
     written = wanted.write(data, report)
     outcome = several.Outcome(source.path, output=wanted.model, size=len(written.model), report=report)
-    if source.is_alone:
-        _say(*report.table().split("\n"))
+    _say(*(report.table().split("\n") if source.is_alone else report.notes()))
     _say(*written.lines)
     if test is not None:
         from tflm_export.compare import compare

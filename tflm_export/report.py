@@ -108,10 +108,14 @@ class Report:
         return text + (f"; {len(self.offenders)} not" if self.offenders else "")
 
     def table(self) -> str:
-        """The report as text, one line an operator, and what there is to say of synthetic images and of additions."""
+        """The report as text, one line an operator, and its notes."""
         head = ("", "op", "factors", "bits", "gain error", "weight error", "worst |acc|", "acc*m", "")
         lines = [columns([head, *(_cells(row) for row in self.rows)], right={0, 2, 4, 5, 6})]
-        return "\n".join(line for line in (*lines, self.synthetic, self._additions()) if line)
+        return "\n".join([*lines, *self.notes()])
+
+    def notes(self) -> list[str]:
+        """What there is to say of synthetic images and of additions, in lines for people."""
+        return [visible(line) for line in (self.synthetic, self._additions()) if line]
 
     def _additions(self) -> str:
         """The additions that lose most, in a line for people; empty where none loses much."""

@@ -242,6 +242,16 @@ def test_verify_is_each_for_itself(folder, capfd):
     assert capfd.readouterr().out.count("change from stock to narrowed") == 2
 
 
+def test_notes_of_each_are_said(folder, capfd):
+    """As that synthetic images were not tried, or were; the models differ."""
+    assert run("--bits=1", "--output_dir=out", "x.tflite", "y.tflite") == 0
+    out = capfd.readouterr().out
+    for stock in (NETWORK, small()):
+        for note in narrow(stock, 1)[1].notes():
+            assert f"  {note}\n" in out
+    assert narrow(NETWORK, 1)[1].notes() != []
+
+
 def test_version(capsys):
     assert run("--version") == 0
     assert capsys.readouterr() == (f"tflm_export {tflm_export.__version__}\n", "")
