@@ -15,6 +15,7 @@ import numpy as np
 from benchmarks import datasets
 from tflm_export import verify
 from tflm_export.flatbuffer.model import Model, Tensor
+from tflm_export.held import real_range
 
 # The pictures in scikit-image's wheel that show something of the world, coloured ones first.
 PICTURES = (
@@ -162,14 +163,7 @@ def _pixels(model: Model, tensor: Tensor, values: np.ndarray) -> np.ndarray:
     if tensor.is_quantized:
         limits = np.iinfo(tensor.type.lower())
         return (limits.min + np.rint(values * ((limits.max - limits.min) / 255))).astype(limits.dtype)
-    stored = next(
-        (op.outputs[0] for op in model.operators if op.name == "QUANTIZE" and tensor in op.inputs),
-        None,
-    )
-    if stored is None or tensor.type != "FLOAT32":
-        return (values / 255).astype(np.float32)
-    limits = np.iinfo(stored.type.lower())
-    low, high = ((end - stored.zero_point) * stored.scale for end in (limits.min, limits.max))
+    low, high = real_range(model, tensor) or (0.0, 1.0)
     return (low + values * ((high - low) / 255)).astype(np.float32)
 
 

@@ -14,7 +14,7 @@ FLOORS = (
     ("tflm_export.terminal", "tflm_export.signals", "tflm_export.workers", "tflm_export.files"),
     ("tflm_export.rescale", "tflm_export.fixed_point", "tflm_export.rounding", "tflm_export.cores"),
     ("tflm_export.grid", "tflm_export.setting", "tflm_export.flatbuffer", "tflm_export.kernels"),
-    ("tflm_export.program", "tflm_export.graph", "tflm_export.solver", "tflm_export.cc_array"),
+    ("tflm_export.program", "tflm_export.graph", "tflm_export.held", "tflm_export.solver", "tflm_export.cc_array"),
     ("tflm_export.arithmetic",),
     ("tflm_export.ops",),
     (

@@ -35,7 +35,7 @@ def test_narrow_and_check() -> None:
 def test_paths_and_bare_arrays(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "model.tflite"
     path.write_bytes(residual_network(batch=1))
-    rows = np.zeros((4, 8, 8, 3), np.int8)
+    rows = np.random.default_rng(0).integers(-128, 128, (4, 8, 8, 3), np.int8)
     narrowed, _ = tflm_export.narrow(path, 1, calibration=rows, rules=None)
     path.write_bytes(narrowed)
     assert_type(tflm_export.check(str(path), 1), Report)

@@ -4,7 +4,7 @@
 Public besides the names below are the modules `flatbuffer.model` (parsed files), `grid` and `arithmetic` (what factors
 may be, and how a runtime applies them), `lowering` and `program` (a model in integers), `simulator`, `c` and `kernels`
 (a model as C, and its kernels), `cores`, `runtimes` (LiteRT and TFLM), `verify`, `compare`, `files` (files that appear
-whole or not at all) and `command_line`.
+whole or not at all), `held` (what an input can hold) and `command_line`.
 """
 
 from tflm_export.errors import ModelError, UsageError

@@ -11,12 +11,15 @@ import numpy as np
 
 from tflm_export import files
 from tflm_export.errors import ModelError, UsageError
-from tflm_export.flatbuffer.model import Model, Operator
+from tflm_export.flatbuffer.model import Model, Operator, Tensor
+from tflm_export.held import real_range
 from tflm_export.ops import op_for
 from tflm_export.ops.statistics import Statistics
 from tflm_export.simulator import Trace, simulate, unsupported
 
 _STARTS = (b"PK", b"\x93NUMPY")  # of .npz and .npy files
+MOST_BEYOND = 0.01  # of real values beyond the range of an input
+LEAST_SPAN = 1 / 32  # of the range of an input that real values reach over
 LARGEST_SAMPLE = 1 << 20  # elements of an activation that clipping is measured on
 
 
@@ -135,10 +138,31 @@ def quantized_inputs(model: Model, arrays: dict[str, np.ndarray] | np.ndarray) -
     if missing:
         there = f"arrays {', '.join(arrays)}; name each as its input" if arrays else "no arrays"
         raise UsageError(f"no data for inputs {', '.join(missing)}; the data has {there}")
-    return [_quantized(tensor, arrays[tensor.name]) for tensor in tensors]
+    found = [_quantized(tensor, arrays[tensor.name], real_range(model, tensor)) for tensor in tensors]
+    if found and all(values.size > 1 and not np.ptp(values) for values in found):
+        value = found[0].flat[0]
+        raise UsageError(f"the data is {value} throughout, which says nothing about the model; give real inputs")
+    return found
 
 
-def _quantized(tensor, values: np.ndarray) -> np.ndarray:
+def _require_range(where: str, values: np.ndarray, held: tuple[float, float] | None) -> None:
+    """Raises UsageError where real values are clearly no inputs of the model: scaled otherwise than its own were."""
+    if held is None or not values.size:
+        return
+    low, high = held
+    slack = (high - low) / 256
+    beyond = float(np.mean((values < low - slack) | (values > high + slack)))
+    share = float(np.ptp(values)) / (high - low)
+    if beyond <= MOST_BEYOND and (share >= LEAST_SPAN or not share):
+        return
+    problem = f"{beyond:.1%} of it would saturate" if beyond > MOST_BEYOND else f"it spans {share:.1%} of that"
+    raise UsageError(
+        f"{where} takes {low:.4g} to {high:.4g}, and the data reaches from {values.min():.4g} to {values.max():.4g}: "
+        f"{problem}; scale it as for training, or give the integers that are meant"
+    )
+
+
+def _quantized(tensor: Tensor, values: np.ndarray, held: tuple[float, float] | None) -> np.ndarray:
     where = f"input {tensor.name}, {tensor.type} {list(tensor.shape)}"
     types = {"INT8": np.int8, "UINT8": np.uint8, "INT16": np.int16, "INT32": np.int32, "FLOAT32": np.float32}
     dtype = types.get(tensor.type)
@@ -151,6 +175,8 @@ def _quantized(tensor, values: np.ndarray) -> np.ndarray:
     values = values.reshape(-1, *tensor.shape[1:])
     if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
         raise UsageError(f"{where}: the data has values that are not finite (NaN or infinite); leave those rows out")
+    if np.issubdtype(values.dtype, np.floating):
+        _require_range(where, values, held)
     if values.dtype == dtype:
         return values
     if dtype is np.float32 and np.issubdtype(values.dtype, np.floating):

@@ -13,6 +13,7 @@ import numpy as np
 
 from tflm_export.errors import UsageError
 from tflm_export.flatbuffer.model import Model, Operator, Tensor
+from tflm_export.held import holder
 from tflm_export.input_means import InputMeans, input_means, work
 from tflm_export.ops.base import scale_problem
 from tflm_export.ops.statistics import Statistics
@@ -146,11 +147,8 @@ def _held(model: Model, tensor: Tensor) -> Tensor | None:
     """The tensor of 8 or 16 bits that holds the image that an input is; None where there is none."""
     if len(tensor.shape) not in (3, 4) or min(tensor.shape) < 1:
         return None
-    if tensor.type == "FLOAT32":
-        readers = [o for o in model.subgraphs[0].operators if any(t is tensor for t in o.inputs)]
-        found = [o.outputs[0] for o in readers if o.name == "QUANTIZE"]
-        tensor = found[0] if len(found) == len(readers) == 1 else tensor
-    return None if scale_problem(tensor) else tensor
+    held = holder(model, tensor)
+    return None if scale_problem(held) else held
 
 
 def _filled(tensor: Tensor, held: Tensor, count: int, seed: int) -> np.ndarray:

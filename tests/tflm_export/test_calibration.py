@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Calibration data: statistics against direct numpy, the effect on real models, and data that does not fit."""
 
+import re
 import zipfile
 
 import numpy as np
@@ -107,12 +108,57 @@ def test_real_models_stay_close_with_data(name):
 
 def test_real_values_are_quantised_and_reshaped():
     model = parse(network())
-    real = np.random.default_rng(0).normal(0, 2, (4, 192))
+    real = np.random.default_rng(0).normal(0, 1.7, (4, 192))  # a few beyond the ends
     (integers,) = calibration.quantized_inputs(model, {"anything": real})
     expected = np.clip(np.rint(real / np.float32(0.0371)) - 3, -128, 127).reshape(4, 8, 8, 3)
     np.testing.assert_array_equal(integers, expected)
     (same,) = calibration.quantized_inputs(model, {"x": integers})
     np.testing.assert_array_equal(same, integers)
+
+
+def photo_network(input_type: str) -> bytes:
+    """A network on images of 0..1, in integers or behind a QUANTIZE."""
+    b = TFLiteBuilder()
+    if input_type == "FLOAT32":
+        x = b.input([1, 8, 8, 3], type="FLOAT32", scale=None)
+        first = b.quantize(x, scale=1 / 255, zero_point=-128)
+    else:
+        x = first = b.input([1, 8, 8, 3], scale=1 / 255, zero_point=-128)
+    return b.build(x, b.conv(first, 4))
+
+
+@pytest.mark.parametrize("input_type", ["INT8", "FLOAT32"])
+@pytest.mark.parametrize(
+    ("factor", "offset", "problem"),
+    [
+        (255.0, 0.0, "takes 0 to 1, and the data reaches from 0"),  # pixels as they are
+        (2.0, -1.0, "of it would saturate"),  # as for another network
+        (1 / 255, 0.0, "it spans 0.4% of that"),  # scaled twice
+    ],
+)
+def test_data_that_is_scaled_otherwise_is_refused_with_both_ranges(input_type, factor, offset, problem):
+    real = np.random.default_rng(0).uniform(0, 1, (8, 8, 8, 3))
+    real.flat[:2] = 0, 1
+    data = photo_network(input_type)
+    calibration.quantized_inputs(parse(data), real)
+    with pytest.raises(UsageError, match=re.escape(problem)):
+        narrow(data, 4, calibration=real * factor + offset)
+
+
+def test_few_values_beyond_the_ends_and_coarse_ones_are_inputs():
+    model = parse(photo_network("INT8"))
+    real = np.random.default_rng(0).integers(0, 2, (8, 8, 8, 3)).astype(float)  # black and white
+    real.flat[:7] = 1.2, 1.3, -0.4, 9, 9, 9, 9  # of 1,536
+    assert calibration.quantized_inputs(model, real)[0].dtype == np.int8
+
+
+def test_integers_are_what_they_are_but_for_constant_ones():
+    model = parse(photo_network("INT8"))
+    dim = np.random.default_rng(0).integers(-128, -126, (8, 8, 8, 3), np.int8)
+    np.testing.assert_array_equal(calibration.quantized_inputs(model, dim)[0], dim)
+    for constant in (np.full((8, 8, 8, 3), 7, np.int8), np.full((8, 8, 8, 3), 0.5)):
+        with pytest.raises(UsageError, match="throughout, which says nothing"):
+            calibration.quantized_inputs(model, constant)
 
 
 def test_real_values_of_a_real_input_are_taken_in_any_precision():
@@ -190,7 +236,7 @@ def test_operators_that_cannot_be_simulated_are_named():
     x = b.input([1, 4, 4, 2])
     data = b.build(x, b.unknown(b.conv(x, 3), op="CUSTOM:strange", name="odd"))
     with pytest.raises(ModelError, match=r"CUSTOM:strange \(odd\)"):
-        narrow(data, 1, calibration={"input": np.zeros((4, 4, 4, 2), np.int8)})
+        narrow(data, 1, calibration={"input": np.arange(128, dtype=np.int8).reshape(4, 4, 4, 2)})
 
 
 def test_keep_leaves_buffers_alone_with_data_too():
