@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 
 from tests.helpers.internals import dtype_of
-from tflm_export import ModelError, UsageError, bounds, c, check, cores, lowering, metadata, narrow
+from tflm_export import METHODS, ModelError, UsageError, bounds, c, check, cores, lowering, metadata, narrow
 from tflm_export.arithmetic import Arithmetic, LiteRTReference, Narrow, Tflm
 from tflm_export.explain import explain
 from tflm_export.flatbuffer.model import Model, parse
@@ -21,6 +21,7 @@ from tflm_export.simulator import simulate
 
 SECONDS = 1
 COMPUTE_SECONDS = 60
+CALIBRATION_ROWS = 3
 LARGEST_INPUT = 1 << 20  # elements, of what is fed to a model; the file says nothing of how much memory its reader has
 
 
@@ -71,7 +72,9 @@ def exercise(data: bytes, bits: int, method: str) -> bytes | None:
 
 
 def compute(data: bytes, source: random.Random) -> bool:
-    """Runs a model in one of the arithmetics, also simplified, narrows it with images, writes it as C; whether it ran.
+    """Runs a model in one of the arithmetics, also simplified; narrows it with images and with data; writes it as C.
+
+    Returns whether it ran.
 
     Any exception other than the documented ModelError passes through, warnings among them; AssertionError where
     the simplified program gives other outputs.
@@ -91,6 +94,12 @@ def compute(data: bytes, source: random.Random) -> bool:
             c.translate(data, "model", arithmetic, source.choice(cores.NAMES)).files()
         with contextlib.suppress(ModelError, UsageError):
             narrow(data, source.choice((1, 8)), synthetic="images")
+        with contextlib.suppress(ModelError, UsageError):
+            rows = [_row(model, source) for _ in range(CALIBRATION_ROWS)]
+            if rows[0] is not None:
+                names = [tensor.name for tensor in model.subgraphs[0].inputs]
+                arrays = [np.concatenate([np.atleast_1d(a) for a in some]) for some in zip(*rows, strict=True)]
+                narrow(data, source.choice((1, 8)), source.choice(METHODS), dict(zip(names, arrays, strict=True)))
         with contextlib.suppress(ModelError):
             _run(model, arithmetic, source)
             return True
