@@ -184,5 +184,7 @@ def _cancel_sums(integers: np.ndarray, target: np.ndarray) -> np.ndarray:
     steps = np.minimum(np.rint(np.abs(total)).astype(np.int64), error.shape[1])
     towards = np.multiply(error, sign[:, None], out=error)  # the larger, the cheaper to undo
     ranked = np.sort(towards, axis=1)
-    threshold = np.where(steps > 0, ranked[np.arange(len(ranked)), -np.maximum(steps, 1)], np.inf)
-    return integers - (towards >= threshold[:, None]) * sign[:, None]
+    threshold = np.where(steps > 0, ranked[np.arange(len(ranked)), -np.maximum(steps, 1)], np.inf)[:, None]
+    moved, equal = towards > threshold, towards == threshold
+    moved |= equal & (np.cumsum(equal, axis=1) <= steps[:, None] - moved.sum(1, keepdims=True))
+    return integers - moved * sign[:, None]

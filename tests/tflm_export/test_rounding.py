@@ -84,6 +84,16 @@ def optimum(target: np.ndarray, hessian: np.ndarray) -> np.ndarray:
     return np.array([energy(b + offsets - t, hessian).min() for b, t in zip(base, target, strict=True)])
 
 
+@pytest.mark.parametrize("value", [0.3, 2.5, -7.4])
+def test_sums_cancel_where_many_weights_are_alike(value):
+    """Equal weights err equally; only as many of them move as the sum needs."""
+    target = np.full((2, 1, 101), value)
+    target[1, 0, :40] = 11.0
+    result = round_weights(target, (1, 1), one_sided=True)
+    assert np.abs((result - target).sum((1, 2))).max() <= 0.5 + 1e-6
+    assert np.abs(result - target).max() < 1
+
+
 def test_error_feedback_is_close_to_the_best_of_all_integers():
     hessian = correlation((2, 3))
     target = 0.9 * targets((60, 6))
