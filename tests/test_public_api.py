@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tflm_export
-from tests.helpers.tflite_builder import residual_network
+from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
 from tflm_export.report import Report, Row
 
 if typing.TYPE_CHECKING:
@@ -40,6 +40,16 @@ def test_paths_and_bare_arrays(tmp_path: pathlib.Path) -> None:
     path.write_bytes(narrowed)
     assert_type(tflm_export.check(str(path), 1), Report)
     assert_type(tflm_export.factors(path), dict[str, np.ndarray])
+
+
+def test_to_int8() -> None:
+    b = TFLiteBuilder()
+    x = b.input([1, 4, 4, 3], type="UINT8", zero_point=3)
+    converted = tflm_export.to_int8(bytes(b.build(x, b.conv(x, 2, per_channel=False))), io="uint8")
+    assert_type(converted, tflm_export.Conversion)
+    narrowed, report = tflm_export.narrow(converted.data, 1, references=converted.references)
+    assert_type(narrowed, bytes)
+    assert not report.offenders
 
 
 def test_rescale() -> None:

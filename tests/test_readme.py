@@ -13,12 +13,20 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from tests.helpers.tflite_builder import TFLiteBuilder
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def run(command: list[str], folder: pathlib.Path) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+
+
+def uint8_model() -> bytes:
+    b = TFLiteBuilder()
+    x = b.input([1, 8], type="UINT8", zero_point=3)
+    return b.build(x, b.fully_connected(x, 4, zero_point=9))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +47,7 @@ def test_example_writes_a_shift_only_model(example):
 @pytest.mark.parametrize("line", sorted(set(re.findall(r"`(python -m tflm_export [^`]*)`", README))))
 def test_commands_run(example, line):
     model = example / "MODEL.tflite"
-    model.write_bytes((example / "digits.tflite").read_bytes())
+    model.write_bytes(uint8_model() if "--to_int8" in line else (example / "digits.tflite").read_bytes())
     (example / "MODELS").mkdir(exist_ok=True)
     (example / "MODELS" / "MODEL.tflite").write_bytes(model.read_bytes())
     np.savez(example / "DATA.npz", load_digits().images[:40] / 16)
@@ -50,6 +58,7 @@ def test_commands_run(example, line):
     assert done.returncode == 0, done.stdout + done.stderr
     if not {"--check", "--explain"} & set(command):
         suffix = "searched" if "--search" in command else f"k{command[command.index('--bits') + 1]}"
+        suffix = f"int8_{suffix}" if "--to_int8" in command else suffix
         folder = example / ("narrow" if "--output_dir" in command else ".")
         assert (folder / f"MODEL_{suffix}.tflite").exists()
     if "--cc_array" in command:

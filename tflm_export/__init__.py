@@ -11,11 +11,13 @@ from tflm_export.errors import ModelError, UsageError
 from tflm_export.factors import factors
 from tflm_export.narrow import METHODS, SYNTHETIC, check, narrow
 from tflm_export.rescale import MAX_BITS, Rescale, check_bits
+from tflm_export.to_int8 import Conversion, to_int8
 
 __all__ = [
     "MAX_BITS",
     "METHODS",
     "SYNTHETIC",
+    "Conversion",
     "ModelError",
     "Rescale",
     "UsageError",
@@ -23,5 +25,6 @@ __all__ = [
     "check_bits",
     "factors",
     "narrow",
+    "to_int8",
 ]
 __version__ = "0.1.0"

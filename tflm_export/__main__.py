@@ -5,6 +5,7 @@ usage: python -m tflm_export --bits K [flags] MODEL.tflite     write MODEL_kK.tf
        python -m tflm_export --check --bits K MODEL.tflite     exit with 0 if every rescale is on the k-bit grid, else 1
        python -m tflm_export --search --max_drop X --calibration FILE.npz MODEL.tflite
                                                                write the narrowest MODEL_searched.tflite within X
+       python -m tflm_export --to_int8 [--bits K] MODEL.tflite write a uint8 model in int8: MODEL_int8.tflite, _int8_kK
        python -m tflm_export --explain MODEL.tflite            show each rescale
        python -m tflm_export --dump MODEL.tflite               print the multipliers of a narrowed model as JSON
        python -m tflm_export --bits K --output_dir DIR FOLDER  write FOLDER/.../MODEL.tflite to DIR/.../MODEL_kK.tflite
@@ -36,6 +37,7 @@ from tflm_export.narrow import METHODS, SYNTHETIC, check, narrow
 from tflm_export.report import Report
 from tflm_export.rules import with_additions
 from tflm_export.rules_file import load_rules
+from tflm_export.to_int8 import IO, Conversion, is_uint8, to_int8
 
 EXIT_OK, EXIT_MODEL, EXIT_USAGE, EXIT_UNVERIFIED = 0, 1, 2, 3
 
@@ -44,7 +46,13 @@ USED = {  # by the ways to call it that write no model: the other flags
     "explain": set(),
     "dump": set(),
 }
-NEEDED = {"core": "c_source", "max_drop": "search"}  # flag: the one without which it means nothing
+NEEDED = {"core": "c_source", "io": "to_int8", "max_drop": "search"}  # flag: the one without which it means nothing
+CONVERSION = {"to_int8", "io", "calibration", "synthetic", "output", "output_dir", "overwrite", "quiet", "jobs"}
+COARSE_BITS = 2  # from where one scale for all channels of a layer is worth a word
+UINT8 = (
+    "this is a uint8 model, one scale for all channels of a layer, which TensorFlow Lite Micro no longer runs; "
+    "--to_int8 converts it on the way"
+)
 
 _FLAGS = flags.FlagValues()
 _BITS = flags.DEFINE_integer(
@@ -129,6 +137,15 @@ _VERIFY = flags.DEFINE_integer(
     None,
     "Run both models on LiteRT and TFLM on this many rows: of those of --calibration that measure, else random.",
     flag_values=_FLAGS,
+)
+_TO_INT8 = flags.DEFINE_bool(
+    "to_int8",
+    False,
+    "Convert a per-tensor uint8 model to int8 first, per channel; without --bits, do nothing else.",
+    flag_values=_FLAGS,
+)
+_IO = flags.DEFINE_enum(
+    "io", IO[0], IO, "For --to_int8: type of the inputs and outputs that are uint8.", flag_values=_FLAGS
 )
 _STRICT = flags.DEFINE_bool("strict", False, "Write nothing if any rescale cannot be narrowed.", flag_values=_FLAGS)
 _CHECK = flags.DEFINE_bool("check", False, "Only check.", flag_values=_FLAGS)
@@ -262,6 +279,8 @@ def _attempt(source: several.Source) -> several.Outcome:
             _out.say(json.dumps(metadata.dump(files.read(source.path))))
             return several.Outcome(source.path)
         _require_possible()
+        if _is_conversion():
+            return _convert(source)
         return _check(source) if _CHECK.value else _narrow(source)
     except UsageError as error:
         return several.Outcome(source.path, EXIT_USAGE, str(error))
@@ -269,9 +288,19 @@ def _attempt(source: several.Source) -> several.Outcome:
         return several.Outcome(source.path, EXIT_MODEL, str(error))
 
 
+def _given() -> set[str]:
+    """The flags of the command line."""
+    return {name for name in _FLAGS if _FLAGS[name].present and name != "flagfile"}
+
+
+def _is_conversion() -> bool:
+    """Whether nothing but a conversion to int8 is asked for."""
+    return _TO_INT8.value and _given() <= CONVERSION
+
+
 def _require_meaning() -> None:
     """Raises UsageError where a flag is given that would have no effect beside the others."""
-    given = {name for name in _FLAGS if _FLAGS[name].present and name != "flagfile"}
+    given = _given()
     modes = [name for name in USED if _FLAGS[name].value]
     if len(modes) > 1:
         raise UsageError(f"--{modes[0]} and --{modes[1]} exclude each other")
@@ -289,9 +318,9 @@ def _require_possible() -> None:
     if _SEARCH.value:
         if any(flag.value is not None for flag in (_BITS, _BITS_CONFIG, _ADD_BITS)):
             raise UsageError("--search chooses the bits; leave out --bits, --bits_config and --add_bits")
-    elif _BITS.value is None:
+    elif _BITS.value is None and not _is_conversion():
         raise UsageError("--bits is required; see --help")
-    else:
+    elif _BITS.value is not None:
         rescale.check_bits(_BITS.value)
     if _JOBS.value < 1:
         raise UsageError(f"--jobs must be at least 1, got {_JOBS.value}")
@@ -314,6 +343,8 @@ def _check(source: several.Source) -> several.Outcome:
 def _wanted(source: several.Source) -> outputs.Outputs:
     """The files to write for a model."""
     suffix = "searched" if _SEARCH.value else f"k{_BITS.value}"
+    if _TO_INT8.value:
+        suffix = "int8" if _is_conversion() else f"int8_{suffix}"
     return outputs.Outputs(
         model=source.output(_OUTPUT_DIR.value, suffix) if _OUTPUT.value is None else _OUTPUT.value,
         report=_REPORT.value if source.is_alone else None,
@@ -325,29 +356,76 @@ def _wanted(source: several.Source) -> outputs.Outputs:
     )
 
 
+def _convert(source: several.Source) -> several.Outcome:
+    output = _wanted(source).model
+    outputs.require_writable([output], _OVERWRITE.value)
+    stock = files.read(source.path)
+    converted = _conversion(stock, _calibration(stock)[0])
+    files.write({output: converted.data}, _OVERWRITE.value)
+    _say(f"{output}: int8; {len(converted.data)} bytes")
+    return several.Outcome(source.path, output=output, size=len(converted.data))
+
+
+def _conversion(stock: bytes, train: dict | None) -> Conversion:
+    """What is narrowed: the stock model, or with --to_int8 what it is in int8."""
+    if not _TO_INT8.value:
+        return Conversion(stock, {})
+    means = None
+    if train is not None and _is_simulated(stock):
+        from tflm_export.calibration import Calibration
+
+        means = Calibration.run(parse(stock), list(train.values())).statistics
+    converted = to_int8(stock, _IO.value, _SYNTHETIC.value, means)
+    _say(*(f"note: {note}" for note in converted.notes))
+    return converted
+
+
+def _is_simulated(data: bytes) -> bool:
+    """Whether a model can be run here; not all uint8 ones can whose int8 form can."""
+    from tflm_export.simulator import unsupported
+
+    return not unsupported(data)
+
+
 def _narrow(source: several.Source) -> several.Outcome:
     wanted = _wanted(source)
     wanted.check()
     stock = files.read(source.path)
-    train, test = _calibration(stock)
+    rows = _calibration(stock)
+    converted = _conversion(stock, rows[0])
+    train, test = (None if own is None else converted.inputs(own) for own in rows)
     if _SEARCH.value:
-        data, report = _search(stock, train, test)
+        data, report = _search(converted, train, test)
     else:
-        data, report = narrow(stock, _BITS.value, _METHOD.value, train, _rules(stock), _SYNTHETIC.value)
+        rules = _rules(converted.data)
+        data, report = narrow(
+            converted.data, _BITS.value, _METHOD.value, train, rules, _SYNTHETIC.value, converted.references
+        )
     if _STRICT.value:
         report.require_narrow()
     written = wanted.write(data, report)
     outcome = several.Outcome(source.path, output=wanted.model, size=len(written.model), report=report)
     _say(*(report.table().split("\n") if source.is_alone else report.notes()))
     _say(*written.lines)
-    if test is not None:
-        from tflm_export.compare import compare
-
-        outcome.agreement = str(compare(parse(stock), parse(data), list(test.values())))
-        _say(f"agreement with the stock model: {outcome.agreement}")
+    if not _TO_INT8.value and report.bits <= COARSE_BITS and is_uint8(parse(stock)):
+        _say(f"note: {UINT8}")
+    if rows[1] is not None:
+        outcome.agreement = _agreement(stock, converted, data, rows[1])
     if _VERIFY.value is not None:
-        outcome.code, outcome.error = _verify(stock, written.model, test)
+        outcome.code, outcome.error = _verify(converted.data, written.model, test)
     return outcome
+
+
+def _agreement(stock: bytes, converted: Conversion, data: bytes, rows: dict) -> str:
+    """How far a narrowed model is from the stock one on rows of that one, or if need be from its int8 form."""
+    from tflm_export.compare import compare
+
+    own = list(converted.inputs(rows).values())
+    form = "" if _is_simulated(stock) else " in int8"
+    before, inputs = (converted.data, own) if form else (stock, list(rows.values()))
+    found = str(compare(parse(before), parse(data), inputs, own))
+    _say(f"agreement with the stock model{form}: {found}")
+    return found
 
 
 def _rules(stock: bytes) -> dict | None:
@@ -367,7 +445,7 @@ def _calibration(stock: bytes) -> tuple[dict | None, dict | None]:
     return calibration.split(calibration.by_input(parse(stock), calibration.load(_CALIBRATION.value)))
 
 
-def _search(stock: bytes, train: dict | None, test: dict | None) -> tuple[bytes, Report]:
+def _search(source: Conversion, train: dict | None, test: dict | None) -> tuple[bytes, Report]:
     """The narrowest model within --max_drop; shows its progress on a terminal, and its rules."""
     if train is None:
         raise UsageError("--search measures on real inputs; pass --calibration FILE.npz")
@@ -379,7 +457,8 @@ def _search(stock: bytes, train: dict | None, test: dict | None) -> tuple[bytes,
         if sys.stderr.isatty() and not _QUIET.value and _out.stream in (sys.stdout, sys.stderr):  # not of several
             print(".", end="", file=sys.stderr, flush=True)
 
-    found = search(stock, _METHOD.value, train, list(test.values()), _MAX_DROP.value, progress)
+    rows = list(test.values())
+    found = search(source.data, _METHOD.value, train, rows, _MAX_DROP.value, progress, source.references)
     if found.agreement.top1 is not None and 0 < _MAX_DROP.value * found.agreement.rows < 1:
         _say(f"note: --max_drop {_MAX_DROP.value:g} is less than one of the {found.agreement.rows} rows that measure")
     _say(f"models tried: {found.tried}; bits by operator, for --bits_config: {json.dumps(found.rules)}")

@@ -51,8 +51,15 @@ def agreement(stock: np.ndarray, other: np.ndarray, output: Tensor, other_output
     return Agreement(len(stock), top1, relative, -20 * math.log10(relative) if relative else math.inf)
 
 
-def compare(stock: Model, narrowed: Model, inputs: list[np.ndarray]) -> Agreement:
-    """Compares two models of one structure on inputs, both as TensorFlow Lite Micro computes them.
+def compare(
+    stock: Model, narrowed: Model, inputs: list[np.ndarray], narrowed_inputs: list[np.ndarray] | None = None
+) -> Agreement:
+    """Compares two models with the same outputs on inputs, both as TensorFlow Lite Micro computes them.
+
+    Args:
+      stock, narrowed: the models.
+      inputs: one array for each input.
+      narrowed_inputs: the same in the integers of the narrowed model, where these are others.
 
     Returns:
       The agreement of the worst output.
@@ -60,7 +67,8 @@ def compare(stock: Model, narrowed: Model, inputs: list[np.ndarray]) -> Agreemen
     Raises:
       ModelError: a model has operators that cannot be simulated.
     """
-    before, after = (simulate(model, inputs, "tflm").outputs for model in (stock, narrowed))
+    before = simulate(stock, inputs, "tflm").outputs
+    after = simulate(narrowed, inputs if narrowed_inputs is None else narrowed_inputs, "tflm").outputs
     tensors, others = (model.subgraphs[0].outputs for model in (stock, narrowed))
     outputs = zip(tensors, before, after, others, strict=True)
     return worst({tensor.label: agreement(old, new, tensor, other) for tensor, old, new, other in outputs})

@@ -76,7 +76,7 @@ def _with_tables(data: bytes, absent: dict[int, dict[int, tuple[Operator, int]]]
     (subgraph_list,) = front.model(root, schema.Model.SUBGRAPHS)
     pointers = front.table_list(subgraph_list, [None if i in absent else table for i, table in enumerate(subgraphs)])
     for pointer, (index, changed) in zip(pointers, sorted(absent.items()), strict=True):
-        operator_list = front.subgraph(pointer, subgraphs[index], schema.SubGraph.OPERATORS)
+        (operator_list,) = front.subgraph(pointer, subgraphs[index], schema.SubGraph.OPERATORS)
         tables = subgraphs[index].tables(schema.SubGraph.OPERATORS)
         places = front.table_list(operator_list, [None if i in changed else table for i, table in enumerate(tables)])
         for place, (_, (operator, code)) in zip(places, sorted(changed.items()), strict=True):

@@ -3,7 +3,7 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from tflm_export.graph import Graph
 from tflm_export.grid import Grid, grid_of
 from tflm_export.ops import op_for
 from tflm_export.ops.base import Declaration, Plan, quantized_tensors
+from tflm_export.ops.reference import Reference
 from tflm_export.reason import Reason
 from tflm_export.report import Report, Row
 from tflm_export.rules import resolve
@@ -36,6 +37,7 @@ def narrow(
     calibration: dict[str, np.ndarray] | np.ndarray | None = None,
     rules: Mapping | str | os.PathLike[str] | None = None,
     synthetic: str = AUTO,
+    references: Mapping[Hashable, Reference] | None = None,
 ) -> tuple[bytes, Report]:
     """Puts every rescale of a model on the k-bit grid.
 
@@ -54,6 +56,8 @@ def narrow(
       synthetic: without calibration data, whether the biases of "requantize" are corrected for what synthetic images
         make of the rounded weights: "auto" where the model's one input is a colour image, [1, height, width, 3] in
         integers; "images" always; "none" never.
+      references: what weights stand for, by the key of their tensor, where that is finer than the file's own integers
+        (`to_int8` gives it): "requantize" rounds them from it, once, and from it chooses their scales.
 
     Returns:
       The narrowed file, equal in every byte that is no scale, weight, bias or fused activation, and of the same
@@ -80,7 +84,8 @@ def narrow(
     measured = None if calibration is None else _measure(model, calibration)
     means = synthetic_means(model, synthetic) if measured is None else None
     solution, reasons = _solve(graph, declarations, settings, measured)
-    narrowed = _edited(model, declarations, solution, settings, measured or means)
+    references = _of_copies(stock, model, references or {})
+    narrowed = _edited(model, declarations, solution, settings, measured or means, references)
     if shared:
         narrowed = sharing.without_needless_copies(stock, shared, narrowed)
     narrowed = saturation.with_activations(stock, narrowed, settings)
@@ -90,7 +95,24 @@ def narrow(
     return narrowed, report if means is None else dataclasses.replace(report, synthetic=means.note)
 
 
-def _edited(model: Model, declarations: list, solution: solver.Solution, settings: dict, measured) -> bytes:
+def _of_copies(stock: Model, model: Model, references: Mapping[Hashable, Reference]) -> dict[Hashable, Reference]:
+    """References by the keys that weights have in a model of the same operators with copies of constants."""
+    return {
+        new.key: references[old.key]
+        for before, after in zip(stock.operators, model.operators, strict=True)
+        for old, new in zip(before.inputs, after.inputs, strict=True)
+        if old is not None and old.key in references
+    }
+
+
+def _edited(
+    model: Model,
+    declarations: list,
+    solution: solver.Solution,
+    settings: dict,
+    measured,
+    references: dict[Hashable, Reference],
+) -> bytes:
     """The file with the solved scales, and with what its operators make of them."""
     edits = Edits(model.data)
     for tensor in model.tensors:
@@ -102,7 +124,8 @@ def _edited(model: Model, declarations: list, solution: solver.Solution, setting
         if declaration.nodes or declaration.constants:
             setting = settings[operator.subgraph, operator.index]
             statistics = measured and measured.statistics
-            op_for(operator).edit(operator, Plan(solution.scales, setting.grid, setting.method, statistics), edits)
+            plan = Plan(solution.scales, setting.grid, setting.method, statistics, references)
+            op_for(operator).edit(operator, plan, edits)
     return edits.finish()
 
 

@@ -2,7 +2,7 @@
 """The narrowest multipliers that keep a model's outputs within a tolerance, measured on data."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from tflm_export.compare import Agreement, compare
 from tflm_export.errors import ModelError
 from tflm_export.flatbuffer.model import Model, parse
 from tflm_export.narrow import narrow
+from tflm_export.ops.reference import Reference
 from tflm_export.report import Report
 from tflm_export.rules import with_additions
 
@@ -36,7 +37,13 @@ class Found:
 
 
 def search(
-    data: bytes, method: str, train: dict[str, np.ndarray], test: list[np.ndarray], max_drop: float, on_try=lambda: None
+    data: bytes,
+    method: str,
+    train: dict[str, np.ndarray],
+    test: list[np.ndarray],
+    max_drop: float,
+    on_try=lambda: None,
+    references: Mapping[Hashable, Reference] | None = None,
 ) -> Found:
     """Finds the narrowest setting, first one width for all operators, then operator by operator.
 
@@ -51,6 +58,7 @@ def search(
       max_drop: tolerated drop of the top-1 agreement with the stock model, in points (0.01 is one in a hundred rows);
         for outputs that are no classes, tolerated relative change. It holds for each output of the model.
       on_try: called after each model that was measured.
+      references: what weights stand for, as `narrow` takes them.
 
     Raises:
       ModelError: no width up to 16 bits is within the tolerance; or the model cannot be narrowed or simulated.
@@ -60,7 +68,7 @@ def search(
 
     def measure(bits: int, rules: dict) -> tuple[bytes, Report, Agreement, float]:
         nonlocal tried
-        narrowed, report = narrow(data, bits, method, train, rules)
+        narrowed, report = narrow(data, bits, method, train, rules, references=references)
         agreement = compare(stock, parse(narrowed), test)
         tried += 1
         on_try()

@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 
 from tests.helpers.internals import dtype_of
-from tflm_export import METHODS, ModelError, UsageError, bounds, c, check, cores, lowering, metadata, narrow
+from tflm_export import METHODS, ModelError, UsageError, bounds, c, check, cores, lowering, metadata, narrow, to_int8
 from tflm_export.arithmetic import Arithmetic, LiteRTReference, Narrow, Tflm
 from tflm_export.explain import explain
 from tflm_export.flatbuffer.model import Model, parse
@@ -50,6 +50,9 @@ def exercise(data: bytes, bits: int, method: str) -> bytes | None:
 
     Any exception other than the documented ModelError passes through; AssertionError where a result is wrong.
     """
+    with contextlib.suppress(ModelError):
+        converted = to_int8(data, "uint8" if bits % 2 else "int8")
+        narrow(converted.data, bits, method, references=converted.references)
     checks = False
     for read in (explain, metadata.dump, lambda d: check(d, bits)):
         checks = False

@@ -319,6 +319,7 @@ _OPTIONS = {
     "SOFTMAX": "SoftmaxOptions",
     "SUM": "ReducerOptions",
     "UNPACK": "UnpackOptions",
+    "ARG_MAX": "ArgMaxOptions",
 }
 
 

@@ -76,7 +76,7 @@ def add_copies(data: bytes, copies: list[Copy]) -> bytes:
         own = [(i, copy) for i, copy in enumerate(copies) if copy.tensor.subgraph == index]
         table = subgraphs[index]
         tensors = table.tables(schema.SubGraph.TENSORS)
-        tensor_list = front.subgraph(pointer, table, schema.SubGraph.TENSORS)
+        (tensor_list,) = front.subgraph(pointer, table, schema.SubGraph.TENSORS)
         new_tensors = front.table_list(tensor_list, [*tensors, *[None] * len(own)])
         for place, (number, (i, copy)) in zip(new_tensors, enumerate(own, len(tensors)), strict=True):
             _add_tensor(front, place, tensors[copy.tensor.index], len(buffers) + i, copy)

@@ -35,14 +35,14 @@ class Front:
         fields[schema.Model.VERSION] = root.scalar(schema.Model.VERSION, UINT32)
         return self.changed(0, root, dict(sorted(fields.items())), lists)
 
-    def subgraph(self, pointer: int, old: Table, new: schema.SubGraph) -> int:
-        """A subgraph's table, its fields as an old one's; returns where the list that is to be new points from."""
-        fields = {field: None for field in schema.SubGraph if field == new or old.position(field)}
+    def subgraph(self, pointer: int, old: Table, *lists: schema.SubGraph) -> list[int]:
+        """A subgraph's table, its fields as an old one's; returns where those lists that are to be new point from."""
+        fields = {field: None for field in schema.SubGraph if field in lists or old.position(field)}
         if schema.SubGraph.DEBUG_METADATA_INDEX in fields:
             fields[schema.SubGraph.DEBUG_METADATA_INDEX] = old.scalar(schema.SubGraph.DEBUG_METADATA_INDEX, INT32) % (
                 1 << 32
             )
-        return self.changed(pointer, old, fields, (new,))[0]
+        return self.changed(pointer, old, fields, lists)
 
     def changed(self, pointer: int, old: Table, fields: dict[int, int | None], new: tuple[int, ...]) -> list[int]:
         """A table whose offsets, but for some, are those of an old one; returns where the `new` ones point from."""
@@ -83,8 +83,15 @@ class Front:
         self, pointer: int, content: bytes, alignment: int, terminator: bytes = b"", length: int | None = None
     ) -> None:
         """A vector whose elements are aligned; `length` says how many they are where they are no bytes."""
+        self.shared_vector([pointer], content, alignment, terminator, length)
+
+    def shared_vector(
+        self, pointers: list[int], content: bytes, alignment: int, terminator: bytes = b"", length: int | None = None
+    ) -> None:
+        """A `vector` that several fields point to."""
         self._bytes += bytes(-(len(self._bytes) + 4) % alignment)
-        self._point(pointer, len(self._bytes))
+        for pointer in pointers:
+            self._point(pointer, len(self._bytes))
         self._bytes += struct.pack("<I", len(content) if length is None else length) + content + terminator
         self._align(4)
 

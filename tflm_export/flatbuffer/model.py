@@ -262,7 +262,7 @@ def parse(data: bytes | str | os.PathLike) -> Model:
     if version != schema.SCHEMA_VERSION:
         raise ModelError(f"TFLite schema version {version} is not supported; version {schema.SCHEMA_VERSION} is")
     buffers = [_buffer(table) for table in root.tables(schema.Model.BUFFERS)]
-    codes = [_operator_name(table) for table in root.tables(schema.Model.OPERATOR_CODES)]
+    codes = [operator_name(table) for table in root.tables(schema.Model.OPERATOR_CODES)]
     subgraphs = root.tables(schema.Model.SUBGRAPHS)
     indices = [table.scalar(schema.Metadata.BUFFER, UINT32) for table in root.tables(schema.Model.METADATA)]
     metadata = tuple(b.offset for i in indices if i < len(buffers) and (b := buffers[i]) is not None)
@@ -277,7 +277,8 @@ def _buffer(table: Table) -> Vector | None:
     return table.vector(schema.Buffer.DATA, "u1")
 
 
-def _operator_name(table: Table) -> str:
+def operator_name(table: Table) -> str:
+    """The name of an operator code's table; "CUSTOM:name" for a custom one."""
     code = table.scalar(schema.OperatorCode.DEPRECATED_BUILTIN_CODE, INT8)
     # Files from before schema version 3a have only the one-byte field; newer ones put 127 or the same code there.
     code = max(code, table.scalar(schema.OperatorCode.BUILTIN_CODE, INT32))

@@ -2,7 +2,7 @@
 """What an operator tells the rest of the package, and the registry of those that do."""
 
 import dataclasses
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from tflm_export.flatbuffer.model import Operator, Tensor
 from tflm_export.flatbuffer.writer import Edits
 from tflm_export.graph import Graph
 from tflm_export.grid import Grid
+from tflm_export.ops.reference import Reference
 from tflm_export.ops.statistics import Statistics
 from tflm_export.program.form import Form
 from tflm_export.program.value import value_of
@@ -56,12 +57,14 @@ class Plan:
       grid: what the operator's factors are put on.
       method: "requantize" or "keep".
       statistics: moments of the inputs of an operator with weights, None where they are not known; None without data.
+      references: what weights are rounded from instead of what the file has for them, by key of their tensor.
     """
 
     scales: dict[Hashable, float]
     grid: Grid
     method: str
     statistics: Callable[[Operator], Statistics | None] | None = None
+    references: Mapping[Hashable, Reference] = dataclasses.field(default_factory=dict)
 
 
 class Op:

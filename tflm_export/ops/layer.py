@@ -15,8 +15,10 @@ from tflm_export import rescale, rounding, solver
 from tflm_export.flatbuffer.model import Tensor
 from tflm_export.flatbuffer.writer import Edits
 from tflm_export.graph import Graph
+from tflm_export.grid import Grid
 from tflm_export.ops.base import SMALLEST_SCALE, Plan
 from tflm_export.ops.constants import rounded_bias
+from tflm_export.ops.reference import Reference
 from tflm_export.ops.statistics import Statistics
 from tflm_export.reason import Reason
 from tflm_export.setting import KEEP
@@ -129,13 +131,16 @@ class Layer:
         input_scale, output_scale = plan.scales[self.x.key], plan.scales[self.output]
         old = w.quantization.scale.values
         factor = self._factors(input_scale, old, output_scale)
+        reference = plan.references.get(w.key) if plan.method != KEEP else None
         if plan.method == KEEP:
             target = plan.grid.snap(self.factors, "nearest")
             settled = np.isclose(target, factor, rtol=rescale.FLOAT32_TOLERANCE, atol=0)
         else:
             settled = plan.grid.contains(factor)
             target = plan.grid.snap(factor, "up")
-            if w.type == "INT4" and not settled.all():
+            if reference is not None:
+                target = self._best_target(reference, plan.grid, (input_scale, output_scale))
+            elif w.type == "INT4" and not settled.all():
                 target = self._of_less_change(plan.grid.snap(factor, "down"), target, factor, measure)
         new = np.where(settled, old, target * output_scale / input_scale).astype(np.float32)
         edits.set(w.quantization.scale.offset, old, new, f"scales of {w.name}")
@@ -147,18 +152,19 @@ class Layer:
             edits.set(bias.quantization.scale.offset, old_bias_scale, new_bias_scale, f"scales of {bias.name}")
         if plan.method == KEEP:
             return
-        growth = np.divide(new.astype(np.float64), old, out=np.ones(old.shape), where=old > 0)
-        shift = 0.0  # of the accumulators, in old units
+        source = self.reference if reference is None else reference.where(~settled, self.reference)
+        growth = np.divide(new.astype(np.float64), source.scale, out=np.ones(old.shape), where=source.scale > 0)
+        shift = 0.0  # of the accumulators, in units of the source
         if (growth != 1).any():
             statistics = measure() if measure is not None else None
-            rows = self._rounded(growth, _weighing(statistics))
-            integers = self._weight_shape(rows + self._weight_zero if self._weight_zero else rows)
+            rows = self.rounded(source.rows, growth, _weighing(statistics), self._limits)
+            integers = self.in_shape(rows + self._weight_zero if self._weight_zero else rows)
             edits.set(w.data_offset, w.stored, w.encoded(integers), f"weights {w.name}")
             if statistics is not None:
-                shift = ((self._rows - rows * growth.reshape(-1, 1)) * statistics.mean).sum(1)
+                shift = ((source.rows - rows * growth.reshape(-1, 1)) * statistics.mean).sum(1)
         growth = growth * (input_scale / self.x.scale)
         if bias is not None and ((growth != 1).any() or np.any(shift)):
-            integers = rounded_bias(bias, (bias.data.reshape(-1) + shift) / growth)
+            integers = rounded_bias(bias, (source.bias + shift) / growth)
             edits.set(bias.data_offset, bias.stored, integers, f"bias {bias.name}")
 
     def _of_less_change(self, down: np.ndarray, up: np.ndarray, factor: np.ndarray, measure) -> np.ndarray:
@@ -177,7 +183,8 @@ class Layer:
 
     def _output_change(self, growth: np.ndarray, statistics: Statistics | None) -> np.ndarray:
         """Mean squares of what outputs change by with weights at scales that grew; float64 [channels]."""
-        old, new = self._rows, self._rounded(growth, statistics)
+        old = self._rows
+        new = self.rounded(old, growth, statistics, self._limits)
         growth = np.broadcast_to(growth, len(old))
         change = np.empty(len(old))
         for block in self._blocks(np.arange(len(old)), statistics):
@@ -188,6 +195,27 @@ class Layer:
             else:
                 change[block] = rounding.output_change(error, statistics.covariance_of(block))
         return change
+
+    def _best_target(self, reference: Reference, grid: Grid, scales: tuple[float, float]) -> np.ndarray:
+        """Factors for weights to be rounded from a reference, at the scales of input and output.
+
+        The smallest on the grid that hold a channel, or those nearest to the file's where these round it better: there
+        the integers of a reference may be nearly whole.
+        """
+        old = self.w.quantization.scale.values
+        least = reference.least_scale(old, self._limits[1])
+        smallest = grid.snap(self._factors(scales[0], least, scales[1]), "up")
+        stock = self._factors(scales[0], old, scales[1])
+        nearest = grid.snap(stock, "nearest")
+        near = np.where(nearest >= smallest, nearest, grid.snap(stock, "up"))
+        errors = [reference.rounding_error(target * scales[1] / scales[0]) for target in (smallest, near)]
+        return np.where(errors[1] < errors[0], near, smallest)
+
+    @property
+    def reference(self) -> Reference:
+        """The weights and the bias of the file."""
+        bias = None if self.bias is None or self.bias.data is None else self.bias.data.reshape(-1)
+        return Reference(self._rows, self.w.quantization.scale.values, bias)
 
     @property
     def _weight_zero(self) -> int:
@@ -200,7 +228,7 @@ class Layer:
         rows = np.moveaxis(w.data, self.channel_axis, 0).reshape(w.shape[self.channel_axis], -1)
         return np.subtract(rows, self._weight_zero, dtype=np.int16) if self._weight_zero else rows
 
-    def _weight_shape(self, rows: np.ndarray) -> np.ndarray:
+    def in_shape(self, rows: np.ndarray) -> np.ndarray:
         """Values of [channels, elements] in the shape of the weights."""
         shape = self.w.shape
         channels_first = [shape[self.channel_axis], *np.delete(shape, self.channel_axis)]
@@ -214,9 +242,17 @@ class Layer:
             low = -high
         return low - self._weight_zero, high - self._weight_zero
 
-    def _rounded(self, growth: np.ndarray, statistics: Statistics | None) -> np.ndarray:
-        """Centred weights at scales that grew, [channels, elements]; where a scale did not, the integers stay."""
-        old, limits = self._rows, self._limits
+    def rounded(
+        self, old: np.ndarray, growth: np.ndarray, statistics: Statistics | None, limits: tuple[int, int]
+    ) -> np.ndarray:
+        """Centred weights at scales that grew, [channels, elements]; where a scale did not, they stay.
+
+        Args:
+          old: the weights in units of their old scales.
+          growth: new scales over old ones, [1] or [channels].
+          statistics: of what they are multiplied with; None without data.
+          limits: the smallest and the largest integer there may be.
+        """
         new = old.copy()
         growth = np.broadcast_to(growth, len(old))
         for block in self._blocks(np.flatnonzero(growth != 1), statistics):
