@@ -24,8 +24,8 @@ from rich.progress import track
 
 from benchmarks import command, faithfulness
 from benchmarks.datasets import DATA_VARIABLE, data_folder
-from benchmarks.natural_inputs import natural_inputs, random_inputs
-from tflm_export import ModelError, UsageError, check_bits, files, narrow, verify
+from benchmarks.natural_inputs import Rows, natural_inputs, random_inputs
+from tflm_export import ModelError, UsageError, check_bits, files, narrow, to_int8, verify
 from tflm_export.compare import Agreement
 from tflm_export.flatbuffer.model import parse
 
@@ -74,8 +74,10 @@ def one(path: str, widths: list[int], rows: int):
         return
     result |= _runtimes(data, narrowed, rows)
     yield result
-    for nearness in _nearness(pathlib.Path(path).stem, data, widths):
-        yield result | {"nearness": nearness}
+    name = pathlib.Path(path).stem
+    for key, nearness in _nearness(name, data, widths):
+        result = result | {key: nearness}
+        yield result
 
 
 def _runtimes(data: bytes, narrowed: bytes, rows: int) -> dict:
@@ -92,7 +94,7 @@ def _runtimes(data: bytes, narrowed: bytes, rows: int) -> dict:
 
 
 def _nearness(name: str, data: bytes, widths: list[int]):
-    """How near narrowed files stay to the stock one, more with every result."""
+    """How near narrowed files stay to the stock one, more with every result; of uint8 files also as int8."""
     model = parse(data)
     count = faithfulness.rows_for(model)
     rows = natural_inputs(name, model, count) or random_inputs(model, count)
@@ -102,14 +104,33 @@ def _nearness(name: str, data: bytes, widths: list[int]):
         return
     found = {"source": rows.source, "rows": rows.count, "constant": stock.is_constant}
     if stock.is_constant:
-        yield found
+        yield "nearness", found
         return
     found |= {"floor": _agreement(faithfulness.floor(data, rows, stock)), "widths": {}}
+    for more in _by_width(data, widths, rows, stock, {}):
+        yield "nearness", found | more
+    try:
+        converted = to_int8(data)
+    except ModelError:  # int8 as it is
+        return
+    names = [tensor.name for tensor in model.subgraphs[0].inputs]
+    arrays = converted.inputs(dict(zip(names, rows.arrays, strict=True)))
+    rows = Rows(rows.source, list(arrays.values()), rows.count)
+    for more in _by_width(converted.data, widths, rows, stock, {"references": converted.references}):
+        yield "int8", found | more
+
+
+def _by_width(data: bytes, widths: list[int], rows: Rows, stock: faithfulness.Outputs, options: dict):
+    """How near narrowed files stay to the stock file, more with every result."""
+    found: dict = {"widths": {}}
     for bits in widths:
-        narrowed, _ = narrow(data, bits)
+        narrowed, report = narrow(data, bits, **options)
         found["widths"][str(bits)] = _agreement(stock.agreement(faithfulness.outputs(narrowed, rows)))
         yield found
-    found["costliest"] = faithfulness.costliest(data, min(widths), rows, stock)
+    written = collections.Counter(row.activation for row in report.rows if row.activation)
+    used = [report.synthetic, *(f"{name} written {count} times" for name, count in written.items())]
+    found["rules"] = [rule for rule in used if rule]
+    found["costliest"] = faithfulness.costliest(data, min(widths), rows, stock, **options)
     yield found
 
 
@@ -139,34 +160,33 @@ def in_process(path: pathlib.Path, widths: list[int], rows: int) -> dict:
     return result
 
 
-def gaps(result: dict) -> dict[int, float]:
+def gaps(nearness: dict) -> dict[int, float]:
     """By how many dB narrowed files are below their floor, by width; of one that nobody knows, below the highest."""
-    nearness = result.get("nearness", {})
     floor = ((nearness.get("floor") or {}).get("sqnr")) or HIGHEST_FLOOR
     widths = nearness.get("widths", {}).items()
     return {int(bits): min(floor, HIGHEST_FLOOR) - found["sqnr"] for bits, found in widths if found["sqnr"] is not None}
 
 
-def gap(result: dict) -> float:
+def gap(nearness: dict) -> float:
     """The gap of the narrowest file; of one without outputs to compare, that of no noise."""
-    found = gaps(result)
+    found = gaps(nearness)
     return found[min(found)] if found else -math.inf
 
 
-def is_far(result: dict) -> bool:
+def is_far(nearness: dict) -> bool:
     """Whether a file is so far below its floor that its cause is asked for."""
-    return any(found > FAR[bits] for bits, found in gaps(result).items() if bits in FAR)
+    return any(found > FAR[bits] for bits, found in gaps(nearness).items() if bits in FAR)
 
 
-def nearness_row(name: str, result: dict, widths: list[int], causes: dict[str, str]) -> tuple[str, ...]:
+def nearness_row(name: str, found: dict, widths: list[int], causes: dict[str, str]) -> tuple[str, ...]:
     """A line of the table of how near narrowed files stay; why some are far below their floor is read, not measured."""
-    found = result["nearness"]
     rows = f"{found['rows']} {found['source']}"
     if found["constant"]:
         return (name, rows, "its outputs are the same for every row", *[""] * (len(widths) + 2))
     costliest = ", ".join(f"{label} {gain:.1f}" for label, gain in found.get("costliest", []))
     cells = (_cell(found["widths"].get(str(bits))) for bits in widths)
-    return (name, rows, _cell(found["floor"]), *cells, costliest, causes.get(name, "") if is_far(result) else "")
+    notes = [causes[name]] if is_far(found) and name in causes else []
+    return (name, rows, _cell(found["floor"]), *cells, costliest, "; ".join([*notes, *found.get("rules", [])]))
 
 
 def _cell(found: dict | None) -> str:
@@ -213,7 +233,7 @@ def markdown(near: list[tuple[str, ...]], lines: list[tuple[str, ...]], widths: 
         "real data. What a narrowed file tells apart beyond the ends of the stock file's range is cut. Costs most:",
         f"the gain in dB if this operator alone keeps 31 bits, on {faithfulness.COST_ROWS} rows. Why: what is known of",
         f"files that are more than {FAR[8]:g} dB below their floor at k = 8, or {FAR[1]:g} dB at k = 1; floors above",
-        f"{HIGHEST_FLOOR:g} dB, and unknown ones, count as {HIGHEST_FLOOR:g}.",
+        f"{HIGHEST_FLOOR:g} dB, and unknown ones, count as {HIGHEST_FLOOR:g}. Rules: what was done besides rounding.",
         "",
         *_table(_nearness_head(widths), near),
         "",
@@ -229,7 +249,7 @@ def markdown(near: list[tuple[str, ...]], lines: list[tuple[str, ...]], widths: 
 
 
 def _nearness_head(widths: list[int]) -> tuple[str, ...]:
-    return (*NEARNESS, *(f"k = {bits}" for bits in widths), COSTLIEST.format(min(widths)), "why")
+    return (*NEARNESS, *(f"k = {bits}" for bits in widths), COSTLIEST.format(min(widths)), "why, and rules used")
 
 
 def _table(head: tuple[str, ...], lines: list[tuple[str, ...]]) -> list[str]:
@@ -271,7 +291,8 @@ def _main() -> int:
 
 def _show(results: dict[str, dict], widths: list[int], console) -> None:
     """Prints the tables and writes the files."""
-    measured = {name: result for name, result in results.items() if "nearness" in result}
+    measured = {name: result["nearness"] for name, result in results.items() if "nearness" in result}
+    measured |= {f"{name} --to_int8": result["int8"] for name, result in results.items() if "int8" in result}
     order = sorted(measured, key=lambda name: -gap(measured[name]))
     causes = json.loads(CAUSES.read_text(encoding="utf-8"))
     near = [nearness_row(name, measured[name], widths, causes) for name in order]

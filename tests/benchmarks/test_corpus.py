@@ -132,23 +132,23 @@ def test_tables(tmp_path):
     found = json.loads((tmp_path / "out" / "corpus.json").read_text(encoding="utf-8"))
     assert "no TFLite model" in found["broken"]["refused"] or "not a TFLite model" in found["broken"]["refused"]
     assert found["photos"]["differences"] == 0
-    nearness = found["photos"]["nearness"]
-    assert (nearness["source"], nearness["rows"]) == ("photographs", 200)
+    photos = found["photos"]["nearness"]
+    assert (photos["source"], photos["rows"]) == ("photographs", 200)
     data = classifier()
     rows = natural_inputs("photos", parse(data), 200)
     stock, narrowed = (faithfulness.outputs(model, rows) for model in (data, narrow(data, 1)[0]))
-    assert nearness["widths"]["1"]["sqnr"] == pytest.approx(stock.agreement(narrowed).sqnr)
+    assert photos["widths"]["1"]["sqnr"] == pytest.approx(stock.agreement(narrowed).sqnr)
     text = (tmp_path / "out" / "corpus.md").read_text(encoding="utf-8")
-    gaps = [corpus.gap(found[name]) for name in ("photos", "other")]
+    gaps = [corpus.gap(found[name]["nearness"]) for name in ("photos", "other")]
     first, second = ("photos", "other") if gaps[0] > gaps[1] else ("other", "photos")
     assert text.index(f"| {first} |") < text.index(f"| {second} |")
 
 
-def result(floor: float | None, **widths: float | None) -> dict:
+def nearness(floor: float | None, **widths: float | None) -> dict:
     """A result of the corpus, SQNR by width (k8=...)."""
     found = {bits[1:]: {"sqnr": sqnr, "top1": None} for bits, sqnr in widths.items()}
     known = {"sqnr": floor, "top1": None}
-    return {"nearness": {"source": "s", "rows": 1, "constant": False, "floor": known, "widths": found}}
+    return {"source": "s", "rows": 1, "constant": False, "floor": known, "widths": found}
 
 
 @pytest.mark.parametrize(
@@ -163,11 +163,11 @@ def result(floor: float | None, **widths: float | None) -> dict:
     ],
 )
 def test_far_below_the_floor(floor, widths, is_far):
-    assert corpus.is_far(result(floor, **widths)) == is_far
+    assert corpus.is_far(nearness(floor, **widths)) == is_far
 
 
 def test_causes_stand_beside_files_that_are_far():
-    far, near = result(30.0, k8=20.0), result(30.0, k8=29.0)
+    far, near = nearness(30.0, k8=20.0), nearness(30.0, k8=29.0)
     causes = {"a": "because"}
     assert corpus.nearness_row("a", far, [8], causes)[-1] == "because"
     assert corpus.nearness_row("a", near, [8], causes)[-1] == ""
