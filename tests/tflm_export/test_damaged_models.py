@@ -38,6 +38,8 @@ DAMAGED = {
     "sum of no shape": one_operator("MUL", [A, activation(0.1, 3, (1, 6, 6, 4))], activation(0.1, 3, (9, 6, 6, 4))),
     "mean to more": one_operator("MEAN", [A, indices([1, 2])], activation(0.03, 2, (1, 40))),
     "hard swish to zero": one_operator("HARD_SWISH", [A], {**B, "scale": 0.0}),
+    "block of another type": one_operator("DYNAMIC_UPDATE_SLICE", [A, {**SMALL, "type": "INT16"}, indices([0] * 4)], A),
+    "real positions": one_operator("DYNAMIC_UPDATE_SLICE", [A, SMALL, {"shape": [4], "type": "FLOAT32"}], A),
     "huge tensor": one_operator("TILE", [A, indices([1, 9999, 9999, 1])], activation(0.03, 1, (1, 59994, 59994, 4))),
 }  # fmt: skip
 

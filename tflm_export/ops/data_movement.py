@@ -6,6 +6,8 @@ from tflm_export.graph import Graph
 from tflm_export.ops.base import Declaration, Op, quantized_keys, quantized_tensors
 from tflm_export.ops.constants import constant_keys, requantise_constants
 
+POSITION_TYPES = ("INT32", "INT64", "INT16")
+
 
 def scales_are_equal(operator: Operator) -> bool:
     """Whether all quantised tensors of an operator have one scale, zero point and type."""

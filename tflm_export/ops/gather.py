@@ -3,7 +3,7 @@
 
 from tflm_export.flatbuffer.options import GatherOptions
 from tflm_export.ops.base import one, register
-from tflm_export.ops.data_movement import DataMovement, axis_of
+from tflm_export.ops.data_movement import POSITION_TYPES, DataMovement, axis_of
 from tflm_export.program.gather import Gather as GatherForm
 from tflm_export.program.gather import GatherNd as GatherNdForm
 
@@ -14,7 +14,7 @@ class _Gather(DataMovement):
 
     def lowering_problem(self, operator):
         positions = operator.inputs[1].type
-        return "" if positions in ("INT32", "INT64", "INT16") else f"positions of type {positions} are not simulated"
+        return "" if positions in POSITION_TYPES else f"positions of type {positions} are not simulated"
 
 
 @register("GATHER")

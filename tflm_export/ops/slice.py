@@ -2,7 +2,7 @@
 """SLICE: a block of a tensor; DYNAMIC_UPDATE_SLICE: a block of a tensor replaced."""
 
 from tflm_export.ops.base import register
-from tflm_export.ops.data_movement import DataMovement, constant_of, constants_problem
+from tflm_export.ops.data_movement import POSITION_TYPES, DataMovement, constant_of, constants_problem
 from tflm_export.program.gather import Update
 from tflm_export.program.move import selected
 from tflm_export.program.value import value_of
@@ -42,3 +42,9 @@ class DynamicUpdateSlice(DataMovement):
         if len(block.shape) != len(x.shape) or any(b > a for a, b in zip(x.shape, block.shape, strict=True)):
             raise ValueError(f"a block of {list(block.shape)} does not fit into {list(x.shape)}")
         return (Update(inputs=(x, block, begin), outputs=(value_of(operator.outputs[0]),)),)
+
+    def lowering_problem(self, operator):
+        x, block, begin = operator.inputs[:3]
+        if begin.type not in POSITION_TYPES:
+            return f"positions of type {begin.type} are not simulated"
+        return "" if block.type == x.type else f"a block of {block.type} in a tensor of {x.type} is not simulated"
