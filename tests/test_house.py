@@ -33,6 +33,7 @@ FLOORS = (
         "tflm_export.calibration",
         "tflm_export.compare",
         "tflm_export.isolated",
+        "tflm_export.kept",
     ),
     ("tflm_export.input_means", "tflm_export.synthetic"),
     ("tflm_export.narrow", "tflm_export.verify", "tflm_export.to_int8"),

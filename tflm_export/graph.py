@@ -8,10 +8,16 @@ from tflm_export.flatbuffer.model import Model, Operator, Tensor
 
 
 class Graph:
-    """Uses of tensors, of constant buffers and of stored scales, over all subgraphs."""
+    """Uses of tensors, of constant buffers and of stored scales, over all subgraphs.
 
-    def __init__(self, model: Model):
+    Args:
+      model: the model.
+      zeros_change: whether constants that are zero may become something else: biases, corrected with data.
+    """
+
+    def __init__(self, model: Model, zeros_change: bool = False):
         self.model = model
+        self._zeros_change = zeros_change
         self._tensor_uses = collections.Counter(
             tensor.key for operator in model.operators for tensor in operator.inputs if tensor is not None
         )
@@ -31,9 +37,10 @@ class Graph:
     def owns(self, tensor: Tensor) -> bool:
         """Whether a constant has one user and shares neither its elements nor its scale with another tensor.
 
-        Elements that stand for zero do so at every scale and may be shared.
+        Elements that stand for zero do so at every scale and may be shared, where they stay zero.
         """
-        return self.is_used_once(tensor) and (self._buffer_tensors[tensor.data_offset] == 1 or _is_zero(tensor))
+        shareable = not self._zeros_change and _is_zero(tensor)
+        return self.is_used_once(tensor) and (self._buffer_tensors[tensor.data_offset] == 1 or shareable)
 
     def is_used_once(self, tensor: Tensor) -> bool:
         """Whether a tensor has one user and a scale of its own."""

@@ -26,6 +26,7 @@ from tflm_export.synthetic import AUTO, SYNTHETIC, synthetic_means
 __all__ = ["METHODS", "SYNTHETIC", "check", "narrow"]
 
 BOUND = "its scales are bound on both sides by other operators or the model's border"
+BIAS_TYPES = ("INT32", "INT64")
 OUT_OF_RANGE = Reason.of("its factor left the range that float32 scales can express")
 LARGEST_BOUND = 2**62  # an accumulator that may grow beyond this is reported so; no kernel has one
 
@@ -46,10 +47,12 @@ def narrow(
       bits: multiplier width k, 1 (a pure shift) to 31 (TFLite's own; changes nothing); or another grid of factors.
       method: "requantize" rounds factors up and re-rounds the weights to match (no gain error, slightly coarser
         weights; with INT4 weights, down where that changes outputs less); "keep" rounds factors to nearest and leaves
-        every weight and bias as it is.
+        every weight and bias as it is (with data, every weight).
       calibration: a few dozen to a few hundred rows of real inputs, by input name (any name, or the bare array, where
         there is one input): integers of the input's type, or real values. "requantize" then rounds weights for what
-        these inputs make of them, and weighs clipping against coarser steps.
+        these inputs make of them, and weighs clipping against coarser steps; "keep" rounds each factor down or up, and
+        corrects biases, for what these inputs make of the outputs (`kept`), and moves scales of activations as
+        "requantize" does.
       rules: bits, or a dict of bits and method, for single operators: by index, or by a regular expression searched in
         the name of the operator's output tensor, or "op:" and one for its type ("op:ADD|SUB"); or the path of a file of
         them, as --bits_config takes.
@@ -75,23 +78,24 @@ def narrow(
     default = Setting(grid_of(bits), method)
     stock = parse(data)
     settings = resolve(stock, default, rules)
-    model, graph = stock, Graph(stock)
+    model, graph = stock, Graph(stock, calibration is not None)
     shared = sharing.shared_constants(graph)
     if shared:
         model = parse(sharing.with_copies(stock, shared))
-        graph = Graph(model)
+        graph = Graph(model, calibration is not None)
     declarations = _declare(model, graph)
     measured = None if calibration is None else _measure(model, calibration)
     means = synthetic_means(model, synthetic) if measured is None else None
     solution, reasons = _solve(graph, declarations, settings, measured)
     references = _of_copies(stock, model, references or {})
-    narrowed = _edited(model, declarations, solution, settings, measured or means, references)
+    chosen = None if measured is None else _chosen(model, declarations, solution, settings, measured, references)
+    narrowed = _edited(model, declarations, solution, settings, measured or means, references, chosen)
     if shared:
         narrowed = sharing.without_needless_copies(stock, shared, narrowed)
-    narrowed = saturation.with_activations(stock, narrowed, settings)
+    narrowed = saturation.with_activations(stock, narrowed, _moving(settings, measured))
     if narrowed != stock.data:
         narrowed = metadata.detach(narrowed)
-    report = _report(stock, parse(narrowed), reasons, default, settings)
+    report = _report(stock, parse(narrowed), reasons, default, settings, measured is not None)
     return narrowed, report if means is None else dataclasses.replace(report, synthetic=means.note)
 
 
@@ -112,8 +116,12 @@ def _edited(
     settings: dict,
     measured,
     references: dict[Hashable, Reference],
+    chosen: dict | None,
 ) -> bytes:
-    """The file with the solved scales, and with what its operators make of them."""
+    """The file with the solved scales, and with what its operators make of them, and of what was chosen for them.
+
+    Operators for which `chosen` has None are left as they are. It is None without data, where "keep" asks for nothing.
+    """
     edits = Edits(model.data)
     for tensor in model.tensors:
         scale = solution.scales.get(tensor.key)
@@ -121,10 +129,13 @@ def _edited(
             stored = tensor.quantization.scale
             edits.set(stored.offset, stored.values, np.array([scale]), f"scale of {tensor.name}")
     for operator, declaration in declarations:
-        if declaration.nodes or declaration.constants:
-            setting = settings[operator.subgraph, operator.index]
-            statistics = measured and measured.statistics
-            plan = Plan(solution.scales, setting.grid, setting.method, statistics, references)
+        key = (operator.subgraph, operator.index)
+        own = None if chosen is None else chosen.get(key)
+        if (declaration.nodes or declaration.constants) and (own is not None or not chosen or key not in chosen):
+            setting = settings[key]
+            asks = measured is not None and (setting.method != KEEP or chosen is not None)
+            statistics = measured.statistics if asks else None
+            plan = Plan(solution.scales, setting.grid, setting.method, statistics, references, own)
             op_for(operator).edit(operator, plan, edits)
     return edits.finish()
 
@@ -165,6 +176,36 @@ def _measure(model: Model, arrays: dict[str, np.ndarray]):
     return calibration.Calibration.run(model, calibration.quantized_inputs(model, arrays))
 
 
+def _chosen(
+    model: Model,
+    declarations: list,
+    solution: solver.Solution,
+    settings: dict,
+    measured,
+    references: dict[Hashable, Reference],
+) -> dict:
+    """Factors and biases for the layers that keep their weights, by (subgraph, index)."""
+    kept = {
+        (operator.subgraph, operator.index): settings[operator.subgraph, operator.index].grid
+        for operator, declaration in declarations
+        if declaration.nodes and settings[operator.subgraph, operator.index].method == KEEP
+        if op_for(operator).can_choose(operator)
+    }
+    if not kept:
+        return {}
+    from tflm_export.kept import choose
+
+    moved = _edited(model, declarations, solution, settings, measured, references, dict.fromkeys(kept))
+    return choose(parse(moved), measured.trace, kept)
+
+
+def _moving(settings: dict, measured) -> dict:
+    """Settings that say which operators' scales move: with data, those of `keep` do too."""
+    if measured is None:
+        return settings
+    return {key: dataclasses.replace(setting, method=REQUANTIZE) for key, setting in settings.items()}
+
+
 def _solve(graph: Graph, declarations: list, settings: dict, measured) -> tuple[solver.Solution, dict]:
     """The solved scales, and the reasons of the operators that are not narrowed by (subgraph, index)."""
     model = graph.model
@@ -179,7 +220,7 @@ def _solve(graph: Graph, declarations: list, settings: dict, measured) -> tuple[
     pinned -= {key for _, declaration in declarations for key in declaration.states}
     pinned |= {tensor.key for tensor in border}
     pinned |= {key for _, declaration in declarations for key in declaration.pins}
-    pinned |= saturation.pinned(declarations, graph, settings)
+    pinned |= saturation.pinned(declarations, graph, _moving(settings, measured))
     if len({setting.method for _, setting in nodes}) > 1:
         # An operator that keeps its integers needs the scales they were made for, whatever its neighbours do.
         kept = {key for key, setting in settings.items() if setting.method == KEEP}
@@ -210,7 +251,9 @@ def _solve(graph: Graph, declarations: list, settings: dict, measured) -> tuple[
     return solution, reasons
 
 
-def _report(before: Model, after: Model, reasons: dict, default: Setting, settings: dict | None) -> Report:
+def _report(
+    before: Model, after: Model, reasons: dict, default: Setting, settings: dict | None, has_data: bool = False
+) -> Report:
     """The report of a narrowing, or of a check (no settings)."""
     pairs = list(zip(before.operators, after.operators, strict=True))
     chosen = [default if settings is None else settings[old.subgraph, old.index] for old, _ in pairs]
@@ -220,7 +263,7 @@ def _report(before: Model, after: Model, reasons: dict, default: Setting, settin
     rows = []
     for (old, new), setting, *found in zip(pairs, chosen, *factors, *widths, narrow, strict=True):
         method = "" if settings is None else setting.method
-        row = _row(old, new, _Factors(*found), setting.grid, reasons.get((old.subgraph, old.index)), method)
+        row = _row(old, new, _Factors(*found), setting.grid, reasons.get((old.subgraph, old.index)), method, has_data)
         if row is not None:
             rows.append(row)
     if all(row.reason for row in rows):
@@ -269,7 +312,7 @@ def _nothing_to_narrow(model: Model, rows: list[Row]) -> str:
 
 
 def _row(
-    old: Operator, new: Operator, factors: _Factors, grid: Grid, reason: Reason | None, method: str
+    old: Operator, new: Operator, factors: _Factors, grid: Grid, reason: Reason | None, method: str, has_data: bool
 ) -> Row | None:  # fmt: skip
     """The row of an operator; a check (no method) reads the factors also of operators that cannot be narrowed."""
     op, before, after = op_for(old), factors.before, factors.after
@@ -292,14 +335,26 @@ def _row(
     bound = worst_case(new, grid)
     kept = method == KEEP  # then the scales say what the rounded factors do, and the real weights follow them
     gain = np.divide(after, before, out=np.ones_like(before), where=before > 0) if kept else np.ones(1)
+    if kept and has_data:  # then scales of activations moved, too, which is no error: that of the real weights is left
+        gain = _relabelled(old, new)
     return dataclasses.replace(
         row,
-        gain_error=max(float(np.abs(gain - 1).max()), 0.0 if kept else op.gain_error(old, new)),
+        gain_error=max(
+            float(np.abs(gain - 1).max(initial=0.0)), 0.0 if kept and not has_data else op.gain_error(old, new)
+        ),
         weight_error=0.0 if kept else op.weight_error(old, new),
         step_noise=None if kept else op.step_noise(old, new),
         accumulator=None if bound is None else int(min(bound.accumulator.max(), LARGEST_BOUND)),
         fits_int32=None if bound is None else bool(bound.product.max() < 2**31),
     )
+
+
+def _relabelled(old: Operator, new: Operator) -> np.ndarray:
+    """New scales over old ones of the constants that an operator multiplies or adds; float64."""
+    pairs = [(x, y) for x, y in zip(old.inputs, new.inputs, strict=True) if x is not None and x.is_constant]
+    pairs = [(x, y) for x, y in pairs if x.is_quantized and x.type not in BIAS_TYPES]
+    scales = [[t.quantization.scale.values.astype(np.float64) for t in pair] for pair in pairs]
+    return np.concatenate([np.ones(1), *(b / a for a, b in scales if np.all(a > 0))])
 
 
 def _stopped(row: Row, reason: Reason) -> Row:

@@ -22,7 +22,8 @@ class Row:
       factors: number of its rescale factors: output channels, or inputs of an operator without weights.
       bits_before, bits_after: significant bits of its widest multiplier; 31 stands for 17 and more.
       narrow: whether all its factors are on the grid.
-      gain_error: largest |M_after / M_before - 1| of a factor that was rounded with nothing to make up for it ("keep").
+      gain_error: largest |M_after / M_before - 1| of a factor that was rounded with nothing to make up for it ("keep");
+        with data, where scales of activations move and are no error, largest change of the real weights' scale.
       weight_error: largest relative RMS change of a channel's real weights ("requantize").
       accumulator: largest |acc| over all inputs of the tensors' types; 2**62 stands for anything larger.
       fits_int32: whether |acc * m| plus the rounding constant stays below 2**31.

@@ -17,7 +17,8 @@ class Setting:
     Attributes:
       grid: the factors there are.
       method: "requantize" rounds factors so that scales grow, from the scales assigned so far; "keep" rounds the stock
-        factors to nearest and lets scales follow, so that only the factors change and no integer.
+        factors to nearest and lets scales follow, so that only the factors change and no integer. With data "keep",
+        too, moves scales of activations as "requantize" does; of the integers, weights and constants stay.
 
     Raises:
       UsageError: no such method.

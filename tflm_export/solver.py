@@ -23,7 +23,7 @@ from collections.abc import Callable, Hashable
 
 import numpy as np
 
-from tflm_export.setting import KEEP, REQUANTIZE, Setting
+from tflm_export.setting import KEEP, Setting
 from tflm_export.union import groups
 
 ROUNDED = 2.0**-23  # relative; what the float32 roundings of two scales can do to a third
@@ -138,7 +138,7 @@ class _Solver:
 
     def _targets(self, setting: Setting, factor: float, stock: float, rounding: str, grows: bool) -> list[float]:
         """The factors to choose from; `rounding` makes the free scale grow, the only way if it must (`grows`)."""
-        if setting.method == KEEP:
+        if setting.method == KEEP and (self.problem.clipping is None or grows):  # a constant keeps its integers
             return [float(setting.grid.snap(stock, "nearest"))]
         roundings = [rounding] if self.problem.clipping is None or grows else ["up", "down"]
         targets = {float(setting.grid.snap(factor, r)) for r in roundings}
@@ -159,7 +159,7 @@ class _Solver:
 
     def _per_tensor(self, node: Weighted, setting: Setting) -> None:
         """Moves the output scale of a node with one weight scale, where nothing else needs that scale."""
-        if node.weight_scale is None or setting.method != REQUANTIZE:
+        if node.weight_scale is None or (setting.method == KEEP and self.problem.clipping is None):
             return
         x, y = self.root[node.input], self.root[node.output]
         if y in self.settled or y in self.wanted or x == y:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests.helpers import corpus
-from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
-from tflm_export import ModelError, UsageError, calibration, narrow
+from tests.helpers.tflite_builder import TFLiteBuilder
+from tflm_export import METHODS, ModelError, UsageError, calibration, narrow
 from tflm_export.compare import compare
 from tflm_export.flatbuffer.model import parse
 from tflm_export.simulator import simulate
@@ -231,16 +231,10 @@ def test_pickles_are_not_loaded(tmp_path):
         calibration.load(str(path))
 
 
-def test_operators_that_cannot_be_simulated_are_named():
+@pytest.mark.parametrize("method", METHODS)
+def test_operators_that_cannot_be_simulated_are_named(method):
     b = TFLiteBuilder()
     x = b.input([1, 4, 4, 2])
     data = b.build(x, b.unknown(b.conv(x, 3), op="CUSTOM:strange", name="odd"))
     with pytest.raises(ModelError, match=r"CUSTOM:strange \(odd\)"):
-        narrow(data, 1, calibration={"input": np.arange(128, dtype=np.int8).reshape(4, 4, 4, 2)})
-
-
-def test_keep_leaves_buffers_alone_with_data_too():
-    data = residual_network(batch=1)
-    plain, _ = narrow(data, 4, "keep")
-    with_data, _ = narrow(data, 4, "keep", calibration={"input": images(8)})
-    assert with_data == plain
+        narrow(data, 1, method, {"input": np.arange(128, dtype=np.int8).reshape(4, 4, 4, 2)})

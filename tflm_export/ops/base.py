@@ -18,6 +18,7 @@ from tflm_export.ops.statistics import Statistics
 from tflm_export.program.form import Form
 from tflm_export.program.value import value_of
 from tflm_export.reason import Reason
+from tflm_export.setting import KEEP
 from tflm_export.solver import Product, Sum, Weighted
 
 ACTIVATION_TYPES = ("INT8", "UINT8", "INT16")
@@ -49,6 +50,19 @@ class Declaration:
 
 
 @dataclasses.dataclass(frozen=True)
+class Chosen:
+    """What data said about a layer that keeps its weights.
+
+    Attributes:
+      factors: on the grid, float64 [1] or [channels].
+      bias: integers in float64 [channels]; None where the layer has none.
+    """
+
+    factors: np.ndarray
+    bias: np.ndarray | None
+
+
+@dataclasses.dataclass(frozen=True)
 class Plan:
     """What was decided for a model.
 
@@ -58,6 +72,7 @@ class Plan:
       method: "requantize" or "keep".
       statistics: moments of the inputs of an operator with weights, None where they are not known; None without data.
       references: what weights are rounded from instead of what the file has for them, by key of their tensor.
+      chosen: for "keep" with data, what was chosen for the operator; None where nothing was.
     """
 
     scales: dict[Hashable, float]
@@ -65,6 +80,12 @@ class Plan:
     method: str
     statistics: Callable[[Operator], Statistics | None] | None = None
     references: Mapping[Hashable, Reference] = dataclasses.field(default_factory=dict)
+    chosen: Chosen | None = None
+
+    @property
+    def keeps_integers(self) -> bool:
+        """Whether no integer may change: "keep" without data."""
+        return self.method == KEEP and self.statistics is None and self.chosen is None
 
 
 class Op:
@@ -102,6 +123,10 @@ class Op:
           inputs: integers of its inputs over a batch of rows.
         """
         raise NotImplementedError
+
+    def can_choose(self, operator: Operator) -> bool:
+        """Whether it is one layer with constant weights, so that factors and bias can be chosen for it alone."""
+        return False
 
     def weight_error(self, before: Operator, after: Operator) -> float:
         """Largest relative RMS change of the real weights of a channel; 0 where there are none."""

@@ -30,14 +30,14 @@ def requantise_constants(tensors: tuple[Tensor, ...], plan: Plan, edits: Edits) 
 
 
 def requantise_bias(bias: Tensor, factors: tuple[Tensor, Tensor], plan: Plan, edits: Edits) -> None:
-    """Writes a bias whose scale is the product of the scales of two activations; `keep` leaves its integers."""
+    """Writes a bias whose scale is the product of the scales of two activations; `keep` leaves it without data."""
     before = factors[0].scale * factors[1].scale
     after = plan.scales[factors[0].key] * plan.scales[factors[1].key]
     if after == before:
         return
     if bias.quantization is not None:
         edits.set(bias.quantization.scale.offset, bias.quantization.scale.values, np.array([after]), f"{bias.name}")
-    if plan.method != KEEP:
+    if not plan.keeps_integers:
         edits.set(bias.data_offset, bias.stored, rounded_bias(bias, bias.data * (before / after)), f"bias {bias.name}")
 
 

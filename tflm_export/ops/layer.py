@@ -2,7 +2,8 @@
 """One rescale by constant weights: factor `Sx * Sw[c] / Sy`, landed on the grid by the weight scales.
 
 `requantize` rounds the factor up, writes the larger weight scale that makes it so and re-rounds weights and bias to it.
-`keep` rounds the factor to nearest and writes a scale that says so; weights and bias keep their bytes.
+`keep` rounds the factor to nearest and writes a scale that says so; weights and bias keep their bytes. With data it
+takes the factor and the bias that were chosen for the layer (`kept`); weights keep their bytes.
 """
 
 import dataclasses
@@ -133,7 +134,7 @@ class Layer:
         factor = self._factors(input_scale, old, output_scale)
         reference = plan.references.get(w.key) if plan.method != KEEP else None
         if plan.method == KEEP:
-            target = plan.grid.snap(self.factors, "nearest")
+            target = self._kept_target(plan, factor)
             settled = np.isclose(target, factor, rtol=rescale.FLOAT32_TOLERANCE, atol=0)
         else:
             settled = plan.grid.contains(factor)
@@ -150,12 +151,12 @@ class Layer:
             kept = settled & (input_scale == self.x.scale)
             new_bias_scale = np.where(kept, old_bias_scale, new_bias_scale)
             edits.set(bias.quantization.scale.offset, old_bias_scale, new_bias_scale, f"scales of {bias.name}")
-        if plan.method == KEEP:
+        if plan.keeps_integers:
             return
         source = self.reference if reference is None else reference.where(~settled, self.reference)
         growth = np.divide(new.astype(np.float64), source.scale, out=np.ones(old.shape), where=source.scale > 0)
         shift = 0.0  # of the accumulators, in units of the source
-        if (growth != 1).any():
+        if (growth != 1).any() and plan.method != KEEP:
             statistics = measure() if measure is not None else None
             rows = self.rounded(source.rows, growth, _weighing(statistics), self._limits)
             integers = self.in_shape(rows + self._weight_zero if self._weight_zero else rows)
@@ -163,9 +164,9 @@ class Layer:
             if statistics is not None:
                 shift = ((source.rows - rows * growth.reshape(-1, 1)) * statistics.mean).sum(1)
         growth = growth * (input_scale / self.x.scale)
-        if bias is not None and ((growth != 1).any() or np.any(shift)):
-            integers = rounded_bias(bias, (source.bias + shift) / growth)
-            edits.set(bias.data_offset, bias.stored, integers, f"bias {bias.name}")
+        if bias is not None and (plan.chosen is not None or (growth != 1).any() or np.any(shift)):
+            values = (source.bias + shift) / growth if plan.chosen is None else plan.chosen.bias
+            edits.set(bias.data_offset, bias.stored, rounded_bias(bias, values), f"bias {bias.name}")
 
     def _of_less_change(self, down: np.ndarray, up: np.ndarray, factor: np.ndarray, measure) -> np.ndarray:
         """The grid points below factors where outputs change less than with those above; float64 [scales].
@@ -216,6 +217,12 @@ class Layer:
         """The weights and the bias of the file."""
         bias = None if self.bias is None or self.bias.data is None else self.bias.data.reshape(-1)
         return Reference(self._rows, self.w.quantization.scale.values, bias)
+
+    def _kept_target(self, plan: Plan, factor: np.ndarray) -> np.ndarray:
+        """The factors on the grid of a layer that keeps its weights."""
+        if plan.chosen is not None:
+            return plan.chosen.factors
+        return plan.grid.snap(self.factors if plan.keeps_integers else factor, "nearest")
 
     @property
     def _weight_zero(self) -> int:

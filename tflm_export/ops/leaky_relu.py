@@ -10,7 +10,6 @@ from tflm_export.flatbuffer.options import LeakyReluOptions
 from tflm_export.flatbuffer.reader import FLOAT32
 from tflm_export.ops.base import SMALLEST_SCALE, Declaration, quantized_keys, register
 from tflm_export.ops.unary import Unary, requantize
-from tflm_export.setting import KEEP
 
 
 def _alpha(operator) -> float:
@@ -53,7 +52,7 @@ class LeakyRelu(Unary):
             return
         identity = plan.scales[x.key] / plan.scales[y.key]
         factor = identity * abs(alpha)
-        target = plan.grid.snap(stock if plan.method == KEEP else factor, "nearest")
+        target = plan.grid.snap(stock if plan.keeps_integers else factor, "nearest")
         if not np.isclose(target, factor, rtol=rescale.FLOAT32_TOLERANCE, atol=0):
             new = np.array([np.copysign(target / identity, alpha)])
             offset = operator.option_offset(LeakyReluOptions.ALPHA)

@@ -102,6 +102,9 @@ class WeightedOp(RescalingOp):
         """What a form has for each of its taps, [..., taps, input channels], in the order of the file's weights."""
         return taps
 
+    def can_choose(self, operator):
+        return operator.subgraph == 0 and self.operands(operator)[1].data is not None
+
     def weight_error(self, before, after):
         return self.layer(before).weight_error(self.layer(after))
 
