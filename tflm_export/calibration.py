@@ -50,8 +50,13 @@ class Calibration:
             raise ModelError(f"calibration data cannot be used: {'; '.join(problems)}")
         return cls(simulate(model, inputs, "tflm"))
 
-    def statistics(self, operator: Operator) -> Statistics:
-        """First and second moments of what the weights of an operator are multiplied with."""
+    def statistics(self, operator: Operator) -> Statistics | None:
+        """First and second moments of what the weights of an operator are multiplied with.
+
+        None for operators that no inference of the main subgraph reaches.
+        """
+        if operator.subgraph:
+            return None
         inputs = [None if t is None else self.trace.tensors.get(t.key, t.data) for t in operator.inputs]
         return op_for(operator).statistics(operator, inputs)
 

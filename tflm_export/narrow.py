@@ -78,11 +78,13 @@ def narrow(
     default = Setting(grid_of(bits), method)
     stock = parse(data)
     settings = resolve(stock, default, rules)
-    model, graph = stock, Graph(stock, calibration is not None)
+    rounds = any(setting.method == REQUANTIZE for setting in settings.values())
+    corrects = calibration is not None or (rounds and synthetic_means(stock, synthetic) is not None)
+    model, graph = stock, Graph(stock, corrects)
     shared = sharing.shared_constants(graph)
     if shared:
         model = parse(sharing.with_copies(stock, shared))
-        graph = Graph(model, calibration is not None)
+        graph = Graph(model, corrects)
     declarations = _declare(model, graph)
     measured = None if calibration is None else _measure(model, calibration)
     means = synthetic_means(model, synthetic) if measured is None else None

@@ -61,14 +61,12 @@ class Group:
 
     def agrees(self, model: Model) -> bool:
         """Whether all uses are alike in another model of the same operators, and as they were if others need that."""
-        contents = {_content(use.of(model)) for use in self.uses}
-        if self.has_others:
-            contents |= {_content(use.tensor) for use in self.uses}
-        return len(contents) == 1
-
-
-def _content(tensor: Tensor) -> tuple[bytes, bytes]:
-    return tensor.quantization.scale.values.tobytes(), tensor.stored.tobytes()
+        wanted = collections.defaultdict(set)  # by what is shared: elements, or scales, or both
+        for use in self.uses:
+            for now in (use.of(model), use.tensor)[: 1 + self.has_others]:
+                wanted["data", use.tensor.data_offset].add(now.stored.tobytes())
+                wanted["scale", use.tensor.quantization.scale.offset].add(now.quantization.scale.values.tobytes())
+        return all(len(contents) == 1 for contents in wanted.values())
 
 
 def shared_constants(graph: Graph) -> list[Group]:

@@ -99,7 +99,7 @@ def compute(data: bytes, source: random.Random) -> bool:
             narrow(data, source.choice((1, 8)), synthetic="images")
         with contextlib.suppress(ModelError, UsageError):
             rows = [_row(model, source) for _ in range(CALIBRATION_ROWS)]
-            if rows[0] is not None:
+            if rows[0]:
                 names = [tensor.name for tensor in model.subgraphs[0].inputs]
                 arrays = [np.concatenate([np.atleast_1d(a) for a in some]) for some in zip(*rows, strict=True)]
                 narrow(data, source.choice((1, 8)), source.choice(METHODS), dict(zip(names, arrays, strict=True)))
@@ -124,7 +124,7 @@ def _run(model: Model, arithmetic: Arithmetic, source: random.Random) -> None:
 def _row(model: Model, source: random.Random) -> list[np.ndarray] | None:
     """Random inputs of one inference; None where there are none, or more than anybody would feed."""
     random, row = np.random.default_rng(source.randrange(1 << 32)), []
-    for tensor in model.subgraphs[0].inputs:
+    for tensor in model.subgraphs[0].inputs if model.subgraphs else ():
         if not 0 < math.prod(tensor.shape) <= LARGEST_INPUT or min(tensor.shape, default=1) < 0:
             return None
         dtype = np.dtype(dtype_of(tensor))

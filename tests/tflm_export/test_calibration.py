@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Calibration data: statistics against direct numpy, the effect on real models, and data that does not fit."""
 
+import copy
 import re
 import zipfile
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import corpus
-from tests.helpers.tflite_builder import TFLiteBuilder
+from tests.helpers.tflite_builder import TFLiteBuilder, pack, unpack
 from tflm_export import METHODS, ModelError, UsageError, calibration, narrow
 from tflm_export.compare import compare
 from tflm_export.flatbuffer.model import parse
@@ -238,3 +239,15 @@ def test_operators_that_cannot_be_simulated_are_named(method):
     data = b.build(x, b.unknown(b.conv(x, 3), op="CUSTOM:strange", name="odd"))
     with pytest.raises(ModelError, match=r"CUSTOM:strange \(odd\)"):
         narrow(data, 1, method, {"input": np.arange(128, dtype=np.int8).reshape(4, 4, 4, 2)})
+
+
+@pytest.mark.parametrize("method", ["requantize", "keep"])
+def test_a_second_signature_is_narrowed_without_data(method):
+    """Data reaches the main subgraph alone; the other one is narrowed as it is without."""
+    b = TFLiteBuilder(1)
+    x = b.input([1, 8, 8, 3])
+    model = unpack(b.build(x, b.conv(x, 4)))
+    model.subgraphs.append(copy.deepcopy(model.subgraphs[0]))
+    rows = np.random.default_rng(0).integers(-128, 128, (8, 8, 8, 3), np.int8)
+    _, report = narrow(pack(model), 1, method, rows)
+    assert [(row.subgraph, row.narrow) for row in report.rows] == [(0, True), (1, True)]

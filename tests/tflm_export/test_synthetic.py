@@ -356,3 +356,20 @@ def test_photos_through_a_real_model():
         compare(parse(data), parse(narrow(data, 1, synthetic=wanted)[0]), [rows]).sqnr for wanted in ("none", "auto")
     )
     assert corrected > plain + 3
+
+
+def test_layers_with_shared_zero_biases_get_biases_of_their_own():
+    b = TFLiteBuilder(2)
+    x = b.input([1, 20, 20, 3])
+    y = b.conv(x, 3, name="first")
+    model = unpack(b.build(x, b.conv(y, 3, name="second")))
+    graph = model.subgraphs[0]
+    biases = [graph.tensors[operator.inputs[2]] for operator in graph.operators]
+    model.buffers[biases[0].buffer].data = np.zeros(12, np.uint8)
+    biases[1].buffer = biases[0].buffer
+    data = pack(model)
+    narrowed, report = narrow(data, 1)
+    assert not report.offenders
+    first, second = (operator.inputs[2].data.tobytes() for operator in peer.operators(narrowed))
+    assert first != second
+    assert narrow(data, 31)[0] == data
