@@ -39,6 +39,8 @@ FLOORS = (
     ("tflm_export.narrow", "tflm_export.verify", "tflm_export.to_int8"),
     ("tflm_export.search", "tflm_export.outputs"),
     ("tflm_export.several",),
+    ("tflm_export.flags",),
+    ("tflm_export.one_model",),
     ("tflm_export.__main__",),
     ("keras_rat",),
     ("benchmarks",),

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The flags of the exporter's command line, and which of them make sense together."""
+
+from absl import flags
+
+from tflm_export import command_line, cores, metadata, rescale
+from tflm_export.errors import UsageError
+from tflm_export.narrow import METHODS
+from tflm_export.narrow import SYNTHETIC as SYNTHETIC_CHOICES
+from tflm_export.to_int8 import IO as BORDERS
+
+USED = {  # by the ways to call it that write no model: the other flags
+    "check": {"bits", "report", "overwrite", "quiet", "jobs"},
+    "explain": set(),
+    "dump": set(),
+}
+NEEDED = {"core": "c_source", "io": "to_int8", "max_drop": "search"}  # flag: the one without which it means nothing
+CONVERSION = {"to_int8", "io", "calibration", "synthetic", "output", "output_dir", "overwrite", "quiet", "jobs"}
+
+FLAGS = flags.FlagValues()
+BITS = flags.DEFINE_integer(
+    "bits", None, f"Width k of the multipliers: 1 (pure shifts) to {rescale.MAX_BITS}.", flag_values=FLAGS
+)
+METHOD = flags.DEFINE_enum(
+    "method",
+    METHODS[0],
+    METHODS,
+    "requantize: round factors up and re-round the weights to match. keep: round factors to nearest, weights stay.",
+    flag_values=FLAGS,
+)
+OUTPUT = flags.DEFINE_string(
+    "output", None, "File to write, - for standard output. Default: MODEL_kK.tflite.", flag_values=FLAGS
+)
+OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir",
+    None,
+    "Folder for the narrowed models; those of a FOLDER keep their places below it. Made where it is not there.",
+    flag_values=FLAGS,
+)
+OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace regular files that exist.", flag_values=FLAGS)
+REPORT = flags.DEFINE_string(
+    "report", None, "Write the table as JSON to this file, - for standard output.", flag_values=FLAGS
+)
+METADATA = flags.DEFINE_bool(
+    "metadata", True, f"Add the multipliers as metadata entry {metadata.NAME}.", flag_values=FLAGS
+)
+CC_ARRAY = flags.DEFINE_string(
+    "cc_array",
+    None,
+    "Folder for the model as C++ array too: NAME_model_data.cc and .h.",
+    flag_values=FLAGS,
+)
+C_SOURCE = flags.DEFINE_string(
+    "c_source", None, "Folder for the model as a C99 program part too, with the kernels it needs.", flag_values=FLAGS
+)
+CORE = flags.DEFINE_string(
+    "core", "portable", f"Core that --c_source is tuned for: {', '.join(cores.NAMES)}.", flag_values=FLAGS
+)
+CALIBRATION = flags.DEFINE_string(
+    "calibration",
+    None,
+    "File of real inputs (.npz, .npy): arrays named as the model's inputs, or one array. Three rows of four choose "
+    "scales and round weights, the fourth measures the agreement with the stock model.",
+    flag_values=FLAGS,
+)
+BITS_CONFIG = flags.DEFINE_string(
+    "bits_config",
+    None,
+    "YAML or JSON file of bits (or {bits, method}) by operator index or by regular expression on the name of its "
+    "output tensor; --bits holds for the others.",
+    flag_values=FLAGS,
+)
+ADD_BITS = flags.DEFINE_integer(
+    "add_bits",
+    None,
+    "Width of the multipliers of ADD and SUB that --bits_config does not name; --bits holds for the others.",
+    lower_bound=1,
+    upper_bound=rescale.MAX_BITS,
+    flag_values=FLAGS,
+)
+SYNTHETIC = flags.DEFINE_enum(
+    "synthetic",
+    SYNTHETIC_CHOICES[0],
+    SYNTHETIC_CHOICES,
+    "Without --calibration, correct biases for what synthetic images make of the rounded weights: auto: where the one "
+    "input is a colour image, [1, height, width, 3]; images: always, inputs are images; none: never.",
+    flag_values=FLAGS,
+)
+SEARCH = flags.DEFINE_bool(
+    "search", False, "Find the narrowest bits, operator by operator, within --max_drop.", flag_values=FLAGS
+)
+MAX_DROP = flags.DEFINE_float(
+    "max_drop",
+    0.01,
+    "For --search: tolerated share of rows that change class; for outputs that are no classes, relative change.",
+    flag_values=FLAGS,
+)
+VERIFY = flags.DEFINE_integer(
+    "verify",
+    None,
+    "Run both models on LiteRT and TFLM on this many rows: of those of --calibration that measure, else random.",
+    flag_values=FLAGS,
+)
+TO_INT8 = flags.DEFINE_bool(
+    "to_int8",
+    False,
+    "Convert a per-tensor uint8 model to int8 first, per channel; without --bits, do nothing else.",
+    flag_values=FLAGS,
+)
+IO = flags.DEFINE_enum(
+    "io", BORDERS[0], BORDERS, "For --to_int8: type of the inputs and outputs that are uint8.", flag_values=FLAGS
+)
+STRICT = flags.DEFINE_bool("strict", False, "Write nothing if any rescale cannot be narrowed.", flag_values=FLAGS)
+CHECK = flags.DEFINE_bool("check", False, "Only check.", flag_values=FLAGS)
+EXPLAIN = flags.DEFINE_bool("explain", False, "Only show each rescale.", flag_values=FLAGS)
+DUMP = flags.DEFINE_bool("dump", False, f"Only print metadata entry {metadata.NAME} as JSON.", flag_values=FLAGS)
+JOBS = flags.DEFINE_integer("jobs", 1, "Models that are worked on at once, of several.", flag_values=FLAGS)
+QUIET = flags.DEFINE_bool("quiet", False, "Print nothing but errors.", flag_values=FLAGS)
+VERSION = flags.DEFINE_bool("version", False, "Show the version.", flag_values=FLAGS)
+HELP = command_line.define_help(FLAGS)
+
+
+def parse(argv: list[str]) -> list[str]:
+    """Sets the flags; returns what is none."""
+    for name in FLAGS:
+        FLAGS[name].unparse()
+    return FLAGS(argv)[1:]
+
+
+def _given() -> set[str]:
+    """The flags of the command line."""
+    return {name for name in FLAGS if FLAGS[name].present and name != "flagfile"}
+
+
+def is_conversion() -> bool:
+    """Whether nothing but a conversion to int8 is asked for."""
+    return TO_INT8.value and _given() <= CONVERSION
+
+
+def require_meaning() -> None:
+    """Raises UsageError where a flag is given that would have no effect beside the others."""
+    given = _given()
+    modes = [name for name in USED if FLAGS[name].value]
+    if len(modes) > 1:
+        raise UsageError(f"--{modes[0]} and --{modes[1]} exclude each other")
+    for mode in modes:
+        idle = sorted(given - USED[mode] - {mode})
+        if idle:
+            raise UsageError(f"--{mode} reads the model as it is and writes none; leave out --{', --'.join(idle)}")
+    for name, other in NEEDED.items():
+        if name in given and not FLAGS[other].value:
+            raise UsageError(f"--{name} means nothing without --{other}; add it, or leave out --{name}")
+
+
+def require_possible() -> None:
+    """Raises UsageError where what the flags say cannot be, whatever the model."""
+    if SEARCH.value:
+        if any(flag.value is not None for flag in (BITS, BITS_CONFIG, ADD_BITS)):
+            raise UsageError("--search chooses the bits; leave out --bits, --bits_config and --add_bits")
+    elif BITS.value is None and not is_conversion():
+        raise UsageError("--bits is required; see --help")
+    elif BITS.value is not None:
+        rescale.check_bits(BITS.value)
+    if JOBS.value < 1:
+        raise UsageError(f"--jobs must be at least 1, got {JOBS.value}")
+    cores.find(CORE.value)
+    _require_verifiable()
+
+
+def _require_verifiable() -> None:
+    """Raises UsageError where --verify asks for what cannot be."""
+    if VERIFY.value is None:
+        return
+    if VERIFY.value < 1:
+        raise UsageError(f"--verify needs at least one row, got {VERIFY.value}")
+    from tflm_export import runtimes
+
+    if not runtimes.installed():
+        raise UsageError("--verify needs a runtime, and none is installed; pip install ai-edge-litert tflite-micro")
