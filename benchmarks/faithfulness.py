@@ -120,8 +120,14 @@ def outputs(data: bytes, rows: Rows, reference: bool = False) -> Outputs:
 
 
 def _with_outputs(data: bytes, tensors: list[Tensor]) -> bytes:
-    """A file whose main subgraph ends in other tensors."""
+    """A file whose main subgraph ends in other tensors.
+
+    Biases that old converters give the channel axis of their weights get the one they have, which LiteRT insists on.
+    """
     model = schema.ModelT.InitFromPackedBuf(data, 0)
+    for tensor in model.subgraphs[0].tensors:
+        if tensor.quantization is not None and tensor.shape is not None and len(tensor.shape) == 1:
+            tensor.quantization.quantizedDimension = 0
     model.subgraphs[0].outputs = [tensor.index for tensor in tensors]
     model.signatureDefs = []
     builder = flatbuffers.Builder(len(data) + 1024)

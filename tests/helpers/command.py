@@ -3,6 +3,7 @@
 
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -25,5 +26,13 @@ def command(*arguments: str, before: str = "") -> list[str]:
 def start(
     *arguments: str, before: str = "", stdout: int | None = None, stderr: int | None = None, **more: str
 ) -> subprocess.Popen:
-    """The program, running, with more variables of its environment."""
-    return subprocess.Popen(command(*arguments, before=before), env=environment(**more), stdout=stdout, stderr=stderr)
+    """The program, running, with more variables of its environment; it ignores no signal, as under nohup it would."""
+    line = command(*arguments, before=before)
+    return subprocess.Popen(
+        line, env=environment(**more), stdout=stdout, stderr=stderr, preexec_fn=_heed if os.name == "posix" else None
+    )
+
+
+def _heed() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
