@@ -326,3 +326,19 @@ def test_real_networks_stay_accurate(task, bits):
     inputs = quantized_inputs(parse(data), {"x": test})
     found = simulator.simulate(narrowed, inputs, "tflm").outputs[0]
     assert np.mean(found.reshape(len(test), -1).argmax(1) == file["y_test"]) >= least[bits]
+
+
+@pytest.mark.parametrize("place", ["input", "output"])
+def test_layers_at_variables_are_rounded_to_nearest(place):
+    """What a variable holds no trace says."""
+    b = TFLiteBuilder(3)
+    x = b.input([1, 12], zero_point=0)
+    kept = b.tensor("kept", [1, 12], scale=0.0371, variable=True)
+    y = b.fully_connected(kept if place == "input" else x, 12, name="layer")
+    if place == "output":
+        b.graph.operators[-1].outputs = [kept]
+        y = b.fully_connected(x, 12, name="other")
+    data = b.build(x, [y, b.fully_connected(x, 4, name="free")])
+    rows = np.random.default_rng(0).integers(-128, 128, (8, 12), np.int8)
+    _, report = narrow(data, 1, "keep", rows)
+    assert not report.offenders

@@ -53,7 +53,7 @@ def choose(
 
     Returns:
       What was chosen, by (subgraph, index), for those of `grids` in the main subgraph that are sums of products with
-      constant weights; nothing where all their factors are on the grids already.
+      constant weights and no variables; nothing where all their factors are on the grids already.
     """
     if all(grids[key].contains(op_for(op).factors(op)).all() for op in moved.operators if (key := _key(op)) in grids):
         return {}
@@ -118,7 +118,7 @@ class _Walk:
         """The step with what was chosen for it; its outputs become known."""
         key = (step.origin.subgraph, step.origin.index)
         operator, form = self.operators[key], step.form
-        if key in self.grids and isinstance(form, WeightedSum):
+        if key in self.grids and isinstance(form, WeightedSum) and self._is_known(form):
             found = self.chosen[key] = self._chosen(operator, form, self.grids[key])
             step = Step(step.origin, with_choice(form, found, self.grids[key]))
         if not self.program.has_state:
@@ -129,6 +129,11 @@ class _Walk:
                 if self.last[value.key].form is form:
                     self.values.pop(value.key, None)
         return step
+
+    def _is_known(self, form: WeightedSum) -> bool:
+        """Whether the stock model says what a layer's inputs and outputs are; not of variables."""
+        needed = [form.output, *(form.inputs[:1] if self.program.has_state else ())]
+        return all(self.target(value.key) is not None for value in needed)
 
     def _value(self, value) -> np.ndarray:
         return self.values[value.key] if value.key in self.values else value.data[None]
