@@ -56,7 +56,7 @@ function(narrow_tflite target)
     COMMAND ${Python3_EXECUTABLE} -m tflm_export --quiet --overwrite --bits=${arg_BITS} ${kind} --output=${narrowed}
             ${arg_FLAGS} -- ${stock}
     DEPENDS ${stock} ${arg_DEPENDS}
-    COMMENT "Narrowing ${arg_MODEL} to ${arg_BITS} bits"
+    COMMENT "Narrowing ${arg_MODEL}, k = ${arg_BITS}"
     VERBATIM)
   add_library(${target} STATIC ${sources} ${narrowed})
   target_include_directories(${target} PUBLIC ${folder})

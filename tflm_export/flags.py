@@ -7,6 +7,7 @@ from tflm_export import command_line, cores, metadata, rescale
 from tflm_export.errors import UsageError
 from tflm_export.narrow import METHODS
 from tflm_export.narrow import SYNTHETIC as SYNTHETIC_CHOICES
+from tflm_export.setting import KEEP
 from tflm_export.to_int8 import IO as BORDERS
 
 USED = {  # by the ways to call it that write no model: the other flags
@@ -158,13 +159,26 @@ def require_possible() -> None:
         if any(flag.value is not None for flag in (BITS, BITS_CONFIG, ADD_BITS)):
             raise UsageError("--search chooses the bits; leave out --bits, --bits_config and --add_bits")
     elif BITS.value is None and not is_conversion():
-        raise UsageError("--bits is required; see --help")
-    elif BITS.value is not None:
+        others = ", --".join(sorted(_given() - CONVERSION))
+        alone = f"--to_int8 without --bits takes no --{others}; add --bits, 31 to narrow nothing"
+        raise UsageError(alone if TO_INT8.value else "--bits is required; see --help")
+    _require_images_to_matter()
+    if BITS.value is not None:
         rescale.check_bits(BITS.value)
     if JOBS.value < 1:
         raise UsageError(f"--jobs must be at least 1, got {JOBS.value}")
     cores.find(CORE.value)
     _require_verifiable()
+
+
+def _require_images_to_matter() -> None:
+    """Raises UsageError where synthetic images are asked for that nothing would look at."""
+    if SYNTHETIC.value != "images":
+        return
+    if CALIBRATION.value is not None or SEARCH.value:
+        raise UsageError("--synthetic=images is for where there is no --calibration; leave one of them out")
+    if METHOD.value == KEEP and BITS_CONFIG.value is None and not TO_INT8.value:
+        raise UsageError("--synthetic=images corrects biases, which --method=keep leaves as they are; leave it out")
 
 
 def _require_verifiable() -> None:

@@ -108,7 +108,8 @@ def _models(folder: str, without: str | None) -> list[str]:
     for root, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if os.path.realpath(os.path.join(root, name)) != excluded]
         paths = (os.path.join(root, name) for name in names if name.lower().endswith(ENDING))
-        places += [os.path.relpath(path, folder) for path in paths]
+        # A pipe or a device of that name would be waited for.
+        places += [os.path.relpath(path, folder) for path in paths if os.path.isfile(path) or not os.path.exists(path)]
     return sorted(places)
 
 

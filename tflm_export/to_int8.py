@@ -134,7 +134,7 @@ def _require_uint8(model: Model) -> None:
     touched = [operator for operator in model.operators if any(map(_is_uint8, _tensors(operator)))]
     if all(operator.name in _BORDERS for operator in touched):
         types = sorted({tensor.type for operator in model.operators for tensor in operator.outputs})
-        fix = "it needs no conversion" if "INT8" in types else "quantise it to full int8 with its converter"
+        fix = "leave out the conversion" if "INT8" in types else "quantise it to full int8 with its converter"
         raise ModelError(f"no operator computes in uint8, they give {', '.join(types) or 'nothing'}; {fix}")
     problems = [f"{operator.label} {problem}" for operator in touched if (problem := _problem(operator))]
     if problems:

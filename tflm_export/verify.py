@@ -8,7 +8,7 @@ import numpy as np
 
 from tflm_export.compare import Agreement, agreement, worst
 from tflm_export.errors import ModelError
-from tflm_export.flatbuffer.model import Model, Tensor, parse
+from tflm_export.flatbuffer.model import Model, Operator, Tensor, parse
 from tflm_export.isolated import RUNTIMES, RunError, tensors_of
 from tflm_export.report import columns
 from tflm_export.simulator import simulate, unsupported
@@ -16,23 +16,31 @@ from tflm_export.simulator import simulate, unsupported
 SIMULATED = {"LiteRT reference": "tflite", "TFLM": "tflm"}
 LONGEST_REASON = 240  # characters of a runtime's complaint in the text; LiteRT repeats its own for every tensor
 NOT_VERIFIED = "not verified"
+INTEGERS = ("INT8", "UINT8", "INT16", "INT32", "INT64", "BOOL")
 
 
 @dataclasses.dataclass(frozen=True)
 class LayerChange:
-    """An operator's first output.
+    """The integers that an operator computes.
 
     Attributes:
-      index, op: which operator of the main subgraph.
+      index, op: which operator.
       change: relative change from stock to narrowed, by runtime that keeps its tensors.
       differences: integers of the narrowed model that differ from the simulator's, by runtime; None where it does
         not run the model.
+      subgraph: of the operator; runtimes run the main one, 0, alone.
     """
 
     index: int
     op: str
     change: dict[str, float]
     differences: dict[str, int | None]
+    subgraph: int = 0
+
+    @property
+    def place(self) -> str:
+        """Which operator, for people."""
+        return f"{self.subgraph}.{self.index}" if self.subgraph else str(self.index)
 
     @property
     def is_verified(self) -> bool:
@@ -46,7 +54,7 @@ class Verification:
 
     Attributes:
       outputs: agreement of the narrowed with the stock model, of the worst output, by runtime.
-      layers: every operator with a quantised output, in execution order.
+      layers: every operator that computes quantised integers or an integer output of the model, in execution order.
       failures: why a runtime could not run the models, by runtime.
     """
 
@@ -113,17 +121,8 @@ def verify(stock: bytes, narrowed: bytes, inputs: list[np.ndarray]) -> Verificat
         if name in SIMULATED:
             changes[name] = {index: found.relative_change for index, found in changed.items()}
             differences[name] = _differences(models[1], inputs, SIMULATED[name], after)
-    layers = tuple(
-        LayerChange(
-            operator.index,
-            operator.name,
-            {name: changes[name][operator.outputs[0].index] for name in changes},
-            {name: found.get(operator.outputs[0].index) for name, found in differences.items()},
-        )
-        for operator in models[0].subgraphs[0].operators
-        if operator.outputs and operator.outputs[0].is_quantized
-    )
-    return Verification(outputs, layers, failures)
+    layers = [_layer(operator, own, changes, differences) for operator, own in _computing(models[0], ends)]
+    return Verification(outputs, tuple(layers), failures)
 
 
 def random_inputs(model: Model, rows: int, seed: int = 0) -> list[np.ndarray]:
@@ -151,13 +150,36 @@ def _ends(model: Model) -> list[Tensor]:
     return [tensor for tensor in model.subgraphs[0].outputs if tensor.type != "STRING"]
 
 
+def _computing(model: Model, ends: list[Tensor]) -> list[tuple[Operator, list[Tensor]]]:
+    """Operators with the integers that they compute and that are to be compared: quantised ones, and the model's."""
+    found = []
+    for operator in model.operators:
+        others = [t for t in ends if t.type in INTEGERS]
+        own = [t for t in operator.outputs if t.is_quantized or any(t is end for end in others)]
+        if own:
+            found.append((operator, own))
+    return found
+
+
+def _layer(operator: Operator, own: list[Tensor], changes: dict, differences: dict) -> LayerChange:
+    """What became of what an operator computes; nothing is known of subgraphs but the main one."""
+    if operator.subgraph:
+        changes, differences = {}, {}
+    off = {name: [found.get(t.index) for t in own] for name, found in differences.items()}
+    return LayerChange(
+        operator.index,
+        operator.name,
+        {name: max(found[t.index] for t in own) for name, found in changes.items()},
+        {name: None if None in counts else sum(counts) for name, counts in off.items()},
+        operator.subgraph,
+    )
+
+
 def _outputs(model: Model) -> list[Tensor]:
-    """The first outputs of operators that compute quantised tensors, and the model's outputs."""
-    graph = model.subgraphs[0]
-    computed = {
-        op.outputs[0].index: op.outputs[0] for op in graph.operators if op.outputs and op.outputs[0].is_quantized
-    }
-    return list((computed | {t.index: t for t in _ends(model)}).values())
+    """What the operators of the main subgraph compute in quantised integers, and the model's outputs."""
+    ends = _ends(model)
+    computed = [t for operator, own in _computing(model, ends) if not operator.subgraph for t in own]
+    return list({t.index: t for t in (*computed, *ends)}.values())
 
 
 def _differences(model: Model, inputs, rounding: str, found: dict[int, np.ndarray]) -> dict[int, int]:
@@ -174,11 +196,15 @@ def _differences(model: Model, inputs, rounding: str, found: dict[int, np.ndarra
 
 
 def _cells(layer: LayerChange, names: list[str]) -> tuple[str, ...]:
-    differences = ("" if layer.differences[name] is None else str(layer.differences[name]) for name in names)
-    pairs = zip((f"{layer.change[name]:.2%}" for name in names), differences, strict=True)
+    pairs = [
+        (f"{layer.change[name]:.2%}", "" if layer.differences[name] is None else str(layer.differences[name]))
+        if name in layer.change
+        else ("", "")
+        for name in names
+    ]
     note = "" if layer.is_verified else NOT_VERIFIED
-    return str(layer.index), layer.op, *(cell for pair in pairs for cell in pair), note
+    return layer.place, layer.op, *(cell for pair in pairs for cell in pair), note
 
 
 def _names(layers: list[LayerChange]) -> str:
-    return ", ".join(f"{layer.index} {layer.op}" for layer in layers)
+    return ", ".join(f"{layer.place} {layer.op}" for layer in layers)

@@ -32,7 +32,8 @@ _SECONDS = flags.DEFINE_integer("seconds", 600, "Length of a run guided by cover
 
 FOLDER = pathlib.Path("build/fuzz")
 BATCH = 500
-MEMORY_EVERY, MEMORY_FACTOR, MEMORY_SLACK = 50, 10, 1 << 20  # tracing is slow; small files cost a fixed overhead
+MEMORY_EVERY, MEMORY_FACTOR = 50, 10  # tracing is slow
+MEMORY_SLACK = 1 << 22  # what small files cost, too: a table of all integers of 16 bits, for one
 COMPUTE_EVERY = 2  # mutants of which one is also run and written as C
 MOST_RESIDENT = 1 << 21  # KiB
 CHECK_EVERY = 20  # narrowed mutants of which one goes to LiteRT

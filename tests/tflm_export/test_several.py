@@ -320,3 +320,13 @@ def test_folders_are_made_and_taken_away(folder):
             assert (folder / path).is_dir()
         (folder / "p/s/2").write_bytes(b"")
     assert {*new_files(folder)} == {"p/s/2"}
+
+
+def test_pipes_in_a_folder_are_no_models(tmp_path, capsys):
+    """They would be waited for."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    os.mkfifo(folder / "pipe.tflite")
+    (folder / "model.tflite").write_bytes(residual_network(batch=1))
+    assert main(["tflm_export", "--bits=1", f"--output_dir={tmp_path / 'out'}", str(folder)]) == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["model_k1.tflite"]

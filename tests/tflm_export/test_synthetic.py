@@ -373,3 +373,18 @@ def test_layers_with_shared_zero_biases_get_biases_of_their_own():
     first, second = (operator.inputs[2].data.tobytes() for operator in peer.operators(narrowed))
     assert first != second
     assert narrow(data, 31)[0] == data
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--bits=1", "--calibration=rows.npz"], "is for where there is no --calibration"),
+        (["--search", "--calibration=rows.npz"], "is for where there is no --calibration"),
+        (["--bits=1", "--method=keep"], "corrects biases, which --method=keep leaves as they are"),
+    ],
+)
+def test_images_that_nothing_would_look_at_are_refused(tmp_path, capsys, flags, message):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(network())
+    assert main(["tflm_export", "--synthetic=images", *flags, str(path)]) == 2
+    assert message in capsys.readouterr().err

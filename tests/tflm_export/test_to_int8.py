@@ -312,7 +312,7 @@ def test_what_has_no_int8_form_is_named_all_at_once():
 
 
 def test_models_that_are_not_uint8():
-    with pytest.raises(ModelError, match=r"no operator computes in uint8.*INT8; it needs no conversion"):
+    with pytest.raises(ModelError, match=r"no operator computes in uint8.*INT8; leave out the conversion"):
         to_int8(residual_network(batch=1))
     b = TFLiteBuilder()
     x = b.tensor("x", [1, 4], type="FLOAT32")
@@ -384,7 +384,7 @@ def test_command_line(tmp_path, capsys):
     code, text = run(capsys, "--io", "uint8", "--bits", 1, path)
     assert (code, "--io means nothing without --to_int8" in text) == (2, True)
     code, text = run(capsys, "--to_int8", "--strict", path)
-    assert (code, "--bits is required" in text) == (2, True)
+    assert (code, "--to_int8 without --bits takes no --strict; add --bits, 31 to narrow nothing" in text) == (2, True)
 
 
 def test_command_line_with_data(tmp_path, capsys):

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """`--verify`: the runtimes run both models, and the simulator says the same as they do."""
 
+import copy
 import dataclasses
 
 import numpy as np
 import pytest
 
-from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
+from tests.helpers.tflite_builder import TFLiteBuilder, pack, residual_network, schema, unpack
 from tflm_export import isolated, narrow, runtimes
 from tflm_export.__main__ import main
 from tflm_export.flatbuffer.model import parse
@@ -96,6 +97,35 @@ def test_layers_that_no_runtime_could_check_are_named():
     found = verify(data, narrow(data, 1)[0], random_inputs(parse(data), 1))
     assert set(found.outputs) == set(RUNTIMES)
     assert found.unverified.startswith("not verified, as no runtime could be compared with the simulator: 0 CONV_2D")
+
+
+def test_other_subgraphs_are_not_verified():
+    """Runtimes run the main one alone, and what is narrowed in another is not checked by that."""
+    b = TFLiteBuilder()
+    x = b.input([1, 4, 4, 2])
+    model = unpack(b.build(x, b.conv(x, 3)))
+    model.subgraphs.append(copy.deepcopy(model.subgraphs[0]))
+    data = pack(model)
+    found = verify(data, narrow(data, 1)[0], random_inputs(parse(data), 1))
+    assert [(layer.place, layer.is_verified) for layer in found.layers] == [("0", True), ("1.0", False)]
+    assert found.unverified.endswith(": 1.0 CONV_2D")
+    assert found.table().splitlines()[3].split() == ["1.0", "CONV_2D", "not", "verified"]
+
+
+def test_outputs_that_are_classes_and_second_outputs_are_compared():
+    b = TFLiteBuilder(1)
+    x = b.input([1, 12])
+    dense = b.fully_connected(x, 8, name="dense")
+    parts = [b.tensor(name, [1, 4], scale=b.scale(dense), zero_point=b.zero_point(dense)) for name in ("left", "right")]
+    axis = b.tensor("axis", [1], type="INT32", data=[1])
+    b.operator("SPLIT", [axis, dense], parts, numSplits=2)
+    best = b.tensor("best", [1], type="INT32")
+    b.operator("ARG_MAX", [parts[1], axis], [best], outputType=schema.TensorType.INT32)
+    data = b.build(x, best)
+    found = verify(data, narrow(data, 1)[0], random_inputs(parse(data), 4))
+    assert [layer.op for layer in found.layers] == ["FULLY_CONNECTED", "SPLIT", "ARG_MAX"]
+    assert all(layer.is_verified for layer in found.layers)
+    assert found.problem == found.unverified == ""
 
 
 @pytest.mark.parametrize(("reached", "file"), [(0, "stock"), (1, "narrowed")])

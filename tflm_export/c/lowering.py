@@ -119,7 +119,9 @@ def _check_borders(inputs: Sequence[Value], outputs: Sequence[Value]) -> None:
         if len(values) != 1:
             raise ModelError(f"the model has {len(values)} {role}s; C source is written for one")
         (value,) = values
-        problem = "" if value.dtype == np.int8 else f"{value.label} is {value.dtype.name.upper()}; INT8 is needed"
+        how = " (--to_int8 with --io int8 makes it so)" if value.dtype == np.uint8 else ""
+        wrong = f"{value.label} is {value.dtype.name.upper()}; INT8 is needed{how}"
+        problem = "" if value.dtype == np.int8 else wrong
         problem = problem or ("" if value.scale is not None else f"{value.label} has no scale, or several")
         if problem:
             raise ModelError(f"the model's {role} does not fit the kernels: {problem}")
