@@ -241,7 +241,8 @@ def markdown(near: list[tuple[str, ...]], lines: list[tuple[str, ...]], widths: 
         "",
         "LiteRT, TFLM: whether the runtime (for LiteRT both XNNPACK and the reference kernels) runs the stock and the",
         "narrowed file. Differences: integers of the narrowed model that differ between the simulator and TFLM or",
-        f"LiteRT's reference kernels, over all layers, on {_ROWS.value} random input rows.",
+        f"LiteRT's reference kernels, over all layers, on {_ROWS.value} random input rows. All of this is of the main",
+        "subgraph, as runtimes run no other by themselves.",
         "",
         *_table(COLUMNS, lines),
     ]
