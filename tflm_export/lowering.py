@@ -40,8 +40,10 @@ def lower(model: Model, arithmetic: Arithmetic) -> Program:
 
 def require_moderate(model: Model) -> None:
     """Raises ModelError where an inference would take more memory than a machine can be expected to have."""
-    operators = [operator for i in _reachable(model) for operator in model.subgraphs[i].operators]
-    held = {t.key: t for operator in operators for t in (*operator.inputs, *operator.outputs) if t is not None}
+    graphs = [model.subgraphs[i] for i in _reachable(model)]
+    ends = [(*graph.inputs, *graph.outputs) for graph in graphs]
+    ends += [(*operator.inputs, *operator.outputs) for graph in graphs for operator in graph.operators]
+    held = {t.key: t for tensors in ends for t in tensors if t is not None}
     sizes = {key: max(0, math.prod(tensor.shape)) for key, tensor in held.items()}
     for key, size in sizes.items():
         if size > MOST_ELEMENTS:

@@ -238,3 +238,12 @@ def test_constants_that_are_written(constant):
         simulate(data, np.zeros(4, np.int8), "tflm")
     with pytest.raises(ModelError, match="is constant, and is to be written"):
         c.translate(data, "model", Tflm())
+
+
+def test_a_huge_variable_that_only_the_border_names():
+    b = TFLiteBuilder()
+    x = b.input([1, 4, 4, 2])
+    b.unknown(b.conv(x, 3), op="CUSTOM:strange")
+    huge = b.tensor("huge", [1, (1 << 31) - 1, 5, 3], type="INT16", scale=0.1, variable=True)
+    with pytest.raises(ModelError, match="elements; at most"):
+        c.translate(b.build(x, huge), "model", Tflm())
