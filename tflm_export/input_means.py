@@ -110,7 +110,7 @@ class _Pass:
     def _measure(self, operator: Operator, form: Form, arrays: list[np.ndarray]) -> None:
         op = op_for(operator)
         if isinstance(op, WeightedOp) and isinstance(form, WeightedSum):
-            self.statistics[operator.subgraph, operator.index] = op.mean(form, arrays[0])
+            self.statistics[operator.key] = op.mean(form, arrays[0])
 
     def forget(self, operator: Operator) -> None:
         """Drops what no operator to come reads."""
@@ -121,5 +121,5 @@ class _Pass:
 
 def _inputs(form: Form, known: dict[Hashable, np.ndarray]) -> list[np.ndarray] | None:
     """What a form reads; None where some of it is not known."""
-    arrays = [known.get(v.key, None if v.data is None else v.data[None]) for v in form.inputs]
+    arrays = [value.among(known) for value in form.inputs]
     return None if any(array is None for array in arrays) else [a for a in arrays if a is not None]

@@ -36,7 +36,7 @@ def attach(data: bytes, report: Report) -> bytes:
     """
     from flatbuffers import flexbuffers
 
-    operators = {(operator.subgraph, operator.index): operator for operator in parse(data).operators}
+    operators = {operator.key: operator for operator in parse(data).operators}
     builder = flexbuffers.Builder()
     with builder.Map():
         for key, value in (("version", VERSION), ("bits", report.bits)):

@@ -4,6 +4,7 @@
 import dataclasses
 import os
 from collections.abc import Hashable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from tflm_export.flatbuffer.writer import Edits
 from tflm_export.graph import Graph
 from tflm_export.grid import Grid, grid_of
 from tflm_export.ops import op_for
-from tflm_export.ops.base import Declaration, Plan, quantized_tensors
+from tflm_export.ops.base import Chosen, Declaration, Plan, quantized_tensors
 from tflm_export.ops.reference import Reference
 from tflm_export.reason import Reason
 from tflm_export.report import Report, Row
@@ -79,7 +80,8 @@ def narrow(
     stock = parse(data)
     settings = resolve(stock, default, rules)
     rounds = any(setting.method == REQUANTIZE for setting in settings.values())
-    corrects = calibration is not None or (rounds and synthetic_means(stock, synthetic) is not None)
+    means = synthetic_means(stock, synthetic) if calibration is None else None
+    corrects = calibration is not None or (rounds and means is not None)
     model, graph = stock, Graph(stock, corrects)
     shared = sharing.shared_constants(graph)
     if shared:
@@ -87,11 +89,10 @@ def narrow(
         graph = Graph(model, corrects)
     declarations = _declare(model, graph)
     measured = None if calibration is None else _measure(model, calibration)
-    means = synthetic_means(model, synthetic) if measured is None else None
     solution, reasons = _solve(graph, declarations, settings, measured)
-    references = _of_copies(stock, model, references or {})
-    chosen = None if measured is None else _chosen(model, declarations, solution, settings, measured, references)
-    narrowed = _edited(model, declarations, solution, settings, measured or means, references, chosen)
+    own = _of_copies(stock, model, references or {})
+    decided = _Decided(model, declarations, solution.scales, settings, measured or means, own)
+    narrowed = decided.edited(None if measured is None else decided.chosen(measured.trace))
     if shared:
         narrowed = sharing.without_needless_copies(stock, shared, narrowed)
     narrowed = saturation.with_activations(stock, narrowed, _moving(settings, measured))
@@ -111,35 +112,62 @@ def _of_copies(stock: Model, model: Model, references: Mapping[Hashable, Referen
     }
 
 
-def _edited(
-    model: Model,
-    declarations: list,
-    solution: solver.Solution,
-    settings: dict,
-    measured,
-    references: dict[Hashable, Reference],
-    chosen: dict | None,
-) -> bytes:
-    """The file with the solved scales, and with what its operators make of them, and of what was chosen for them.
+@dataclasses.dataclass(frozen=True)
+class _Decided:
+    """What is decided for a model before its operators are edited.
 
-    Operators for which `chosen` has None are left as they are. It is None without data, where "keep" asks for nothing.
+    Attributes:
+      model: the stock model, with copies of constants where operators need them.
+      declarations: what every operator asks for.
+      scales: the solved scale of every activation.
+      settings: by (subgraph, index).
+      known: what gives statistics: measured on data, or means from synthetic images; None without both.
+      references: what weights are rounded from instead of what the file has, by key of their tensor.
     """
-    edits = Edits(model.data)
-    for tensor in model.tensors:
-        scale = solution.scales.get(tensor.key)
-        if scale is not None and scale != tensor.scale:
-            stored = tensor.quantization.scale
-            edits.set(stored.offset, stored.values, np.array([scale]), f"scale of {tensor.name}")
-    for operator, declaration in declarations:
-        key = (operator.subgraph, operator.index)
-        own = None if chosen is None else chosen.get(key)
-        if (declaration.nodes or declaration.constants) and (own is not None or not chosen or key not in chosen):
-            setting = settings[key]
-            asks = measured is not None and (setting.method != KEEP or chosen is not None)
-            statistics = measured.statistics if asks else None
-            plan = Plan(solution.scales, setting.grid, setting.method, statistics, references, own)
-            op_for(operator).edit(operator, plan, edits)
-    return edits.finish()
+
+    model: Model
+    declarations: list[tuple[Operator, Declaration]]
+    scales: dict[Hashable, float]
+    settings: dict[tuple[int, int], Setting]
+    known: Any
+    references: dict[Hashable, Reference]
+
+    def edited(self, chosen: Mapping[tuple[int, int], Chosen | None] | None) -> bytes:
+        """The file with the solved scales, and with what its operators make of them, and of what was chosen for them.
+
+        Operators for which `chosen` has None are left as they are. It is None without data, where "keep" asks for
+        nothing.
+        """
+        edits = Edits(self.model.data)
+        for tensor in self.model.tensors:
+            scale = self.scales.get(tensor.key)
+            if scale is not None and scale != tensor.scale:
+                stored = tensor.quantization.scale
+                edits.set(stored.offset, stored.values, np.array([scale]), f"scale of {tensor.name}")
+        waiting = {key for key, found in (chosen or {}).items() if found is None}
+        for operator, declaration in self.declarations:
+            if (declaration.nodes or declaration.constants) and operator.key not in waiting:
+                setting = self.settings[operator.key]
+                asks = self.known is not None and (setting.method != KEEP or chosen is not None)
+                statistics = self.known.statistics if asks else None
+                own = (chosen or {}).get(operator.key)
+                plan = Plan(self.scales, setting.grid, setting.method, statistics, self.references, own)
+                op_for(operator).edit(operator, plan, edits)
+        return edits.finish()
+
+    def chosen(self, trace) -> dict[tuple[int, int], Chosen]:
+        """Factors and biases for the layers that keep their weights, for what a trace of real rows says."""
+        kept = {
+            operator.key: self.settings[operator.key].grid
+            for operator, declaration in self.declarations
+            if declaration.nodes and self.settings[operator.key].method == KEEP
+            if op_for(operator).can_choose(operator)
+        }
+        if not kept:
+            return {}
+        from tflm_export.kept import choose
+
+        return choose(parse(self.edited(dict.fromkeys(kept))), trace, kept)
 
 
 def check(data: bytes | str | os.PathLike[str], bits: int | Grid) -> Report:
@@ -169,36 +197,13 @@ def _declare(model: Model, graph: Graph) -> list[tuple[Operator, Declaration]]:
 
 def _reasons(declarations: list) -> dict[tuple[int, int], Reason]:
     """Why operators cannot be narrowed, by (subgraph, index)."""
-    return {(op.subgraph, op.index): Reason.of(d.reason) for op, d in declarations if d.reason}
+    return {op.key: Reason.of(d.reason) for op, d in declarations if d.reason}
 
 
 def _measure(model: Model, arrays: dict[str, np.ndarray]):
     from tflm_export import calibration
 
     return calibration.Calibration.run(model, calibration.quantized_inputs(model, arrays))
-
-
-def _chosen(
-    model: Model,
-    declarations: list,
-    solution: solver.Solution,
-    settings: dict,
-    measured,
-    references: dict[Hashable, Reference],
-) -> dict:
-    """Factors and biases for the layers that keep their weights, by (subgraph, index)."""
-    kept = {
-        (operator.subgraph, operator.index): settings[operator.subgraph, operator.index].grid
-        for operator, declaration in declarations
-        if declaration.nodes and settings[operator.subgraph, operator.index].method == KEEP
-        if op_for(operator).can_choose(operator)
-    }
-    if not kept:
-        return {}
-    from tflm_export.kept import choose
-
-    moved = _edited(model, declarations, solution, settings, measured, references, dict.fromkeys(kept))
-    return choose(parse(moved), measured.trace, kept)
 
 
 def _moving(settings: dict, measured) -> dict:
@@ -212,11 +217,7 @@ def _solve(graph: Graph, declarations: list, settings: dict, measured) -> tuple[
     """The solved scales, and the reasons of the operators that are not narrowed by (subgraph, index)."""
     model = graph.model
     operators = [operator for operator, declaration in declarations for _ in declaration.nodes]
-    nodes = [
-        (node, settings[operator.subgraph, operator.index])
-        for operator, declaration in declarations
-        for node in declaration.nodes
-    ]
+    nodes = [(node, settings[operator.key]) for operator, declaration in declarations for node in declaration.nodes]
     border = [t for subgraph in model.subgraphs for t in (*subgraph.inputs, *subgraph.outputs)]
     pinned = {tensor.key for tensor in model.tensors if tensor.is_variable}
     pinned -= {key for _, declaration in declarations for key in declaration.states}
@@ -226,7 +227,7 @@ def _solve(graph: Graph, declarations: list, settings: dict, measured) -> tuple[
     if len({setting.method for _, setting in nodes}) > 1:
         # An operator that keeps its integers needs the scales they were made for, whatever its neighbours do.
         kept = {key for key, setting in settings.items() if setting.method == KEEP}
-        pinned |= {t.key for op in model.operators if (op.subgraph, op.index) in kept for t in quantized_tensors(op)}
+        pinned |= {t.key for op in model.operators if op.key in kept for t in quantized_tensors(op)}
     fixed = {key: scale for _, declaration in declarations for key, scale in declaration.fixed.items()}
     scales = {
         t.key: t.scale
@@ -249,7 +250,7 @@ def _solve(graph: Graph, declarations: list, settings: dict, measured) -> tuple[
     for index in solution.unsolved:
         operator, (node, _) = operators[index], nodes[index]
         bound = dict.fromkeys(names[key] for key in (*node.inputs, node.output) if key in names)
-        reasons[operator.subgraph, operator.index] = Reason(f"{BOUND}: {', '.join(bound)}", BOUND)
+        reasons[operator.key] = Reason(f"{BOUND}: {', '.join(bound)}", BOUND)
     return solution, reasons
 
 
@@ -258,14 +259,14 @@ def _report(
 ) -> Report:
     """The report of a narrowing, or of a check (no settings)."""
     pairs = list(zip(before.operators, after.operators, strict=True))
-    chosen = [default if settings is None else settings[old.subgraph, old.index] for old, _ in pairs]
+    chosen = [default if settings is None else settings[old.key] for old, _ in pairs]
     factors = [[op_for(pair[i]).factors(pair[i]) for pair in pairs] for i in (0, 1)]
     widths = [_of_each(values, rescale.significant_bits, np.maximum) for values in factors]
     narrow = _of_each_grid(factors[1], [setting.grid for setting in chosen])
     rows = []
     for (old, new), setting, *found in zip(pairs, chosen, *factors, *widths, narrow, strict=True):
         method = "" if settings is None else setting.method
-        row = _row(old, new, _Factors(*found), setting.grid, reasons.get((old.subgraph, old.index)), method, has_data)
+        row = _row(old, new, _Factors(*found), setting.grid, reasons.get(old.key), method, has_data)
         if row is not None:
             rows.append(row)
     if all(row.reason for row in rows):

@@ -121,7 +121,11 @@ class Report:
     def _additions(self) -> str:
         """The additions that lose most, in a line for people; empty where none loses much."""
         rows = sorted(self.rows, key=lambda row: -(row.step_noise or 0.0))[:MOST_ADDITIONS]
-        named = [f"{_place(row)} {row.op} {row.step_noise:.2f}" for row in rows if (row.step_noise or 0) > LOUD]
+        named = [
+            f"{place(row.subgraph, row.index)} {row.op} {row.step_noise:.2f}"
+            for row in rows
+            if (row.step_noise or 0) > LOUD
+        ]
         if not named:
             return ""
         return f"coarser steps add most noise (steps, RMS) at {', '.join(named)}; more bits for additions: --add_bits 8"
@@ -153,7 +157,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     bits = "" if row.bits_before is None else f"{row.bits_before} -> {row.bits_after}"
     fits = {None: "", True: "32 bits", False: "64 bits"}[row.fits_int32]
     return (
-        _place(row),
+        place(row.subgraph, row.index),
         row.op,
         str(row.factors or ""),
         bits,
@@ -165,8 +169,9 @@ def _cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def _place(row: Row) -> str:
-    return str(row.index) if row.subgraph == 0 else f"{row.subgraph}.{row.index}"
+def place(subgraph: int, index: int) -> str:
+    """Which operator, for people."""
+    return str(index) if subgraph == 0 else f"{subgraph}.{index}"
 
 
 def _note(row: Row) -> str:

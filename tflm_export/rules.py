@@ -48,7 +48,7 @@ def resolve(
             fitting = [(key, setting) for key, setting in parsed if _fits(key, operator)]
             if fitting and op_for(operator).factors(operator) is not None:
                 unused -= {key for key, _ in fitting}
-            settings[operator.subgraph, operator.index] = fitting[0][1] if fitting else default
+            settings[operator.key] = fitting[0][1] if fitting else default
     if unused:
         raise UsageError(f"rules that fit no operator with a rescale: {', '.join(map(repr, sorted(unused, key=str)))}")
     return settings
@@ -109,7 +109,7 @@ def _setting(key, value, default: Setting) -> Setting:
 
 def _fits(key, operator: Operator) -> bool:
     if isinstance(key, int):
-        return (operator.subgraph, operator.index) == (0, key)
+        return operator.key == (0, key)
     try:
         if key.startswith(TYPE):
             return re.fullmatch(key.removeprefix(TYPE), operator.name) is not None

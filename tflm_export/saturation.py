@@ -59,7 +59,7 @@ def pinned(
     ending = [
         operator
         for operator, declaration in declarations
-        if declaration.nodes and settings[operator.subgraph, operator.index].method != KEEP
+        if declaration.nodes and settings[operator.key].method != KEEP
         if implied(operator) and _exceeds(operator)
     ]
     free = {operator.outputs[0].key for operator in writable(ending, graph)}
@@ -78,9 +78,9 @@ def with_activations(stock: Model, narrowed: bytes, settings: dict[tuple[int, in
       The file, longer only where an operator had no byte for its activation.
     """
     wanted = {
-        (operator.subgraph, operator.index): (operator, name)
+        operator.key: (operator, name)
         for operator in stock.operators
-        if operator.name in FIELDS and settings[operator.subgraph, operator.index].method != KEEP
+        if operator.name in FIELDS and settings[operator.key].method != KEEP
         if (name := implied(operator))
     }
     if not wanted:

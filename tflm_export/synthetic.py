@@ -86,7 +86,7 @@ class SyntheticMeans:
 
     def statistics(self, operator: Operator) -> Statistics | None:
         """Means of what the weights of an operator are multiplied with; None where they are not known."""
-        found = self._means.statistics.get((operator.subgraph, operator.index))
+        found = self._means.statistics.get(operator.key)
         self._corrected += found is not None
         self._unknown += found is None
         return found

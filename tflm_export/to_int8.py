@@ -284,10 +284,8 @@ class _Converter:
         if bias is None:
             return
         growth = scale / np.float64(w.scale)
-        shift = 0.0
         means = self.means(operator) if (np.abs(reference.rows).max(1) > LARGEST).any() else None
-        if means is not None:
-            shift = ((reference.rows - rows * growth[:, None]) * means.mean).sum(1)
+        shift = 0.0 if means is None else reference.lost(rows, growth, means.mean)
         integers = rounded_bias(bias, (reference.bias + shift) / growth).astype(np.int32).reshape(bias.shape)
         scales = (np.float64(layer.x.scale) * scale).astype(np.float32)
         index = self._given(NewTensor(bias, "INT32", scales, zeros, 0, integers))

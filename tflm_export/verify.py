@@ -10,7 +10,7 @@ from tflm_export.compare import Agreement, agreement, worst
 from tflm_export.errors import ModelError
 from tflm_export.flatbuffer.model import Model, Operator, Tensor, parse
 from tflm_export.isolated import RUNTIMES, RunError, tensors_of
-from tflm_export.report import columns
+from tflm_export.report import columns, place
 from tflm_export.simulator import simulate, unsupported
 
 SIMULATED = {"LiteRT reference": "tflite", "TFLM": "tflm"}
@@ -36,11 +36,6 @@ class LayerChange:
     change: dict[str, float]
     differences: dict[str, int | None]
     subgraph: int = 0
-
-    @property
-    def place(self) -> str:
-        """Which operator, for people."""
-        return f"{self.subgraph}.{self.index}" if self.subgraph else str(self.index)
 
     @property
     def is_verified(self) -> bool:
@@ -152,13 +147,9 @@ def _ends(model: Model) -> list[Tensor]:
 
 def _computing(model: Model, ends: list[Tensor]) -> list[tuple[Operator, list[Tensor]]]:
     """Operators with the integers that they compute and that are to be compared: quantised ones, and the model's."""
-    found = []
-    for operator in model.operators:
-        others = [t for t in ends if t.type in INTEGERS]
-        own = [t for t in operator.outputs if t.is_quantized or any(t is end for end in others)]
-        if own:
-            found.append((operator, own))
-    return found
+    compared = {end.key for end in ends if end.type in INTEGERS}
+    found = ((op, [t for t in op.outputs if t.is_quantized or t.key in compared]) for op in model.operators)
+    return [(operator, own) for operator, own in found if own]
 
 
 def _layer(operator: Operator, own: list[Tensor], changes: dict, differences: dict) -> LayerChange:
@@ -203,8 +194,8 @@ def _cells(layer: LayerChange, names: list[str]) -> tuple[str, ...]:
         for name in names
     ]
     note = "" if layer.is_verified else NOT_VERIFIED
-    return layer.place, layer.op, *(cell for pair in pairs for cell in pair), note
+    return place(layer.subgraph, layer.index), layer.op, *(cell for pair in pairs for cell in pair), note
 
 
 def _names(layers: list[LayerChange]) -> str:
-    return ", ".join(f"{layer.place} {layer.op}" for layer in layers)
+    return ", ".join(f"{place(layer.subgraph, layer.index)} {layer.op}" for layer in layers)

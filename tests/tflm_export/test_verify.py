@@ -11,6 +11,7 @@ from tests.helpers.tflite_builder import TFLiteBuilder, pack, residual_network, 
 from tflm_export import isolated, narrow, runtimes
 from tflm_export.__main__ import main
 from tflm_export.flatbuffer.model import parse
+from tflm_export.report import place
 from tflm_export.verify import RUNTIMES, Verification, random_inputs, verify
 
 NETWORK = residual_network(batch=1)
@@ -107,7 +108,10 @@ def test_other_subgraphs_are_not_verified():
     model.subgraphs.append(copy.deepcopy(model.subgraphs[0]))
     data = pack(model)
     found = verify(data, narrow(data, 1)[0], random_inputs(parse(data), 1))
-    assert [(layer.place, layer.is_verified) for layer in found.layers] == [("0", True), ("1.0", False)]
+    assert [(place(layer.subgraph, layer.index), layer.is_verified) for layer in found.layers] == [
+        ("0", True),
+        ("1.0", False),
+    ]
     assert found.unverified.endswith(": 1.0 CONV_2D")
     assert found.table().splitlines()[3].split() == ["1.0", "CONV_2D", "not", "verified"]
 

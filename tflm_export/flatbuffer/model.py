@@ -152,6 +152,11 @@ class Operator:
     table: Table | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
+    def key(self) -> tuple[int, int]:
+        """(subgraph, index): the operator's identity in the file."""
+        return self.subgraph, self.index
+
+    @property
     def label(self) -> str:
         """How messages name the operator."""
         return named(f"operator {self.index} {self.name}", self.outputs[0].name if self.outputs else "")

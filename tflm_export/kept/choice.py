@@ -55,7 +55,7 @@ def choose(
       What was chosen, by (subgraph, index), for those of `grids` in the main subgraph that are sums of products with
       constant weights and no variables; nothing where all their factors are on the grids already.
     """
-    if all(grids[key].contains(op_for(op).factors(op)).all() for op in moved.operators if (key := _key(op)) in grids):
+    if all(grids[op.key].contains(op_for(op).factors(op)).all() for op in moved.operators if op.key in grids):
         return {}
     walk = _Walk(moved, trace, grids, roundings, integers_stay)
     block = walk.program.main
@@ -69,10 +69,6 @@ def choose(
     return adjusted
 
 
-def _key(operator: Operator) -> tuple[int, int]:
-    return operator.subgraph, operator.index
-
-
 class _Walk:
     """A program in its order, with the values that later forms read.
 
@@ -83,7 +79,7 @@ class _Walk:
         self.trace, self.grids, self.roundings = trace, grids, roundings
         self.program: Program = lowering.lower(moved, Narrow())
         meant = trace.model if integers_stay else moved  # whose scales say what integers are to be
-        self.operators = {_key(op): op for op in meant.operators}
+        self.operators = {op.key: op for op in meant.operators}
         pairs = zip(trace.model.subgraphs[0].tensors, meant.subgraphs[0].tensors, strict=True)
         self.tensors = {old.key: (old, new) for old, new in pairs}
         self.rows = max(len(trace.tensors[t.key]) // (t.shape or (1,))[0] for t in trace.model.subgraphs[0].inputs)
@@ -116,13 +112,13 @@ class _Walk:
 
     def step(self, step: Step) -> Step:
         """The step with what was chosen for it; its outputs become known."""
-        key = (step.origin.subgraph, step.origin.index)
+        key = step.origin.key
         operator, form = self.operators[key], step.form
         if key in self.grids and isinstance(form, WeightedSum) and self._is_known(form):
             found = self.chosen[key] = self._chosen(operator, form, self.grids[key])
             step = Step(step.origin, with_choice(form, found, self.grids[key]))
         if not self.program.has_state:
-            outputs = step.evaluate(*(self._value(value) for value in form.inputs))
+            outputs = step.evaluate(*(value.among(self.values) for value in form.inputs))
             for value, array in zip(form.outputs, outputs, strict=True):
                 self.values[value.key] = np.broadcast_to(array, (self.rows, *array.shape[1:]))
             for value in form.inputs:
@@ -135,12 +131,9 @@ class _Walk:
         needed = [form.output, *(form.inputs[:1] if self.program.has_state else ())]
         return all(self.target(value.key) is not None for value in needed)
 
-    def _value(self, value) -> np.ndarray:
-        return self.values[value.key] if value.key in self.values else value.data[None]
-
     def _chosen(self, operator: Operator, form: WeightedSum, grid: Grid) -> Chosen:
         x = form.inputs[0]
-        inputs = self._value(x) if not self.program.has_state else self._rounded_target(x)
+        inputs = x.among(self.values) if not self.program.has_state else self._rounded_target(x)
         op = cast(WeightedOp, op_for(operator))
         layer = op.layer(operator)
         bias = None

@@ -52,7 +52,7 @@ def refined(
     """
     ends = [_End.of(value.key, steps) for value in block.outputs]
     ends = [end for end in dict.fromkeys(ends) if targets.get(end.key) is not None and end.key not in inputs]
-    layers = [i for i, step in enumerate(steps) if _key(step) in adjustable and isinstance(step.form, WeightedSum)]
+    layers = [i for i, step in enumerate(steps) if step.origin.key in adjustable and isinstance(step.form, WeightedSum)]
     rows = len(next(iter(inputs.values()))) if inputs else 0
     if not ends or not layers or rows < FEWEST_ROWS:
         return {}
@@ -61,11 +61,7 @@ def refined(
     best = problem.descend(start)
     if best is start:
         return {}
-    return {_key(best.steps[i]): best.steps[i].form.bias.astype(np.float64) for i in layers}
-
-
-def _key(step: Step) -> tuple[int, int]:
-    return step.origin.subgraph, step.origin.index
+    return {best.steps[i].origin.key: best.steps[i].form.bias.astype(np.float64) for i in layers}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -45,7 +45,7 @@ def propagate(
             continue
         seen(step, gradient)
         form = step.form
-        inputs = [values[v.key] if v.key in values else v.data[None] for v in form.inputs]
+        inputs = [value.among(values) for value in form.inputs]
         for value, part in zip(form.inputs, pulled(form, gradient, inputs, values[form.output.key]), strict=True):
             if part is not None and value.data is None:
                 found[value.key] = found[value.key] + part if value.key in found else part

@@ -162,7 +162,7 @@ class Layer:
             integers = self.in_shape(rows + self._weight_zero if self._weight_zero else rows)
             edits.set(w.data_offset, w.stored, w.encoded(integers), f"weights {w.name}")
             if statistics is not None:
-                shift = ((source.rows - rows * growth.reshape(-1, 1)) * statistics.mean).sum(1)
+                shift = source.lost(rows, growth, statistics.mean)
         growth = growth * (input_scale / self.x.scale)
         if bias is not None and (plan.chosen is not None or (growth != 1).any() or np.any(shift)):
             values = (source.bias + shift) / growth if plan.chosen is None else plan.chosen.bias

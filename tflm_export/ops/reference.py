@@ -44,6 +44,16 @@ class Reference:
             error[block] = np.square((target - np.rint(target)) * step[block]).sum(1)
         return error if scale.size > 1 else error.sum(keepdims=True)
 
+    def lost(self, rows: np.ndarray, growth: np.ndarray, mean: np.ndarray) -> np.ndarray:
+        """What sums lose, on average, with integers at scales that grew, in units of the scale; float64 [channels].
+
+        Args:
+          rows: the integers, [channels, elements].
+          growth: their scales over these, [1] or [channels].
+          mean: of what each element is multiplied with, [elements] or [channels, elements].
+        """
+        return ((self.rows - rows * growth.reshape(-1, 1)) * mean).sum(1)
+
     def where(self, chosen: np.ndarray, other: "Reference") -> "Reference":
         """This one in the channels that are chosen (bool [1] or [channels]), the other one elsewhere."""
         bias = None if other.bias is None else np.where(chosen, self.bias, other.bias)

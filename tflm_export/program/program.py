@@ -30,6 +30,11 @@ class Origin:
     output: str
     label: str
 
+    @property
+    def key(self) -> tuple[int, int]:
+        """(subgraph, index): the operator's identity in the file."""
+        return self.subgraph, self.index
+
 
 AnyForm = TypeVar("AnyForm", bound=Form, covariant=True)
 
@@ -153,8 +158,7 @@ class _Run:
     def _value(self, reader: str, value: Value, values: dict) -> np.ndarray:
         if value.is_variable:
             return self.variables.get(value.key, value.data[None])
-        if value.key in values:
-            return values[value.key]
-        if value.data is not None:
-            return value.data[None]
+        found = value.among(values)
+        if found is not None:
+            return found
         raise ModelError(f"the file is damaged: {reader} reads {value.label} before it is computed")

@@ -4,7 +4,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 
 import numpy as np
 
@@ -53,6 +53,12 @@ class Value:
     is_variable: bool = False
     scale: float | None = None
     zero_point: int = 0
+
+    def among(self, values: Mapping[Hashable, np.ndarray]) -> np.ndarray | None:
+        """What it holds, [inferences, *shape]: as it was computed, or its constant elements; None where neither is."""
+        if self.key in values:
+            return values[self.key]
+        return None if self.data is None else self.data[None]
 
     @property
     def size(self) -> int:
