@@ -130,13 +130,10 @@ def _died(source: several.Source, how: str) -> several.Outcome:
 
 def run() -> None:
     """The console script."""
-    try:
-        signals.raise_stopped()
+    with signals.obeyed():
         terminal.open_standard_streams()
         code = main(sys.argv)
         terminal.let_go()
-    except signals.Stopped as stopped:
-        signals.die_of(stopped.number)
     sys.exit(code)
 
 

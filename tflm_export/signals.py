@@ -11,26 +11,29 @@ STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP
 class Stopped(KeyboardInterrupt):
     """A signal asked the program to stop."""
 
-    def __init__(self, number: int):
-        super().__init__()
-        self.number = number
 
+@contextlib.contextmanager
+def obeyed():
+    """Lets the signals that stop a program raise Stopped in a block, so that it cleans up, and end the program after it.
 
-def raise_stopped() -> None:
-    """Lets the signals that stop a program raise Stopped, so that it cleans up; those that are ignored stay so."""
+    It ends as the signal would have ended it, which is what its parent wants to know, and without a word, whatever
+    cleaning up has made of Stopped (an error of its own, or nothing). Signals that are ignored stay so.
+    """
+    came: list[int] = []
 
     def stop(number, frame):
-        raise Stopped(number)
+        came.append(number)
+        raise Stopped
 
     for number in STOPPING:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, stop)
-
-
-def die_of(number: int) -> None:
-    """Ends the program as the signal would have done, which is what its parent wants to know."""
-    signal.signal(number, signal.SIG_DFL)
-    signal.raise_signal(number)
+    try:
+        yield
+    finally:
+        if came:
+            signal.signal(came[0], signal.SIG_DFL)
+            signal.raise_signal(came[0])
 
 
 class _Hold:

@@ -11,6 +11,8 @@ from multiprocessing.connection import Connection, wait
 
 from tflm_export import signals
 
+PATIENCE = 1.0  # seconds after which a signal that had no effect is sent, or looked for, again
+
 
 class _Worker:
     """A process that computes item after item.
@@ -58,12 +60,24 @@ class _Worker:
 
 
 def _serve(connection: Connection, function: Callable) -> None:
-    signals.raise_stopped()
     with contextlib.suppress(OSError):
         os.dup2(2, 1)  # standard output is the first process's; runtimes write to it what is no message
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError, signals.Stopped):
+    with signals.obeyed(), contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             connection.send(function(connection.recv()))
+
+
+def _stop(workers: list[_Worker]) -> None:
+    """Ends processes and waits for them. Each cleans up after itself.
+
+    Python runs handlers between two of its own steps: a process that a signal reached just before it began to wait for
+    something goes on waiting, so the signal is repeated.
+    """
+    while workers := [worker for worker in workers if worker.process.is_alive()]:
+        for worker in workers:
+            worker.process.terminate()
+        for worker in workers:
+            worker.process.join(PATIENCE)
 
 
 def ordered(function: Callable, items: list, jobs: int, died: Callable) -> Iterator:
@@ -76,6 +90,7 @@ def ordered(function: Callable, items: list, jobs: int, died: Callable) -> Itera
       died: called with an item whose process died and how it ended, in this process, for the result in its place.
     """
     waiting = collections.deque(range(len(items)))
+    workers: list[_Worker] = []
     busy: dict[Connection, _Worker] = {}
     found = {}
 
@@ -88,8 +103,10 @@ def ordered(function: Callable, items: list, jobs: int, died: Callable) -> Itera
         for index in range(len(items)):
             while index not in found:
                 while waiting and len(busy) < jobs:
-                    employ(_Worker(function))
-                for connection in wait(list(busy)):
+                    with signals.held():  # no process is started of which we do not know
+                        workers.append(_Worker(function))
+                    employ(workers[-1])
+                for connection in wait(list(busy), PATIENCE):
                     worker = busy.pop(connection)
                     try:
                         found[worker.index] = worker.take()
@@ -104,7 +121,4 @@ def ordered(function: Callable, items: list, jobs: int, died: Callable) -> Itera
             yield found.pop(index)
     finally:
         with signals.held():
-            for worker in busy.values():
-                worker.process.terminate()
-            for worker in busy.values():
-                worker.process.join()
+            _stop(workers)
