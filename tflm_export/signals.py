@@ -14,7 +14,7 @@ class Stopped(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def obeyed():
-    """Lets the signals that stop a program raise Stopped in a block, so that it cleans up, and end the program after it.
+    """Lets the signals that stop a program raise Stopped in a block, so that it cleans up, and end it afterwards.
 
     It ends as the signal would have ended it, which is what its parent wants to know, and without a word, whatever
     cleaning up has made of Stopped (an error of its own, or nothing). Signals that are ignored stay so.
