@@ -345,9 +345,14 @@ def multiply_by_quantized_multiplier_wide(accumulator, stock: Rescale) -> np.nda
     both builds.
     """
     accumulator = np.asarray(accumulator, np.int64)
-    reduced = np.where(stock.multiplier < 0x7FFF0000, (stock.multiplier + (1 << 15)) >> 16, 0x7FFF)
-    shift = np.clip(stock.shift - 16, 1, 62)
+    reduced, shift = cut_to_wide(stock)
     return ((accumulator * reduced + (np.int64(1) << (shift - 1))) >> shift).astype(np.int32).astype(np.int64)
+
+
+def cut_to_wide(stock: Rescale) -> tuple[np.ndarray, np.ndarray]:
+    """Multipliers of 31 bits cut to the 15 that wide accumulators leave room for, and their shifts to the right."""
+    reduced = np.where(stock.multiplier < 0x7FFF0000, (stock.multiplier + (1 << 15)) >> 16, 0x7FFF)
+    return reduced, np.clip(stock.shift - 16, 1, 62)
 
 
 def doubling_high_multiply(a, b, bits: int = 32) -> np.ndarray:

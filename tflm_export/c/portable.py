@@ -140,14 +140,14 @@ class Portable:
         held = {"x0": inputs[0], "y": form.output}
         first = tuple(name for name, value in held.items() if value.key in self.channels_first)
         return CStep(
-            step.origin, tuple(inputs), form.output, tuple(statements), constants, scratch, kernels,
+            step.origin, tuple(inputs), form.outputs, tuple(statements), constants, scratch, kernels,
             tuple(definitions), note, first,
         )  # fmt: skip
 
     def plain(self, step: Step, statements, kernel: str, constants=None) -> CStep:
         """A step without a clamp."""
         form = step.form
-        return CStep(step.origin, form.inputs, form.output, tuple(statements), constants or {}, kernels=(kernel,))
+        return CStep(step.origin, form.inputs, form.outputs, tuple(statements), constants or {}, kernels=(kernel,))
 
     # Two values.
 
@@ -264,7 +264,7 @@ class Portable:
         (values,) = form.evaluate(domain, *(value.data[None] for value in others))
         call = f"narrow_lookup({x.size}, table, x0, y);"
         constants = {"table": values.reshape(-1).astype(np.int8)}
-        return CStep(step.origin, (x,), form.output, (call,), constants, kernels=("narrow_lookup.c",))
+        return CStep(step.origin, (x,), form.outputs, (call,), constants, kernels=("narrow_lookup.c",))
 
     def move(self, step: Step[Move]) -> CStep:
         form = step.form

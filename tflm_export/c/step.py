@@ -19,11 +19,11 @@ class CStep:
 
     Attributes:
       origin: the operator it comes from.
-      inputs: the values it reads, constant ones included: `x0`, `x1`, ... in the statements.
-      output: the value it writes, `y`.
+      inputs: the values it reads, constant ones included: `x0`, `x1`, ... in the statements, of their types in C.
+      outputs: the values it writes: `y`, `y1`, `y2`, ...; none of them lies where an input does.
       statements: C statements and declarations; they may use `scratch` and the constants by name.
-      constants: integer arrays by name, of dtype int8, uint8 or int32.
-      scratch: bytes of working memory.
+      constants: arrays by name, of integers or float32.
+      scratch: bytes of working memory, aligned to 8.
       kernels: the source files it calls, and headers it needs.
       definitions: of C functions that the statements call, made by a macro of one of the headers. Steps may share them.
       channels_first: which of `x0` and `y` are kept as [batches, channels, height, width].
@@ -32,7 +32,7 @@ class CStep:
 
     origin: Origin
     inputs: tuple[Value, ...]
-    output: Value
+    outputs: tuple[Value, ...]
     statements: tuple[str, ...]
     constants: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     scratch: int = 0
@@ -40,6 +40,11 @@ class CStep:
     definitions: tuple[str, ...] = ()
     note: str = ""
     channels_first: tuple[str, ...] = ()
+
+    @property
+    def output(self) -> Value:
+        """Its first output."""
+        return self.outputs[0]
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Elements of any type and factors of any kind, for kernels that serve all of them.
+ *
+ * Such kernels are inline functions whose parameters say the types and roundings. Layers call them with constants there,
+ * so that what is left of a call is the loop for the types at hand. */
+#ifndef NARROW_TYPES_H
+#define NARROW_TYPES_H
+
+#include "narrow_rescale.h"
+
+typedef enum { NARROW_INT8, NARROW_UINT8, NARROW_INT16, NARROW_INT32, NARROW_INT64 } narrow_type;
+
+/* Element i of an array of a type. */
+static NARROW_INLINE int64_t narrow_load(narrow_type type, const void *x, int32_t i) {
+  switch (type) {
+    case NARROW_INT8: return ((const int8_t *)x)[i];
+    case NARROW_UINT8: return ((const uint8_t *)x)[i];
+    case NARROW_INT16: return ((const int16_t *)x)[i];
+    case NARROW_INT32: return ((const int32_t *)x)[i];
+    default: return ((const int64_t *)x)[i];
+  }
+}
+
+/* Puts a value that the type holds to place i of an array. */
+static NARROW_INLINE void narrow_store(narrow_type type, void *y, int32_t i, int64_t value) {
+  switch (type) {
+    case NARROW_INT8: ((int8_t *)y)[i] = (int8_t)value; break;
+    case NARROW_UINT8: ((uint8_t *)y)[i] = (uint8_t)value; break;
+    case NARROW_INT16: ((int16_t *)y)[i] = (int16_t)value; break;
+    case NARROW_INT32: ((int32_t *)y)[i] = (int32_t)value; break;
+    default: ((int64_t *)y)[i] = value; break;
+  }
+}
+
+/* min(max(x, low), high). */
+static NARROW_INLINE int64_t narrow_between(int64_t x, int64_t low, int64_t high) {
+  return x < low ? low : x > high ? high : x;
+}
+
+/* The low 32 bits, as sums of 32 bits are that wrap. */
+static NARROW_INLINE int32_t narrow_wrap(int64_t x) { return (int32_t)(uint32_t)(uint64_t)x; }
+
+/* How a factor multiplies:
+ *
+ *   NARROW_ONCE       (x * m + half) >> s in 64 bits, x * m << -s for s <= 0
+ *   NARROW_ONCE_CUT   the same, of which the low 32 bits are the result (stock rescale of sums of 64 bits)
+ *   NARROW_TWICE      TFLM's two roundings, of x's low 32 bits
+ *   NARROW_AWAY       x / 2^s, halves away from zero */
+typedef enum { NARROW_ONCE, NARROW_ONCE_CUT, NARROW_TWICE, NARROW_AWAY } narrow_rounding;
+
+/* Factors, one or one for each channel.
+ *
+ * multiplier: NARROW_ONCE: 0..2^31 - 1, x * m within 64 bits, and shifted to the left, too. NARROW_TWICE: 0..2^31 - 1.
+ * shift: to the right. NARROW_ONCE: -62..63. NARROW_ONCE_CUT: 1..62. NARROW_TWICE: beyond 31, -31..31. NARROW_AWAY: 0..31. */
+typedef struct {
+  const int32_t *multiplier;
+  const int8_t *shift;
+} narrow_factors;
+
+/* x times factor c. */
+static NARROW_INLINE int64_t narrow_apply(narrow_rounding rounding, const narrow_factors *factors, int32_t c,
+                                          int64_t x) {
+  const int32_t shift = factors->shift[c];
+  if (rounding == NARROW_TWICE) return narrow_stock_rescale(narrow_wrap(x), factors->multiplier[c], shift);
+  if (rounding == NARROW_AWAY) return shift == 0 ? x : ((((x + (x < 0 ? -1 : 0)) >> (shift - 1)) + 1) >> 1);
+  const int64_t product = x * factors->multiplier[c];
+  if (shift >= 63) return 0;
+  if (shift <= 0) return product * ((int64_t)1 << -shift);
+  const int64_t y = (product + ((int64_t)1 << (shift - 1))) >> shift;
+  return rounding == NARROW_ONCE_CUT ? narrow_wrap(y) : y;
+}
+
+#endif
