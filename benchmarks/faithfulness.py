@@ -17,7 +17,6 @@ from tflm_export.arithmetic import Tflm
 from tflm_export.compare import Agreement, agreement, worst
 from tflm_export.flatbuffer.model import Model, Tensor, parse
 from tflm_export.lowering import lower
-from tflm_export.program.weighted_sum import WeightedSum
 from tflm_export.simulator import simulate
 
 DECIDING = ("SOFTMAX", "LOG_SOFTMAX", "LOGISTIC", "ARG_MAX")
@@ -72,8 +71,7 @@ def rows_for(model: Model) -> int:
         blocks = lower(model, Tflm()).blocks
     except ModelError:
         return FEWEST_ROWS
-    forms = [step.form for block in blocks if block is not None for step in block.steps]
-    macs = sum(form.windows.outputs * form.rows.size for form in forms if isinstance(form, WeightedSum))
+    macs = sum(step.form.multiplications for block in blocks if block is not None for step in block.steps)
     return int(np.clip(MULTIPLICATIONS // max(macs, 1), FEWEST_ROWS, MOST_ROWS))
 
 

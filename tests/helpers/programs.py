@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Emitted C on the host, layer by layer."""
 
+import ctypes
+
 import numpy as np
 
-from tests.helpers import native
+from tests.helpers import memory, native
 from tests.helpers.c_internals import CProgram, translate
 from tests.helpers.internals import simulate
 
@@ -25,9 +27,55 @@ class Compiled:
     def layer(self, step, inputs: list[np.ndarray]) -> np.ndarray:
         return self._call(self.program.layer(step), inputs, step.output, step.scratch or None)
 
+    def start(self) -> "Context":
+        """A context of the model in memory of its own."""
+        return Context(self)
+
     def _call(self, function: str, inputs, output, scratch_size=None) -> np.ndarray:
         sizes = {"output_size": output.size, "scratch_size": scratch_size}
         return native.call(function, *inputs, **sizes, library=self.library).reshape(output.shape)
+
+
+class _Structure(ctypes.Structure):
+    """NAME_context."""
+
+    _fields_ = [("arena", ctypes.c_void_p), ("is_started", ctypes.c_int32)]
+
+
+class Context:
+    """A model that keeps its variables from one inference to the next, beside pages that nobody may touch."""
+
+    def __init__(self, compiled: Compiled, behind: bool = True, filling: int = 0x5A):
+        self.program, self.library, self.behind, self.filling = compiled.program, compiled.library, behind, filling
+        placement = self.program.placement
+        self.arena = memory.Memory(placement.bytes, behind, filling, placement.alignment)
+        self.structure = _Structure()
+        given = self._function("context_init")(
+            ctypes.byref(self.structure), ctypes.c_void_p(self.arena.address), ctypes.c_size_t(placement.bytes)
+        )
+        assert given == 0
+
+    def _function(self, name: str):
+        return getattr(self.library, f"{self.program.name}_{name}")
+
+    def invoke(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        """One inference: the outputs in their types and shapes."""
+        values = self.program.inputs
+        for x, value in zip(inputs, values, strict=True):
+            assert (x.dtype, x.size) == (value.dtype, value.size)
+        given = [memory.Memory.of(x, self.behind, self.filling) for x in inputs]
+        outputs = self.program.outputs
+        made = [memory.Memory(y.size * y.dtype.itemsize, self.behind, self.filling, y.dtype.itemsize) for y in outputs]
+        structs = [(ctypes.c_void_p * max(1, len(group)))(*(m.address for m in group)) for group in (given, made)]
+        memories = {"arena": self.arena} | {f"input {i}": m for i, m in enumerate(given)}
+        memories |= {f"output {i}": m for i, m in enumerate(made)}
+        addresses = [ctypes.addressof(self.structure), *map(ctypes.addressof, structs)]
+        memory.call(self._function("context_invoke"), addresses, memories)
+        return [m.data.view(y.dtype).reshape(y.shape).copy() for m, y in zip(made, outputs, strict=True)]
+
+    def reset(self) -> None:
+        """Back to the start."""
+        memory.call(self._function("context_reset"), [ctypes.addressof(self.structure)], {"arena": self.arena})
 
 
 def assert_equals_simulator(data: bytes, bits: int, rounding: str, rows: int = 2, core: str = "portable") -> None:
@@ -37,7 +85,7 @@ def assert_equals_simulator(data: bytes, bits: int, rounding: str, rows: int = 2
     for x in random_inputs(program, rows):
         trace = simulate(data, x, rounding, bits if rounding == "narrow" else None)
         for step in program.steps:
-            inputs = [trace[value] for value in step.inputs if value.data is None]
+            inputs = [trace[value] for value in step.inputs if not value.is_constant]
             if "x0" in step.channels_first:
                 inputs[0] = np.moveaxis(inputs[0], 3, 1)
             output = compiled.layer(step, inputs)

@@ -7,8 +7,6 @@ Greedy by size (arXiv 2001.03288): the largest buffer first, each at the lowest 
 import dataclasses
 from collections.abc import Hashable, Sequence
 
-ALIGNMENT = 4  # words, for kernels that load or clear them
-
 
 @dataclasses.dataclass(frozen=True)
 class Buffer:
@@ -31,7 +29,7 @@ class Arena:
     """Offsets of buffers in an arena.
 
     Attributes:
-      offsets: bytes, multiples of ALIGNMENT, by key.
+      offsets: bytes, by key; multiples of the alignment.
       size: bytes of the arena.
       lower_bound: what is alive at once at the worst step; no plan needs less.
     """
@@ -41,8 +39,13 @@ class Arena:
     lower_bound: int
 
 
-def plan(buffers: Sequence[Buffer]) -> Arena:
-    """Places buffers in one arena; the same plan for the same buffers, whatever their order."""
+def plan(buffers: Sequence[Buffer], alignment: int) -> Arena:
+    """Places buffers in one arena; the same plan for the same buffers, whatever their order.
+
+    Args:
+      buffers: what lives in it.
+      alignment: of every buffer, in bytes.
+    """
     placed: list[tuple[int, Buffer]] = []
     for buffer in sorted(buffers, key=lambda b: (-b.size, b.first, b.last, repr(b.key))):
         offset = 0
@@ -50,16 +53,18 @@ def plan(buffers: Sequence[Buffer]) -> Arena:
         for start, neighbour in sorted(neighbours, key=lambda pair: pair[0]):
             if start - offset >= buffer.size:
                 break
-            offset = max(offset, _aligned(start + neighbour.size))
+            offset = max(offset, aligned(start + neighbour.size, alignment))
         placed.append((offset, buffer))
-    size = max((offset + _aligned(b.size) for offset, b in placed), default=0)
-    return Arena({b.key: offset for offset, b in placed}, size, _most_alive(buffers))
+    size = max((offset + aligned(b.size, alignment) for offset, b in placed), default=0)
+    return Arena({b.key: offset for offset, b in placed}, size, _most_alive(buffers, alignment))
 
 
-def _aligned(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT
+def aligned(size: int, alignment: int) -> int:
+    """The next multiple of the alignment."""
+    return -(-size // alignment) * alignment
 
 
-def _most_alive(buffers: Sequence[Buffer]) -> int:
+def _most_alive(buffers: Sequence[Buffer], alignment: int) -> int:
     steps = {b.first for b in buffers}
-    return max((sum(_aligned(b.size) for b in buffers if b.first <= step <= b.last) for step in steps), default=0)
+    alive = (sum(aligned(b.size, alignment) for b in buffers if b.first <= step <= b.last) for step in steps)
+    return max(alive, default=0)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Forms as calls of the portable kernels. A core with kernels of its own overrides single forms."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from tflm_export.c import movement
 from tflm_export.c.epilogue import INT32_LIMIT, Epilogue, FoldedRescale, Sums, fold, simplify, stock_shifts
+from tflm_export.c.forms import GENERAL
 from tflm_export.c.step import CStep, UnsupportedError
 from tflm_export.program.aligned_sum import AlignedSum, RescaledSum
 from tflm_export.program.form import Form
@@ -71,15 +73,26 @@ class Portable:
         Raises:
           UnsupportedError: the kernels cannot express it.
         """
-        emitted = self.forms.get(type(step.form))
-        if emitted is None:
-            raise UnsupportedError("there is no kernel for it")
-        for value in (*step.form.inputs, *step.form.outputs):
-            if value.dtype != np.int8:
-                raise UnsupportedError(f"{value.label} is {value.dtype.name.upper()}; INT8 is needed")
-            if value.is_variable:
-                raise UnsupportedError(f"{value.label} is kept from one inference to the next")
-        return emitted(step)
+        emitted = self._emitted(step)
+        if not all(np.isfinite(values).all() for values in emitted.arrays.values()):
+            raise UnsupportedError("it has constants that are not finite")
+        return dataclasses.replace(emitted, multiplications=step.form.multiplications)
+
+    def _emitted(self, step: Step) -> CStep:
+        """From the kernels for int8, which are the faster ones, or from those for all types."""
+        fast, general = self.forms.get(type(step.form)), GENERAL.get(type(step.form))
+        values = (*step.form.inputs, *step.form.outputs)
+        if fast is not None and all(value.dtype == np.int8 for value in values):
+            try:
+                return fast(step)
+            except UnsupportedError:
+                if general is None:
+                    raise
+        if general is None:
+            other = [value for value in values if value.dtype != np.int8]
+            found = f" of {other[0].dtype.name.upper()}" if fast is not None and other else ""
+            raise UnsupportedError(f"there is no kernel for it{found}")
+        return dataclasses.replace(general(step), is_general=True)
 
     # Sums with constant weights.
 
@@ -257,7 +270,7 @@ class Portable:
         """Any function of one element: all its values."""
         form = step.form
         x, *others = form.inputs
-        if any(value.data is None or value.size != 1 for value in others):
+        if any(not value.is_constant or value.size != 1 for value in others):
             raise UnsupportedError("a slope for each element has no kernel")
         one = (1,) * len(x.shape)
         domain = every_integer(np.int8).astype(np.int8).reshape(-1, *one)

@@ -27,6 +27,8 @@ class CStep:
       kernels: the source files it calls, and headers it needs.
       definitions: of C functions that the statements call, made by a macro of one of the headers. Steps may share them.
       channels_first: which of `x0` and `y` are kept as [batches, channels, height, width].
+      is_general: whether its kernels serve all types, and may want any alignment up to 8.
+      multiplications: see Form.
       note: what a reader wants to know of it, e.g. the width of its arithmetic.
     """
 
@@ -40,6 +42,8 @@ class CStep:
     definitions: tuple[str, ...] = ()
     note: str = ""
     channels_first: tuple[str, ...] = ()
+    is_general: bool = False
+    multiplications: int = 0
 
     @property
     def output(self) -> Value:
@@ -49,7 +53,7 @@ class CStep:
     @property
     def arrays(self) -> dict[str, np.ndarray]:
         """All constants, its constant inputs among them."""
-        return self.constants | {f"x{i}": x.data for i, x in enumerate(self.inputs) if x.data is not None}
+        return self.constants | {f"x{i}": x.data for i, x in enumerate(self.inputs) if x.is_constant}
 
     @property
     def constant_bytes(self) -> int:

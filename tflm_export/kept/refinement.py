@@ -191,8 +191,7 @@ class _State:
     def _row_count(self) -> int:
         """How many rows the work and the memory for gradients allow."""
         numbers = min(MOST_NUMBERS, sum(t.shape[1] for t in self.problem.targets))
-        forms = [step.form for step in self.steps if isinstance(step.form, WeightedSum)]
-        work = sum(form.weights.size * form.image_shape[0] * form.windows.outputs for form in forms)
+        work = sum(step.form.multiplications for step in self.steps)
         channels = sum(self.steps[i].form.channels for i in self.problem.layers)
         most = min(MOST_WORK // (numbers * max(1, work)), LARGEST_MATRIX // (numbers * max(1, channels)))
         return int(np.clip(most, FEWEST_ROWS // 2, len(self.problem.fitting)))

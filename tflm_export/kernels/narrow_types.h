@@ -8,6 +8,15 @@
 
 #include "narrow_rescale.h"
 
+#if defined(__GNUC__)
+#define NARROW_ANYWHERE __attribute__((may_alias)) /* an arena holds one type after another in the same place */
+#else
+#define NARROW_ANYWHERE
+#endif
+typedef NARROW_ANYWHERE int16_t narrow_int16;
+typedef NARROW_ANYWHERE int32_t narrow_int32;
+typedef NARROW_ANYWHERE int64_t narrow_int64;
+
 typedef enum { NARROW_INT8, NARROW_UINT8, NARROW_INT16, NARROW_INT32, NARROW_INT64 } narrow_type;
 
 /* Element i of an array of a type. */
@@ -15,9 +24,9 @@ static NARROW_INLINE int64_t narrow_load(narrow_type type, const void *x, int32_
   switch (type) {
     case NARROW_INT8: return ((const int8_t *)x)[i];
     case NARROW_UINT8: return ((const uint8_t *)x)[i];
-    case NARROW_INT16: return ((const int16_t *)x)[i];
-    case NARROW_INT32: return ((const int32_t *)x)[i];
-    default: return ((const int64_t *)x)[i];
+    case NARROW_INT16: return ((const narrow_int16 *)x)[i];
+    case NARROW_INT32: return ((const narrow_int32 *)x)[i];
+    default: return ((const narrow_int64 *)x)[i];
   }
 }
 
@@ -26,9 +35,9 @@ static NARROW_INLINE void narrow_store(narrow_type type, void *y, int32_t i, int
   switch (type) {
     case NARROW_INT8: ((int8_t *)y)[i] = (int8_t)value; break;
     case NARROW_UINT8: ((uint8_t *)y)[i] = (uint8_t)value; break;
-    case NARROW_INT16: ((int16_t *)y)[i] = (int16_t)value; break;
-    case NARROW_INT32: ((int32_t *)y)[i] = (int32_t)value; break;
-    default: ((int64_t *)y)[i] = value; break;
+    case NARROW_INT16: ((narrow_int16 *)y)[i] = (int16_t)value; break;
+    case NARROW_INT32: ((narrow_int32 *)y)[i] = (int32_t)value; break;
+    default: ((narrow_int64 *)y)[i] = value; break;
   }
 }
 

@@ -75,6 +75,11 @@ class Form:
         """
         raise NotImplementedError
 
+    @property
+    def multiplications(self) -> int:
+        """Of an input and a weight, or of two inputs, in an inference; those of rescales are not counted."""
+        return 0
+
     def require_moderate(self) -> None:
         """Raises ValueError where it would take absurd amounts of memory or time to evaluate it."""
 

@@ -48,6 +48,10 @@ class MatrixProduct(Form):
         return (outputs.reshape(len(outputs), *self.output.shape),)
 
     @property
+    def multiplications(self):
+        return self.output.size * self.inputs[0].shape[-2 if self.transposed[0] else -1]
+
+    @property
     def rescalings(self):
         a, b = (reach(value, zero) for value, zero in zip(self.inputs, self.zero_points, strict=True))
         shape = self.inputs[0].shape

@@ -37,6 +37,10 @@ class Svdf(Form):
     reaches: tuple[np.ndarray, np.ndarray]
 
     @property
+    def multiplications(self):
+        return self.inputs[0].size // self.features.shape[1] * (self.features.size + self.time.size)
+
+    @property
     def rescalings(self):
         return tuple(map(Rescaling, (self.to_state, self.to_output), self.reaches))
 
@@ -103,6 +107,12 @@ class Lstm(Form):
     cell_clip: int
     zero_points: tuple[int, int]
     is_time_major: bool
+
+    @property
+    def multiplications(self):
+        weights = sum(gate.input_weights.size + gate.hidden_weights.size for gate in self.gates)
+        units, depth = self.gates[0].input_weights.shape
+        return self.inputs[0].size // depth * (weights + 3 * units)
 
     @property
     def rescalings(self):

@@ -61,6 +61,11 @@ class Value:
         return None if self.data is None else self.data[None]
 
     @property
+    def is_constant(self) -> bool:
+        """Whether it has the same elements in all inferences, `data`."""
+        return self.data is not None and not self.is_variable
+
+    @property
     def size(self) -> int:
         """How many elements it has."""
         return math.prod(self.shape)

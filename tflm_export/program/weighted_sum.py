@@ -79,6 +79,10 @@ class WeightedSum(Form):
         low, high = self.bounds()
         return (Rescaling(self.rescale, np.maximum(np.abs(low), np.abs(high))),)
 
+    @property
+    def multiplications(self):
+        return self.image_shape[0] * self.windows.outputs * self.weights.size
+
     def require_moderate(self):
         self.windows.check_sizes(self.input_channels)
 
