@@ -15,7 +15,7 @@ USED = {  # by the ways to call it that write no model: the other flags
     "explain": set(),
     "dump": set(),
 }
-NEEDED = {"core": "c_source", "io": "to_int8", "max_drop": "search"}  # flag: the one without which it means nothing
+NEEDED = {"core": "c_source", "max_drop": "search"}  # flag: the one without which it means nothing
 CONVERSION = {"to_int8", "io", "calibration", "synthetic", "output", "output_dir", "overwrite", "quiet", "jobs"}
 
 FLAGS = flags.FlagValues()
@@ -109,7 +109,12 @@ TO_INT8 = flags.DEFINE_bool(
     flag_values=FLAGS,
 )
 IO = flags.DEFINE_enum(
-    "io", BORDERS[0], BORDERS, "For --to_int8: type of the inputs and outputs that are uint8.", flag_values=FLAGS
+    "io",
+    None,
+    BORDERS,
+    "For --to_int8: type of the inputs and outputs that are uint8; int8 without it. For --c_source without --to_int8, "
+    "int8: leave float32 inputs and outputs to the caller, who gives and gets their integers.",
+    flag_values=FLAGS,
 )
 STRICT = flags.DEFINE_bool("strict", False, "Write nothing if any rescale cannot be narrowed.", flag_values=FLAGS)
 CHECK = flags.DEFINE_bool("check", False, "Only check.", flag_values=FLAGS)
@@ -151,6 +156,8 @@ def require_meaning() -> None:
     for name, other in NEEDED.items():
         if name in given and not FLAGS[other].value:
             raise UsageError(f"--{name} means nothing without --{other}; add it, or leave out --{name}")
+    if "io" in given and not TO_INT8.value and (C_SOURCE.value is None or IO.value != BORDERS[0]):
+        raise UsageError("--io means nothing without --to_int8; add it, or leave out --io")
 
 
 def require_possible() -> None:

@@ -13,6 +13,7 @@ from tflm_export.report import Report
 from tflm_export.rules import with_additions
 from tflm_export.rules_file import load_rules
 from tflm_export.terminal import Messages
+from tflm_export.to_int8 import IO as INTEGERS
 from tflm_export.to_int8 import Conversion, is_uint8, to_int8
 
 EXIT_OK, EXIT_MODEL, EXIT_USAGE, EXIT_UNVERIFIED = 0, 1, 2, 3
@@ -92,7 +93,7 @@ class OneModel:
             from tflm_export.calibration import Calibration
 
             means = Calibration.run(parse(stock), list(train.values())).statistics
-        converted = to_int8(stock, flags.IO.value, flags.SYNTHETIC.value, means)
+        converted = to_int8(stock, flags.IO.value or INTEGERS[0], flags.SYNTHETIC.value, means)
         self.say(*(f"note: {note}" for note in converted.notes))
         return converted
 
@@ -195,6 +196,7 @@ def outputs_of(source: several.Source) -> outputs.Outputs:
         array_folder=source.folder(flags.CC_ARRAY.value),
         source_folder=source.folder(flags.C_SOURCE.value),
         core=flags.CORE.value,
+        has_integer_borders=flags.IO.value is not None and not flags.TO_INT8.value,
         with_metadata=flags.METADATA.value,
         overwrite=flags.OVERWRITE.value,
     )

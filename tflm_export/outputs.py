@@ -61,6 +61,7 @@ class Outputs:
       array_folder: folder of the model as a C++ array.
       source_folder: folder of the model as a C99 program part.
       core: whose kernels it is to use, a name of `cores.CORES`.
+      has_integer_borders: whether the program leaves float32 inputs and outputs to its caller.
       with_metadata: whether the model gets the entry `metadata.NAME`.
       overwrite: whether files that exist are replaced.
     """
@@ -70,6 +71,7 @@ class Outputs:
     array_folder: str | None = None
     source_folder: str | None = None
     core: str = "portable"
+    has_integer_borders: bool = False
     with_metadata: bool = True
     overwrite: bool = False
 
@@ -120,7 +122,8 @@ class Outputs:
                 f"--c_source takes one width above {READABLE_BITS} bits, as scales do not tell them apart; "
                 f"--bits_config has {', '.join(map(str, unreadable))}"
             )
-        return c.translate(data, cc_array.identifier(self.model), Narrow(Grid(max(widths))), self.core)
+        arithmetic = Narrow(Grid(max(widths, default=report.bits)))
+        return c.translate(data, cc_array.identifier(self.model), arithmetic, self.core, self.has_integer_borders)
 
 
 def _inside(folder: str | None, contents: dict[str, bytes]) -> dict[str, bytes]:

@@ -18,13 +18,15 @@ from tflm_export.flatbuffer.model import parse
 from tflm_export.grid import Grid
 from tflm_export.lowering import forms_of, origin_of
 from tflm_export.program.call import CallOnce
-from tflm_export.program.passes import simplified
+from tflm_export.program.passes import integer_borders, simplified
 from tflm_export.program.program import Program, Step
 
 KERNELS = {"portable": Portable, "cortex-m0plus": CortexM0Plus, "cortex-m4": CortexM4}  # by `Core.kernels`
 
 
-def emit(data: bytes, name: str, bits: int, core: str = "portable") -> dict[str, bytes]:
+def emit(
+    data: bytes, name: str, bits: int, core: str = "portable", has_integer_borders: bool = False
+) -> dict[str, bytes]:
     """The C source of a narrowed model.
 
     Args:
@@ -32,6 +34,8 @@ def emit(data: bytes, name: str, bits: int, core: str = "portable") -> dict[str,
       name: prefix of files and functions; made a C identifier.
       bits: multiplier width k that the model was narrowed to.
       core: whose kernels, a name of `cores.CORES`; on any other machine they run as plain C.
+      has_integer_borders: whether float32 inputs and outputs are left to the caller, who gives and gets the integers
+        behind and before them.
 
     Returns:
       Contents by file name: NAME.h, NAME.c and the kernels.
@@ -40,10 +44,12 @@ def emit(data: bytes, name: str, bits: int, core: str = "portable") -> dict[str,
       UsageError: bits out of range, or no such core.
       ModelError: the bytes are no TFLite model, or there are operators without a kernel; all of them are named.
     """
-    return translate(data, name, Narrow(Grid(bits)), core).files()
+    return translate(data, name, Narrow(Grid(bits)), core, has_integer_borders).files()
 
 
-def translate(data: bytes, name: str, arithmetic: Arithmetic, core: str = "portable") -> CProgram:
+def translate(
+    data: bytes, name: str, arithmetic: Arithmetic, core: str = "portable", has_integer_borders: bool = False
+) -> CProgram:
     """As `emit`, before it is written out, and in any arithmetic there are kernels for.
 
     `Tflm()` gives the same program with stock rescales, for comparison.
@@ -61,7 +67,8 @@ def translate(data: bytes, name: str, arithmetic: Arithmetic, core: str = "porta
             steps = () if problem else [Step(origin_of(operator), f) for f in forms_of(operator, arithmetic)]
             problems += [f"{operator.label}: {problem}"] if problem else _emitted(steps, emitter)[1]
         raise _unwritable(problems)
-    return lower(simplified(lowering.lower(model, arithmetic)), name, core)
+    program = simplified(lowering.lower(model, arithmetic))
+    return lower(integer_borders(program) if has_integer_borders else program, name, core)
 
 
 def lower(program: Program, name: str, core: str = "portable") -> CProgram:

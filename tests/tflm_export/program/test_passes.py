@@ -152,3 +152,32 @@ def test_corpus_models_are_what_they_were(name):
     data = narrow(corpus.read(name), 4)[0]
     simple = assert_exact(data, passes.simplified, Narrow())
     assert len(simple.main.steps) <= len(lower(parse(data), Narrow()).main.steps)
+
+
+def test_integers_at_the_borders():
+    """Where nothing else reads an input, and an output is an integer's real number."""
+    b = TFLiteBuilder(4)
+    first, second = b.input([1, 4, 4, 2], name="first", type="FLOAT32"), b.input([1, 5], name="second", type="FLOAT32")
+    quantized = b.quantize(first, name="quantized")
+    total = b.conv(quantized, 3, name="conv")
+    real = b.tensor("real", b.shape(total), type="FLOAT32")
+    b.operator("DEQUANTIZE", [total], [real])
+    data = b.build([first, second], [real, second, total])
+    before = passes.simplified(lower(parse(data), Narrow()))
+    after = passes.integer_borders(before)
+    assert [(x.name, x.dtype.name) for x in after.main.inputs] == [("first", "int8"), ("second", "float32")]
+    assert after.main.inputs[0].scale == b.scale(quantized)
+    assert [(y.name, y.dtype.name) for y in after.main.outputs] == [
+        ("real", "int8"),
+        ("second", "float32"),
+        ("conv", "int8"),
+    ]
+    assert names(after) == ["CONV_2D"]
+    reals = [np.random.default_rng(0).normal(0, 1, (3, *x.shape)).astype(np.float32) for x in before.main.inputs]
+    expected = before.run(reals)
+    (middle,) = (step.form.output for step in before.main.steps if step.origin.name == "QUANTIZE")
+    found = after.run([expected[middle.key], reals[1]])
+    keys = [value.key for value in after.main.outputs]
+    np.testing.assert_array_equal(found[keys[0]], found[keys[2]])
+    for key in keys[1:]:
+        np.testing.assert_array_equal(found[key], expected[key])
