@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What differs between compilers, and the rules by which one source serves them all.
+ *
+ * Kernels and generated sources are C99 and, in the same files, C++17, without warnings of gcc and clang: -Wall -Wextra
+ * -Wpedantic -Wconversion -Wsign-conversion -Wshadow. They build at -O0, -Og, -Os, -O2, -O3 and with -flto. So:
+ *
+ *   - Every function that another file may call is defined with NARROW_KERNEL in front and declared, without it, in a
+ *     header, between NARROW_C_BEGIN and NARROW_C_END. All else is static. Two exported folders in one program then
+ *     share the kernels, also where all their files are linked at once. Variables are static const or on the stack.
+ *   - What is to be inlined is static NARROW_INLINE, and is called by its name. A parameter that chooses among such
+ *     functions is an enumerator, as narrow_end is, never a pointer: gcc -Og refuses to inline a call through one.
+ *   - void * is cast to what it points to; no restrict, no designated initializers, no compound literals, no variable
+ *     length arrays, and 0 is no enumerator: C++17 has none of these. A negative number is multiplied by a power of
+ *     two, not shifted to the left.
+ *   - Every narrowing of a type is a cast; so is every change of sign.
+ *   - __attribute__, __builtin_ and __asm__ stand under NARROW_GNU, with the same in plain C for all others. Instructions
+ *     of a core stand under NARROW_DSP or NARROW_THUMB, whose absence is what tests on other machines run.
+ *   - Inputs, outputs and weights of one byte may lie at any address; everything else is aligned to its type. What reads
+ *     bytes as a word does so through narrow_word, the first byte lowest on every machine.
+ *
+ * tests/kernels/test_compilers.py holds all of it, over every file in this folder. */
+#ifndef NARROW_COMPILER_H
+#define NARROW_COMPILER_H
+
+/* GNU's attributes, builtins and assembly: gcc, clang and their descendants, such as Arm Compiler 6. IAR's compiler and
+ * Arm Compiler 5 may say that they are, but do not read GNU's assembly: they get plain C. */
+#if defined(__GNUC__) && !defined(__ICCARM__) && !defined(__CC_ARM) && !defined(NARROW_NO_GNU)
+#define NARROW_GNU 1
+#else
+#define NARROW_GNU 0
+#endif
+
+#if NARROW_GNU
+#define NARROW_INLINE inline __attribute__((always_inline))
+#else
+#define NARROW_INLINE inline
+#endif
+
+/* In front of a kernel's definition: of several in a program, all the same, the linker keeps one. Other compilers need
+ * a library for each exported folder, or the kernels of one. */
+#if defined(NARROW_KERNEL)
+/* as given */
+#elif NARROW_GNU
+#define NARROW_KERNEL __attribute__((weak))
+#elif defined(__ICCARM__) || defined(__CC_ARM)
+#define NARROW_KERNEL __weak
+#else
+#define NARROW_KERNEL
+#endif
+
+/* Around declarations of what other files define, and before a single one: their names are C's, as assembly knows them. */
+#ifdef __cplusplus
+#define NARROW_C extern "C"
+#define NARROW_C_BEGIN extern "C" {
+#define NARROW_C_END }
+#else
+#define NARROW_C extern
+#define NARROW_C_BEGIN
+#define NARROW_C_END
+#endif
+
+#endif
