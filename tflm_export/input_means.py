@@ -3,7 +3,7 @@
 
 import dataclasses
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 
@@ -35,14 +35,15 @@ class InputMeans:
     problem: str
 
 
-def input_means(model: Model, inputs: Sequence[np.ndarray]) -> InputMeans:
+def input_means(model: Model, draw: Callable[[], Sequence[np.ndarray]]) -> InputMeans:
     """Means of the inputs of the main subgraph's operators with weights, as TensorFlow Lite Micro computes them.
 
     All that can be known: not what depends on an operator without an integer form, or on a state.
 
     Args:
       model: the model.
-      inputs: one array for each of its inputs, [inferences, *shape], in the tensors' types.
+      draw: gives one array for each of its inputs, [inferences, *shape], in the tensors' types; not called where the
+        model is too large to be run.
     """
     try:
         require_moderate(model)
@@ -50,7 +51,7 @@ def input_means(model: Model, inputs: Sequence[np.ndarray]) -> InputMeans:
         return InputMeans({}, str(error))
     operators = model.subgraphs[0].operators
     last = max((i for i, operator in enumerate(operators) if isinstance(op_for(operator), WeightedOp)), default=-1)
-    once, problem = _Pass(model, inputs), ""
+    once, problem = _Pass(model, draw()), ""
     for operator in operators[: last + 1]:
         try:
             once.run(operator)

@@ -17,6 +17,7 @@ from tflm_export.held import holder
 from tflm_export.input_means import InputMeans, input_means, work
 from tflm_export.ops.base import scale_problem
 from tflm_export.ops.statistics import Statistics
+from tflm_export.program.form import row_blocks
 from tflm_export.program.value import dtype_of, limits_of
 
 AUTO, FORCED, NEVER = SYNTHETIC = ("auto", "images", "none")
@@ -27,6 +28,7 @@ GREY = (1.2, 1.4)  # parameters of the beta distribution of a disc's brightness
 COLOUR = 0.1  # standard deviation of a channel's distance from it
 NOISE = 0.01  # standard deviation, of each value
 MOST_WORK = 1 << 33  # (`input_means.work`) of all images: about a second; larger models get fewer
+AT_A_TIME = 1 << 22  # bytes of an image in float64
 LEAST_SIDE = 16  # of an input that is taken for an image where nobody says so
 
 
@@ -40,11 +42,15 @@ def dead_leaves(count: int, height: int, width: int, channels: int, seed: int = 
     Returns:
       float32 [count, height, width, channels], 0 (black) to 1 (white).
     """
-    seeds = np.random.SeedSequence(seed).spawn(count)
-    return np.stack([_image(np.random.default_rng(own), height, width, channels) for own in seeds])
+    images = np.empty((count, height, width, channels), np.float32)
+    for image, own in zip(images, np.random.SeedSequence(seed).spawn(count), strict=True):
+        _draw(image, np.random.default_rng(own))
+    return images
 
 
-def _image(random: np.random.Generator, height: int, width: int, channels: int) -> np.ndarray:
+def _draw(image: np.ndarray, random: np.random.Generator) -> None:
+    """Draws an image [height, width, channels], some lines at a time."""
+    height, width, channels = image.shape
     size = max(height, width)
     radius = _radii(random, size)
     y, x = random.uniform(0, height, DISCS), random.uniform(0, width, DISCS)
@@ -52,11 +58,11 @@ def _image(random: np.random.Generator, height: int, width: int, channels: int) 
     colours = grey + random.normal(0, COLOUR, (DISCS + 1, channels))  # the last one is the ground's
     vertical = np.square(np.arange(height) + 0.5 - y[:, None])
     horizontal = np.square(np.arange(width) + 0.5 - x[:, None])
-    top = np.full((height, width), DISCS)
-    for disc in range(DISCS):  # from the bottom up
-        top[np.add.outer(vertical[disc], horizontal[disc]) < radius[disc] ** 2] = disc
-    image = colours[top] + random.normal(0, NOISE, (height, width, channels))
-    return np.clip(image, 0, 1).astype(np.float32)
+    for lines in row_blocks(height, 8 * width * channels, AT_A_TIME):
+        top = np.full(image[lines].shape[:2], DISCS)
+        for disc in range(DISCS):  # from the bottom up
+            top[np.add.outer(vertical[disc, lines], horizontal[disc]) < radius[disc] ** 2] = disc
+        image[lines] = np.clip(colours[top] + random.normal(0, NOISE, image[lines].shape), 0, 1)
 
 
 def _radii(random: np.random.Generator, size: int) -> np.ndarray:
@@ -81,8 +87,10 @@ class SyntheticMeans:
     def _means(self) -> InputMeans:
         if not self._count:
             return InputMeans({}, "the model is too large to be run for it")
-        inputs = [_filled(tensor, held, self._count, seed) for seed, (tensor, held) in enumerate(self._images)]
-        return input_means(self._model, inputs)
+        return input_means(
+            self._model,
+            lambda: [_filled(tensor, held, self._count, seed) for seed, (tensor, held) in enumerate(self._images)],
+        )
 
     def statistics(self, operator: Operator) -> Statistics | None:
         """Means of what the weights of an operator are multiplied with; None where they are not known."""
@@ -156,8 +164,10 @@ def _filled(tensor: Tensor, held: Tensor, count: int, seed: int) -> np.ndarray:
     images, height, width, *channels = tensor.shape
     inferences = -(-count // images)
     leaves = dead_leaves(inferences * images, height, width, *(channels or [1]), seed=seed)
+    lines = leaves.reshape(inferences * images * height, -1)
     low, high = limits_of(dtype_of(held))
-    integers = np.rint(low + leaves.astype(np.float64) * (high - low)).reshape(inferences, *tensor.shape)
-    if tensor.type == "FLOAT32":
-        integers = (integers - held.zero_point) * held.scale
-    return integers.astype(dtype_of(tensor))
+    filled = np.empty(lines.shape, dtype_of(tensor))
+    for some in row_blocks(len(lines), 8 * lines.shape[1], AT_A_TIME):
+        integers = np.rint(low + lines[some].astype(np.float64) * (high - low))
+        filled[some] = (integers - held.zero_point) * held.scale if tensor.type == "FLOAT32" else integers
+    return filled.reshape(inferences, *tensor.shape)

@@ -92,7 +92,7 @@ def test_means_are_those_of_calibration_with_the_same_rows(type):
     model = parse(network(type=type))
     low, high = np.iinfo(type.lower()).min, np.iinfo(type.lower()).max
     rows = np.random.default_rng(0).integers(low, high + 1, (3, 20, 20, 3)).astype(type.lower())
-    found = input_means(model, [rows[:, None]])
+    found = input_means(model, lambda: [rows[:, None]])
     measured = calibration.Calibration.run(model, [rows])
     weighted = {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"}
     operators = [operator for operator in model.operators if operator.name in weighted]
@@ -113,7 +113,7 @@ def test_every_group_of_a_convolution_has_its_own_inputs():
     weights.shape = [6, 3, 3, 2]  # two groups of two inputs
     model.buffers[weights.buffer].data = model.buffers[weights.buffer].data[: 6 * 9 * 2]
     rows = np.random.default_rng(0).integers(-128, 128, (2, 6, 6, 4), np.int8)
-    mean = input_means(parse(pack(model)), [rows[:, None]]).statistics[0, 0].mean
+    mean = input_means(parse(pack(model)), lambda: [rows[:, None]]).statistics[0, 0].mean
     padded = np.pad(rows.astype(float) + 3, ((0, 0), (1, 1), (1, 1), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2)).mean((0, 1, 2))  # [inputs, 3, 3]
     for channel in range(6):
@@ -132,7 +132,7 @@ def test_no_more_is_kept_than_is_to_be_read():
         model = parse(b.build(x, y))
         rows = np.zeros((4, 1, 64, 64, 8), np.int8)
         tracemalloc.start()
-        assert len(input_means(model, [rows]).statistics) == layers
+        assert len(input_means(model, lambda: [rows]).statistics) == layers
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return found
@@ -301,6 +301,32 @@ def test_a_model_too_large_to_run_is_narrowed_all_the_same():
     narrowed, report = narrow(data, 1)
     assert narrowed == narrow(data, 1, synthetic="none")[0]
     assert report.synthetic == "no synthetic images for 1 operator: the model is too large to be run for it"
+
+
+def test_no_image_is_drawn_for_a_model_that_is_not_run():
+    """Of 100 million elements, of which an image took gigabytes; the layer behind it is small."""
+    b = TFLiteBuilder()
+    x = b.input([1, 32, 2**20, 3])
+    data = b.build(x, b.conv(x, 2, 1, stride=8))
+    tracemalloc.start()
+    report = narrow(data, 1)[1]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 24
+    assert "for 1 operator: tensor 0 (input) has 100663296 elements; at most 33554432 are" in report.synthetic
+
+
+def test_images_take_little_more_memory_than_they_are_large():
+    """[4, 1024, 1024, 3] in float32 and the integers that they become; beside them, some lines at a time."""
+    b = TFLiteBuilder()
+    x = b.input([1, 1024, 1024, 3])
+    data = b.build(x, b.conv(x, 1, 1, stride=64))
+    tracemalloc.start()
+    report = narrow(data, 1)[1]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert report.synthetic == "biases of 1 operator corrected by 4 synthetic images"
+    assert peak < 2 * 4 * IMAGES * 1024 * 1024 * 3
 
 
 def vectors() -> bytes:
