@@ -342,3 +342,20 @@ def test_layers_at_variables_are_rounded_to_nearest(place):
     rows = np.random.default_rng(0).integers(-128, 128, (8, 12), np.int8)
     _, report = narrow(data, 1, "keep", rows)
     assert not report.offenders
+
+
+@pytest.mark.parametrize("extreme", [-(1 << 63), (1 << 63) - 1])
+def test_a_bias_at_the_end_of_its_type_stays_there(extreme):
+    """Growing with its factor it would leave 64 bits; numpy warns of that, and warnings are errors."""
+    b = TFLiteBuilder(2)
+    x = b.input([1, 24], type="INT16", zero_point=0)
+    model = unpack(b.build(x, b.fully_connected(x, 4, scale=0.05, zero_point=0)))
+    (bias,) = (t for t in model.subgraphs[0].tensors if t.name.endswith(b"bias"))
+    model.buffers[bias.buffer].data = np.array([0, extreme, 7, extreme], np.int64).view(np.uint8)
+    rows = np.random.default_rng(0).integers(-3000, 3000, (30, 24)).astype(np.int16)
+    for bits in (1, 4):
+        narrowed, report = narrow(pack(model), bits, "keep", {"x": rows})
+        assert not report.offenders
+        (layer,) = peer.operators(narrowed)
+        assert np.sign(layer.inputs[2].integers[[1, 3]]).tolist() == [np.sign(extreme)] * 2
+        assert np.abs(layer.inputs[2].integers[[1, 3]].astype(float)).min() > 2.0**61

@@ -19,6 +19,7 @@ from tflm_export.kept.candidates import Sums, best
 from tflm_export.kept.refinement import refined
 from tflm_export.ops import op_for
 from tflm_export.ops.base import Chosen
+from tflm_export.ops.constants import rounded_bias
 from tflm_export.ops.weighted import WeightedOp
 from tflm_export.program.form import row_blocks
 from tflm_export.program.program import Program, Step
@@ -141,7 +142,9 @@ class _Walk:
             old = self.tensors[layer.x.key][0].scale
             bias = form.bias * (old / layer.x.scale if layer.x.scale else 1.0)
         sums = _sums(form, inputs, self.target(form.output.key))
-        return Chosen(*best(sums, op.factors(operator), bias, grid, self.roundings))
+        factors, corrected = best(sums, op.factors(operator), bias, grid, self.roundings)
+        # What is chosen next is to see the biases as the file can hold them.
+        return Chosen(factors, corrected if layer.bias is None else rounded_bias(layer.bias, corrected))
 
     def _rounded_target(self, value) -> np.ndarray:
         return np.rint(self.target(value.key)).astype(value.dtype)
