@@ -53,7 +53,8 @@ class Calibration:
     def statistics(self, operator: Operator) -> Statistics | None:
         """First and second moments of what the weights of an operator are multiplied with.
 
-        None for operators that no inference of the main subgraph reaches.
+        None for operators that no inference of the main subgraph reaches, and for those that read a variable, of which
+        no trace says what it held.
         """
         if operator.subgraph:
             return None

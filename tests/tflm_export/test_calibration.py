@@ -251,3 +251,18 @@ def test_a_second_signature_is_narrowed_without_data(method):
     rows = np.random.default_rng(0).integers(-128, 128, (8, 8, 8, 3), np.int8)
     _, report = narrow(pack(model), 1, method, rows)
     assert [(row.subgraph, row.narrow) for row in report.rows] == [(0, True), (1, True)]
+
+
+def test_a_layer_that_reads_a_variable_is_narrowed_as_without_data():
+    """What a variable held no trace says; the layer beside it is narrowed with data."""
+    b = TFLiteBuilder(3)
+    x = b.input([1, 12], zero_point=0)
+    kept = b.tensor("kept", [1, 12], scale=0.0371, variable=True)
+    data = b.build(x, [b.fully_connected(kept, 12, name="behind"), b.fully_connected(x, 4, name="beside")])
+    rows = np.random.default_rng(0).integers(-128, 128, (50, 12), np.int8)
+    without, with_data = (parse(narrow(data, 1, calibration=c, synthetic="none")[0]) for c in (None, rows))
+    same = [
+        np.array_equal(old.inputs[1].data, new.inputs[1].data)
+        for old, new in zip(without.operators, with_data.operators, strict=True)
+    ]
+    assert same == [True, False]

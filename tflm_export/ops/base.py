@@ -115,12 +115,15 @@ class Op:
     def edit(self, operator: Operator, plan: Plan, edits: Edits) -> None:
         """Writes what follows from the solved activation scales: weight scales, weights, biases, constants."""
 
-    def statistics(self, operator: Operator, inputs: list) -> Statistics:
+    def statistics(self, operator: Operator, inputs: list) -> Statistics | None:
         """Moments of what its weights are multiplied with; only for operators with weights.
 
         Args:
           operator: the operator.
-          inputs: integers of its inputs over a batch of rows.
+          inputs: integers of its inputs over a batch of rows; None for those that are not known.
+
+        Returns:
+          The moments; None where that input is not known.
         """
         raise NotImplementedError
 

@@ -82,9 +82,12 @@ class WeightedOp(RescalingOp):
         self.layer(operator).edit(plan, edits, measure)
 
     def statistics(self, operator, inputs):
+        x = inputs[operator.inputs.index(self.operands(operator)[0])]
+        if x is None:
+            return None
         (form,) = self.lower(operator, Narrow())
         zero = form.input_zero_point
-        patches = self.in_file_order(form.patches(inputs[operator.inputs.index(self.operands(operator)[0])]))
+        patches = self.in_file_order(form.patches(x))
         if form.is_depthwise:
             return statistics.per_channel(np.repeat(patches, form.weights.shape[1], axis=2), zero)
         if len(form.weights) > 1:  # every channel sees the patches of its group only
