@@ -84,6 +84,23 @@ def test_inputs_beyond_those_of_an_operator(op):
             run()
 
 
+@pytest.mark.parametrize("op", ["ADD", "SUB"])
+def test_inputs_beyond_the_terms_of_a_sum_are_no_part_of_it(op):
+    b = TFLiteBuilder()
+    x = b.input([1, 4, 4, 2])
+    terms = [b.conv(x, 2, name="left"), b.conv(x, 2, 1, name="right")]
+    y = b.tensor("y", [1, 4, 4, 2], scale=0.05)
+    b.operator(op, terms, [y])
+    two = b.build(x, y)
+    b.graph.operators[-1].inputs = [*terms, b.tensor("plain", [2], type="INT32", data=np.array([1, 2], np.int32))]
+    three = b.build(x, y)
+    for read in (lambda d: check(d, 8), lambda d: narrow(d, 1, synthetic="none")[1]):
+        found, expected = read(three).rows[2], read(two).rows[2]
+        assert expected.op == op
+        assert (found.narrow, found.bits_after) == (expected.narrow, expected.bits_after)
+        assert found.step_noise == expected.step_noise
+
+
 def called(calls: list[int]) -> bytes:
     """A model whose subgraph i calls subgraph calls[i]; the main one also gives its input's ABS."""
     b = TFLiteBuilder()

@@ -70,7 +70,7 @@ class TermsOp(SummedOp):
 
     def step_noise(self, before, after):
         """Each tensor is rounded to its own steps, an error of S^2/12; the three are independent."""
-        scales = [np.array([t.scale for t in (*o.inputs, *o.outputs)]) for o in (before, after)]
+        scales = [np.array([t.scale for t in (*self.terms(o), o.outputs[0])]) for o in (before, after)]
         added = (np.square(scales[1]) - np.square(scales[0])).sum() / 12
         return float(np.sqrt(max(added, 0.0)) / before.outputs[0].scale)
 
