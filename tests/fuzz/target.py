@@ -2,6 +2,7 @@
 """What must hold for any bytes at all."""
 
 import contextlib
+import json
 import math
 import random
 import signal
@@ -10,8 +11,22 @@ import warnings
 import numpy as np
 
 from tests.helpers.internals import dtype_of
-from tflm_export import METHODS, ModelError, UsageError, bounds, c, check, cores, lowering, metadata, narrow, to_int8
+from tflm_export import (
+    METHODS,
+    ModelError,
+    UsageError,
+    bounds,
+    c,
+    calibration,
+    check,
+    cores,
+    lowering,
+    metadata,
+    narrow,
+    to_int8,
+)
 from tflm_export.arithmetic import Arithmetic, LiteRTReference, Narrow, Tflm
+from tflm_export.compare import compare
 from tflm_export.explain import explain
 from tflm_export.flatbuffer.model import Model, parse
 from tflm_export.grid import Grid
@@ -21,7 +36,7 @@ from tflm_export.simulator import simulate
 
 SECONDS = 1
 COMPUTE_SECONDS = 60
-CALIBRATION_ROWS = 3
+CALIBRATION_ROWS = (4, 4, 4, 48)
 LARGEST_INPUT = 1 << 20  # elements, of what is fed to a model; the file says nothing of how much memory its reader has
 
 
@@ -46,7 +61,9 @@ def limited(seconds: float = SECONDS):
 
 
 def exercise(data: bytes, bits: int, method: str) -> bytes | None:
-    """Runs everything the exporter does with a model; the narrowed file, or None where it was refused.
+    """Runs what the exporter does with a model without computing it; the narrowed file, or None where it was refused.
+
+    Converted, explained, dumped, checked, narrowed and reported, with metadata.
 
     Any exception other than the documented ModelError passes through; AssertionError where a result is wrong.
     """
@@ -63,6 +80,7 @@ def exercise(data: bytes, bits: int, method: str) -> bytes | None:
         narrowed, report = narrow(data, bits, method, synthetic="none")  # images take longer: `compute`
     except ModelError:
         return None
+    json.dumps(report.to_dict()), report.table()
     assert len(data) <= len(narrowed) <= 4 * len(data)  # as it was, or with copies of shared constants in front
     if checks:
         readable = {(row.subgraph, row.index): row.narrow for row in check(narrowed, bits).rows}
@@ -75,7 +93,7 @@ def exercise(data: bytes, bits: int, method: str) -> bytes | None:
 
 
 def compute(data: bytes, source: random.Random) -> bool:
-    """Runs a model in one of the arithmetics, also simplified; narrows it with images and with data; writes it as C.
+    """Runs a model in one of the arithmetics, also simplified; narrows it with images and with data; writes both as C.
 
     Returns whether it ran.
 
@@ -95,18 +113,33 @@ def compute(data: bytes, source: random.Random) -> bool:
                     bounds.worst_case(operator, Grid(8))
         with contextlib.suppress(ModelError):
             c.translate(data, "model", arithmetic, source.choice(cores.NAMES)).files()
+        bits, core = source.choice((1, 8)), source.choice(cores.NAMES)
         with contextlib.suppress(ModelError, UsageError):
-            narrow(data, source.choice((1, 8)), synthetic="images")
+            c.emit(narrow(data, bits, synthetic="images")[0], "model", bits, core)
         with contextlib.suppress(ModelError, UsageError):
-            rows = [_row(model, source) for _ in range(CALIBRATION_ROWS)]
-            if rows[0]:
-                names = [tensor.name for tensor in model.subgraphs[0].inputs]
-                arrays = [np.concatenate([np.atleast_1d(a) for a in some]) for some in zip(*rows, strict=True)]
-                narrow(data, source.choice((1, 8)), source.choice(METHODS), dict(zip(names, arrays, strict=True)))
+            _calibrate(data, model, bits, source)
         with contextlib.suppress(ModelError):
             _run(model, arithmetic, source)
             return True
     return False
+
+
+def _calibrate(data: bytes, model: Model, bits: int, source: random.Random) -> None:
+    """Narrows a model with random rows, and compares it on others; raises ModelError or UsageError where it cannot be.
+
+    Most often with few rows: biases are adjusted for a model's outputs with many, which takes longer.
+    """
+    rows = [_row(model, source) for _ in range(source.choice(CALIBRATION_ROWS))]
+    if not rows[0]:
+        return
+    names = [tensor.name for tensor in model.subgraphs[0].inputs]
+    arrays = [np.concatenate([np.atleast_1d(a) for a in some]) for some in zip(*rows, strict=True)]
+    if sum(array.size for array in arrays) > LARGEST_INPUT:
+        return
+    inputs = calibration.by_input(model, dict(zip(names, arrays, strict=True)))
+    train, test = calibration.split(inputs)
+    narrowed, _ = narrow(data, bits, source.choice(METHODS), train)
+    str(compare(model, parse(narrowed), list(test.values())))
 
 
 def _run(model: Model, arithmetic: Arithmetic, source: random.Random) -> None:
