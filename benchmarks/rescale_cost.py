@@ -25,7 +25,6 @@ ENDS = {
     "k = 8, 64 bits": ("wide", 8),
     "stock": ("stock", MAX_BITS),
 }
-_NUMBERS = {"none": 0, "shift": 1, "multiply": 2, "wide": 3, "stock": 4}
 _FOLDER = pathlib.Path(__file__).parent / "emulators"
 
 
@@ -113,7 +112,7 @@ def run(given: Elements, end: str, cpu: str, toolchain: str) -> unicorn_engine.E
     """One pass of the loop."""
     files = {name: (_FOLDER / name).read_bytes() for name in ("rescale_loop.c", "rescale_loop.h")}
     files["rescale_end.h"] = (
-        f"#define RESCALE_END {_NUMBERS[end]} /* {end} */\n#define RESCALE_ZERO_POINT ({ZERO_POINT})\n".encode()
+        f"#define RESCALE_END NARROW_END_{end.upper()}\n#define RESCALE_ZERO_POINT ({ZERO_POINT})\n".encode()
     )
     files |= kernels.sources(["narrow_rescale.h"])
     with tempfile.TemporaryDirectory() as folder:

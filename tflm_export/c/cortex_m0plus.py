@@ -43,7 +43,7 @@ class CortexM0Plus(Tiled):
         second = made[1][0] if wide.any() else "0"
         call = (
             f"narrow_depthwise_conv_2d_planes_v6m(&window, &rescale, weights, wide, {layout.pixel}, {layout.channel}, "
-            f"{sizes.height}, {pitch}, x0, y, scratch, {made[0][0]}, {second}, {sizes.end_argument});"
+            f"{sizes.height}, {pitch}, x0, y, scratch, {made[0][0]}, {second}, {sizes.folded.sums_end});"
         )
         statements = (window_statement(form), rescale_statement(folded, sizes.is_whole), call)
         constants = {"weights": np.ascontiguousarray(columns.T.astype(np.int8))} | folded.constants(sizes.is_whole)

@@ -36,7 +36,7 @@ class CortexM4(Tiled):
         kernel, definition = sizes.definition("NARROW_DEPTHWISE_CONV_2D_PLANES_DSP", sizes.pitch)
         call = (
             f"narrow_depthwise_conv_2d_planes_dsp(&window, &rescale, weights, {layout.pixel}, {layout.channel}, "
-            f"{sizes.height}, {sizes.pitch}, x0, y, scratch, {kernel}, {sizes.end_argument});"
+            f"{sizes.height}, {sizes.pitch}, x0, y, scratch, {kernel}, {sizes.folded.sums_end});"
         )
         statements = (window_statement(form), rescale_statement(folded, sizes.is_whole), call)
         constants = {"weights": plane_words(columns)} | folded.constants(sizes.is_whole)

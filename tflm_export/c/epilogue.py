@@ -68,6 +68,11 @@ class FoldedRescale:
         """Whether kernels in assembly compute the end themselves, instead of leaving sums to C."""
         return self.epilogue is not Epilogue.WIDE and (self.epilogue is not Epilogue.STOCK or self.fold is not None)
 
+    @property
+    def sums_end(self) -> str:
+        """The narrow_end with which C ends the sums of a loop in assembly: none where that ends them itself."""
+        return "NARROW_END_NONE" if self.in_assembly else f"NARROW_END_{self.epilogue.value.upper()}"
+
     def constants(self, in_assembly: bool = False) -> dict[str, np.ndarray]:
         """The arrays that the kernel reads, by the name of their field in narrow_rescale."""
         fold = self.fold if in_assembly or self.epilogue is not Epilogue.STOCK else None

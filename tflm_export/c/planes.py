@@ -45,11 +45,6 @@ class Planes:
         return name, f"{macro}({name}, {end.upper()}, {', '.join(map(str, sizes))})"
 
     @property
-    def end_argument(self) -> str:
-        """What the layer calls for sums."""
-        return "0" if self.is_whole else f"narrow_end_{self.folded.epilogue.value}"
-
-    @property
     def sums(self) -> int:
         """Bytes of scratch memory for sums that the caller ends."""
         return 0 if self.is_whole else _SUM_BYTES * self.output_width

@@ -10,6 +10,7 @@ import numpy as np
 from tflm_export.c import movement
 from tflm_export.c.epilogue import INT32_LIMIT, Epilogue, FoldedRescale, Sums, fold, simplify, stock_shifts
 from tflm_export.c.forms import GENERAL
+from tflm_export.c.initializer import initializer
 from tflm_export.c.step import CStep, UnsupportedError
 from tflm_export.program.aligned_sum import AlignedSum, RescaledSum
 from tflm_export.program.form import Form
@@ -376,7 +377,7 @@ def window_statement(form: WeightedSum | Pool) -> str:
         "pad_left": width.before,
         "padding_value": padding,
     }
-    return f"static const narrow_window window = {{{', '.join(f'.{k} = {v}' for k, v in fields.items())}}};"
+    return f"static const narrow_window window = {initializer(fields)};"
 
 
 def rescale_statement(folded: FoldedRescale, in_assembly: bool = False) -> str:
@@ -386,9 +387,8 @@ def rescale_statement(folded: FoldedRescale, in_assembly: bool = False) -> str:
 
 
 def _rescale_fields(names, zero_point: int | None) -> str:
-    fields = [f".{name} = {name}" for name in ("start", "multiplier", "fold", "shift") if name in names]
-    fields += [] if zero_point is None else [f".zero_point = {zero_point}"]
-    return f"static const narrow_rescale rescale = {{{', '.join(fields)}}};"
+    fields = {name: name if name in names else 0 for name in ("start", "multiplier", "fold", "shift")}
+    return f"static const narrow_rescale rescale = {initializer({**fields, 'zero_point': zero_point or 0})};"
 
 
 def is_image(form: WeightedSum) -> bool:

@@ -6,6 +6,7 @@ import dataclasses
 import numpy as np
 
 from tflm_export.c.epilogue import Epilogue, FoldedRescale
+from tflm_export.c.initializer import initializer
 
 MOST_ROWS = 15  # NARROW_TILE_ROWS
 
@@ -52,11 +53,17 @@ class Tiles:
     def statement(self, kernel: str) -> str:
         """The narrow_tile_layer."""
         layout = self.layout
-        end = ".end = 0" if self.is_whole else f".end = narrow_end_{self.folded.epilogue.value}, .rescale = &rescale"
-        return (
-            f"const narrow_tile_layer layer = {{.kernel = {kernel}, .weights = weights, .records = records, "
-            f".channels = {2 * self.pairs}, .pixel = {layout.pixel}, .channel = {layout.channel}, {end}}};"
-        )
+        fields = {
+            "kernel": kernel,
+            "weights": "weights",
+            "records": "records",
+            "channels": 2 * self.pairs,
+            "pixel": layout.pixel,
+            "channel": layout.channel,
+            "end": self.folded.sums_end,
+            "rescale": 0 if self.is_whole else "&rescale",
+        }
+        return f"const narrow_tile_layer layer = {initializer(fields)};"
 
     def records(self) -> np.ndarray:
         """[pairs, words]: what the tile kernel ends each pair of channels with."""

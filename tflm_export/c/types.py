@@ -6,6 +6,7 @@ import dataclasses
 import numpy as np
 
 from tflm_export.c.epilogue import stock_shifts
+from tflm_export.c.initializer import initializer
 from tflm_export.c.step import UnsupportedError
 from tflm_export.rescale import (
     MAX_BITS,
@@ -55,8 +56,8 @@ class Factors:
 
     def statement(self, name: str = "") -> str:
         """The narrow_factors `NAMEfactors` of the arrays that `constants` names."""
-        fields = f".multiplier = {name}multiplier, .shift = {name}shift"
-        return f"static const narrow_factors {name}factors = {{{fields}}};"
+        fields = initializer({"multiplier": f"{name}multiplier", "shift": f"{name}shift"})
+        return f"static const narrow_factors {name}factors = {fields};"
 
 
 def factors(rescaler: Rescaler, reach) -> Factors:

@@ -18,8 +18,8 @@ static NARROW_INLINE int32_t narrow_term_at(const narrow_term *term, int32_t x) 
   return (product + ((value >> 31) & term->away) + term->half) >> term->shift;
 }
 
-void narrow_add_stock(int32_t repeats, int32_t count, const int32_t *multipliers, const int8_t *shifts,
-                      const int32_t *zero_points, const int8_t *a, const int8_t *b, int8_t *output) {
+NARROW_KERNEL void narrow_add_stock(int32_t repeats, int32_t count, const int32_t *multipliers, const int8_t *shifts,
+                                    const int32_t *zero_points, const int8_t *a, const int8_t *b, int8_t *output) {
   /* In variables of its own, which no store to the output can reach. */
   const narrow_term term_a = narrow_term_of(zero_points[0], multipliers[0], shifts[0]);
   const narrow_term term_b = narrow_term_of(zero_points[1], multipliers[1], shifts[1]);

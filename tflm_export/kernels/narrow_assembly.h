@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Functions in assembly, for a whole file of C or by a macro, which several files may use with the same sizes. */
+/* Functions in assembly, for a whole file of C or by a macro, which several files may use with the same sizes: the
+ * linker keeps one of them, and so does the assembler of what -flto has made one file. */
 #ifndef NARROW_ASSEMBLY_H
 #define NARROW_ASSEMBLY_H
 
 #define NARROW_ASSEMBLY_BEGIN(name)                \
+  ".ifndef " name "\n\t"                           \
   ".syntax unified\n\t"                            \
   ".section .text." name ", \"ax\", %progbits\n\t" \
   ".align 2\n\t"                                   \
@@ -13,6 +15,7 @@
 
 #define NARROW_ASSEMBLY_END(name)    \
   ".size " name ", . - " name "\n\t" \
+  ".endif\n\t"                       \
   ".text\n"
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "narrow_pool.h"
 
-static NARROW_INLINE int8_t mean(const int8_t *first, int32_t rows, int32_t columns, int32_t row, int32_t next) {
+static NARROW_INLINE int8_t narrow_pool(const int8_t *first, int32_t rows, int32_t columns, int32_t row, int32_t next) {
   const int32_t count = rows * columns;
   int32_t sum = 0;
   for (int32_t y = 0; y < rows; ++y, first += row) {
@@ -12,6 +12,6 @@ static NARROW_INLINE int8_t mean(const int8_t *first, int32_t rows, int32_t colu
   return (int8_t)((sum > 0 ? sum + count / 2 : sum - count / 2) / count);
 }
 
-void narrow_average_pool_2d(const narrow_window *window, const int8_t *input, int8_t *output) {
-  narrow_pool_2d(window, input, output, mean);
+NARROW_KERNEL void narrow_average_pool_2d(const narrow_window *window, const int8_t *input, int8_t *output) {
+  narrow_pool_2d(window, input, output);
 }

@@ -13,10 +13,11 @@
  *     length arrays, and 0 is no enumerator: C++17 has none of these. A negative number is multiplied by a power of
  *     two, not shifted to the left.
  *   - Every narrowing of a type is a cast; so is every change of sign.
- *   - __attribute__, __builtin_ and __asm__ stand under NARROW_GNU, with the same in plain C for all others. Instructions
- *     of a core stand under NARROW_DSP or NARROW_THUMB, whose absence is what tests on other machines run.
- *   - Inputs, outputs and weights of one byte may lie at any address; everything else is aligned to its type. What reads
- *     bytes as a word does so through narrow_word, the first byte lowest on every machine.
+ *   - __attribute__, __builtin_ and __asm__ stand under NARROW_GNU, with the same in plain C for all others.
+ *     Instructions of a core stand under one of the macros for them below; tests on other machines run what stands in
+ *     their place.
+ *   - Inputs, outputs and weights of one byte may lie at any address; all else is aligned to its type. What reads bytes
+ *     as a word does so through narrow_word of narrow_dsp.h, the first byte lowest on every machine.
  *
  * tests/kernels/test_compilers.py holds all of it, over every file in this folder. */
 #ifndef NARROW_COMPILER_H
@@ -36,6 +37,44 @@
 #define NARROW_INLINE inline
 #endif
 
+#if defined(__BYTE_ORDER__) && defined(__ORDER_LITTLE_ENDIAN__)
+#define NARROW_LITTLE_ENDIAN (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__)
+#else
+#define NARROW_LITTLE_ENDIAN 0 /* for all that is known */
+#endif
+
+/* Instructions of Arm cores that kernels use. Assembly for big-endian ones is not written: they get plain C, too.
+ *
+ * NARROW_THUMB_1: ARMv6-M and ARMv8-M Baseline: no SSAT, no product of 64 bits. NARROW_HAS_SSAT: compilers promise it
+ * of ARMv8-M Baseline, too, which has none. NARROW_DSP: SMLAD, SXTB16 and the like. NARROW_DSP_LOOPS, NARROW_V6M_LOOPS:
+ * whole loops in assembly, of Thumb-2 with them, and of any Thumb of the M profile. */
+#if NARROW_GNU && defined(__thumb__) && !defined(__thumb2__) && !defined(NARROW_NO_V6M)
+#define NARROW_THUMB_1 1
+#else
+#define NARROW_THUMB_1 0
+#endif
+#if NARROW_GNU && defined(__ARM_FEATURE_SAT) && (defined(__thumb2__) || !defined(__thumb__))
+#define NARROW_HAS_SSAT 1
+#else
+#define NARROW_HAS_SSAT 0
+#endif
+#if NARROW_GNU && defined(__ARM_FEATURE_DSP) && !defined(__ARM_BIG_ENDIAN) && !defined(NARROW_NO_DSP)
+#define NARROW_DSP 1
+#else
+#define NARROW_DSP 0
+#endif
+#if NARROW_DSP && defined(__thumb2__)
+#define NARROW_DSP_LOOPS 1
+#else
+#define NARROW_DSP_LOOPS 0
+#endif
+#if NARROW_GNU && defined(__thumb__) && defined(__ARM_ARCH_PROFILE) && !defined(__ARM_BIG_ENDIAN) && \
+    !defined(NARROW_NO_V6M)
+#define NARROW_V6M_LOOPS (__ARM_ARCH_PROFILE == 'M')
+#else
+#define NARROW_V6M_LOOPS 0
+#endif
+
 /* In front of a kernel's definition: of several in a program, all the same, the linker keeps one. Other compilers need
  * a library for each exported folder, or the kernels of one. */
 #if defined(NARROW_KERNEL)
@@ -48,7 +87,7 @@
 #define NARROW_KERNEL
 #endif
 
-/* Around declarations of what other files define, and before a single one: their names are C's, as assembly knows them. */
+/* Around declarations of what other files define, and before a single one: their names are those of C and assembly. */
 #ifdef __cplusplus
 #define NARROW_C extern "C"
 #define NARROW_C_BEGIN extern "C" {

@@ -7,7 +7,7 @@
  * inputs, which were widened once for all channels. */
 
 /* The `count` bytes, 1..3, before the end of a row, zeros behind them. */
-static NARROW_INLINE int32_t narrow_load_tail(const int8_t *from, int32_t count) {
+static NARROW_INLINE int32_t narrow_word_tail(const int8_t *from, int32_t count) {
   uint32_t word = (uint8_t)from[0];
   if (count > 1) word |= (uint32_t)(uint8_t)from[1] << 8;
   if (count > 2) word |= (uint32_t)(uint8_t)from[2] << 16;
@@ -18,12 +18,12 @@ static NARROW_INLINE int32_t narrow_load_tail(const int8_t *from, int32_t count)
 static NARROW_INLINE void widen(const int8_t *from, int32_t depth, int32_t *column) {
   int32_t i = 0;
   for (; i + 4 <= depth; i += 4, column += 8) {
-    const int32_t x = narrow_load(from + i);
+    const int32_t x = narrow_word(from + i);
     column[0] = narrow_even(x);
     column[4] = narrow_odd(x);
   }
   if (i < depth) {
-    const int32_t x = narrow_load_tail(from + i, depth - i);
+    const int32_t x = narrow_word_tail(from + i, depth - i);
     column[0] = narrow_even(x);
     column[4] = narrow_odd(x);
   }
@@ -39,7 +39,7 @@ static NARROW_INLINE void step(int32_t word, const int32_t *x, int32_t sums[4]) 
 
 /* `blocks` times 16 steps, 1 or more; returns the columns behind them. */
 static NARROW_INLINE const int32_t *steps(int32_t blocks, const int8_t *weights, const int32_t *x, int32_t sums[4]) {
-#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && !defined(NARROW_NO_DSP)
+#if NARROW_DSP_LOOPS
   /* 22 cycles for 16 products on a Cortex-M4, as LDM takes one for each register and one more; compilers, which load
    * one by one, need 31. */
 #define STEP                             \
@@ -68,34 +68,34 @@ static NARROW_INLINE const int32_t *steps(int32_t blocks, const int8_t *weights,
 #undef STEP
   return x;
 #else
-  for (int32_t i = 0; i < 4 * blocks; ++i, weights += 4, x += 8) step(narrow_load(weights), x, sums);
+  for (int32_t i = 0; i < 4 * blocks; ++i, weights += 4, x += 8) step(narrow_word(weights), x, sums);
   return x;
 #endif
 }
 
 /* columns: [depth4 / 2, 4 pixels]; the first `count` pixels are stored, 1..4. */
 static NARROW_INLINE void tile(int32_t depth, int32_t channels, const narrow_rescale *rescale, const int8_t *weights,
-                               const int32_t *columns, int32_t count, int8_t *output, narrow_end *end) {
+                               const int32_t *columns, int32_t count, int8_t *output, narrow_end end) {
   const int32_t blocks = depth / 16;
   for (int32_t c = 0; c < channels; ++c, ++output) {
     const int32_t start = rescale->start[c];
     int32_t sums[4] = {start, start, start, start};
     const int32_t *x = blocks > 0 ? steps(blocks, weights, columns, sums) : columns;
     int32_t i = 16 * blocks;
-    for (; i + 4 <= depth; i += 4, x += 8) step(narrow_load(weights + i), x, sums);
-    if (i < depth) step(narrow_load_tail(weights + i, depth - i), x, sums);
+    for (; i + 4 <= depth; i += 4, x += 8) step(narrow_word(weights + i), x, sums);
+    if (i < depth) step(narrow_word_tail(weights + i, depth - i), x, sums);
     weights += depth;
     int8_t *pixel = output;
-    *pixel = end(rescale, c, sums[0]);
-    if (count > 1) *(pixel += channels) = end(rescale, c, sums[1]);
-    if (count > 2) *(pixel += channels) = end(rescale, c, sums[2]);
-    if (count > 3) *(pixel += channels) = end(rescale, c, sums[3]);
+    *pixel = narrow_finish(end, rescale, c, sums[0]);
+    if (count > 1) *(pixel += channels) = narrow_finish(end, rescale, c, sums[1]);
+    if (count > 2) *(pixel += channels) = narrow_finish(end, rescale, c, sums[2]);
+    if (count > 3) *(pixel += channels) = narrow_finish(end, rescale, c, sums[3]);
   }
 }
 
 static NARROW_INLINE void conv_2d_in_place(const narrow_window *window, const narrow_rescale *rescale,
                                            const int8_t *weights, const int8_t *input, int8_t *output,
-                                           int8_t *scratch, narrow_end *end) {
+                                           int8_t *scratch, narrow_end end) {
   /* Copies that no store through an int8_t pointer can reach, so that compilers keep them in registers. */
   const narrow_rescale own_rescale = *rescale;
   const narrow_window own_window = *window;

@@ -23,7 +23,7 @@
 #include "narrow_dsp.h"
 #include "narrow_tiles.h"
 
-#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && !defined(NARROW_NO_DSP)
+#if NARROW_DSP_LOOPS
 
 /* r1: inputs, r2: weights, r4-r7: sums of A, r8-r11: sums of B, r0, r3, r12, lr: all else.
  * Stack: 0 rows, 4 output, 8 records, 12 pairs left, 16 the row at hand, 20 end of the loop, 24 weights. */
@@ -103,7 +103,7 @@
   "str  r3, [sp, #4]\n\t"
 
 #define NARROW_CONV_2D_TILES_DSP(name, end, height, loops, unrolled, rest, pitch, pairs, pixel, channel)         \
-  narrow_tile_kernel name;                                                                                       \
+  NARROW_C narrow_tile_kernel name;                                                                              \
   __asm__(NARROW_ASSEMBLY_BEGIN(#name)                                                                           \
           "push {r4-r11, lr}\n\t"                                                                                \
           "sub  sp, sp, #28\n\t"                                                                                 \
@@ -162,7 +162,7 @@
 #else
 
 static NARROW_INLINE void narrow_conv_2d_tile_dsp(const int32_t *const *rows, void *output, const int32_t *weights,
-                                                  const int32_t *records, int32_t end, int32_t height, int32_t words,
+                                                  const int32_t *records, narrow_end end, int32_t height, int32_t words,
                                                   int32_t pitch, int32_t pairs, int32_t pixel, int32_t channel) {
   int8_t *y = (int8_t *)output;
   int32_t *sum = (int32_t *)output;
@@ -174,7 +174,7 @@ static NARROW_INLINE void narrow_conv_2d_tile_dsp(const int32_t *const *rows, vo
           const int32_t x = rows[i / words][i % words + p * pitch / 4];
           acc = narrow_mac2(x, c != 0 ? narrow_odd(weights[i]) : narrow_even(weights[i]), acc);
         }
-        if (end == NARROW_TILE_SUM) {
+        if (end == NARROW_END_NONE) {
           *sum++ = acc;
         } else {
           y[p * pixel] = narrow_tile_end(end, records, c, acc);
@@ -186,7 +186,7 @@ static NARROW_INLINE void narrow_conv_2d_tile_dsp(const int32_t *const *rows, vo
 
 #define NARROW_CONV_2D_TILES_DSP(name, end, height, loops, unrolled, rest, pitch, pairs, pixel, channel)           \
   static void name(const int32_t *const *rows, void *output, const int32_t *weights, const int32_t *records) {     \
-    narrow_conv_2d_tile_dsp(rows, output, weights, records, NARROW_TILE_##end, height,                             \
+    narrow_conv_2d_tile_dsp(rows, output, weights, records, NARROW_LOOP_##end, height,                             \
                             (loops) * (unrolled) + (rest), pitch, pairs, pixel, channel);                          \
   }
 
@@ -197,8 +197,8 @@ static NARROW_INLINE int32_t *narrow_widen(const int8_t *from, int32_t bytes, in
   const int8_t *const end = from + bytes;
   const int8_t *const sixteens = from + (bytes & ~15);
   for (; from < sixteens; from += 16, to += 8) {
-    const int32_t a = narrow_load(from), b = narrow_load(from + 4), c = narrow_load(from + 8);
-    const int32_t d = narrow_load(from + 12);
+    const int32_t a = narrow_word(from), b = narrow_word(from + 4), c = narrow_word(from + 8);
+    const int32_t d = narrow_word(from + 12);
     to[0] = narrow_even(a);
     to[1] = narrow_odd(a);
     to[2] = narrow_even(b);
@@ -209,7 +209,7 @@ static NARROW_INLINE int32_t *narrow_widen(const int8_t *from, int32_t bytes, in
     to[7] = narrow_odd(d);
   }
   for (; from < end; from += 4, to += 2) {
-    const int32_t x = narrow_load(from);
+    const int32_t x = narrow_word(from);
     to[0] = narrow_even(x);
     to[1] = narrow_odd(x);
   }
@@ -293,7 +293,7 @@ static NARROW_INLINE void narrow_conv_2d_rows_dsp(const narrow_window *window, c
           const int8_t *from = input + at * bytes;
           to += 2 * own.pad_left;
           for (const int8_t *const last = from + bytes - 3; from < last; from += 3, to += 2) {
-            const int32_t x = narrow_load(from);
+            const int32_t x = narrow_word(from);
             to[0] = narrow_even(x);
             to[1] = narrow_odd(x);
           }

@@ -26,7 +26,7 @@
 #include "narrow_tiles.h"
 #include "narrow_v6m.h"
 
-#if defined(__thumb__) && defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M' && !defined(NARROW_NO_V6M)
+#if NARROW_V6M_LOOPS
 
 /* r0: inputs, r1: weights, r6, r7: sums of both pixels for A, B, r8, r9: sums of A, r10, r11: of B, r12: end of the
  * loop, r2-r5: all else. Stack: 0 rows, 4 output, 8 records, 12 pairs left, 16 the row at hand, 20 bytes of the loop,
@@ -141,7 +141,7 @@
   "str  r0, [sp, #4]\n\t"
 
 #define NARROW_CONV_2D_TILES_V6M(name, end, height, loops, unrolled, block, rest, pairs, pixel, channel)              \
-  narrow_tile_kernel name;                                                                                            \
+  NARROW_C narrow_tile_kernel name;                                                                                   \
   __asm__(NARROW_ASSEMBLY_BEGIN(#name)                                                                                \
           NARROW_V6M_SAVE                                                                                             \
           "sub  sp, sp, #28\n\t"                                                                                      \
@@ -250,9 +250,9 @@ static NARROW_INLINE void narrow_pair_split(int32_t both, int32_t sums[2]) {
 static NARROW_INLINE int32_t narrow_byte(int32_t word, int32_t i) { return (int8_t)((uint32_t)word >> (8 * i)); }
 
 static NARROW_INLINE void narrow_conv_2d_tile_v6m(const int32_t *const *rows, void *output, const int32_t *weights,
-                                                  const int32_t *records, int32_t end, int32_t height, int32_t blocks,
-                                                  int32_t block, int32_t rest, int32_t pairs, int32_t pixel,
-                                                  int32_t channel) {
+                                                  const int32_t *records, narrow_end end, int32_t height,
+                                                  int32_t blocks, int32_t block, int32_t rest, int32_t pairs,
+                                                  int32_t pixel, int32_t channel) {
   int8_t *y = (int8_t *)output;
   int32_t *sum = (int32_t *)output;
   for (int32_t pair = 0; pair < pairs; ++pair, records += narrow_tile_record(end), y += 2 * channel) {
@@ -275,7 +275,7 @@ static NARROW_INLINE void narrow_conv_2d_tile_v6m(const int32_t *const *rows, vo
     }
     for (int32_t c = 0; c < 2; ++c) {
       for (int32_t p = 0; p < 2; ++p) {
-        if (end == NARROW_TILE_SUM) {
+        if (end == NARROW_END_NONE) {
           *sum++ = sums[c][p];
         } else {
           y[p * pixel + c * channel] = narrow_tile_end(end, records, c, sums[c][p]);
@@ -287,7 +287,7 @@ static NARROW_INLINE void narrow_conv_2d_tile_v6m(const int32_t *const *rows, vo
 
 #define NARROW_CONV_2D_TILES_V6M(name, end, height, loops, unrolled, block, rest, pairs, pixel, channel)              \
   static void name(const int32_t *const *rows, void *output, const int32_t *weights, const int32_t *records) {        \
-    narrow_conv_2d_tile_v6m(rows, output, weights, records, NARROW_TILE_##end, height, (loops) * (unrolled), block,   \
+    narrow_conv_2d_tile_v6m(rows, output, weights, records, NARROW_LOOP_##end, height, (loops) * (unrolled), block,   \
                             rest, pairs, pixel, channel);                                                             \
   }
 

@@ -2,6 +2,9 @@
 #include "narrow_kernels.h"
 #include "narrow_memory.h"
 
-void narrow_copy_rows(int32_t rows, int32_t bytes, int32_t output_stride, const int8_t *input, int8_t *output) {
-  for (int32_t row = 0; row < rows; ++row) memcpy(output + row * output_stride, input + row * bytes, (size_t)bytes);
+NARROW_KERNEL void narrow_copy_rows(int32_t rows, int32_t bytes, int32_t output_stride, const int8_t *input,
+                                    int8_t *output) {
+  for (int32_t row = 0; row < rows; ++row) {
+    memcpy(output + row * output_stride, input + row * bytes, (size_t)bytes);
+  }
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "narrow_dsp.h"
+#include "narrow_each_window.h"
 #include "narrow_in_place.h"
-#include "narrow_window.h"
 
 /* Four channels of one pixel. taps: the window's first element of these channels; row, column: distances of its taps.
  * weights: the first one of these channels; step: from tap to tap. */
@@ -10,7 +10,7 @@ static NARROW_INLINE void four_channels(int32_t height, int32_t width, const int
   for (int32_t ky = 0; ky < height; ++ky, taps += row) {
     const int8_t *tap = taps;
     for (int32_t kx = 0; kx < width; ++kx, tap += column, weights += step) {
-      const int32_t x = narrow_load(tap), w = narrow_load(weights);
+      const int32_t x = narrow_word(tap), w = narrow_word(weights);
       const int32_t even = narrow_even(x), odd = narrow_odd(x);
       const int32_t even_weights = narrow_even(w), odd_weights = narrow_odd(w);
       acc[0] = narrow_mac_low(even, even_weights, acc[0]);
@@ -21,10 +21,10 @@ static NARROW_INLINE void four_channels(int32_t height, int32_t width, const int
   }
 }
 
-static NARROW_INLINE void depthwise_pixel(const narrow_window *window, const narrow_rescale *rescale,
-                                          const void *weights, const int8_t *taps, int32_t row, int32_t column,
-                                          int8_t *output, narrow_end *end) {
-  const int8_t *const w = weights;
+static NARROW_INLINE void narrow_pixel(const narrow_window *window, const narrow_rescale *rescale, const void *weights,
+                                       const int8_t *taps, int32_t row, int32_t column, int8_t *output,
+                                       narrow_end end) {
+  const int8_t *const w = (const int8_t *)weights;
   const int32_t height = window->kernel_height, width = window->kernel_width, channels = window->output_channels;
   for (int32_t c = 0; c < channels; c += 4) {
     const int32_t *start = rescale->start + c;
@@ -34,14 +34,14 @@ static NARROW_INLINE void depthwise_pixel(const narrow_window *window, const nar
     } else {
       four_channels(height, width, taps + c, row, column, w + c, channels, acc);
     }
-    output[c] = end(rescale, c, acc[0]);
-    output[c + 1] = end(rescale, c + 1, acc[1]);
-    output[c + 2] = end(rescale, c + 2, acc[2]);
-    output[c + 3] = end(rescale, c + 3, acc[3]);
+    output[c] = narrow_finish(end, rescale, c, acc[0]);
+    output[c + 1] = narrow_finish(end, rescale, c + 1, acc[1]);
+    output[c + 2] = narrow_finish(end, rescale, c + 2, acc[2]);
+    output[c + 3] = narrow_finish(end, rescale, c + 3, acc[3]);
   }
 }
 
 NARROW_DEFINE_ENDS(narrow_depthwise_conv_2d_in_place,
                    (const narrow_window *window, const narrow_rescale *rescale, const int8_t *weights,
                     const int8_t *input, int8_t *output, int8_t *patch),
-                   narrow_each_window(window, rescale, weights, input, output, patch, end, depthwise_pixel, 0))
+                   narrow_each_window(window, rescale, weights, input, output, patch, end, 0))

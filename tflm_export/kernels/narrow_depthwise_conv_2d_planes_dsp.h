@@ -24,7 +24,7 @@
 #include "narrow_planes.h"
 #include "narrow_window.h"
 
-#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && !defined(NARROW_NO_DSP)
+#if NARROW_DSP_LOOPS
 
 /* r0: input, r1: output, r2, r3: unpack, r4-r7: sums, r8-r12: weights, lr: shift.
  * Stack: 0 start, 4 multiplier, 8 fold, 12 end of the row's fours, 16 rows left.
@@ -117,7 +117,7 @@
 #define NARROW_DSP_STORE_SUM "str"
 
 #define NARROW_DEPTHWISE_CONV_2D_PLANES_DSP(name, end, pitch, stride, fours, ones, pixel)                         \
-  narrow_plane_kernel name;                                                                                       \
+  NARROW_C narrow_plane_kernel name;                                                                              \
   __asm__(NARROW_ASSEMBLY_BEGIN(#name)                                                                            \
           "push {r4-r11, lr}\n\t"                                                                                 \
           "sub sp, sp, #20\n\t"                                                                                   \
@@ -166,13 +166,13 @@
 static NARROW_INLINE int32_t narrow_plane_sum(const int8_t *x, int32_t pitch, const int32_t *weights, int32_t sum) {
   for (int32_t row = 0; row < 3; ++row, x += pitch) {
     const int32_t middle = (int16_t)((uint32_t)weights[3 + row / 2] >> (16 * (row & 1)));
-    sum = narrow_mac2(narrow_even(narrow_load(x)), weights[row], sum) + x[1] * middle;
+    sum = narrow_mac2(narrow_even(narrow_word(x)), weights[row], sum) + x[1] * middle;
   }
   return sum;
 }
 
 static NARROW_INLINE void narrow_depthwise_conv_2d_plane(const int8_t *plane, void *output, const int32_t *weights,
-                                                         const narrow_channel *channel, narrow_end *end, int32_t pitch,
+                                                         const narrow_channel *channel, narrow_end end, int32_t pitch,
                                                          int32_t stride, int32_t width, int32_t pixel) {
   const int8_t shift = (int8_t)channel->shift;
   const narrow_rescale rescale = {&channel->start, &channel->multiplier, &channel->fold, &shift, 0};
@@ -180,8 +180,8 @@ static NARROW_INLINE void narrow_depthwise_conv_2d_plane(const int8_t *plane, vo
     for (int32_t x = 0; x < width; ++x) {
       const int32_t sum = narrow_plane_sum(plane + x * stride, pitch, weights, channel->start);
       const int32_t at = (y * width + x) * pixel;
-      if (end != 0) {
-        ((int8_t *)output)[at] = end(&rescale, 0, sum);
+      if (end != NARROW_END_NONE) {
+        ((int8_t *)output)[at] = narrow_finish(end, &rescale, 0, sum);
       } else {
         ((int32_t *)output)[at / 4] = sum;
       }
@@ -191,7 +191,7 @@ static NARROW_INLINE void narrow_depthwise_conv_2d_plane(const int8_t *plane, vo
 
 #define NARROW_DEPTHWISE_CONV_2D_PLANES_DSP(name, end, pitch, stride, fours, ones, pixel)                         \
   static void name(const void *plane, void *output, const int32_t *weights, const narrow_channel *channel) {      \
-    narrow_depthwise_conv_2d_plane((const int8_t *)plane, output, weights, channel, NARROW_PLANE_END_##end, pitch,  \
+    narrow_depthwise_conv_2d_plane((const int8_t *)plane, output, weights, channel, NARROW_LOOP_##end, pitch,  \
                                    stride, 4 * (fours) + (ones), pixel);                                          \
   }
 
@@ -200,7 +200,7 @@ static NARROW_INLINE void narrow_depthwise_conv_2d_plane(const int8_t *plane, vo
 /* The layer. window: 3x3, dilations 1, strides equal, as many output as input channels.
  *
  * weights: [channels, 5] as above. pixel, plane: bytes from pixel to pixel and from channel to channel of the input.
- * end: for kernels of int32 sums; 0 for the others.
+ * end: for kernels of int32 sums; NARROW_END_NONE for the others.
  * scratch: height * pitch bytes and 4 more, then for sums output_width words; aligned to 4. height counts the rows of
  * the plane with its padding. */
 static NARROW_INLINE void narrow_depthwise_conv_2d_planes_dsp(const narrow_window *window,
@@ -208,7 +208,7 @@ static NARROW_INLINE void narrow_depthwise_conv_2d_planes_dsp(const narrow_windo
                                                               int32_t pixel, int32_t plane, int32_t height,
                                                               int32_t pitch, const int8_t *input, int8_t *output,
                                                               int8_t *scratch, narrow_plane_kernel *kernel,
-                                                              narrow_end *end) {
+                                                              narrow_end end) {
   const int32_t channels = window->output_channels, width = window->input_width;
   const int32_t image = window->input_height * width * channels;
   const int32_t outputs = window->output_height * window->output_width * channels;
@@ -234,7 +234,7 @@ static NARROW_INLINE void narrow_depthwise_conv_2d_planes_dsp(const narrow_windo
           for (; x < width; ++x, from += pixel) to[x] = *from;
         }
       }
-      if (end == 0) {
+      if (end == NARROW_END_NONE) {
         const narrow_channel channel = narrow_channel_of(rescale, c, window->output_height);
         kernel(scratch, output + c, weights + 5 * c, &channel);
       } else {
@@ -242,7 +242,9 @@ static NARROW_INLINE void narrow_depthwise_conv_2d_planes_dsp(const narrow_windo
         int8_t *y = output + c;
         for (int32_t row = 0; row < window->output_height; ++row) {
           kernel(scratch + row * window->stride_height * pitch, sums, weights + 5 * c, &channel);
-          for (int32_t x = 0; x < window->output_width; ++x, y += channels) *y = end(rescale, c, sums[x]);
+          for (int32_t x = 0; x < window->output_width; ++x, y += channels) {
+            *y = narrow_finish(end, rescale, c, sums[x]);
+          }
         }
       }
     }

@@ -23,7 +23,7 @@
 #include "narrow_planes.h"
 #include "narrow_v6m.h"
 
-#if defined(__thumb__) && defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M' && !defined(NARROW_NO_V6M)
+#if NARROW_V6M_LOOPS
 
 /* r0: plane, r7: weights, r8-r11: sums of four outputs, r12: from behind a row's words to the next row, lr: from behind
  * the last row's to the next four outputs, r1-r6: all else.
@@ -156,7 +156,7 @@
   "adds r3, r3, r4\n\t"
 
 #define NARROW_DEPTHWISE_CONV_2D_PLANES_V6M(name, end, pitch, stride, fours, ones, pixel, split)                      \
-  narrow_plane_kernel name;                                                                                           \
+  NARROW_C narrow_plane_kernel name;                                                                                  \
   __asm__(NARROW_ASSEMBLY_BEGIN(#name)                                                                                \
           NARROW_V6M_SAVE                                                                                             \
           "sub  sp, sp, #36\n\t"                                                                                      \
@@ -247,7 +247,7 @@ static NARROW_INLINE int32_t narrow_pair_plane_sum(const int32_t *row, int32_t x
 
 static NARROW_INLINE void narrow_depthwise_conv_2d_pair_plane(const int32_t *plane, void *output,
                                                               const int32_t *weights, const narrow_channel *channel,
-                                                              narrow_end *end, int32_t pitch, int32_t stride,
+                                                              narrow_end end, int32_t pitch, int32_t stride,
                                                               int32_t width, int32_t pixel, int32_t split) {
   const int8_t shift = (int8_t)channel->shift;
   const narrow_rescale rescale = {&channel->start, &channel->multiplier, &channel->fold, &shift, 0};
@@ -255,8 +255,8 @@ static NARROW_INLINE void narrow_depthwise_conv_2d_pair_plane(const int32_t *pla
     for (int32_t x = 0; x < width; ++x) {
       const int32_t sum = narrow_pair_plane_sum(plane, x, stride, pitch, weights, split, channel->start);
       const int32_t at = (y * width + x) * pixel;
-      if (end != 0) {
-        ((int8_t *)output)[at] = end(&rescale, 0, sum);
+      if (end != NARROW_END_NONE) {
+        ((int8_t *)output)[at] = narrow_finish(end, &rescale, 0, sum);
       } else {
         ((int32_t *)output)[at / 4] = sum;
       }
@@ -266,7 +266,7 @@ static NARROW_INLINE void narrow_depthwise_conv_2d_pair_plane(const int32_t *pla
 
 #define NARROW_DEPTHWISE_CONV_2D_PLANES_V6M(name, end, pitch, stride, fours, ones, pixel, split)                   \
   static void name(const void *plane, void *output, const int32_t *weights, const narrow_channel *channel) {       \
-    narrow_depthwise_conv_2d_pair_plane((const int32_t *)plane, output, weights, channel, NARROW_PLANE_END_##end,  \
+    narrow_depthwise_conv_2d_pair_plane((const int32_t *)plane, output, weights, channel, NARROW_LOOP_##end,  \
                                         pitch, stride, 4 * (fours) + (ones), pixel, split);                        \
   }
 
@@ -346,7 +346,7 @@ static NARROW_INLINE void narrow_pair_whole_row_2(const int8_t *row, int32_t wid
  * weights: [channels, 9] bytes. pixel, plane: bytes from pixel to pixel and from channel to channel of the input.
  * height: rows of the plane with its padding; pitch: its words from row to row, a multiple of 2 (stride 1) or 3.
  * kernel: of split 3; second: of split 2, for channels whose bit in `wide` is set; it may be 0 where none is.
- * end: for kernels of int32 sums; 0 for the others.
+ * end: for kernels of int32 sums; NARROW_END_NONE for the others.
  * scratch: height * pitch words, then 2 * pitch + 8 bytes for a row, then for sums output_width words; aligned to 4. */
 static NARROW_INLINE void narrow_depthwise_conv_2d_planes_v6m(const narrow_window *window,
                                                               const narrow_rescale *rescale, const int8_t *weights,
@@ -354,7 +354,7 @@ static NARROW_INLINE void narrow_depthwise_conv_2d_planes_v6m(const narrow_windo
                                                               int32_t height, int32_t pitch, const int8_t *input,
                                                               int8_t *output, int8_t *scratch,
                                                               narrow_plane_kernel *kernel, narrow_plane_kernel *second,
-                                                              narrow_end *end) {
+                                                              narrow_end end) {
   const int32_t channels = window->output_channels, width = window->input_width;
   const int32_t image = window->input_height * width * channels;
   const int32_t outputs = window->output_height * window->output_width * channels;
@@ -402,7 +402,7 @@ static NARROW_INLINE void narrow_depthwise_conv_2d_planes_v6m(const narrow_windo
           narrow_pair_row_2(line, pitch, row);
         }
       }
-      if (end == 0) {
+      if (end == NARROW_END_NONE) {
         const narrow_channel channel = narrow_channel_of(rescale, c, window->output_height);
         own(words, output + c, taps, &channel);
       } else {
@@ -410,7 +410,9 @@ static NARROW_INLINE void narrow_depthwise_conv_2d_planes_v6m(const narrow_windo
         int8_t *y = output + c;
         for (int32_t i = 0; i < window->output_height; ++i) {
           own(words + i * window->stride_height * pitch, sums, taps, &channel);
-          for (int32_t x = 0; x < window->output_width; ++x, y += channels) *y = end(rescale, c, sums[x]);
+          for (int32_t x = 0; x < window->output_width; ++x, y += channels) {
+            *y = narrow_finish(end, rescale, c, sums[x]);
+          }
         }
       }
     }

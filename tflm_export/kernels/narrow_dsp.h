@@ -5,7 +5,7 @@
 
 #include "narrow_rescale.h"
 
-#if defined(__ARM_FEATURE_DSP) && !defined(NARROW_NO_DSP)
+#if NARROW_DSP
 #include <arm_acle.h>
 
 /* Bytes 0 and 2, widened to a pair of int16. */
@@ -49,9 +49,9 @@ static NARROW_INLINE int32_t narrow_mac2(int32_t x, int32_t w, int32_t acc) {
 
 #endif
 
-/* A word of four bytes at any address. */
-static NARROW_INLINE int32_t narrow_load(const int8_t *from) {
-#if defined(__GNUC__)
+/* A word of four bytes at any address, the first one lowest. */
+static NARROW_INLINE int32_t narrow_word(const int8_t *from) {
+#if NARROW_GNU && NARROW_LITTLE_ENDIAN
   int32_t word;
   __builtin_memcpy(&word, from, sizeof word);
   return word;

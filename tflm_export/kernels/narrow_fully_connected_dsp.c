@@ -17,7 +17,7 @@ typedef struct {
  *
  * The inputs are a multiple of 4, at least 4, and so are the channels. weights: [channels / 4, depth / 4, 4] words, for
  * four channels first the two words of A and B, then those of C and D, see narrow_kernels.h. */
-#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && !defined(NARROW_NO_DSP)
+#if NARROW_DSP_LOOPS
 
 /* 24 cycles for 16 products on a Cortex-M4. r4-r7: sums, r1: inputs, r2: weights, lr: end of the
  * inputs, the rest unpacks. Stack: the row. */
@@ -92,7 +92,7 @@ typedef struct {
 #define FINISH_SUM "stm    r3!, {r4-r7}\n\t"
 
 #define ROW(name, end)                                      \
-  void name(row_left *row);                                 \
+  NARROW_C void name(row_left *row);                        \
   __asm__(NARROW_ASSEMBLY_BEGIN(#name)                      \
           "push   {r0, r4-r11, lr}\n\t"                     \
           "ldr    r2, [r0, #8]\n"                           \
@@ -128,7 +128,7 @@ typedef struct {
 
 #else
 
-static NARROW_INLINE void row_of(row_left *row, narrow_end *end) {
+static NARROW_INLINE void row_of(row_left *row, narrow_end end) {
   const narrow_rescale rescale = {row->start, row->multiplier, row->fold, row->shift, 0};
   const int32_t depth = (int32_t)(row->end_of_input - row->input);
   const int32_t *w = row->weights;
@@ -136,15 +136,15 @@ static NARROW_INLINE void row_of(row_left *row, narrow_end *end) {
     int32_t sums[4];
     for (int32_t i = 0; i < 4; ++i) sums[i] = row->start[c + i];
     for (int32_t i = 0; i < depth; i += 4, w += 4) {
-      const int32_t x = narrow_load(row->input + i), even = narrow_even(x), odd = narrow_odd(x);
+      const int32_t x = narrow_word(row->input + i), even = narrow_even(x), odd = narrow_odd(x);
       for (int32_t a = 0; a < 4; a += 2) {
         sums[a] = narrow_mac2(odd, narrow_even(w[a + 1]), narrow_mac2(even, narrow_even(w[a]), sums[a]));
         sums[a + 1] = narrow_mac2(odd, narrow_odd(w[a + 1]), narrow_mac2(even, narrow_odd(w[a]), sums[a + 1]));
       }
     }
     for (int32_t i = 0; i < 4; ++i) {
-      if (end != 0) {
-        ((int8_t *)row->output)[c + i] = end(&rescale, c + i, sums[i]);
+      if (end != NARROW_END_NONE) {
+        ((int8_t *)row->output)[c + i] = narrow_finish(end, &rescale, c + i, sums[i]);
       } else {
         ((int32_t *)row->output)[c + i] = sums[i];
       }
@@ -152,12 +152,8 @@ static NARROW_INLINE void row_of(row_left *row, narrow_end *end) {
   }
 }
 
-#define END_SHIFT narrow_end_shift
-#define END_MULTIPLY narrow_end_multiply
-#define END_STOCK narrow_end_stock_folded
-#define END_SUM 0
 #define ROW(name, end) \
-  static void name(row_left *row) { row_of(row, END_##end); }
+  static void name(row_left *row) { row_of(row, NARROW_LOOP_##end); }
 
 #endif
 
@@ -168,15 +164,15 @@ ROW(narrow_fully_connected_dsp_row_sum, SUM)
 
 static NARROW_INLINE void fully_connected_dsp(int32_t rows, int32_t depth, int32_t channels,
                                               const narrow_rescale *rescale, const int32_t *weights,
-                                              const int8_t *input, int8_t *output, narrow_end *end) {
+                                              const int8_t *input, int8_t *output, narrow_end end) {
   for (int32_t row = 0; row < rows; ++row, input += depth, output += channels) {
     row_left left = {input,          input + depth,       weights,       channels,      output,
                      rescale->start, rescale->multiplier, rescale->fold, rescale->shift};
-    if (end == narrow_end_shift) {
+    if (end == NARROW_END_SHIFT) {
       narrow_fully_connected_dsp_row_shift(&left);
-    } else if (end == narrow_end_multiply) {
+    } else if (end == NARROW_END_MULTIPLY) {
       narrow_fully_connected_dsp_row_multiply(&left);
-    } else if (end == narrow_end_stock && rescale->fold != 0) {
+    } else if (end == NARROW_END_STOCK && rescale->fold != 0) {
       narrow_fully_connected_dsp_row_stock(&left);
     } else {
       for (int32_t c = 0; c < channels; c += 4) {
@@ -186,7 +182,7 @@ static NARROW_INLINE void fully_connected_dsp(int32_t rows, int32_t depth, int32
         left.weights = weights + c / 4 * depth;
         left.start = rescale->start + c;
         narrow_fully_connected_dsp_row_sum(&left);
-        for (int32_t i = 0; i < 4; ++i) output[c + i] = end(rescale, c + i, sums[i]);
+        for (int32_t i = 0; i < 4; ++i) output[c + i] = narrow_finish(end, rescale, c + i, sums[i]);
       }
     }
   }

@@ -5,9 +5,10 @@
 /* Adds the products of depth4 steps to the accumulators of 2 channels.
  *
  * depth4: a multiple of 4, at least 4. columns: [depth4] inputs. weights: see narrow_kernels.h. sums: [2]. */
-#if defined(__thumb__) && defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M' && !defined(NARROW_NO_V6M)
+#if NARROW_V6M_LOOPS
 
-void narrow_fully_connected_v6m_sums(int32_t depth4, const int32_t *columns, const int32_t *weights, int32_t sums[2]);
+NARROW_C void narrow_fully_connected_v6m_sums(int32_t depth4, const int32_t *columns, const int32_t *weights,
+                                              int32_t sums[2]);
 
 /* r0, r1 point to columns and weights, r6, r7 are the sums. */
 __asm__(NARROW_ASSEMBLY_BEGIN("narrow_fully_connected_v6m_sums")
@@ -56,7 +57,7 @@ static void narrow_fully_connected_v6m_sums(int32_t depth4, const int32_t *colum
 static NARROW_INLINE void fully_connected_v6m(int32_t rows, int32_t depth, int32_t channels,
                                               const narrow_rescale *rescale, const int32_t *weights,
                                               const int8_t *input, int8_t *output, int8_t *scratch,
-                                              narrow_end *end) {
+                                              narrow_end end) {
   /* Copies that no store through an int8_t pointer can reach, so that compilers keep them in registers. */
   const narrow_rescale own_rescale = *rescale;
   rescale = &own_rescale;
@@ -64,15 +65,15 @@ static NARROW_INLINE void fully_connected_v6m(int32_t rows, int32_t depth, int32
   int32_t *const columns = (int32_t *)(void *)scratch;
   for (int32_t i = depth; i < depth4; ++i) columns[i] = 0;
   for (int32_t row = 0; row < rows; ++row, input += depth, output += channels) {
-    const int32_t *w = weights;
+    const int32_t *w = (const int32_t *)weights;
     for (int32_t i = 0; i < depth; ++i) columns[i] = input[i];
     for (int32_t c = 0; c < channels; c += 2, w += depth4 / 2) {
       int32_t sums[2];
       sums[0] = rescale->start[c];
       sums[1] = rescale->start[c + 1];
       narrow_fully_connected_v6m_sums(depth4, columns, w, sums);
-      output[c] = end(rescale, c, sums[0]);
-      output[c + 1] = end(rescale, c + 1, sums[1]);
+      output[c] = narrow_finish(end, rescale, c, sums[0]);
+      output[c + 1] = narrow_finish(end, rescale, c + 1, sums[1]);
     }
   }
 }

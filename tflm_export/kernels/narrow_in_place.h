@@ -6,6 +6,8 @@
 
 #include "narrow_kernels.h"
 
+NARROW_C_BEGIN
+
 /* Convolution.
  *
  * weights: [output_channels, kernel_height, kernel_width, input_channels].
@@ -24,5 +26,7 @@ narrow_dense narrow_fully_connected_in_place_shift, narrow_fully_connected_in_pl
  * patch: scratch of kernel_height * kernel_width * channels bytes. */
 narrow_windowed narrow_depthwise_conv_2d_in_place_shift, narrow_depthwise_conv_2d_in_place_multiply,
     narrow_depthwise_conv_2d_in_place_wide, narrow_depthwise_conv_2d_in_place_stock;
+
+NARROW_C_END
 
 #endif

@@ -20,6 +20,10 @@
 
 #include <stdint.h>
 
+#include "narrow_compiler.h"
+
+NARROW_C_BEGIN
+
 /* A window that slides over an image. All counts are at least 1, all products of sizes below 2^31.
  *
  * pad_top, pad_left: rows and columns outside the image that the first window covers, 0 or more.
@@ -184,5 +188,7 @@ void narrow_copy_rows(int32_t rows, int32_t bytes, int32_t output_stride, const 
  * shape: of the input; before, after: 0 or more elements on each side of each axis. */
 void narrow_pad(const int32_t shape[4], const int32_t before[4], const int32_t after[4], int8_t value,
                 const int8_t *input, int8_t *output);
+
+NARROW_C_END
 
 #endif

@@ -2,8 +2,8 @@
 #include "narrow_kernels.h"
 #include "narrow_memory.h"
 
-void narrow_pad(const int32_t shape[4], const int32_t before[4], const int32_t after[4], int8_t value,
-                const int8_t *input, int8_t *output) {
+NARROW_KERNEL void narrow_pad(const int32_t shape[4], const int32_t before[4], const int32_t after[4], int8_t value,
+                              const int8_t *input, int8_t *output) {
   /* Elements of the output under one step of each axis. */
   const int32_t step2 = before[3] + shape[3] + after[3];
   const int32_t step1 = (before[2] + shape[2] + after[2]) * step2;

@@ -20,12 +20,6 @@ typedef struct {
 typedef void narrow_plane_kernel(const void *plane, void *output, const int32_t *weights,
                                  const narrow_channel *channel);
 
-/* The end of a plane kernel in C; sums have none. */
-#define NARROW_PLANE_END_SHIFT narrow_end_shift
-#define NARROW_PLANE_END_MULTIPLY narrow_end_multiply
-#define NARROW_PLANE_END_STOCK narrow_end_stock_folded
-#define NARROW_PLANE_END_SUM 0
-
 static NARROW_INLINE narrow_channel narrow_channel_of(const narrow_rescale *rescale, int32_t c, int32_t rows) {
   narrow_channel channel;
   channel.start = rescale->start[c];

@@ -5,14 +5,14 @@
 
 #include "narrow_rescale.h"
 
-/* One output from `rows` rows of `columns` elements; `next` and `row` are the distances between them. */
-typedef int8_t narrow_pool(const int8_t *first, int32_t rows, int32_t columns, int32_t row, int32_t next);
+/* One output from `rows` rows of `columns` elements; `next` and `row` are the distances between them. The file that
+ * includes this one defines it. */
+static NARROW_INLINE int8_t narrow_pool(const int8_t *first, int32_t rows, int32_t columns, int32_t row, int32_t next);
 
 static NARROW_INLINE int32_t narrow_larger(int32_t a, int32_t b) { return a > b ? a : b; }
 static NARROW_INLINE int32_t narrow_smaller(int32_t a, int32_t b) { return a < b ? a : b; }
 
-static NARROW_INLINE void narrow_pool_2d(const narrow_window *window, const int8_t *input, int8_t *output,
-                                         narrow_pool *pool) {
+static NARROW_INLINE void narrow_pool_2d(const narrow_window *window, const int8_t *input, int8_t *output) {
   const int32_t channels = window->input_channels;
   const int32_t row = window->input_width * channels;
   for (int32_t batch = 0; batch < window->batches; ++batch, input += window->input_height * row) {
@@ -25,7 +25,7 @@ static NARROW_INLINE void narrow_pool_2d(const narrow_window *window, const int8
         const int32_t left = narrow_larger(first_x, 0);
         const int32_t columns = narrow_smaller(first_x + window->kernel_width, window->input_width) - left;
         const int8_t *first = input + top * row + left * channels;
-        for (int32_t c = 0; c < channels; ++c) *output++ = pool(first++, rows, columns, row, channels);
+        for (int32_t c = 0; c < channels; ++c) *output++ = narrow_pool(first++, rows, columns, row, channels);
       }
     }
   }

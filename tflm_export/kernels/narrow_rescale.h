@@ -5,24 +5,8 @@
 
 #include "narrow_kernels.h"
 
-#if defined(__GNUC__)
-#define NARROW_INLINE inline __attribute__((always_inline))
-#else
-#define NARROW_INLINE inline
-#endif
-
-#if defined(__GNUC__) && defined(__thumb__) && !defined(__thumb2__) && !defined(NARROW_NO_V6M)
-#define NARROW_THUMB_1 1 /* ARMv6-M and ARMv8-M Baseline: no SSAT, no product of 64 bits */
-#else
-#define NARROW_THUMB_1 0
-#endif
-
-/* Compilers promise SSAT of ARMv8-M Baseline, too, which has none. */
-#if defined(__ARM_FEATURE_SAT) && (defined(__thumb2__) || !defined(__thumb__))
-#define NARROW_HAS_SSAT 1
+#if NARROW_HAS_SSAT
 #include <arm_acle.h>
-#else
-#define NARROW_HAS_SSAT 0
 #endif
 
 /* C99 leaves >> of a negative integer to the implementation; all that follows needs the arithmetic one. */
@@ -77,7 +61,7 @@ static NARROW_INLINE int32_t narrow_doubling_high_multiply(int32_t a, int32_t b)
 
 /* The same for |a| < 2^30. */
 static NARROW_INLINE int32_t narrow_doubling_high_multiply_30(int32_t a, int32_t b) {
-#if defined(__ARM_FEATURE_DSP) && !defined(NARROW_NO_DSP)
+#if NARROW_DSP
   int32_t y;
   __asm__("smmulr %0, %1, %2" : "=r"(y) : "r"(2 * a), "r"(b));
   return y;
@@ -99,8 +83,7 @@ static NARROW_INLINE int32_t narrow_stock_rescale(int32_t acc, int32_t multiplie
   return narrow_rounding_divide_by_pot(narrow_doubling_high_multiply(acc, multiplier), shift);
 }
 
-/* The four ends of a layer: the output of channel c from its accumulator. */
-typedef int8_t narrow_end(const narrow_rescale *rescale, int32_t c, int32_t acc);
+/* The ends of a layer: the output of channel c from its accumulator. */
 
 static NARROW_INLINE int8_t narrow_end_shift(const narrow_rescale *rescale, int32_t c, int32_t acc) {
   return narrow_saturate(acc >> rescale->shift[c]);
@@ -132,13 +115,40 @@ static NARROW_INLINE int8_t narrow_end_stock_folded(const narrow_rescale *rescal
   return narrow_saturate((int32_t)sum >> rescale->shift[c]);
 }
 
+/* Which of them. NARROW_END_NONE: sums are the output, of loops that end no layer. */
+typedef enum {
+  NARROW_END_NONE,
+  NARROW_END_SHIFT,
+  NARROW_END_MULTIPLY,
+  NARROW_END_WIDE,
+  NARROW_END_STOCK,
+  NARROW_END_STOCK_FOLDED
+} narrow_end;
+
+/* The one that `end` names, a constant where this is inlined; not NARROW_END_NONE. */
+static NARROW_INLINE int8_t narrow_finish(narrow_end end, const narrow_rescale *rescale, int32_t c, int32_t acc) {
+  switch (end) {
+    case NARROW_END_SHIFT: return narrow_end_shift(rescale, c, acc);
+    case NARROW_END_MULTIPLY: return narrow_end_multiply(rescale, c, acc);
+    case NARROW_END_WIDE: return narrow_end_wide(rescale, c, acc);
+    case NARROW_END_STOCK: return narrow_end_stock(rescale, c, acc);
+    default: return narrow_end_stock_folded(rescale, c, acc);
+  }
+}
+
+/* The ends of loops that are in assembly where the core's is known, as their macros name them. */
+#define NARROW_LOOP_SHIFT NARROW_END_SHIFT
+#define NARROW_LOOP_MULTIPLY NARROW_END_MULTIPLY
+#define NARROW_LOOP_STOCK NARROW_END_STOCK_FOLDED
+#define NARROW_LOOP_SUM NARROW_END_NONE
+
 /* Defines the four functions of a layer, NAME_shift to NAME_stock, as a call of the one that they share.
  *
  * parameters: theirs, in parentheses. call: what each does with its `end`. */
-#define NARROW_DEFINE_ENDS(name, parameters, call)                                       \
-  void name##_shift parameters { narrow_end *const end = narrow_end_shift; call; }       \
-  void name##_multiply parameters { narrow_end *const end = narrow_end_multiply; call; } \
-  void name##_wide parameters { narrow_end *const end = narrow_end_wide; call; }         \
-  void name##_stock parameters { narrow_end *const end = narrow_end_stock; call; }
+#define NARROW_DEFINE_ENDS(name, parameters, call)                                                     \
+  NARROW_KERNEL void name##_shift parameters { const narrow_end end = NARROW_END_SHIFT; call; }       \
+  NARROW_KERNEL void name##_multiply parameters { const narrow_end end = NARROW_END_MULTIPLY; call; } \
+  NARROW_KERNEL void name##_wide parameters { const narrow_end end = NARROW_END_WIDE; call; }         \
+  NARROW_KERNEL void name##_stock parameters { const narrow_end end = NARROW_END_STOCK; call; }
 
 #endif

@@ -20,8 +20,8 @@ static int32_t one_over_one_plus(int32_t a) {
   return x > INT32_MAX / 2 ? INT32_MAX : x * 2;
 }
 
-void narrow_softmax(int32_t rows, int32_t depth, int32_t length, const int32_t *exponentials, const int8_t *input,
-                    int8_t *output) {
+NARROW_KERNEL void narrow_softmax(int32_t rows, int32_t depth, int32_t length, const int32_t *exponentials,
+                                  const int8_t *input, int8_t *output) {
   for (int32_t row = 0; row < rows; ++row, input += depth, output += depth) {
     int32_t largest = -128;
     for (int32_t i = 0; i < depth; ++i) largest = input[i] > largest ? input[i] : largest;

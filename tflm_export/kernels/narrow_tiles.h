@@ -13,47 +13,43 @@ typedef void narrow_tile_kernel(const int32_t *const *rows, void *output, const 
 
 #define NARROW_TILE_ROWS 15 /* of a kernel, at most, where rows are not side by side */
 
-/* The end of a tile kernel in C; sums have none. */
-#define NARROW_TILE_SHIFT 0
-#define NARROW_TILE_MULTIPLY 1
-#define NARROW_TILE_STOCK 2
-#define NARROW_TILE_SUM 3
-
 /* What a tile kernel makes of the sum of channel c of a pair (0, 1), from the pair's record: where the two channels
- * start, then multipliers and folds for MULTIPLY and STOCK, then shifts; see narrow_end. */
-static NARROW_INLINE int8_t narrow_tile_end(int32_t end, const int32_t *record, int32_t c, int32_t sum) {
-  const int8_t shift = (int8_t)record[(end == NARROW_TILE_SHIFT ? 2 : 6) + c];
+ * start, then multipliers and folds but for NARROW_END_SHIFT, then shifts. */
+static NARROW_INLINE int8_t narrow_tile_end(narrow_end end, const int32_t *record, int32_t c, int32_t sum) {
+  const int8_t shift = (int8_t)record[(end == NARROW_END_SHIFT ? 2 : 6) + c];
   const narrow_rescale rescale = {0, &record[2 + c], &record[4 + c], &shift, 0};
-  if (end == NARROW_TILE_SHIFT) return narrow_end_shift(&rescale, 0, sum);
-  return end == NARROW_TILE_STOCK ? narrow_end_stock_folded(&rescale, 0, sum) : narrow_end_multiply(&rescale, 0, sum);
+  return narrow_finish(end, &rescale, 0, sum);
 }
 
 /* Words of a record. */
-static NARROW_INLINE int32_t narrow_tile_record(int32_t end) {
-  return end == NARROW_TILE_SUM ? 2 : end == NARROW_TILE_SHIFT ? 4 : 8;
+static NARROW_INLINE int32_t narrow_tile_record(narrow_end end) {
+  return end == NARROW_END_NONE ? 2 : end == NARROW_END_SHIFT ? 4 : 8;
 }
 
 /* A layer's tile kernel and what it reads.
  *
- * pixel, channel: bytes from output to output. end: for kernels of sums, with the rescale that it reads; else 0. */
+ * pixel, channel: bytes from output to output. end: for kernels of sums, with the rescale that it reads; else
+ * NARROW_END_NONE. */
 typedef struct {
   narrow_tile_kernel *kernel;
   const int32_t *weights, *records;
   int32_t channels, pixel, channel;
-  narrow_end *end;
+  narrow_end end;
   const narrow_rescale *rescale;
 } narrow_tile_layer;
 
 /* One tile of `pixels` pixels. sums: [channels, pixels], for kernels of sums. */
 static NARROW_INLINE void narrow_tile(const narrow_tile_layer *layer, int32_t pixels, const int32_t *const *rows,
                                       int8_t *output, int32_t *sums) {
-  if (layer->end == 0) {
+  if (layer->end == NARROW_END_NONE) {
     layer->kernel(rows, output, layer->weights, layer->records);
     return;
   }
   layer->kernel(rows, sums, layer->weights, layer->records);
   for (int32_t c = 0; c < layer->channels; ++c, sums += pixels, output += layer->channel) {
-    for (int32_t p = 0; p < pixels; ++p) output[p * layer->pixel] = layer->end(layer->rescale, c, sums[p]);
+    for (int32_t p = 0; p < pixels; ++p) {
+      output[p * layer->pixel] = narrow_finish(layer->end, layer->rescale, c, sums[p]);
+    }
   }
 }
 
