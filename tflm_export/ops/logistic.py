@@ -64,7 +64,7 @@ class _Sigmoid(FixedFunction):
         return ""
 
 
-def _logistic_table() -> np.ndarray:
+def logistic_table() -> np.ndarray:
     """65536 / (1 + exp(-i / 24)) for i of 0 to 255 as the runtimes hold it; int64 [256].
 
     Source: sigmoid_table_uint16 in tensorflow/lite/kernels/internal/common.h. It is not the function rounded: about
@@ -95,7 +95,7 @@ def _table_input(scale: float, pot_shifts: tuple[int, ...], x: np.ndarray) -> np
 def _between(magnitude: np.ndarray, bits: int, end: int) -> np.ndarray:
     """Linear interpolation in the table, with `bits` bits between its entries; `end` beyond it."""
     index = np.minimum(magnitude >> bits, 254)
-    table = _logistic_table()
+    table = logistic_table()
     low, high = table[index], table[index + 1]
     inside = (low << bits) + (magnitude & ((1 << bits) - 1)) * (high - low)
     return np.where(magnitude >> bits >= 255, end, inside)

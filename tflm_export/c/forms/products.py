@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sums of products for the general kernels: what kernels/narrow_products.h needs to know of them."""
+
+import dataclasses
+
+import numpy as np
+
+from tflm_export.c.step import UnsupportedError
+from tflm_export.c.types import Factors, factors, literal
+from tflm_export.program.value import Value, limits_of
+from tflm_export.rescale import Rescaler, StockRescale, WideStockRescale, cut_to_wide
+
+INT32_REACH = 2.0**31
+_INT64_REACH = 2.0**63
+_BYTE = 255  # the widest range that 8 bits hold
+
+
+@dataclasses.dataclass(frozen=True)
+class Sums:
+    """Sums of products, and what rescales them.
+
+    Attributes:
+      is_wide: whether they have 64 bits.
+      factors: their rescale.
+    """
+
+    is_wide: bool
+    factors: Factors
+
+    @property
+    def type(self) -> str:
+        """Their narrow_type."""
+        return "NARROW_INT64" if self.is_wide else "NARROW_INT32"
+
+    @property
+    def has_many(self) -> int:
+        """1 where there are several factors, else 0."""
+        return int(self.factors.multiplier.size > 1)
+
+
+def sums(rescaler: Rescaler, reach, is_wide: bool) -> Sums:
+    """Sums with their rescale.
+
+    Args:
+      rescaler: of the sums.
+      reach: float64, the largest magnitude of a sum; broadcasts against the factors.
+      is_wide: whether sums have 64 bits; else they have 32, and those beyond wrap.
+
+    Raises:
+      UnsupportedError: a sum or its product with a factor could leave 64 bits, or there is no kernel for the rescale.
+    """
+    reach = np.asarray(reach, np.float64)
+    if not is_wide:
+        return Sums(False, factors(rescaler, np.minimum(reach, INT32_REACH)))
+    largest = float(reach.max(initial=0))
+    if largest >= _INT64_REACH:
+        raise UnsupportedError(f"a sum of products can reach {largest:.3g}, beyond 64 bits")
+    if type(rescaler) is StockRescale and largest >= INT32_REACH:
+        raise UnsupportedError(f"a sum of products can reach {largest:.3g}, beyond the 32 bits that its rescale takes")
+    if type(rescaler) is WideStockRescale:
+        multiplier, shift = cut_to_wide(rescaler)
+        if (reach * multiplier + np.ldexp(0.5, shift) >= _INT64_REACH).any():
+            raise UnsupportedError(f"a sum of products can reach {largest:.3g}; with its factor it leaves 64 bits")
+    return Sums(True, factors(rescaler, reach))
+
+
+def exact_sums(rescaler: Rescaler, reach) -> Sums:
+    """Sums with their rescale, of as many bits as they need: see `sums`."""
+    return sums(rescaler, reach, bool(np.asarray(reach).max(initial=0) >= INT32_REACH))
+
+
+def bias_array(bias: np.ndarray, is_wide: bool) -> np.ndarray:
+    """A bias in the type that kernels read it in: int32, where its low 32 bits are enough, else int64."""
+    low, high = limits_of(np.int32)
+    fits = bias.size == 0 or (low <= int(bias.min()) and int(bias.max()) <= high)
+    return bias.astype(np.int32 if fits or not is_wide else np.int64)
+
+
+def stored_weights(centred: np.ndarray) -> tuple[np.ndarray, int]:
+    """Centred weights in as few bits as hold them: integers, and their zero point."""
+    low, high = int(centred.min(initial=0)), int(centred.max(initial=0))
+    least, most = limits_of(np.int8)
+    if high - low > _BYTE:
+        return centred.astype(np.int16), 0
+    zero_point = least - low if low < least else most - high if high > most else 0
+    return (centred + np.int16(zero_point)).astype(np.int8), zero_point
+
+
+def elements(name: str, dtype, zero_point: int, array: str) -> str:
+    """The statement that makes a narrow_elements NAME of an array."""
+    return f"const narrow_elements {name} = {{{short(dtype)}, {zero_point}, {array}, 0, 1}};"
+
+
+def output(name: str, value: Value, zero_point: int, clamp: tuple[int, int] | None = None) -> str:
+    """The statement that makes a narrow_output NAME of an output."""
+    low, high = clamp or value.limits
+    return f"static const narrow_output {name} = {{{short(value.dtype)}, {zero_point}, {low}, {high}}};"
+
+
+def short(dtype) -> str:
+    """The narrow_type of elements that are multiplied, of 8 or 16 bits.
+
+    Raises:
+      UnsupportedError: they are wider.
+    """
+    if np.dtype(dtype).itemsize > 2:
+        raise UnsupportedError(f"elements of {np.dtype(dtype).name.upper()} have more than 16 bits")
+    return literal(dtype)

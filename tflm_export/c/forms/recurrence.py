@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layers that go on from what they computed before: SVDF and LSTM."""
+
+import dataclasses
+
+import numpy as np
+
+from tflm_export.c.forms.curves import Curve, curve_of
+from tflm_export.c.forms.products import Sums, bias_array, elements, exact_sums, output, stored_weights, sums
+from tflm_export.c.step import CStep, UnsupportedError
+from tflm_export.c.types import Factors, factors, literal
+from tflm_export.program.program import Step
+from tflm_export.program.recurrence import Gate, Lstm, Svdf
+
+_PRODUCT = 2.0**30  # the largest product of two int16
+_GATES = ("input", "forget", "cell", "output")
+
+
+def svdf(step: Step[Svdf]) -> CStep:
+    """A filter with its state through kernels/narrow_svdf.h.
+
+    Raises:
+      UnsupportedError: its numbers could leave 64 bits, or there is no kernel for its rescales.
+    """
+    form, (x, state) = step.form, step.form.inputs
+    zero_x, zero_state, zero_y = form.zero_points
+    to_state = exact_sums(form.to_state, form.reaches[0])
+    to_output = sums(form.to_output, form.reaches[1], is_wide=False)
+    filters, inputs = form.features.shape
+    time, time_zero = stored_weights(form.time)
+    units, rows = filters // form.rank, x.size // max(inputs, 1)
+    sizes = (rows, inputs, units, form.rank, form.time.shape[1])
+    how = ", ".join(f"{found.factors.rounding}, {found.has_many}" for found in (to_state, to_output))
+    statements = (
+        f"static const narrow_filters filters = {{{', '.join(map(str, sizes))}}};",
+        to_state.factors.statement("state_"),
+        to_output.factors.statement("output_"),
+        elements("input", x.dtype, zero_x, "x0"),
+        elements("first", form.features.dtype, 0, "features"),
+        elements("second", time.dtype, time_zero, "time"),
+        output("output", form.output, zero_y),
+        output("state", state, zero_state),
+        f"narrow_svdf({to_state.type}, {how}, &filters, &state_factors, &output_factors, &input, &first, &second, bias, "
+        "&output, y, &state, x1, y1);",
+    )
+    arrays = {"features": form.features, "time": time, "bias": bias_array(form.bias, is_wide=False)}
+    constants = arrays | to_state.factors.constants("state_") | to_output.factors.constants("output_")
+    return CStep(step.origin, form.inputs, form.outputs, statements, constants, kernels=("narrow_svdf.h",))
+
+
+def lstm(step: Step[Lstm]) -> CStep:
+    """A sequence with its states through kernels/narrow_lstm.h.
+
+    Raises:
+      UnsupportedError: its numbers could leave 64 bits, or there is no kernel for its rescales or its types.
+    """
+    form, (x, hidden, cell) = step.form, step.form.inputs
+    _check_types(form)
+    gates, products = _gates(form), _products(form)
+    curves = _Curves.of((*(gate.table for gate in form.gates), form.cell_table))
+    layer = f"{{{_sizes(form)}, {{{', '.join(gates.initialisers)}}}, {products.initialisers}, {form.cell_clip}}}"
+    names = ", ".join(f"&curve_{i}" for i in curves.order)
+    rounding = f"{gates.rounding}, {int(gates.per_unit)}, {', '.join(products.roundings)}"
+    how = f"{gates.type}, {rounding}, {int(form.saturates_terms)}, {gates.bias_type}"
+    statements = (
+        *curves.statements,
+        f"static const narrow_lstm_layer layer = {layer};",
+        elements("input", x.dtype, form.zero_points[0], "x0"),
+        elements("hidden", hidden.dtype, form.zero_points[1], "x1"),
+        output("output", hidden, form.zero_points[1]),
+        f"narrow_lstm({how}, &layer, {names}, &input, &hidden, x2, &output, y, y1, y2);",
+    )
+    return CStep(
+        step.origin, form.inputs, form.outputs, statements, gates.constants | products.constants | curves.constants,
+        kernels=("narrow_lstm.h",), note=curves.note,
+    )  # fmt: skip
+
+
+def _check_types(form: Lstm) -> None:
+    x, hidden, cell = form.inputs
+    if cell.dtype != np.int16 or hidden.dtype != form.output.dtype:
+        types = ", ".join(value.dtype.name.upper() for value in (hidden, cell, form.output))
+        raise UnsupportedError(
+            f"hidden state, cell state and output of {types} are not of one type, INT16, and that type"
+        )
+    if len(x.shape) != 3:
+        raise UnsupportedError(f"its input {x.label} of shape {list(x.shape)} is no sequence of rows")
+
+
+def _sizes(form: Lstm) -> str:
+    first, second, inputs = form.inputs[0].shape
+    steps, rows = (first, second) if form.is_time_major else (second, first)
+    next_step, next_row = (rows, 1) if form.is_time_major else (1, steps)
+    units = len(form.gates[0].input_weights)
+    return ", ".join(map(str, (steps, rows, inputs, units, next_step, next_row)))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """Constants of a layer.
+
+    Attributes:
+      constants: arrays by name.
+      initialisers: C, of the fields that name them.
+    """
+
+    constants: dict[str, np.ndarray]
+    initialisers: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class _GatesPart(_Part):
+    """Of the gates, which share types and rounding."""
+
+    type: str
+    rounding: str
+    per_unit: bool
+    bias_type: str
+
+
+def _gates(form: Lstm) -> _GatesPart:
+    pairs = [
+        [exact_sums(r, reach) for r, reach in zip((gate.of_input, gate.of_hidden), gate.reaches, strict=True)]
+        for gate in form.gates
+    ]
+    every = [found for pair in pairs for found in pair]
+    roundings = {found.factors.rounding for found in every}
+    if len(roundings) > 1:
+        raise UnsupportedError(f"its gates round in several ways: {', '.join(sorted(roundings))}")
+    is_wide, per_unit = any(f.is_wide for f in every), any(f.has_many for f in every)
+    biases = [bias_array(gate.bias, is_wide) for gate in form.gates]
+    bias_type = np.result_type(*biases)
+    constants: dict[str, np.ndarray] = {}
+    initialisers = []
+    for name, gate, pair, bias in zip(_GATES, form.gates, pairs, biases, strict=True):
+        arrays, fields = _gate(name, gate, pair, len(bias) if per_unit else 1)
+        constants |= arrays | {f"{name}_bias": bias.astype(bias_type)}
+        initialisers.append(fields)
+    kind = "NARROW_INT64" if is_wide else "NARROW_INT32"
+    return _GatesPart(constants, tuple(initialisers), kind, roundings.pop(), per_unit, literal(bias_type))
+
+
+def _gate(name: str, gate: Gate, pair: list[Sums], count: int) -> tuple[dict[str, np.ndarray], str]:
+    """The constants of a gate, with so many factors, and the initialiser of its narrow_gate."""
+    arrays = {f"{name}_weights": gate.input_weights, f"{name}_hidden_weights": gate.hidden_weights}
+    fields = [f"{name}_weights", f"{name}_hidden_weights", f"{name}_bias"]
+    for prefix, found in zip((f"{name}_", f"{name}_hidden_"), pair, strict=True):
+        own = found.factors.constants(prefix)
+        arrays |= {key: np.broadcast_to(values, count) for key, values in own.items()}
+        fields.append(f"{{{', '.join(own)}}}")
+    return arrays, f"{{{', '.join(fields)}}}"
+
+
+@dataclasses.dataclass(frozen=True)
+class _ProductsPart:
+    """Of the products of gates.
+
+    Attributes:
+      constants, initialisers: see _Part.
+      roundings: of both products that make the cell state, and of the hidden state.
+    """
+
+    constants: dict[str, np.ndarray]
+    initialisers: str
+    roundings: tuple[str, str]
+
+
+def _products(form: Lstm) -> _ProductsPart:
+    names = ("forgotten_", "added_", "product_")
+    found: list[Factors] = [factors(r, _PRODUCT) for r in (form.forgotten, form.added, form.hidden)]
+    if found[0].rounding != found[1].rounding:
+        raise UnsupportedError(f"its cell state is rounded in two ways: {found[0].rounding} and {found[1].rounding}")
+    arrays = [one.constants(name) for name, one in zip(names, found, strict=True)]
+    initialisers = ", ".join(f"{{{', '.join(own)}}}" for own in arrays)
+    merged = {key: values for own in arrays for key, values in own.items()}
+    return _ProductsPart(merged, initialisers, (found[0].rounding, found[2].rounding))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Curves:
+    """The functions of a layer, each once.
+
+    Attributes:
+      order: which one each gate, and the cell state, has.
+      statements: C, of all.
+      constants: their tables.
+      note: which of them are full tables.
+    """
+
+    order: tuple[int, ...]
+    statements: tuple[str, ...]
+    constants: dict[str, np.ndarray]
+    note: str
+
+    @classmethod
+    def of(cls, tables: tuple[np.ndarray, ...]) -> "_Curves":
+        distinct: list[np.ndarray] = []
+        order = []
+        for table in tables:
+            known = (i for i, other in enumerate(distinct) if other is table or np.array_equal(other, table))
+            order.append(next(known, len(distinct)))
+            if order[-1] == len(distinct):
+                distinct.append(table)
+        curves = [curve_of(table) for table in distinct]
+        arrays, names = _shared(curves)
+        statements = tuple(
+            c.statement(f"curve_{i}", name) for i, (c, name) in enumerate(zip(curves, names, strict=True))
+        )
+        full = sum(curve.kind == "NARROW_CURVE_TABLE" for curve in curves)
+        note = f"{full} gate functions as tables of 131072 bytes each" if full else ""
+        return cls(tuple(order), statements, arrays, note)
+
+
+def _shared(curves: list[Curve]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The tables of curves, equal ones once, and the name of that of each."""
+    arrays: dict[str, np.ndarray] = {}
+    names = []
+    for curve in curves:
+        table = curve.table
+        if table is None:
+            names.append("")
+            continue
+        same = (name for name, other in arrays.items() if np.array_equal(other, table))
+        names.append(next(same, f"knots_{len(arrays)}"))
+        arrays[names[-1]] = table
+    return arrays, names

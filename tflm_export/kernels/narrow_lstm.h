@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A sequence through an LSTM with 16-bit gates and cell state: the form Lstm. */
+#ifndef NARROW_LSTM_H
+#define NARROW_LSTM_H
+
+#include "narrow_curves.h"
+#include "narrow_products.h"
+
+/* A gate: weights [units, inputs] and [units, units], bias [units], and the factors of both products. */
+typedef struct {
+  const int8_t *input_weights, *hidden_weights;
+  const void *bias;
+  narrow_factors of_input, of_hidden;
+} narrow_gate;
+
+/* steps: of the sequence. rows: sequences side by side.
+ * next_step, next_row: vectors of the input, and of the output, from one step to the next and from one row to the next. */
+typedef struct {
+  int32_t steps, rows, inputs, units;
+  int32_t next_step, next_row;
+  narrow_gate gates[4]; /* input, forget, cell, output */
+  narrow_factors forgotten, added, hidden;
+  int32_t cell_clip; /* largest magnitude of the cell state; 32768 for none */
+} narrow_lstm_layer;
+
+/* What goes into a gate's curve. saturates: whether the product with the hidden state is, before it is added. */
+static NARROW_INLINE int32_t narrow_gate_input(narrow_type sum, narrow_rounding rounding, int per_unit,
+                                               narrow_type bias_type, int saturates, const narrow_lstm_layer *layer,
+                                               const narrow_gate *gate, int32_t unit, const narrow_elements *x,
+                                               const narrow_elements *h) {
+  const narrow_elements of_x = {NARROW_INT8, 0, gate->input_weights, unit * layer->inputs, 1};
+  const narrow_elements of_h = {NARROW_INT8, 0, gate->hidden_weights, unit * layer->units, 1};
+  const int64_t a = narrow_load(bias_type, gate->bias, unit) + narrow_products(sum, x, &of_x, layer->inputs);
+  const int64_t b = narrow_products(sum, h, &of_h, layer->units);
+  const int32_t c = per_unit ? unit : 0, limit = saturates ? 32768 : 65536; /* more does not change the sum */
+  const int64_t first = narrow_between(narrow_apply(rounding, &gate->of_input, c, a), -32768, 32767);
+  const int64_t second = narrow_between(narrow_apply(rounding, &gate->of_hidden, c, b), -limit, limit - 1);
+  return (int32_t)narrow_between(first + second, -32768, 32767);
+}
+
+/* One step of a unit: its new cell state; *h is its new hidden state. */
+static NARROW_INLINE int32_t narrow_lstm_unit(narrow_rounding product_rounding, narrow_rounding hidden_rounding,
+                                              const narrow_lstm_layer *layer, const int32_t *gates,
+                                              const narrow_curve *cell_curve, int32_t cell, int64_t *h) {
+  const int64_t kept = narrow_between(narrow_apply(product_rounding, &layer->forgotten, 0, gates[1] * cell), -32768, 32767);
+  const int64_t added = narrow_between(narrow_apply(product_rounding, &layer->added, 0, gates[0] * gates[2]), -32768, 32767);
+  cell = (int32_t)narrow_between(narrow_between(kept + added, -32768, 32767), -layer->cell_clip, layer->cell_clip);
+  *h = narrow_apply(hidden_rounding, &layer->hidden, 0, narrow_curve_at(cell_curve, cell) * gates[3]);
+  return cell;
+}
+
+/* gate = curve(sat(bias + (x - Zx) w) * of_input + ((h - Zh) w') * of_hidden))
+ * cell' = clip(cell * forget gate * forgotten + input gate * cell gate * added)
+ * h' = y = Zh + cell_curve(cell') * output gate * hidden, clamped
+ *
+ * sum: of the gates' products, NARROW_INT32 or NARROW_INT64; none wraps. gate_rounding, product_rounding,
+ * hidden_rounding: of the gates' factors, of forgotten and added, and of hidden. per_unit: whether the gates have a factor
+ * for each unit, else one for all. saturates: see narrow_gate_input. bias_type: of all gates.
+ * x, hidden: types, zero points and arrays, [rows, steps, inputs] or with steps first, and [rows, units]; cell: [rows,
+ * units]. output: h', whose zero point is Zh. y: of the type of hidden and like x. new_hidden, new_cell: as hidden, cell. */
+static NARROW_INLINE void narrow_lstm(narrow_type sum, narrow_rounding gate_rounding, int per_unit,
+                                      narrow_rounding product_rounding, narrow_rounding hidden_rounding, int saturates,
+                                      narrow_type bias_type, const narrow_lstm_layer *layer,
+                                      const narrow_curve *input_curve, const narrow_curve *forget_curve,
+                                      const narrow_curve *gate_curve, const narrow_curve *output_curve,
+                                      const narrow_curve *cell_curve, const narrow_elements *x,
+                                      const narrow_elements *hidden, const int16_t *cell, const narrow_output *output,
+                                      void *y, void *new_hidden, int16_t *new_cell) {
+  narrow_elements now = *x, before = *hidden;
+  for (int32_t step = 0; step < layer->steps; ++step) {
+    for (int32_t row = 0; row < layer->rows; ++row) {
+      const int32_t vector = step * layer->next_step + row * layer->next_row;
+      now.at = vector * layer->inputs;
+      before.array = step == 0 ? hidden->array : y;
+      before.at = (step == 0 ? row : vector - layer->next_step) * layer->units;
+      for (int32_t unit = 0; unit < layer->units; ++unit) {
+        const int32_t at = row * layer->units + unit;
+        int32_t gates[4];
+        int64_t h;
+        for (int32_t g = 0; g < 4; ++g) {
+          gates[g] = narrow_gate_input(sum, gate_rounding, per_unit, bias_type, saturates, layer, &layer->gates[g],
+                                       unit, &now, &before);
+        }
+        gates[0] = narrow_curve_at(input_curve, gates[0]);
+        gates[1] = narrow_curve_at(forget_curve, gates[1]);
+        gates[2] = narrow_curve_at(gate_curve, gates[2]);
+        gates[3] = narrow_curve_at(output_curve, gates[3]);
+        new_cell[at] = (int16_t)narrow_lstm_unit(product_rounding, hidden_rounding, layer, gates, cell_curve,
+                                                 step == 0 ? cell[at] : new_cell[at], &h);
+        h = narrow_between(h, output->low - output->zero_point, output->high - output->zero_point) + output->zero_point;
+        narrow_store(output->type, y, vector * layer->units + unit, h);
+        if (step == layer->steps - 1) narrow_store(output->type, new_hidden, at, h);
+      }
+    }
+  }
+}
+
+#endif
