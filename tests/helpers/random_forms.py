@@ -53,20 +53,27 @@ class Draw:
     def value(self, name: str, dtype, shape) -> Value:
         return Value(name, np.dtype(dtype), tuple(shape))
 
-    def rescaler(self, reach: float, target: float, count: int = 1, is_wide: bool = False) -> Rescaler:
-        """Factors that bring sums of a reach to about a target, of a narrow, a wide or the stock multiplier.
+    def kind(self) -> str:
+        """How factors round: "narrow", "stock" or "shift"."""
+        return self.one(["narrow"] * 6 + ["stock"] * 3 + ["shift"])
+
+    def rescaler(
+        self, reach: float, target: float, count: int = 1, is_wide: bool = False, kind: str | None = None
+    ) -> Rescaler:
+        """Factors that bring sums of a reach to about a target.
 
         Args:
           reach: the largest magnitude of a sum.
           target: the largest magnitude of an output.
           count: how many factors.
           is_wide: whether sums have 64 bits.
+          kind: see `kind`; by default any.
         """
-        factor = target / max(reach, 1.0) * 2.0 ** self.random.uniform(-1, 4, count)
+        factor, kind = target / max(reach, 1.0) * 2.0 ** self.random.uniform(-1, 4, count), kind or self.kind()
+        if kind == "shift":
+            return RoundingShift(int(np.clip(np.rint(-np.log2(factor[0])), 0, 31)))
         factor = np.where(self.random.random(count) < 0.05, self.one([0.0, 2.0**-40]), factor)
-        if self.random.random() < 0.1 and 0 < factor[0] <= 1:
-            return RoundingShift(min(31, int(np.rint(-np.log2(factor[0])))))
-        grid = Grid(self.one([1, 2, 8, 15]))
-        if self.random.random() < 0.3:
+        if kind == "stock":
             return Tflm().rescale(factor, is_wide)
+        grid = Grid(self.one([1, 2, 8, 15]))
         return Narrow(grid).rescale(grid.snap(factor, "nearest"), is_wide)

@@ -40,8 +40,8 @@ def svdf(step: Step[Svdf]) -> CStep:
         elements("second", time.dtype, time_zero, "time"),
         output("output", form.output, zero_y),
         output("state", state, zero_state),
-        f"narrow_svdf({to_state.type}, {how}, &filters, &state_factors, &output_factors, &input, &first, &second, bias, "
-        "&output, y, &state, x1, y1);",
+        f"narrow_svdf({to_state.type}, {how}, &filters, &state_factors, &output_factors, &input, &first, &second, "
+        "bias, &output, y, &state, x1, y1);",
     )
     arrays = {"features": form.features, "time": time, "bias": bias_array(form.bias, is_wide=False)}
     constants = arrays | to_state.factors.constants("state_") | to_output.factors.constants("output_")
@@ -54,7 +54,7 @@ def lstm(step: Step[Lstm]) -> CStep:
     Raises:
       UnsupportedError: its numbers could leave 64 bits, or there is no kernel for its rescales or its types.
     """
-    form, (x, hidden, cell) = step.form, step.form.inputs
+    form, (x, hidden, _) = step.form, step.form.inputs
     _check_types(form)
     gates, products = _gates(form), _products(form)
     curves = _Curves.of((*(gate.table for gate in form.gates), form.cell_table))
@@ -78,11 +78,11 @@ def lstm(step: Step[Lstm]) -> CStep:
 
 def _check_types(form: Lstm) -> None:
     x, hidden, cell = form.inputs
-    if cell.dtype != np.int16 or hidden.dtype != form.output.dtype:
-        types = ", ".join(value.dtype.name.upper() for value in (hidden, cell, form.output))
-        raise UnsupportedError(
-            f"hidden state, cell state and output of {types} are not of one type, INT16, and that type"
-        )
+    if cell.dtype != np.int16:
+        raise UnsupportedError(f"its cell state is {cell.dtype.name.upper()} instead of INT16")
+    if hidden.dtype != form.output.dtype:
+        types = f"{hidden.dtype.name.upper()} and {form.output.dtype.name.upper()}"
+        raise UnsupportedError(f"its hidden state and its output are not of one type, but {types}")
     if len(x.shape) != 3:
         raise UnsupportedError(f"its input {x.label} of shape {list(x.shape)} is no sequence of rows")
 
@@ -207,7 +207,7 @@ class _Curves:
             c.statement(f"curve_{i}", name) for i, (c, name) in enumerate(zip(curves, names, strict=True))
         )
         full = sum(curve.kind == "NARROW_CURVE_TABLE" for curve in curves)
-        note = f"{full} gate functions as tables of 131072 bytes each" if full else ""
+        note = f"{full} gate function{'s' * (full > 1)} as a table of 131072 bytes" if full else ""
         return cls(tuple(order), statements, arrays, note)
 
 
