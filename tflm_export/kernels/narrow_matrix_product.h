@@ -46,7 +46,7 @@ static NARROW_INLINE void narrow_matrix_product(narrow_type sum, narrow_rounding
       for (int32_t c = 0; c < matrices->columns; ++c, ++at, column.at += matrices->b_column) {
         const int64_t total = narrow_load(bias_type, bias, bias_per_column ? c : 0) +
                               narrow_products(sum, &row, &column, matrices->depth);
-        narrow_finish(sum, total, rounding, factors, per_column ? c : 0, output, y, at);
+        narrow_give(sum, total, rounding, factors, per_column ? c : 0, output, y, at);
       }
     }
   }

@@ -44,7 +44,7 @@ typedef struct {
 } narrow_output;
 
 /* y[i] = Zy + sum * factor c, clamped. sum_type: as for narrow_products. */
-static NARROW_INLINE void narrow_finish(narrow_type sum_type, int64_t sum, narrow_rounding rounding,
+static NARROW_INLINE void narrow_give(narrow_type sum_type, int64_t sum, narrow_rounding rounding,
                                         const narrow_factors *factors, int32_t c, const narrow_output *output, void *y,
                                         int32_t i) {
   const int64_t zero_point = output->zero_point;

@@ -41,11 +41,11 @@ static NARROW_INLINE void narrow_svdf(narrow_type sum, narrow_rounding state_rou
         for (int32_t i = kept.at; i < newest; ++i) {
           narrow_store(new_state->type, next, i, narrow_load(new_state->type, state, i + 1));
         }
-        narrow_finish(sum, narrow_products(sum, &row, &feature, filters->inputs), state_rounding, to_state,
+        narrow_give(sum, narrow_products(sum, &row, &feature, filters->inputs), state_rounding, to_state,
                       state_per_filter ? filter : 0, new_state, next, newest);
         total += narrow_products(NARROW_INT32, &kept, &weights, filters->memory);
       }
-      narrow_finish(NARROW_INT32, total, output_rounding, to_output, output_per_unit ? u : 0, output, y, unit);
+      narrow_give(NARROW_INT32, total, output_rounding, to_output, output_per_unit ? u : 0, output, y, unit);
     }
   }
 }

@@ -62,7 +62,7 @@ static NARROW_INLINE void narrow_one_window(narrow_type sum, int is_depthwise, n
     for (int32_t k = 0; k < windows->channels; ++k, ++c, weights.at += size) {
       const int64_t total = narrow_load(bias_type, bias, c) +
                             narrow_window_products(sum, is_depthwise, windows, covered, inputs, weights);
-      narrow_finish(sum, total, rounding, factors, per_channel ? c : 0, output, y, at + c);
+      narrow_give(sum, total, rounding, factors, per_channel ? c : 0, output, y, at + c);
     }
   }
 }

@@ -43,7 +43,7 @@ def _matrices(form: MatrixProduct) -> tuple[tuple[int, ...], dict[str, np.ndarra
     """The numbers of a narrow_matrices, and its arrays, which have one element at least."""
     rank = max(2, *(len(value.shape) for value in form.inputs))
     a, b = ((1,) * (rank - len(value.shape)) + tuple(value.shape) for value in form.inputs)
-    # Distances along the last two dimensions: of rows and of what is summed in a, of what is summed and of columns in b.
+    # Distances along the last two dimensions: of rows and of summed elements in a, of summed ones and of columns in b.
     (rows, a_row), (depth, a_step) = _last_two(a, form.transposed[0])
     (_, b_step), (columns, b_column) = _last_two(b, form.transposed[1])
     shape = np.broadcast_shapes(a[:-2], b[:-2])
