@@ -19,6 +19,7 @@ FLOORS = (
     ("tflm_export.ops",),
     (
         "tflm_export.lowering",
+        "tflm_export.integer_part",
         "tflm_export.saturation",
         "tflm_export.fused_activations",
         "tflm_export.sharing",

@@ -108,6 +108,7 @@ class Outputs:
         lines = [f"{self.model}: {report.summary()}; {size}", *array]
         if program is not None:
             lines.append(f"{self.source_folder}: {len(sources)} files; {program.summary()}")
+            lines += [f"note: {label} is left to the caller" for label in program.left]
         return Written(data, tuple(lines))
 
     def _array(self, data: bytes) -> dict[str, bytes]:

@@ -2,6 +2,7 @@
 """From a program of integers to one of C functions: which kernels compute each form, and where each value lives."""
 
 import collections
+import dataclasses
 from collections.abc import Hashable, Sequence
 
 from tflm_export import cores, lowering
@@ -16,6 +17,7 @@ from tflm_export.cc_array import identifier
 from tflm_export.errors import ModelError
 from tflm_export.flatbuffer.model import parse
 from tflm_export.grid import Grid
+from tflm_export.integer_part import integer_part
 from tflm_export.lowering import forms_of, origin_of
 from tflm_export.program.call import CallOnce
 from tflm_export.program.passes import integer_borders, simplified
@@ -35,7 +37,7 @@ def emit(
       bits: multiplier width k that the model was narrowed to.
       core: whose kernels, a name of `cores.CORES`; on any other machine they run as plain C.
       has_integer_borders: whether float32 inputs and outputs are left to the caller, who gives and gets the integers
-        behind and before them.
+        behind and before them; so are operators at both ends that have no integer form.
 
     Returns:
       Contents by file name: NAME.h, NAME.c and the kernels.
@@ -57,7 +59,9 @@ def translate(
     Raises:
       UsageError, ModelError: as `emit`.
     """
-    model = parse(data)
+    model, left = parse(data), ()
+    if has_integer_borders:
+        model, left = integer_part(model)
     emitter = KERNELS[cores.find(core).kernels]()
     lowering.require_moderate(model)
     if lowering.unsupported(model):
@@ -68,7 +72,9 @@ def translate(
             problems += [f"{operator.label}: {problem}"] if problem else _emitted(steps, emitter)[1]
         raise _unwritable(problems)
     program = simplified(lowering.lower(model, arithmetic))
-    return lower(integer_borders(program) if has_integer_borders else program, name, core)
+    if not has_integer_borders:
+        return lower(program, name, core)
+    return dataclasses.replace(lower(integer_borders(program), name, core), left=tuple(o.label for o in left))
 
 
 def lower(program: Program, name: str, core: str = "portable") -> CProgram:

@@ -22,6 +22,7 @@ class CProgram:
       steps: in execution order.
       first: which of the steps belong to the first inference only.
       placement: where everything lives.
+      left: operators of the model that are not in the program, for messages.
     """
 
     name: str
@@ -30,6 +31,7 @@ class CProgram:
     steps: tuple[CStep, ...]
     first: frozenset[int]
     placement: Placement
+    left: tuple[str, ...] = ()
 
     @property
     def input(self) -> Value:
