@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Forms in C, held to what they evaluate to."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from tests.helpers.c_steps import CompiledSteps, is_read, step_of
+from tflm_export.c.step import CStep
+from tflm_export.program.form import Form
+from tflm_export.program.program import Step
+from tflm_export.program.value import Value
+
+Case = tuple[Form, Sequence[Sequence[np.ndarray]]]
+
+
+def value(name: str, dtype, shape, data=None) -> Value:
+    """A value of no file."""
+    return Value(name, np.dtype(dtype), tuple(int(side) for side in shape), name, data)
+
+
+def assert_held(emit: Callable[[Step], CStep], cases: Sequence[Case], *flags: str) -> None:
+    """Forms in C give what they evaluate to, all from one library.
+
+    Args:
+      emit: the emitter of all of them.
+      cases: forms, each with several sets of inputs: an array for every input, constant ones too, of its shape.
+      flags: for the compiler.
+
+    Raises:
+      AssertionError: other outputs, undefined behaviour, or memory touched that is not a step's.
+    """
+    compiled = CompiledSteps([emit(step_of(form)) for form, _ in cases], *flags)
+    for i, (form, sets) in enumerate(cases):
+        for inputs in sets:
+            expected = form.evaluate(*(x[None] for x in inputs))
+            read = [x for x, read in zip(inputs, form.inputs, strict=True) if is_read(read)]
+            for found, wanted in zip(compiled.run(i, *read), expected, strict=True):
+                np.testing.assert_array_equal(found, wanted[0], "\n".join(compiled.steps[i].statements))
+
+
+def images_of(form: Form, random: np.random.Generator) -> list[list[np.ndarray]]:
+    """Sets of inputs of integers: random ones, and those of only the smallest, the largest, and both."""
+    limits = [value.limits for value in form.inputs]
+    sets = [
+        [random.integers(low, high, v.shape, v.dtype, True) for v, (low, high) in zip(form.inputs, limits, strict=True)]
+    ]
+    sets += [[random.choice(np.array(ends, v.dtype), v.shape) for v, ends in zip(form.inputs, limits, strict=True)]]
+    sets += [[np.full(v.shape, ends[i], v.dtype) for v, ends in zip(form.inputs, limits, strict=True)] for i in (0, 1)]
+    return [[np.asarray(x) for x in inputs] for inputs in sets]
