@@ -6,7 +6,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tests.helpers.c_steps import CompiledSteps, is_read, step_of
+from tflm_export.arithmetic import Tflm
 from tflm_export.c.step import CStep
+from tflm_export.flatbuffer.model import parse
+from tflm_export.lowering import forms_of
 from tflm_export.program.form import Form
 from tflm_export.program.program import Step
 from tflm_export.program.value import Value
@@ -17,6 +20,13 @@ Case = tuple[Form, Sequence[Sequence[np.ndarray]]]
 def value(name: str, dtype, shape, data=None) -> Value:
     """A value of no file."""
     return Value(name, np.dtype(dtype), tuple(int(side) for side in shape), name, data)
+
+
+def form_of(data: bytes) -> Form:
+    """The one form of a model's one operator, with the stock runtimes' rescales."""
+    (operator,) = parse(data).operators
+    (form,) = forms_of(operator, Tflm())
+    return form
 
 
 def assert_held(emit: Callable[[Step], CStep], cases: Sequence[Case], *flags: str) -> None:

@@ -8,14 +8,11 @@ import pytest
 
 from tests.helpers import native
 from tests.helpers.c_steps import CompiledSteps, step_of
-from tests.helpers.held_forms import assert_held, images_of, value
+from tests.helpers.held_forms import assert_held, form_of, images_of, value
 from tests.helpers.operators import activation, one_operator
 from tests.helpers.runtimes import LAYERS
-from tflm_export.arithmetic import Tflm
 from tflm_export.c.forms import GENERAL
 from tflm_export.c.step import UnsupportedError
-from tflm_export.flatbuffer.model import parse
-from tflm_export.lowering import forms_of
 from tflm_export.program.normalization import Normalization
 from tflm_export.program.softmax import LogSoftmax, Softmax, SoftmaxInt16
 
@@ -42,12 +39,6 @@ def normalised(type, shape, zero_point) -> bytes:
     y = activation(1 / 128, 128 if type == "UINT8" else 0, shape, type)
     x = activation(0.031, zero_point, shape, type)
     return one_operator("L2_NORMALIZATION", [x], y, 2 if type == "INT8" else 1, "L2NormOptions")
-
-
-def form_of(data: bytes):
-    (operator,) = parse(data).operators
-    (form,) = forms_of(operator, Tflm())
-    return form
 
 
 def assert_models_held(models) -> None:

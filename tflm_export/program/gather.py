@@ -52,12 +52,13 @@ class Update(Form):
         runs = max(len(x), len(block), len(begin))
         x, block, begin = (np.broadcast_to(a, (runs, *a.shape[1:])) for a in (x, block, begin))
         result = x.copy()
-        for own, part, firsts in zip(result, block, begin, strict=True):
+        sides = list(zip(x.shape[1:], block.shape[1:], strict=True))
+        for run in range(runs):
             where = []
-            for side, length, first in zip(own.shape, part.shape, firsts.reshape(-1).tolist(), strict=True):
+            for (side, length), first in zip(sides, begin[run].reshape(-1).tolist(), strict=True):
                 first = min(max(first, 0), max(side - length, 0))
                 where.append(slice(first, first + length))
-            own[tuple(where)] = part
+            result[(run, *where)] = block[run]
         return (result,)
 
 
