@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Constants, names and comments as C has them."""
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -68,6 +69,36 @@ def string(text: str) -> str:
 def printable(text: str) -> str:
     """A text in ASCII without control characters and trigraphs."""
     return re.sub(r"[^\x20-\x7e]", "?", text).replace("??", "? ?")
+
+
+def integer(value: int) -> str:
+    """A constant of as many bits as the integer needs, 32 or 64.
+
+    Raises:
+      UnsupportedError: it needs more.
+    """
+    for bits, suffix in ((32, ""), (64, "LL")):
+        if value == -(1 << (bits - 1)):
+            return f"INT{bits}_MIN"  # C has no constants with a sign
+        if abs(value) < 1 << (bits - 1):
+            return f"{value}{suffix}"
+    raise UnsupportedError(f"{value} does not fit 64 bits")
+
+
+def integers(values: Iterable[int]) -> str:
+    """Constants as arguments of a call."""
+    return ", ".join(map(integer, values))
+
+
+def real(value: float, suffix: str = "") -> str:
+    """A constant that is exactly the float; `suffix` is f for one of 32 bits.
+
+    Raises:
+      UnsupportedError: it is infinite or no number.
+    """
+    if not math.isfinite(value):
+        raise UnsupportedError(f"it computes with {value}")
+    return f"{float(value).hex()}{suffix}"
 
 
 def array(name: str, values: np.ndarray) -> str:

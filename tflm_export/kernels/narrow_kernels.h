@@ -189,6 +189,19 @@ void narrow_copy_rows(int32_t rows, int32_t bytes, int32_t output_stride, const 
 void narrow_pad(const int32_t shape[4], const int32_t before[4], const int32_t after[4], int8_t value,
                 const int8_t *input, int8_t *output);
 
+/* Any movement of elements of 1, 2, 4 or 8 bytes, as strided copies of blocks. No input overlaps the output.
+ *
+ * size: of an element, in bytes. All that follows is in elements.
+ * count: of the blocks. rank: their axes, 1..8, the innermost last.
+ * blocks: for each, which of the inputs, how many copies of it, [rank] sizes of 1 or more, [rank] steps in the input and
+ *   [rank] in the output.
+ * places: for each copy, in the order of the blocks, where it begins in the input and in the output. */
+void narrow_move(int32_t size, int32_t count, int32_t rank, const int32_t *blocks, const int32_t *places,
+                 const void *const *inputs, void *output);
+
+/* `count` elements of 1, 2, 4 or 8 bytes, all of them one value. */
+void narrow_set(int32_t size, int32_t count, int64_t value, void *output);
+
 NARROW_C_END
 
 #endif

@@ -17,7 +17,7 @@ class Cast(Broadcasting):
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class QuantizeReal(Broadcasting):
-    """`y = Zy + round(x / Sy)`, halves away from zero, saturated, from float32.
+    """`y = Zy + round(x / Sy)`, halves away from zero, saturated, from float32; what is no number gives Zy.
 
     Attributes:
       scale: Sy.
@@ -28,9 +28,14 @@ class QuantizeReal(Broadcasting):
     zero_point: int
 
     def evaluate(self, x):
-        """Source: AffineQuantize in tensorflow/lite/kernels/internal/reference/quantize.h."""
-        quotient = x / np.float32(self.scale)
+        """Source: AffineQuantize in tensorflow/lite/kernels/internal/reference/quantize.h.
+
+        What that leaves undefined is as Arm cores compute it, which saturate, and make 0 of what is no number.
+        """
+        with np.errstate(over="ignore"):  # of float32, which is infinite then
+            quotient = x / np.float32(self.scale)
         integers = np.copysign(np.floor(np.abs(quotient.astype(np.float64)) + 0.5), quotient)
+        integers = np.where(np.isnan(quotient), 0, integers)
         return (self.saturated(integers + self.zero_point),)
 
 

@@ -16,6 +16,8 @@ from tflm_export.ops.logistic import logistic_from_table, logistic_table, tanh_f
 from tflm_export.program.lookup import every_integer
 from tflm_export.program.value import limits_of
 
+TABLE = "NARROW_CURVE_TABLE"  # all values
+
 _EVERY = every_integer(np.int16)
 _FEW = _EVERY[:: (1 << 12) - 1]  # enough to rule out most
 _OFFSET = 1 << 15
@@ -61,26 +63,27 @@ def curve_of(table: np.ndarray) -> Curve:
     for curve in _curves():
         if all(np.array_equal(curve.evaluate(x), table[x + _OFFSET]) for x in (_FEW, _EVERY)):
             return curve
-    return Curve("NARROW_CURVE_TABLE", 0, 0, table.astype(np.int16), lambda x: table[x + _OFFSET])
+    return Curve(TABLE, 0, 0, table.astype(np.int16), lambda x: table[x + _OFFSET])
 
 
 def _curves() -> Iterator[Curve]:
     """Those that runtimes compute from less: TFLM's first."""
-    knots = (logistic_table() - _OFFSET).astype(np.int16)
     for power in range(-12, 2):
         # From units of 2**power to those of the table.
         multiplier, shift = (_INPUTS_PER_UNIT << max(power + 12, 0)), max(-12 - power, 0)
         if multiplier * _OFFSET < 1 << 31:
-            yield _interpolated("NARROW_CURVE_LOGISTIC", logistic_from_table, multiplier, shift, knots)
-            yield _interpolated("NARROW_CURVE_TANH", tanh_from_table, multiplier, shift, knots)
+            yield interpolated("NARROW_CURVE_LOGISTIC", logistic_from_table, multiplier, shift)
+            yield interpolated("NARROW_CURVE_TANH", tanh_from_table, multiplier, shift)
     for power in range(-30, -12):
-        yield _interpolated("NARROW_CURVE_TANH", tanh_from_table, _INPUTS_PER_UNIT, -12 - power, knots)
+        yield interpolated("NARROW_CURVE_TANH", tanh_from_table, _INPUTS_PER_UNIT, -12 - power)
     for bits in range(_MOST_INTEGER_BITS + 1):
         yield _fixed("NARROW_CURVE_LOGISTIC_16", fixed_point.logistic, bits)
         yield _fixed("NARROW_CURVE_TANH_16", fixed_point.tanh, bits)
 
 
-def _interpolated(kind: str, function: Callable, multiplier: int, shift: int, knots: np.ndarray) -> Curve:
+def interpolated(kind: str, function: Callable, multiplier: int, shift: int) -> Curve:
+    """One of TFLM's, of inputs that are multiplied and shifted to units of its table."""
+    knots = (logistic_table() - _OFFSET).astype(np.int16)
     return Curve(kind, multiplier, shift, knots, lambda x: function((x * multiplier + ((1 << shift) >> 1)) >> shift))
 
 
