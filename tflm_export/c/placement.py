@@ -91,7 +91,7 @@ class _Placer:
     def __init__(self, inputs: Sequence[Value], outputs: Sequence[Value], steps: Sequence[CStep], same: dict):
         self.inputs, self.outputs, self.steps, self.same = inputs, outputs, steps, same
         values = [v for step in steps for v in (*step.inputs, *step.outputs)]
-        self.variables = {v.key: v for v in (*values, *outputs) if v.is_variable}
+        self.variables = _variables(value for value in (*values, *outputs) if value.is_variable)
         sizes = [v.dtype.itemsize for v in (*values, *inputs, *outputs)]
         only_bytes = max(sizes, default=1) == 1 and not any(step.is_general for step in steps)
         self.alignment = _WIDEST_WORD if only_bytes else 2 * _WIDEST_WORD
@@ -202,6 +202,21 @@ class _Placer:
                 raise ModelError(f"the file is damaged: the output {value.name} is not computed")
             if source != target:
                 yield Copy(value, source, target)
+
+
+def _variables(values: Iterable[Value]) -> dict[Hashable, Value]:
+    """By key.
+
+    Raises:
+      ModelError: one has two types or shapes.
+    """
+    found: dict[Hashable, Value] = {}
+    for value in values:
+        same = found.setdefault(value.key, value)
+        if (same.dtype, same.shape) != (value.dtype, value.shape):
+            kinds = " and ".join(f"{v.dtype.name.upper()} {list(v.shape)}" for v in (same, value))
+            raise ModelError(f"the file is damaged: the variable {value.label} is {kinds}")
+    return found
 
 
 def _is_updated(step: CStep, value: Value) -> bool:
