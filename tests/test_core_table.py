@@ -73,7 +73,7 @@ def test_a_row_fits_the_harness(core):
         assert hasattr(arm_const, f"UC_CPU_ARM_{core.unicorn}")
         assert boards.board_of(core.name).machine == core.board
     if core.renode:
-        assert (renode_engine.FOLDER / f"{core.renode}.resc").is_file()
+        assert (renode_engine.FOLDER / f"{core.renode}.repl").is_file()
     if core.cycles:
         assert cycles.block_cost(bytes.fromhex("00bf"), 0, core.name).cycles == 1  # nop
 

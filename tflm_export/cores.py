@@ -63,7 +63,7 @@ CORES = (
     ),
     Core(
         "cortex-m0", "M0", _V6M, architectures=(11, 12), runs=r"(cortex)?m[01]|sc000|stm32f0|nrf51|microbit(v1)?|xmc1",
-        unicorn="CORTEX_M0", board="mps2-an385", renode="cortex_m0plus", cycles="cortex-m0",
+        unicorn="CORTEX_M0", board="mps2-an385", renode="cortex_m0", cycles="cortex-m0",
     ),
     Core(
         "cortex-m0plus", "M0+", _V6M, aliases=("cortex-m0+",), architectures=(11, 12),
@@ -74,7 +74,7 @@ CORES = (
     Core(
         "cortex-m3", "M3", _V6M, architectures=(10,),
         runs=r"(cortex)?m3|sc300|armv7m|thumbv7m|stm32(f[12]|l1)|bluepill|at?sam3|arduinodue|cc26[45]0|lpc1[37]|gd32f1",
-        unicorn="CORTEX_M3", board="mps2-an385", cycles="cortex-m3",
+        unicorn="CORTEX_M3", board="mps2-an385", renode="cortex_m3", cycles="cortex-m3",
     ),
     Core(
         "cortex-m4", "M4", _DSP, architectures=(13,),
@@ -84,7 +84,7 @@ CORES = (
     ),
     Core(
         "cortex-m7", "M7", _DSP, architectures=(13,), runs=r"(cortex)?m7f?|stm32[fh]7|i?mxrt1|(at)?sam[esv]7|teensy4",
-        unicorn="CORTEX_M7", board="mps2-an500",
+        unicorn="CORTEX_M7", board="mps2-an500", renode="cortex_m7",
     ),
     # Emulated as an M33, of whose instructions ARMv8-M Baseline is a subset.
     Core(
@@ -97,7 +97,7 @@ CORES = (
         "cortex-m33", "M33", _DSP, features="+dsp", architectures=(17,),
         runs=r"(cortex)?(m33|m35p|m5[25]|m85|star)|armv8(1?m|mmain|1mmain)|thumbv8mmain|stm32([hlu]5|u3|wba|n6)|"
         r"nrf(53|54|91)|rp2350|(raspberrypi|rpi)?pico2|i?mxrt[567]|lpc55|mcxn|apollo5|alif|ra8|gd32e5",
-        unicorn="CORTEX_M33", board="mps2-an505",
+        unicorn="CORTEX_M33", board="mps2-an505", renode="cortex_m33",
     ),
 )  # fmt: skip
 NAMES = tuple(name for core in CORES for name in (core.name, *core.aliases))
