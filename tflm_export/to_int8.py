@@ -137,6 +137,10 @@ def _require_uint8(model: Model) -> None:
         fix = "leave out the conversion" if "INT8" in types else "quantise it to full int8 with its converter"
         raise ModelError(f"no operator computes in uint8, they give {', '.join(types) or 'nothing'}; {fix}")
     problems = [f"{operator.label} {problem}" for operator in touched if (problem := _problem(operator))]
+    seen = {tensor.key for operator in touched for tensor in _tensors(operator)}
+    apart = {t.key: t for t in (*model.subgraphs[0].inputs, *model.subgraphs[0].outputs) if t.key not in seen}
+    found = [scale_problem(tensor, types=("UINT8",)) for tensor in apart.values() if _is_uint8(tensor)]
+    problems += [f"input or output cannot be int8: {Reason.of(problem).text}" for problem in found if problem]
     if problems:
         raise ModelError(f"the model cannot be converted to int8: {'; '.join(problems)}")
 

@@ -328,6 +328,18 @@ def test_models_that_are_not_uint8():
         to_int8(b.build(x, y))
 
 
+@pytest.mark.parametrize("zero_point", [256, -(1 << 63)])
+def test_an_input_that_nothing_reads_is_held_to_what_uint8_is(zero_point):
+    b = TFLiteBuilder()
+    x, unread = b.input([1, 8], type="UINT8", zero_point=3), b.tensor("unread", [1, 8], type="UINT8", scale=0.1)
+    data = b.build([x, unread], b.derived("RELU", [x], zero_point=3))
+    assert [t.type for t in parse(to_int8(data).data).subgraphs[0].inputs] == ["INT8", "INT8"]
+    model = unpack(data)
+    model.subgraphs[0].tensors[unread].quantization.zeroPoint = [zero_point]
+    with pytest.raises(ModelError, match=rf"input or output cannot be int8: .*unread.* zero point {zero_point}"):
+        to_int8(pack(model))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
