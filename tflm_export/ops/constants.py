@@ -17,12 +17,14 @@ def constant_keys(graph: Graph, tensors: tuple[Tensor, ...]) -> tuple[tuple, tup
     return owned, tuple(t.key for t in constants if t.key not in owned)
 
 
-def requantise_constants(tensors: tuple[Tensor, ...], plan: Plan, edits: Edits) -> None:
-    """Writes the integers of constants whose scale has moved; `keep` leaves them."""
+def requantise_constants(tensors: tuple[Tensor | None, ...], plan: Plan, edits: Edits) -> None:
+    """Writes the integers of constants whose scale has moved, not of what has none; `keep` leaves them."""
     if plan.method == KEEP:
         return
     for tensor in tensors:
-        if tensor.is_constant and plan.scales[tensor.key] != tensor.scale:
+        if tensor is None or not tensor.is_constant or tensor.key not in plan.scales:
+            continue
+        if plan.scales[tensor.key] != tensor.scale:
             ratio = tensor.scale / plan.scales[tensor.key]
             integers = np.rint((tensor.data - float(tensor.zero_point)) * ratio) + tensor.zero_point
             integers = tensor.encoded(np.clip(integers, *tensor.limits))

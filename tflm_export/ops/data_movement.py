@@ -43,7 +43,7 @@ class DataMovement(Op):
         return declaration
 
     def edit(self, operator, plan, edits):
-        requantise_constants([t for t in operator.inputs if t is not None and t.key in plan.scales], plan, edits)
+        requantise_constants(operator.inputs, plan, edits)
 
 
 def axis_of(axis: int, rank: int) -> int:

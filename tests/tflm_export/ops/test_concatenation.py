@@ -89,3 +89,22 @@ def test_equal_scales_of_uint8_copy_or_shift(zeros):
     )
     data = one_operator("CONCATENATION", [a, b], y, 2, "ConcatenationOptions", axis=3)
     assert not runtimes.differences(data, random_rows(parse(data), 3), "tflite")
+
+
+def test_a_constant_without_a_scale_stays():
+    """Beside one whose integers follow the scale that all the others share."""
+    b = TFLiteBuilder(4)
+    x = b.input([1, 6, 6, 4])
+    first = b.conv(x, 4, name="first", scale=0.03, zero_point=-7)
+    fixed = b.tensor("fixed", [1, 6, 6, 4], scale=0.03, zero_point=-7, data=np.full((1, 6, 6, 4), 50))
+    other = b.tensor("other", [4, 2], type="INT32", data=np.arange(8).reshape(4, 2))
+    y = b.tensor("y", [1, 6, 6, 8], scale=0.03, zero_point=-7)
+    b.operator("CONCATENATION", [first, other, fixed], [y], axis=3)
+    data = b.build(x, b.conv(y, 2, 1, name="last"))
+    narrowed = narrow(data, 1, synthetic="none")[0]
+    old, new = (next(o for o in parse(d).operators if o.name == "CONCATENATION").inputs for d in (data, narrowed))
+    np.testing.assert_array_equal(new[1].data, old[1].data)
+    assert new[0].scale == new[2].scale
+    np.testing.assert_allclose(
+        (new[2].data + 7.0) * new[2].scale, (old[2].data + 7.0) * old[2].scale, atol=new[2].scale / 2
+    )
