@@ -16,9 +16,27 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 def test_names_are_unique():
     assert len(set(cores.NAMES)) == len(cores.NAMES)
-    assert cores.find("cortex-m0+").name == "cortex-m0plus"
-    with pytest.raises(UsageError, match=r"core must be one of portable, cortex-m0, .*, got 'cortex-m9'"):
+    with pytest.raises(UsageError, match=r"one of portable, cortex-m0, .*, with or without cortex-, got 'cortex-m9'"):
         cores.find("cortex-m9")
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        *((name, f"cortex-{name}") for name in ("m0", "m0plus", "m3", "m4", "m7", "m23", "m33")),
+        ("m0+", "cortex-m0plus"),
+        ("m1", "cortex-m0"),
+        *((name, "cortex-m33") for name in ("m35p", "m55", "m85")),
+    ],
+)
+def test_short_and_long_names(name, row):
+    assert cores.find(name).name == cores.find(f"cortex-{name}").name == row
+
+
+def test_portable_has_no_long_name():
+    assert cores.find("portable").kernels == "portable"
+    with pytest.raises(UsageError, match="got 'cortex-portable'"):
+        cores.find("cortex-portable")
 
 
 @pytest.mark.parametrize(
@@ -27,13 +45,13 @@ def test_names_are_unique():
         (name, core)
         for core, names in {
             "portable": "esp32 ESP32-S3 esp32c3 riscv rv32imc cortex-a53 cortex-r5 x86_64 host avr atmega328p aarch64",
-            "cortex-m0": "M0 Cortex_M0 cortex-m1 stm32f030 nrf51822",
-            "cortex-m0plus": "m0+ rp2040 RP2040 pico pico_w stm32g071 stm32l0 samd21 armv6-m",
-            "cortex-m3": "m3 stm32f103 stm32l152 armv7-m",
-            "cortex-m4": "m4 cortex-m4f stm32f4 STM32F411 stm32l4 nrf52840 samd51 armv7e-m thumbv7em-none-eabi",
-            "cortex-m7": "m7 stm32h743 stm32f7 imxrt1062 teensy4.1 same70",
-            "cortex-m23": "m23 saml11 armv8-m.base",
-            "cortex-m33": "m33 cortex-m35p cortex-m52 m55 cortex-m85 rp2350 pico2 nrf5340 stm32u5 armv8.1-m.main",
+            "cortex-m0": "M0 Cortex_M0 M1 stm32f030 nrf51822",
+            "cortex-m0plus": "M0+ rp2040 RP2040 pico pico_w stm32g071 stm32l0 samd21 armv6-m",
+            "cortex-m3": "M3 stm32f103 stm32l152 armv7-m",
+            "cortex-m4": "M4 cortex-m4f stm32f4 STM32F411 stm32l4 nrf52840 samd51 armv7e-m thumbv7em-none-eabi",
+            "cortex-m7": "M7 stm32h743 stm32f7 imxrt1062 teensy4.1 same70",
+            "cortex-m23": "M23 saml11 armv8-m.base",
+            "cortex-m33": "M33 Cortex-M35P cortex-m52 M55 m85f rp2350 pico2 nrf5340 stm32u5 armv8.1-m.main",
         }.items()
         for name in names.split()
     ],
@@ -50,7 +68,7 @@ def test_names_that_nobody_knows(name):
 
 
 @pytest.mark.parametrize("name", cores.NAMES)
-def test_each_row_knows_its_own_name(name):
+def test_each_row_knows_its_own_names(name):
     """So that a slip in its spelling is told the right one."""
     if name != "portable":
         with pytest.raises(UsageError, match=f"take {cores.find(name).name}$"):
@@ -94,8 +112,8 @@ def test_a_new_core_is_one_row(monkeypatch):
         pytest.importorskip(module, reason=f"{module} is not installed")
     from benchmarks import device
 
-    row = Core("cortex-m1", "M1", "cortex-m0plus", unicorn="CORTEX_M0", board="mps2-an385")
+    row = Core("sc000", "SecurCore SC000", "cortex-m0plus", unicorn="CORTEX_M0", board="mps2-an385")
     monkeypatch.setattr(cores, "CORES", (*cores.CORES, row))
     model = residual_network(batch=1)
     inputs, _ = device.inputs_for(model, 1, None, 1.0)
-    assert device.measure(model, "model", "cortex-m1", 1, inputs).equal
+    assert device.measure(model, "model", "sc000", 1, inputs).equal

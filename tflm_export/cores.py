@@ -19,7 +19,7 @@ class Core:
       title: for people.
       kernels: whose kernels suit it: a back end of `tflm_export.c.lowering.KERNELS`. On the M3, which has no DSP
         extension, those for the M0+ take fewer cycles than the portable ones and than the M4's in plain C.
-      aliases: other names for it.
+      aliases: other names for it; those of cores whose row it is, too.
       runs: regular expression of how other names start by which people ask for it, in small letters and digits only:
         of cores that run its code, architectures, families of devices.
       features: what to add to its name for zig, which leaves them out.
@@ -53,6 +53,7 @@ class Core:
         return self.name.replace("-", "_") + self.features
 
 
+_FAMILY = "cortex-"
 _V6M = "cortex-m0plus"
 _DSP = "cortex-m4"
 CORES = (
@@ -62,7 +63,8 @@ CORES = (
         r"x86|amd64|i[3-6]86|hexagon|arc|pic|msp430|host|pc|native",
     ),
     Core(
-        "cortex-m0", "M0", _V6M, architectures=(11, 12), runs=r"(cortex)?m[01]|sc000|stm32f0|nrf51|microbit(v1)?|xmc1",
+        "cortex-m0", "M0", _V6M, aliases=("cortex-m1",), architectures=(11, 12),
+        runs=r"(cortex)?m[01]|sc000|stm32f0|nrf51|microbit(v1)?|xmc1",
         unicorn="CORTEX_M0", board="mps2-an385", renode="cortex_m0", cycles="cortex-m0",
     ),
     Core(
@@ -94,7 +96,8 @@ CORES = (
     ),
     # What those of ARMv8.1-M have besides, such as vectors (Helium), is not used.
     Core(
-        "cortex-m33", "M33", _DSP, features="+dsp", architectures=(17,),
+        "cortex-m33", "M33", _DSP, aliases=("cortex-m35p", "cortex-m55", "cortex-m85"), features="+dsp",
+        architectures=(17,),
         runs=r"(cortex)?(m33|m35p|m5[25]|m85|star)|armv8(1?m|mmain|1mmain)|thumbv8mmain|stm32([hlu]5|u3|wba|n6)|"
         r"nrf(53|54|91)|rp2350|(raspberrypi|rpi)?pico2|i?mxrt[567]|lpc55|mcxn|apollo5|alif|ra8|gd32e5",
         unicorn="CORTEX_M33", board="mps2-an505", renode="cortex_m33",
@@ -104,15 +107,17 @@ NAMES = tuple(name for core in CORES for name in (core.name, *core.aliases))
 
 
 def find(name: str) -> Core:
-    """The core of a name or an alias.
+    """The core of a name or an alias, either of them also without "cortex-".
 
     Raises:
       UsageError: there is none; the message names the one that other names of cores and devices stand for.
     """
     for core in CORES:
-        if name in (core.name, *core.aliases):
+        if {name, _FAMILY + name} & {core.name, *core.aliases}:
             return core
-    raise UsageError(f"core must be one of {', '.join(NAMES)}, got {name!r}: {_advice(name)}")
+    raise UsageError(
+        f"core must be one of {', '.join(NAMES)}, with or without {_FAMILY}, got {name!r}: {_advice(name)}"
+    )
 
 
 def _advice(name: str) -> str:
