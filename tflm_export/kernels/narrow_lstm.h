@@ -57,15 +57,15 @@ static NARROW_INLINE int32_t narrow_lstm_unit(narrow_rounding product_rounding, 
  * hidden_rounding: of the gates' factors, of forgotten and added, and of hidden. per_unit: whether the gates have a factor
  * for each unit, else one for all. saturates: see narrow_gate_input. bias_type: of all gates.
  * x, hidden: types, zero points and arrays, [rows, steps, inputs] or with steps first, and [rows, units]; cell: [rows,
- * units]. output: h', whose zero point is Zh. y: of the type of hidden and like x. new_hidden, new_cell: as hidden, cell. */
+ * units], int16. output: h', whose zero point is Zh. y: of the type of hidden and like x. new_hidden, new_cell: as hidden, cell. */
 static NARROW_INLINE void narrow_lstm(narrow_type sum, narrow_rounding gate_rounding, int per_unit,
                                       narrow_rounding product_rounding, narrow_rounding hidden_rounding, int saturates,
                                       narrow_type bias_type, const narrow_lstm_layer *layer,
                                       const narrow_curve *input_curve, const narrow_curve *forget_curve,
                                       const narrow_curve *gate_curve, const narrow_curve *output_curve,
                                       const narrow_curve *cell_curve, const narrow_elements *x,
-                                      const narrow_elements *hidden, const int16_t *cell, const narrow_output *output,
-                                      void *y, void *new_hidden, int16_t *new_cell) {
+                                      const narrow_elements *hidden, const void *cell, const narrow_output *output,
+                                      void *y, void *new_hidden, void *new_cell) {
   narrow_elements now = *x, before = *hidden;
   for (int32_t step = 0; step < layer->steps; ++step) {
     for (int32_t row = 0; row < layer->rows; ++row) {
@@ -85,8 +85,9 @@ static NARROW_INLINE void narrow_lstm(narrow_type sum, narrow_rounding gate_roun
         gates[1] = narrow_curve_at(forget_curve, gates[1]);
         gates[2] = narrow_curve_at(gate_curve, gates[2]);
         gates[3] = narrow_curve_at(output_curve, gates[3]);
-        new_cell[at] = (int16_t)narrow_lstm_unit(product_rounding, hidden_rounding, layer, gates, cell_curve,
-                                                 step == 0 ? cell[at] : new_cell[at], &h);
+        const int32_t c = (int32_t)narrow_load(NARROW_INT16, step == 0 ? cell : new_cell, at);
+        const int32_t kept = narrow_lstm_unit(product_rounding, hidden_rounding, layer, gates, cell_curve, c, &h);
+        narrow_store(NARROW_INT16, new_cell, at, kept);
         h = narrow_between(h, output->low - output->zero_point, output->high - output->zero_point) + output->zero_point;
         narrow_store(output->type, y, vector * layer->units + unit, h);
         if (step == layer->steps - 1) narrow_store(output->type, new_hidden, at, h);

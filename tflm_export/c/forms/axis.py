@@ -3,20 +3,18 @@
 
 import math
 
+from tflm_export.c.initializer import initializer
 from tflm_export.program.windows import Axis, Windows
 
+_FIELDS = ("size", "output", "kernel", "stride", "dilation", "before", "spread")
 
-def axes(windows: Windows) -> str:
-    """The initialisers of the narrow_axis of height and width."""
-    return f"{_axis(windows.height)}, {_axis(windows.width)}"
+
+def axes(windows: Windows) -> dict[str, str]:
+    """The narrow_axis `height` and `width` of a structure."""
+    return {"height": _axis(windows.height), "width": _axis(windows.width)}
 
 
 def _axis(axis: Axis) -> str:
     common = math.gcd(axis.dilation, axis.spread)
-    numbers = (
-        *(axis.size, axis.output),
-        *(axis.kernel, axis.stride, axis.dilation),
-        *(axis.before, axis.spread),
-        *(axis.spread // common, axis.dilation // common),
-    )
-    return f"{{{', '.join(map(str, numbers))}}}"
+    fields = {name: getattr(axis, name) for name in _FIELDS}
+    return initializer(fields | {"tap_step": axis.spread // common, "element_step": axis.dilation // common})

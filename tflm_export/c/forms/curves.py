@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from tflm_export import fixed_point
+from tflm_export.c.initializer import initializer
 from tflm_export.c.step import UnsupportedError
 from tflm_export.ops.logistic import logistic_from_table, logistic_table, tanh_from_table
 from tflm_export.program.lookup import every_integer
@@ -45,7 +46,8 @@ class Curve:
     def statement(self, name: str, table: str) -> str:
         """The narrow_curve NAME, whose table is the array of that name."""
         array = "0" if self.table is None else table
-        return f"static const narrow_curve {name} = {{{self.kind}, {self.multiplier}, {self.shift}, {array}}};"
+        fields = {"kind": self.kind, "multiplier": self.multiplier, "shift": self.shift, "table": array}
+        return f"static const narrow_curve {name} = {initializer(fields)};"
 
 
 def curve_of(table: np.ndarray) -> Curve:

@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from tflm_export.c.forms.products import bias_array, elements, output, sums
+from tflm_export.c.initializer import initializer
 from tflm_export.c.step import CStep
 from tflm_export.c.types import literal
 from tflm_export.program.matrix_product import MatrixProduct
@@ -22,10 +23,10 @@ def matrix_product(step: Step[MatrixProduct]) -> CStep:
     (rescaling,) = form.rescalings
     found = sums(form.rescale, rescaling.accumulator, form.is_wide)
     bias = bias_array(form.bias, form.is_wide)
-    sizes, leading = _matrices(form)
+    fields, leading = _matrices(form)
     how = f"{found.type}, {found.factors.rounding}, {found.has_many}, {literal(bias.dtype)}, {int(bias.size > 1)}"
     statements = (
-        f"static const narrow_matrices matrices = {{{', '.join(map(str, sizes))}, shape, a_matrix, b_matrix}};",
+        f"static const narrow_matrices matrices = {initializer(fields)};",
         found.factors.statement(),
         elements("a", a.dtype, form.zero_points[0], "x0"),
         elements("b", b.dtype, form.zero_points[1], "x1"),
@@ -39,17 +40,18 @@ def matrix_product(step: Step[MatrixProduct]) -> CStep:
     )  # fmt: skip
 
 
-def _matrices(form: MatrixProduct) -> tuple[tuple[int, ...], dict[str, np.ndarray]]:
-    """The numbers of a narrow_matrices, and its arrays, which have one element at least."""
+def _matrices(form: MatrixProduct) -> tuple[dict[str, object], dict[str, np.ndarray]]:
+    """The fields of a narrow_matrices, and its arrays, which have one element at least."""
     rank = max(2, *(len(value.shape) for value in form.inputs))
     a, b = ((1,) * (rank - len(value.shape)) + tuple(value.shape) for value in form.inputs)
-    # Distances along the last two dimensions: of rows and of summed elements in a, of summed ones and of columns in b.
     (rows, a_row), (depth, a_step) = _last_two(a, form.transposed[0])
     (_, b_step), (columns, b_column) = _last_two(b, form.transposed[1])
     shape = np.broadcast_shapes(a[:-2], b[:-2])
-    numbers = (rows, depth, columns, a_row, a_step, b_column, b_step, len(shape))
     lists = {"shape": shape, "a_matrix": _distances(a), "b_matrix": _distances(b)}
-    return numbers, {name: np.array(values or (1,), np.int32) for name, values in lists.items()}
+    fields = {"rows": rows, "depth": depth, "columns": columns}
+    fields |= {"a_row": a_row, "a_step": a_step, "b_column": b_column, "b_step": b_step, "rank": len(shape)}
+    arrays = {name: np.array(values or (1,), np.int32) for name, values in lists.items()}
+    return fields | {name: name for name in arrays}, arrays
 
 
 def _last_two(shape: tuple[int, ...], transposed: bool) -> tuple[tuple[int, int], tuple[int, int]]:

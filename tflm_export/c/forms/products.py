@@ -5,6 +5,7 @@ import dataclasses
 
 import numpy as np
 
+from tflm_export.c.initializer import initializer
 from tflm_export.c.step import UnsupportedError
 from tflm_export.c.types import Factors, factors, literal
 from tflm_export.program.value import Value, limits_of
@@ -88,13 +89,15 @@ def stored_weights(centred: np.ndarray) -> tuple[np.ndarray, int]:
 
 def elements(name: str, dtype, zero_point: int, array: str) -> str:
     """The statement that makes a narrow_elements NAME of an array."""
-    return f"const narrow_elements {name} = {{{short(dtype)}, {zero_point}, {array}, 0, 1}};"
+    fields = {"type": short(dtype), "zero_point": zero_point, "array": array, "at": 0, "step": 1}
+    return f"const narrow_elements {name} = {initializer(fields)};"
 
 
 def output(name: str, value: Value, zero_point: int, clamp: tuple[int, int] | None = None) -> str:
     """The statement that makes a narrow_output NAME of an output."""
     low, high = clamp or value.limits
-    return f"static const narrow_output {name} = {{{short(value.dtype)}, {zero_point}, {low}, {high}}};"
+    fields = {"type": short(value.dtype), "zero_point": zero_point, "low": low, "high": high}
+    return f"static const narrow_output {name} = {initializer(fields)};"
 
 
 def short(dtype) -> str:

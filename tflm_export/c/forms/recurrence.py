@@ -7,6 +7,7 @@ import numpy as np
 
 from tflm_export.c.forms.curves import Curve, curve_of
 from tflm_export.c.forms.products import Sums, bias_array, elements, exact_sums, output, stored_weights, sums
+from tflm_export.c.initializer import initializer
 from tflm_export.c.step import CStep, UnsupportedError
 from tflm_export.c.types import Factors, factors, literal
 from tflm_export.program.program import Step
@@ -29,10 +30,10 @@ def svdf(step: Step[Svdf]) -> CStep:
     filters, inputs = form.features.shape
     time, time_zero = stored_weights(form.time)
     units, rows = filters // form.rank, x.size // max(inputs, 1)
-    sizes = (rows, inputs, units, form.rank, form.time.shape[1])
+    sizes = {"rows": rows, "inputs": inputs, "units": units, "rank": form.rank, "memory": form.time.shape[1]}
     how = ", ".join(f"{found.factors.rounding}, {found.has_many}" for found in (to_state, to_output))
     statements = (
-        f"static const narrow_filters filters = {{{', '.join(map(str, sizes))}}};",
+        f"static const narrow_filters filters = {initializer(sizes)};",
         to_state.factors.statement("state_"),
         to_output.factors.statement("output_"),
         elements("input", x.dtype, zero_x, "x0"),
@@ -58,7 +59,7 @@ def lstm(step: Step[Lstm]) -> CStep:
     _check_types(form)
     gates, products = _gates(form), _products(form)
     curves = _Curves.of((*(gate.table for gate in form.gates), form.cell_table))
-    layer = f"{{{_sizes(form)}, {{{', '.join(gates.initialisers)}}}, {products.initialisers}, {form.cell_clip}}}"
+    layer = initializer(_sizes(form) | {"gates": gates.members} | products.members | {"cell_clip": form.cell_clip})
     names = ", ".join(f"&curve_{i}" for i in curves.order)
     rounding = f"{gates.rounding}, {int(gates.per_unit)}, {', '.join(products.roundings)}"
     how = f"{gates.type}, {rounding}, {int(form.saturates_terms)}, {gates.bias_type}"
@@ -87,38 +88,37 @@ def _check_types(form: Lstm) -> None:
         raise UnsupportedError(f"its input {x.label} of shape {list(x.shape)} is no sequence of rows")
 
 
-def _sizes(form: Lstm) -> str:
+def _sizes(form: Lstm) -> dict[str, int]:
     first, second, inputs = form.inputs[0].shape
     steps, rows = (first, second) if form.is_time_major else (second, first)
     next_step, next_row = (rows, 1) if form.is_time_major else (1, steps)
     units = len(form.gates[0].input_weights)
-    return ", ".join(map(str, (steps, rows, inputs, units, next_step, next_row)))
+    sizes = {"steps": steps, "rows": rows, "inputs": inputs, "units": units}
+    return sizes | {"next_step": next_step, "next_row": next_row}
 
 
 @dataclasses.dataclass(frozen=True)
-class _Part:
-    """Constants of a layer.
+class _Gates:
+    """The gates, which share types and rounding.
 
     Attributes:
       constants: arrays by name.
-      initialisers: C, of the fields that name them.
+      members: C, the narrow_gate of each.
+      type: narrow_type of the sums.
+      rounding: of all factors.
+      per_unit: whether there is one for each unit.
+      bias_type: narrow_type of the biases.
     """
 
     constants: dict[str, np.ndarray]
-    initialisers: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class _GatesPart(_Part):
-    """Of the gates, which share types and rounding."""
-
+    members: str
     type: str
     rounding: str
     per_unit: bool
     bias_type: str
 
 
-def _gates(form: Lstm) -> _GatesPart:
+def _gates(form: Lstm) -> _Gates:
     pairs = [
         [exact_sums(r, reach) for r, reach in zip((gate.of_input, gate.of_hidden), gate.reaches, strict=True)]
         for gate in form.gates
@@ -131,49 +131,52 @@ def _gates(form: Lstm) -> _GatesPart:
     biases = [bias_array(gate.bias, is_wide) for gate in form.gates]
     bias_type = np.result_type(*biases)
     constants: dict[str, np.ndarray] = {}
-    initialisers = []
+    members = []
     for name, gate, pair, bias in zip(_GATES, form.gates, pairs, biases, strict=True):
-        arrays, fields = _gate(name, gate, pair, len(bias) if per_unit else 1)
+        arrays, member = _gate(name, gate, pair, len(bias) if per_unit else 1)
         constants |= arrays | {f"{name}_bias": bias.astype(bias_type)}
-        initialisers.append(fields)
+        members.append(member)
     kind = "NARROW_INT64" if is_wide else "NARROW_INT32"
-    return _GatesPart(constants, tuple(initialisers), kind, roundings.pop(), per_unit, literal(bias_type))
+    braces = f"{{{', '.join(members)}}}"
+    return _Gates(constants, braces, kind, roundings.pop(), per_unit, literal(bias_type))
 
 
 def _gate(name: str, gate: Gate, pair: list[Sums], count: int) -> tuple[dict[str, np.ndarray], str]:
-    """The constants of a gate, with so many factors, and the initialiser of its narrow_gate."""
+    """The constants of a gate, with so many factors, and its narrow_gate."""
     arrays = {f"{name}_weights": gate.input_weights, f"{name}_hidden_weights": gate.hidden_weights}
-    fields = [f"{name}_weights", f"{name}_hidden_weights", f"{name}_bias"]
-    for prefix, found in zip((f"{name}_", f"{name}_hidden_"), pair, strict=True):
+    members = {"input_weights": f"{name}_weights", "hidden_weights": f"{name}_hidden_weights", "bias": f"{name}_bias"}
+    for role, prefix, found in zip(("of_input", "of_hidden"), (f"{name}_", f"{name}_hidden_"), pair, strict=True):
         own = found.factors.constants(prefix)
         arrays |= {key: np.broadcast_to(values, count) for key, values in own.items()}
-        fields.append(f"{{{', '.join(own)}}}")
-    return arrays, f"{{{', '.join(fields)}}}"
+        members[role] = f"{{{', '.join(own)}}}"
+    return arrays, initializer(members)
 
 
 @dataclasses.dataclass(frozen=True)
-class _ProductsPart:
-    """Of the products of gates.
+class _Products:
+    """The products of gates.
 
     Attributes:
-      constants, initialisers: see _Part.
+      constants: arrays by name.
+      members: C, the narrow_factors of each.
       roundings: of both products that make the cell state, and of the hidden state.
     """
 
     constants: dict[str, np.ndarray]
-    initialisers: str
+    members: dict[str, str]
     roundings: tuple[str, str]
 
 
-def _products(form: Lstm) -> _ProductsPart:
-    names = ("forgotten_", "added_", "product_")
-    found: list[Factors] = [factors(r, _PRODUCT) for r in (form.forgotten, form.added, form.hidden)]
-    if found[0].rounding != found[1].rounding:
-        raise UnsupportedError(f"its cell state is rounded in two ways: {found[0].rounding} and {found[1].rounding}")
-    arrays = [one.constants(name) for name, one in zip(names, found, strict=True)]
-    initialisers = ", ".join(f"{{{', '.join(own)}}}" for own in arrays)
-    merged = {key: values for own in arrays for key, values in own.items()}
-    return _ProductsPart(merged, initialisers, (found[0].rounding, found[2].rounding))
+def _products(form: Lstm) -> _Products:
+    names = {"forgotten": form.forgotten, "added": form.added, "hidden": form.hidden}
+    found: dict[str, Factors] = {name: factors(rescale, _PRODUCT) for name, rescale in names.items()}
+    first, second, third = (one.rounding for one in found.values())
+    if first != second:
+        raise UnsupportedError(f"its cell state is rounded in two ways: {first} and {second}")
+    arrays = {name: one.constants(f"{name}_product_") for name, one in found.items()}
+    members = {name: f"{{{', '.join(own)}}}" for name, own in arrays.items()}
+    merged = {key: values for own in arrays.values() for key, values in own.items()}
+    return _Products(merged, members, (first, third))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,7 @@ import numpy as np
 
 from tflm_export.c.forms.axis import axes
 from tflm_export.c.forms.products import bias_array, elements, output, stored_weights, sums
+from tflm_export.c.initializer import initializer
 from tflm_export.c.step import CStep
 from tflm_export.c.types import literal
 from tflm_export.program.program import Step
@@ -23,10 +24,10 @@ def weighted_sum(step: Step[WeightedSum]) -> CStep:
     weights, weight_zero = stored_weights(form.weights)
     bias = bias_array(form.bias, form.is_wide)
     groups, channels, _, _, inputs = form.weights.shape
-    sizes = ", ".join(map(str, (form.image_shape[0], groups, inputs, channels)))
+    sizes = {"images": form.image_shape[0], "groups": groups, "inputs": inputs, "channels": channels}
     how = f"{found.type}, {int(inputs == 1)}, {found.factors.rounding}, {found.has_many}, {literal(bias.dtype)}"
     statements = (
-        f"static const narrow_sliding windows = {{{sizes}, {axes(form.windows)}}};",
+        f"static const narrow_sliding windows = {initializer(sizes | axes(form.windows))};",
         found.factors.statement(),
         elements("input", x.dtype, form.input_zero_point, "x0"),
         elements("taps", weights.dtype, weight_zero, "weights"),

@@ -3,6 +3,7 @@
 
 from tflm_export.c.forms.axis import axes
 from tflm_export.c.forms.products import INT32_REACH, short
+from tflm_export.c.initializer import initializer
 from tflm_export.c.step import CStep, UnsupportedError
 from tflm_export.program.form import reach
 from tflm_export.program.pool import AveragePool, Pool
@@ -21,9 +22,10 @@ def pool(step: Step[Pool]) -> CStep:
     is_mean, elements = isinstance(form, AveragePool), windows.height.kernel * windows.width.kernel
     if is_mean and elements * (reach(x, 0) + 1) >= INT32_REACH:
         raise UnsupportedError(f"sums of {elements} elements of {x.dtype.name.upper()} can leave 32 bits")
+    sizes = {"images": images, "channels": channels}
     types = f"{int(is_mean)}, {short(x.dtype)}, {short(form.output.dtype)}"
     statements = (
-        f"static const narrow_pooled windows = {{{images}, {channels}, {axes(windows)}}};",
+        f"static const narrow_pooled windows = {initializer(sizes | axes(windows))};",
         f"narrow_pool_windows({types}, &windows, {low}, {high}, x0, y);",
     )
     return CStep(step.origin, form.inputs, form.outputs, statements, kernels=("narrow_window_pools.h",))
