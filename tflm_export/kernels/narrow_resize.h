@@ -80,7 +80,7 @@ static NARROW_INLINE void narrow_resize(narrow_type type, int is_wide, int32_t i
 /* A float32 number as it is: no compiler sees beyond this, so that none merges, reorders or keeps more bits of what was
  * computed, whatever its flags. */
 static NARROW_INLINE float narrow_float32(float x) {
-#if defined(__GNUC__)
+#if NARROW_GNU
   int32_t bits;
   memcpy(&bits, &x, sizeof bits);
   __asm__("" : "+r"(bits));
