@@ -62,13 +62,13 @@ static NARROW_INLINE void narrow_mean_of(narrow_type type, narrow_type to, int i
                                          int64_t divisor, int64_t low, int64_t high, const void *x, void *y) {
   for (int32_t i = 0; i < reduction->outputs; ++i) {
     const int64_t sum = narrow_sum(type, is_wide, reduction, x, i);
-    int64_t quotient;
+    int64_t quotient; /* rounded towards zero, until a negative one is less */
     if (is_wide) {
-      const int64_t numerator = sum * factor + start;
-      quotient = numerator / divisor - (numerator % divisor < 0);
+      const int64_t numerator = sum * factor + start, whole = numerator / divisor;
+      quotient = whole - (whole * divisor > numerator);
     } else {
-      const int32_t numerator = (int32_t)sum * (int32_t)factor + (int32_t)start;
-      quotient = numerator / (int32_t)divisor - (numerator % (int32_t)divisor < 0);
+      const int32_t numerator = (int32_t)sum * (int32_t)factor + (int32_t)start, whole = numerator / (int32_t)divisor;
+      quotient = whole - (whole * (int32_t)divisor > numerator);
     }
     narrow_store(to, y, i, narrow_between(quotient, low, high));
   }
