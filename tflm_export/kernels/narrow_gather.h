@@ -18,8 +18,8 @@ static NARROW_INLINE int32_t narrow_position_within(narrow_type type, const void
  *
  * type: of positions. outer, blocks, count: sizes of o, b and p; size: of the dimension that the positions are in, 1 or
  *   more. */
-static NARROW_INLINE void narrow_gather(narrow_type type, int32_t outer, int32_t blocks, int32_t size, int32_t count,
-                                        int32_t bytes, const void *x, const void *positions, void *y) {
+static NARROW_INLINE void narrow_take(narrow_type type, int32_t outer, int32_t blocks, int32_t size, int32_t count,
+                                      int32_t bytes, const void *x, const void *positions, void *y) {
   const uint8_t *from = (const uint8_t *)x;
   uint8_t *to = (uint8_t *)y;
   for (int32_t o = 0; o < outer; ++o) {
@@ -35,9 +35,9 @@ static NARROW_INLINE void narrow_gather(narrow_type type, int32_t outer, int32_t
 /* y[r] = x[positions[r, 0], .., positions[r, rank - 1]], rows of `bytes`.
  *
  * type: of positions. sizes: of the first `rank` dimensions of x, each 1 or more; strides: in bytes. */
-static NARROW_INLINE void narrow_gather_nd(narrow_type type, int32_t rows, int32_t rank, const int32_t *sizes,
-                                           const int32_t *strides, int32_t bytes, const void *x,
-                                           const void *positions, void *y) {
+static NARROW_INLINE void narrow_take_nd(narrow_type type, int32_t rows, int32_t rank, const int32_t *sizes,
+                                         const int32_t *strides, int32_t bytes, const void *x, const void *positions,
+                                         void *y) {
   const uint8_t *from = (const uint8_t *)x;
   uint8_t *to = (uint8_t *)y;
   for (int32_t row = 0; row < rows; ++row, to += bytes) {

@@ -50,7 +50,7 @@ static NARROW_INLINE void narrow_softmax_rows(narrow_type from, narrow_type to, 
 }
 
 /* Linear interpolation in a table [513] over -32768..32767. */
-static NARROW_INLINE int32_t narrow_interpolated(const int16_t *table, int32_t x) {
+static NARROW_INLINE int32_t narrow_interpolated_513(const int16_t *table, int32_t x) {
   const int32_t i = 256 + (x >> 7);
   return table[i] + (((table[i + 1] - table[i]) * (x & 127) + 64) >> 7);
 }
@@ -73,7 +73,7 @@ static NARROW_INLINE void narrow_softmax_int16(narrow_rounding rounding, int32_t
     for (int32_t i = 0; i < depth; ++i) {
       const int64_t difference = narrow_apply(rounding, rescale, 0, x[i] - largest);
       const int32_t place = (int32_t)narrow_between(difference + 32767, -32768, 32767);
-      const int32_t share = narrow_interpolated(exponential, place);
+      const int32_t share = narrow_interpolated_513(exponential, place);
       sum += (uint32_t)share;
       y[i] = (int16_t)share;
     }
@@ -81,7 +81,7 @@ static NARROW_INLINE void narrow_softmax_int16(narrow_rounding rounding, int32_t
     const int32_t headroom = narrow_leading_zeros(sum);
     const int32_t mantissa = (int32_t)(((sum << (headroom - 1)) + (1u << 13)) >> 14); /* 2^16..2^17 */
     const int32_t place = mantissa - (1 << 15) - (1 << 16);
-    const int32_t inverse = narrow_interpolated(reciprocal, place > 32767 ? 32767 : place);
+    const int32_t inverse = narrow_interpolated_513(reciprocal, place > 32767 ? 32767 : place);
     const int32_t shift = 31 - headroom;
     for (int32_t i = 0; i < depth; ++i) {
       const int32_t share = (y[i] * inverse + ((1 << shift) >> 1)) >> shift;

@@ -28,7 +28,7 @@ def gather(step: Step[Gather]) -> CStep:
     fits = form.shared <= form.axis and outer * count == positions.size
     _check(form, fits and outer * blocks * count * behind == form.output.size, shape[form.axis : form.axis + 1])
     sizes = f"{outer}, {blocks}, {shape[form.axis]}, {count}, {behind * x.dtype.itemsize}"
-    return _step(step, f"narrow_gather({literal(positions.dtype)}, {sizes}, x0, x1, y);")
+    return _step(step, f"narrow_take({literal(positions.dtype)}, {sizes}, x0, x1, y);")
 
 
 def gather_nd(step: Step[GatherNd]) -> CStep:
@@ -42,7 +42,7 @@ def gather_nd(step: Step[GatherNd]) -> CStep:
     behind = math.prod(shape[rank:])
     _check(form, bool(positions.shape) and rank <= len(shape) and rows * behind == form.output.size, shape[:rank])
     sizes = f"{rows}, {rank}, sizes, strides, {behind * x.dtype.itemsize}"
-    call = f"narrow_gather_nd({literal(positions.dtype)}, {sizes}, x0, x1, y);"
+    call = f"narrow_take_nd({literal(positions.dtype)}, {sizes}, x0, x1, y);"
     return _step(step, call, sizes=array(shape[:rank]), strides=array(_strides(x)[:rank]))
 
 
