@@ -7,6 +7,7 @@ import shutil
 import stat
 import sys
 import tempfile
+from collections.abc import Iterable, Iterator
 
 from tflm_export import signals
 from tflm_export.errors import UsageError
@@ -74,6 +75,49 @@ def require_distinct(paths: list[str]) -> None:
     """Raises UsageError where two of the paths are one file."""
     if len({"-" if path in STANDARD_OUTPUT else os.path.realpath(path) for path in paths}) < len(paths):
         raise UsageError(f"two outputs would be the same file: {', '.join(paths)}")
+
+
+def require_folder(path: str) -> None:
+    """Raises UsageError where `path` is no folder and cannot become one, as something else is in its place."""
+    place = path
+    while place and not os.path.lexists(place):
+        place = os.path.dirname(place)
+    if place and not os.path.isdir(place):
+        raise UsageError(f"cannot make the folder {path}: {place} is no folder")
+
+
+@contextlib.contextmanager
+def folders(paths: Iterable[str]) -> Iterator[None]:
+    """Makes folders, and at the end takes away new ones in which nothing was written.
+
+    Args:
+      paths: of the folders, those above them being made as well; an empty one is the current folder.
+
+    Raises:
+      UsageError: one cannot be made.
+    """
+    made: list[str] = []
+    try:
+        for path in sorted(paths):
+            _make(path, made)
+        yield
+    finally:
+        for path in reversed(made):
+            with contextlib.suppress(OSError):  # there is something in it
+                os.rmdir(path)
+
+
+def _make(path: str, made: list[str]) -> None:
+    if not path or os.path.isdir(path):
+        return
+    _make(os.path.dirname(path), made)
+    if os.path.isdir(path):  # a/b/ is a/b
+        return
+    try:
+        os.mkdir(path)
+    except OSError as error:
+        raise UsageError(f"cannot make the folder {path}: {error.strerror}") from error
+    made.append(path)
 
 
 def write(contents: dict[str, bytes], overwrite: bool = True) -> None:

@@ -137,28 +137,8 @@ def folders(wanted: list[outputs.Outputs]) -> Iterator[None]:
       UsageError: one cannot be made.
     """
     paths = {path for one in wanted for path in (os.path.dirname(one.model), one.array_folder, one.source_folder)}
-    made: list[str] = []
-    try:
-        for path in sorted(paths - {None, ""}):
-            _make(path, made)
+    with files.folders(paths - {None}):
         yield
-    finally:
-        for path in reversed(made):
-            with contextlib.suppress(OSError):  # there is something in it
-                os.rmdir(path)
-
-
-def _make(path: str, made: list[str]) -> None:
-    if os.path.isdir(path):
-        return
-    parent = os.path.dirname(path)
-    if parent and parent != path:
-        _make(parent, made)
-    try:
-        os.mkdir(path)
-    except OSError as error:
-        raise UsageError(f"cannot make the folder {path}: {error.strerror}") from error
-    made.append(path)
 
 
 def report_files(outcomes: list[Outcome], path: str | None) -> dict[str, bytes]:
