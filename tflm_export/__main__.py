@@ -89,6 +89,8 @@ def _run_several(argv: list[str], arguments: list[str], out: terminal.Messages) 
     flags.require_possible()
     if flags.OUTPUT.value is not None:
         raise UsageError("--output names one file, and there may be several; --output_dir names a folder for them")
+    if flags.MODEL_NAME.value is not None:
+        raise UsageError("--model_name names one model, and there may be several; each is named after its file")
     if not flags.CHECK.value and flags.OUTPUT_DIR.value is None and any(map(os.path.isdir, arguments)):
         raise UsageError("for the models of a folder, --output_dir names the folder for those that are written")
     for path in (flags.CALIBRATION.value, flags.BITS_CONFIG.value):

@@ -4,6 +4,8 @@
 import os
 import re
 
+from tflm_export.errors import UsageError
+
 _PER_LINE = 16
 
 
@@ -12,7 +14,7 @@ def sources(data: bytes, path: str) -> dict[str, bytes]:
 
     Args:
       data: a .tflite file.
-      path: its path; NAME is its stem, made a C identifier.
+      path: its path, or a name without extension; NAME is its stem, made a C identifier.
 
     Returns:
       Contents by file name: an aligned array `g_NAME_model_data` and its size `g_NAME_model_data_size`.
@@ -36,6 +38,18 @@ def identifier(path: str) -> str:
     """The stem of a path as part of a C identifier."""
     stem = os.path.splitext(os.path.basename(path))[0]
     return re.sub(r"\W", "_", stem, flags=re.ASCII) or "model"
+
+
+def require_identifier(name: str) -> None:
+    """Raises UsageError where a name cannot begin those of a program's functions."""
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name, re.ASCII):
+        allowed = "a letter, then letters, digits and underscores"
+        raise UsageError(f"--model_name begins names in C: {allowed}, got {name!r}{_suggestion(name)}")
+
+
+def _suggestion(name: str) -> str:
+    near = re.sub(r"\W", "_", name, flags=re.ASCII).lstrip("_0123456789")
+    return f"; {near} would do" if near else ""
 
 
 def _hexadecimal(data: bytes) -> str:

@@ -15,7 +15,11 @@ USED = {  # by the ways to call it that write no model: the other flags
     "explain": set(),
     "dump": set(),
 }
-NEEDED = {"core": "c_source", "max_drop": "search"}  # flag: the one without which it means nothing
+NEEDED = {  # flag: those without any of which it means nothing
+    "core": ["c_source"],
+    "max_drop": ["search"],
+    "model_name": ["c_source", "cc_array"],
+}
 CONVERSION = {"to_int8", "io", "calibration", "synthetic", "output", "output_dir", "overwrite", "quiet", "jobs"}
 
 FLAGS = flags.FlagValues()
@@ -52,7 +56,18 @@ CC_ARRAY = flags.DEFINE_string(
     flag_values=FLAGS,
 )
 C_SOURCE = flags.DEFINE_string(
-    "c_source", None, "Folder for the model as a C99 program part too, with the kernels it needs.", flag_values=FLAGS
+    "c_source",
+    None,
+    "Folder for the model as a C99 program part too, with the kernels it needs: at once a CMake target, an ESP-IDF "
+    "component, a Zephyr module and an Arduino library.",
+    flag_values=FLAGS,
+)
+MODEL_NAME = flags.DEFINE_string(
+    "model_name",
+    None,
+    "NAME of the model for --c_source and --cc_array, which begins names of files and functions. Default: that of the "
+    "narrowed file.",
+    flag_values=FLAGS,
 )
 CORE = flags.DEFINE_string(
     "core", "portable", f"Core that --c_source is tuned for: {', '.join(cores.NAMES)}.", flag_values=FLAGS
@@ -153,9 +168,10 @@ def require_meaning() -> None:
         idle = sorted(given - USED[mode] - {mode})
         if idle:
             raise UsageError(f"--{mode} reads the model as it is and writes none; leave out --{', --'.join(idle)}")
-    for name, other in NEEDED.items():
-        if name in given and not FLAGS[other].value:
-            raise UsageError(f"--{name} means nothing without --{other}; add it, or leave out --{name}")
+    for name, others in NEEDED.items():
+        if name in given and not any(FLAGS[other].value for other in others):
+            either = " or --".join(others)
+            raise UsageError(f"--{name} means nothing without --{either}; add it, or leave out --{name}")
     if "io" in given and not TO_INT8.value and (C_SOURCE.value is None or IO.value != BORDERS[0]):
         raise UsageError("--io means nothing without --to_int8; add it, or leave out --io")
 

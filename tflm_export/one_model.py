@@ -195,6 +195,7 @@ def outputs_of(source: several.Source) -> outputs.Outputs:
         report=flags.REPORT.value if source.is_alone else None,
         array_folder=source.folder(flags.CC_ARRAY.value),
         source_folder=source.folder(flags.C_SOURCE.value),
+        name=flags.MODEL_NAME.value,
         core=flags.CORE.value,
         has_integer_borders=flags.IO.value is not None and not flags.TO_INT8.value,
         with_metadata=flags.METADATA.value,

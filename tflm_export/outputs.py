@@ -5,8 +5,9 @@ import dataclasses
 import json
 import os
 
-from tflm_export import c, cc_array, files, metadata
+from tflm_export import __version__, c, cc_array, files, kernels, metadata
 from tflm_export.arithmetic import Narrow
+from tflm_export.c import build_systems
 from tflm_export.errors import UsageError
 from tflm_export.grid import Grid
 from tflm_export.report import Report
@@ -56,10 +57,11 @@ class Outputs:
     """Which files to write. Nothing is written before everything is known to be possible.
 
     Attributes:
-      model: path of the narrowed model, - for standard output; its stem names the sources.
+      model: path of the narrowed model, - for standard output.
       report: path of the report as JSON.
       array_folder: folder of the model as a C++ array.
-      source_folder: folder of the model as a C99 program part.
+      source_folder: folder of the model as a C99 program part, with what build systems read.
+      name: of the model in C and C++, prefix of files and functions; by default the stem of `model`.
       core: whose kernels it is to use, a name of `cores.CORES`.
       has_integer_borders: whether the program leaves float32 inputs and outputs to its caller.
       with_metadata: whether the model gets the entry `metadata.NAME`.
@@ -70,6 +72,7 @@ class Outputs:
     report: str | None = None
     array_folder: str | None = None
     source_folder: str | None = None
+    name: str | None = None
     core: str = "portable"
     has_integer_borders: bool = False
     with_metadata: bool = True
@@ -79,13 +82,37 @@ class Outputs:
         """Refuses what could not be written, before any work is done.
 
         Raises:
-          UsageError: a file exists already or cannot be written, or two outputs are one file.
+          UsageError: a file exists already or cannot be written, two outputs are one file, or the name cannot be one.
         """
-        if self.model in files.STANDARD_OUTPUT and (self.array_folder, self.source_folder) != (None, None):
-            raise UsageError("--cc_array and --c_source name their files after --output; give it a file instead of -")
-        require_writable([self.model, *self._array(b""), self.report], self.overwrite)
-        if self.source_folder is not None and not os.path.isdir(self.source_folder):
-            raise UsageError(f"cannot write C sources: there is no directory {self.source_folder}")
+        folders = [folder for folder in (self.array_folder, self.source_folder) if folder is not None]
+        if self.name is not None:
+            cc_array.require_identifier(self.name)
+        elif self.model in files.STANDARD_OUTPUT and folders:
+            unnamed = "--cc_array and --c_source name their files after --output"
+            raise UsageError(f"{unnamed}; give it a file instead of -, or add --model_name")
+        for folder in folders:
+            files.require_folder(folder)
+        is_there = self.array_folder is not None and os.path.isdir(self.array_folder)
+        array = self._array(b"") if is_there else {}
+        require_writable([self.model, *array, self.report], self.overwrite)
+        if self.source_folder is not None:
+            self._require_own_folder(self.source_folder)
+
+    def _require_own_folder(self, folder: str) -> None:
+        """Raises UsageError where a folder holds another model's sources, or a build's files that are not ours."""
+        name = cc_array.identifier(self._named)
+        if any((kernels.FOLDER / f"{name}.{ending}").exists() for ending in "ch"):
+            raise UsageError(f"{name} is the name of a kernel; --model_name gives the model another one")
+        for path in (os.path.join(folder, path) for path in build_systems.PATHS):
+            if not os.path.isfile(path):
+                continue
+            model = build_systems.model_of(files.read(path))
+            if model is None:
+                apart = f"a folder of its own, such as --c_source {os.path.join(folder, name)}"
+                raise UsageError(f"{path} exists already, not written by tflm_export; give the sources {apart}")
+            if not self.overwrite:
+                what = f"{path} exists already, of the model {model}"
+                raise UsageError(f"{what}; pass --overwrite to replace it, or give another model its own folder")
 
     def write(self, narrowed: bytes, report: Report) -> Written:
         """Writes all files or none, as `files.write` does.
@@ -101,9 +128,10 @@ class Outputs:
         data = metadata.attach(narrowed, report) if self.with_metadata else metadata.detach(narrowed)
         array = self._array(data)
         program = None if self.source_folder is None else self._program(data, report)
-        sources = _inside(self.source_folder, {} if program is None else program.files())
-        require_writable([*sources, self.report], self.overwrite)
-        files.write({self.model: data} | array | sources | report_files(report, self.report), self.overwrite)
+        sources = {} if program is None else self._folder(program)
+        with files.folders({os.path.dirname(path) for path in [*array, *sources]}):
+            require_writable([*sources, self.report], self.overwrite)
+            files.write({self.model: data} | array | sources | report_files(report, self.report), self.overwrite)
         size = f"{len(data)} bytes" + (f", {len(data) - len(narrowed)} of them metadata" if self.with_metadata else "")
         lines = [f"{self.model}: {report.summary()}; {size}", *array]
         if program is not None:
@@ -113,7 +141,17 @@ class Outputs:
 
     def _array(self, data: bytes) -> dict[str, bytes]:
         """The sources of the C++ array by path."""
-        return {} if self.array_folder is None else _inside(self.array_folder, cc_array.sources(data, self.model))
+        return {} if self.array_folder is None else _inside(self.array_folder, cc_array.sources(data, self._named))
+
+    def _folder(self, program: c.CProgram) -> dict[str, bytes]:
+        """The C sources and what build systems read beside them, by path."""
+        sources = program.files()
+        return _inside(self.source_folder, sources | build_systems.files(program.name, sources, __version__))
+
+    @property
+    def _named(self) -> str:
+        """What the sources are named after."""
+        return self.model if self.name is None else self.name
 
     def _program(self, data: bytes, report: Report) -> c.CProgram:
         widths = {row.bits for row in report.rows}  # those of up to 16 bits are read from the scales, each its own
@@ -124,7 +162,7 @@ class Outputs:
                 f"--bits_config has {', '.join(map(str, unreadable))}"
             )
         arithmetic = Narrow(Grid(max(widths, default=report.bits)))
-        return c.translate(data, cc_array.identifier(self.model), arithmetic, self.core, self.has_integer_borders)
+        return c.translate(data, cc_array.identifier(self._named), arithmetic, self.core, self.has_integer_borders)
 
 
 def _inside(folder: str | None, contents: dict[str, bytes]) -> dict[str, bytes]:

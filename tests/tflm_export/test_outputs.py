@@ -8,7 +8,8 @@ import pytest
 
 from tests.helpers import native
 from tests.helpers.tflite_builder import residual_network
-from tflm_export import c, cc_array, metadata, narrow
+from tflm_export import __version__, c, cc_array, metadata, narrow
+from tflm_export.c import build_systems
 from tflm_export.errors import UsageError
 from tflm_export.outputs import Outputs, default_path
 from tflm_export.simulator import simulate
@@ -33,12 +34,18 @@ def everything(folder, **changes) -> Outputs:
     return Outputs(**settings | changes)
 
 
+def files_below(folder) -> dict[str, bytes]:
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
 def test_every_file_is_what_its_module_makes(tmp_path):
     written = everything(tmp_path).write(NARROWED, REPORT)
     expected = {"net.tflite": metadata.attach(NARROWED, REPORT)}
     expected |= cc_array.sources(expected["net.tflite"], "net.tflite")
-    expected |= c.emit(expected["net.tflite"], "net", 2)
-    found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    sources = c.emit(expected["net.tflite"], "net", 2)
+    expected |= sources | build_systems.files("net", sources, __version__)
+    found = files_below(tmp_path)
     assert json.loads(found.pop("net.json")) == json.loads(json.dumps(REPORT.to_dict()))
     assert found == expected
     assert written.model == expected["net.tflite"]
@@ -83,3 +90,79 @@ def test_a_source_that_exists_keeps_all_files_from_being_written(tmp_path):
     with pytest.raises(UsageError, match=r"narrow_kernels\.h exists already"):
         wanted.write(NARROWED, REPORT)
     assert [path.name for path in tmp_path.iterdir()] == ["narrow_kernels.h"]
+
+
+def test_folders_are_made(tmp_path):
+    wanted = everything(tmp_path, source_folder=str(tmp_path / "new/c"), array_folder=str(tmp_path / "new/cc"))
+    wanted.check()
+    assert list(tmp_path.iterdir()) == []
+    wanted.write(NARROWED, REPORT)
+    assert {"new/c/net.c", "new/c/zephyr/module.yml", "new/cc/net_model_data.cc"} <= {*files_below(tmp_path)}
+
+
+def test_a_failure_leaves_no_folder(tmp_path):
+    wanted = everything(tmp_path, source_folder=str(tmp_path / "new/c"))
+    wanted.check()
+    (tmp_path / "net.tflite").write_bytes(b"precious")
+    with pytest.raises(UsageError, match=r"net\.tflite exists already"):
+        wanted.write(NARROWED, REPORT)
+    assert [path.name for path in tmp_path.iterdir()] == ["net.tflite"]
+
+
+@pytest.mark.parametrize("kind", ["source_folder", "array_folder"])
+@pytest.mark.parametrize("below", ["", "/c"])
+def test_what_is_no_folder_is_refused_before_any_work(tmp_path, kind, below):
+    (tmp_path / "there").write_bytes(b"precious")
+    with pytest.raises(UsageError, match=r"cannot make the folder .*there.*: .*there is no folder"):
+        everything(tmp_path, **{kind: f"{tmp_path}/there{below}"}, overwrite=True).check()
+
+
+@pytest.mark.parametrize("path", build_systems.PATHS)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_builds_own_files_are_never_replaced(tmp_path, path, overwrite):
+    (tmp_path / path).parent.mkdir(exist_ok=True)
+    (tmp_path / path).write_bytes(b"project(firmware C)")
+    with pytest.raises(UsageError, match=rf"{path} exists already, not written by tflm_export; .*--c_source .*/net$"):
+        everything(tmp_path, overwrite=overwrite).check()
+
+
+def test_a_folder_of_another_model(tmp_path):
+    everything(tmp_path, model=str(tmp_path / "first.tflite"), report=None).write(NARROWED, REPORT)
+    wanted = everything(tmp_path, name="second")
+    with pytest.raises(
+        UsageError, match=r"of the model first; pass --overwrite .*, or give another model its own folder"
+    ):
+        wanted.check()
+    everything(tmp_path, name="second", overwrite=True).check()
+
+
+def test_a_model_has_the_name_that_it_is_given(tmp_path):
+    written = everything(tmp_path, model=str(tmp_path / "1.0.tflite"), name="net", report=None).write(NARROWED, REPORT)
+    expected = cc_array.sources(written.model, "net") | c.emit(written.model, "net", 2)
+    expected |= build_systems.files("net", expected, __version__) | {"1.0.tflite": written.model}
+    found = files_below(tmp_path)
+    assert found.pop("CMakeLists.txt").count(b"net.c") == 1
+    expected.pop("CMakeLists.txt")
+    assert found == expected
+
+
+def test_a_name_makes_up_for_a_stream(tmp_path, capsysbinary):
+    wanted = everything(tmp_path, model="-", report=None, name="net")
+    wanted.check()
+    written = wanted.write(NARROWED, REPORT)
+    assert capsysbinary.readouterr().out == written.model
+    assert (tmp_path / "net.c").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("2nd-net", "nd_net"), ("my net", "my_net"), ("_net", "net"), ("n\u00e4t", "n_t"), ("", None)]
+)
+def test_names_that_are_none_in_c(tmp_path, name, hint):
+    with pytest.raises(UsageError, match="--model_name begins names in C") as error:
+        everything(tmp_path, name=name).check()
+    assert str(error.value).endswith(f"got {name!r}; {hint} would do" if hint else f"got {name!r}")
+
+
+def test_the_names_of_kernels_are_taken(tmp_path):
+    with pytest.raises(UsageError, match="narrow_softmax is the name of a kernel; --model_name"):
+        everything(tmp_path, model=str(tmp_path / "narrow_softmax.tflite")).check()

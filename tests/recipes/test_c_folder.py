@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Folders of C in other projects: the programs of docs/c.md as printed there, several models, other build systems."""
+
+import json
+import pathlib
+import subprocess
+
+import numpy as np
+import pytest
+
+from tests.helpers.command import ROOT
+from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
+from tests.recipes import generate
+from tests.recipes.test_recipes import BLOCK, needs, run
+from tflm_export import kernels
+from tflm_export.flatbuffer.model import parse
+from tflm_export.simulator import simulate
+
+PAGE = (ROOT / "docs/c.md").read_text(encoding="utf-8")
+
+
+def detector() -> bytes:
+    b = TFLiteBuilder(3)
+    image = b.input([1, 8, 8, 3], name="image")
+    features = b.conv(image, 8, name="features")
+    return b.build(image, [b.conv(features, 4, name="boxes"), b.conv(features, 2, name="scores")])
+
+
+def narrow(name: str, *flags: str) -> None:
+    """The folder NAME of NAME.tflite, as the page says."""
+    folder = ("--c_source", name, "--model_name", name, "--output", f"{name}_k1.tflite")
+    run(
+        "python", "-m", "tflm_export", "--quiet", "--bits", "1", *folder, *flags, f"{name}.tflite", PYTHONPATH=str(ROOT)
+    )
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The page's project, with its model's folder, and other stock models."""
+    monkeypatch.chdir(tmp_path)
+    for name, text in BLOCK.findall(PAGE):
+        pathlib.Path(name).write_text(text, encoding="utf-8")
+    for name, data in (
+        ("digits", generate.model()),
+        ("words", residual_network(batch=1, seed=1)),
+        ("detector", detector()),
+    ):
+        pathlib.Path(f"{name}.tflite").write_bytes(data)
+    narrow("digits")
+    return tmp_path
+
+
+def build(*flags: str) -> None:
+    run("cmake", "-S", ".", "-B", "build", *flags)
+    run("cmake", "--build", "build")
+
+
+def output_of(program: str, rows: np.ndarray) -> bytes:
+    return subprocess.run([program], input=rows.tobytes(), capture_output=True, check=True, timeout=60).stdout
+
+
+def rows_of(name: str, count: int) -> np.ndarray:
+    shape = parse(pathlib.Path(f"{name}.tflite").read_bytes()).subgraphs[0].inputs[0].shape
+    return np.random.default_rng(0).integers(-128, 128, (count, *shape[1:])).astype(np.int8)
+
+
+def expected(name: str, rows: np.ndarray) -> list[np.ndarray]:
+    return simulate(pathlib.Path(f"{name}_k1.tflite").read_bytes(), rows, "narrow").outputs
+
+
+def assert_equals_simulator(program: str, name: str) -> None:
+    """A program such as main.c, whose output is in real numbers, on four rows."""
+    tensor = parse(pathlib.Path(f"{name}_k1.tflite").read_bytes()).subgraphs[0].outputs[0]
+    rows = rows_of(name, 4)
+    for row, wanted in zip(rows, expected(name, rows)[0], strict=True):
+        real = np.array(output_of(program, row).split(), float)
+        np.testing.assert_array_equal(np.rint(real / tensor.scale) + tensor.zero_point, wanted.ravel())
+
+
+def test_programs_are_short():
+    programs = [text for name, text in BLOCK.findall(PAGE) if name.endswith(".c")]
+    assert len(programs) == 2
+    assert all(len(program.splitlines()) <= 22 for program in programs)
+
+
+@needs["cmake"]
+@needs["gcc"]
+def test_the_program_of_the_page(folder):
+    build("-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_C_FLAGS=-Wall -Wextra -Werror")
+    assert_equals_simulator("build/firmware", "digits")
+
+
+@needs["cmake"]
+@needs["gcc"]
+def test_the_program_with_two_outputs(folder):
+    narrow("detector")
+    project = pathlib.Path("CMakeLists.txt").read_text().replace("main.c", "detect.c").replace("digits", "detector")
+    pathlib.Path("CMakeLists.txt").write_text(project)
+    build("-DCMAKE_BUILD_TYPE=Release")
+    rows = rows_of("detector", 3)
+    wanted = np.concatenate([output.reshape(len(rows), -1) for output in expected("detector", rows)], axis=1)
+    found = np.frombuffer(output_of("build/firmware", rows), np.int8)
+    np.testing.assert_array_equal(found.reshape(wanted.shape), wanted)
+
+
+@needs["cmake"]
+@needs["gcc"]
+def test_a_folder_is_a_project_of_its_own(folder):
+    run("cmake", "-S", "digits", "-B", "alone")
+    run("cmake", "--build", "alone")
+    assert pathlib.Path("alone/libdigits.a").is_file()
+
+
+BOTH = """
+#include <stdio.h>
+
+#include "digits.h"
+#include "words.h"
+
+int main(void) {
+  int8_t input[DIGITS_INPUT_BYTES], output[DIGITS_OUTPUT_BYTES], words[WORDS_OUTPUT_BYTES];
+  while (fread(input, 1, sizeof input, stdin) == sizeof input) {
+    digits_invoke(input, output);
+    words_invoke(input, words);
+    fwrite(output, 1, sizeof output, stdout);
+    fwrite(words, 1, sizeof words, stdout);
+  }
+  return 0;
+}
+"""
+TWO_FOLDERS = """
+cmake_minimum_required(VERSION 3.13)
+project(firmware C CXX)
+add_subdirectory(digits)
+add_subdirectory(words)
+add_executable(firmware both.cc)
+target_link_libraries(firmware digits words)
+"""
+# What there is when Zephyr's CMake comes to a module, and how it links: the application and its own libraries whole.
+ZEPHYR = """
+cmake_minimum_required(VERSION 3.20)
+project(Zephyr-Kernel C)
+add_library(zephyr_interface INTERFACE)
+target_compile_definitions(zephyr_interface INTERFACE __ZEPHYR__=1)
+add_library(app STATIC both.c)
+target_link_libraries(app PUBLIC zephyr_interface)
+set(CONFIG_MODEL_DIGITS y)
+set(CONFIG_MODEL_WORDS y)
+foreach(module digits words absent)
+  add_subdirectory(${module}/zephyr ${CMAKE_BINARY_DIR}/modules/${module})
+endforeach()
+file(WRITE ${CMAKE_BINARY_DIR}/empty.c "typedef int nothing;")
+add_executable(firmware ${CMAKE_BINARY_DIR}/empty.c)
+target_link_libraries(firmware -Wl,--whole-archive app -Wl,--no-whole-archive)
+"""
+
+
+@pytest.fixture
+def two(folder):
+    """A project with two models, of different kernels."""
+    narrow("words", "--core=cortex-m4")
+    for name in ("both.c", "both.cc"):
+        pathlib.Path(name).write_text(BOTH)
+    return folder
+
+
+def assert_both_equal_the_simulator(program: str) -> None:
+    rows = rows_of("digits", 4)
+    wanted = np.concatenate([expected(name, rows)[0] for name in ("digits", "words")], axis=1)
+    np.testing.assert_array_equal(np.frombuffer(output_of(program, rows), np.int8).reshape(wanted.shape), wanted)
+
+
+@needs["cmake"]
+@needs["gcc"]
+@pytest.mark.parametrize("flags", [[], ["-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_INTERPROCEDURAL_OPTIMIZATION=ON"]])
+def test_two_models_share_their_kernels(two, flags):
+    pathlib.Path("CMakeLists.txt").write_text(TWO_FOLDERS)
+    build(*flags)
+    assert_both_equal_the_simulator("build/firmware")
+    if not flags:
+        assert run("nm", "build/firmware").count(" T narrow_softmax\n") == 1
+
+
+@needs["cmake"]
+def test_kernels_of_two_versions_are_refused(two):
+    pathlib.Path("CMakeLists.txt").write_text(TWO_FOLDERS)
+    listed = pathlib.Path("words/CMakeLists.txt")
+    other = listed.read_text().replace(f"set(kernels {kernels.digest()})", "set(kernels 0123456789abcdef)")
+    assert other != listed.read_text()
+    listed.write_text(other)
+    done = subprocess.run(["cmake", "-S", ".", "-B", "build"], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    message = " ".join(done.stderr.split())
+    assert f"{two}/words and {two}/digits hold kernels of two versions; write both with one tflm_export" in message
+
+
+@needs["cmake"]
+@needs["gcc"]
+def test_two_zephyr_modules(two):
+    """In an imitation of Zephyr. What is switched off is not built."""
+    narrow("detector")
+    pathlib.Path("detector").rename("absent")
+    pathlib.Path("CMakeLists.txt").write_text(ZEPHYR)
+    build("-DCMAKE_EXPORT_COMPILE_COMMANDS=ON")
+    assert_both_equal_the_simulator("build/firmware")
+    assert {path.name for path in pathlib.Path("build").rglob("lib*.a")} == {"libapp.a", "libdigits.a", "libwords.a"}
+    commands = [entry["command"] for entry in json.loads(pathlib.Path("build/compile_commands.json").read_text())]
+    assert all("__ZEPHYR__" in command for command in commands)
+
+
+@needs["gcc"]
+def test_two_models_in_one_folder_for_what_links_every_file(two):
+    """As the page says for Arduino and IDEs."""
+    (copy,) = [line for line in PAGE.splitlines() if line.startswith("    cp ")]
+    run("sh", "-e", "-c", copy)
+    units = [str(path) for path in pathlib.Path("models").glob("*.c")]
+    run("gcc", "-O1", "-Imodels", "both.c", *units, "-o", "firmware")
+    assert_both_equal_the_simulator("./firmware")
