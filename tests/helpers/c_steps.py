@@ -34,7 +34,7 @@ class CompiledSteps:
         self.steps = tuple(steps)
         names = sorted({"narrow_kernels.h", *(name for step in steps for name in step.kernels)})
         files = {f"steps.{'cc' if cpp else 'c'}": source(steps).encode()} | kernels.sources(names)
-        self.library = native.library(files, "-Wsign-conversion", "-Wno-missing-prototypes", *flags)
+        self.library = native.library(files, "-Wsign-conversion", *flags)
 
     def run(self, index: int, *inputs: np.ndarray) -> list[np.ndarray]:
         """The outputs of a step, called twice in memory that nobody may touch the surroundings of.

@@ -78,7 +78,7 @@ def library(files: dict[str, bytes], *flags: str) -> ctypes.CDLL:
         for file, content in files.items():
             (folder / file).write_bytes(content)
         units = [folder / file for file in units]
-        run([*compiler, *UNDEFINED, *flags, "-O1", "-shared", "-fPIC", "-o", folder / "library.so", *units])
+        run([*compiler, *UNDEFINED, "-O1", *flags, "-shared", "-fPIC", "-o", folder / "library.so", *units])
         return ctypes.CDLL(str(folder / "library.so"))
 
 

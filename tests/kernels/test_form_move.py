@@ -82,11 +82,12 @@ def test_every_movement_of_every_type():
 
 
 @native.requires_gcc
-@pytest.mark.parametrize("flag", ["-O0", "-Og", "-O2"])
-def test_at_other_levels_of_optimisation(flag):
+@native.requires_gpp
+@pytest.mark.parametrize(("flag", "cpp"), [("-O0", False), ("-Og", False), ("-O3", False), ("-O2", True)])
+def test_other_compilers_and_levels_of_optimisation(flag, cpp):
     random = np.random.default_rng(1)
     forms = [kind(random, dtype, 3) for dtype in (np.int16, np.float32) for kind in KINDS]
-    check(move, [(f, [[some(random, x.dtype, x.shape) for x in f.inputs]]) for f in forms], flag)
+    check(move, [(f, [[some(random, x.dtype, x.shape) for x in f.inputs]]) for f in forms], flag, cpp=cpp)
 
 
 @native.requires_gcc

@@ -163,6 +163,30 @@ def test_aligned_sums_up_to_64_bits():
     check(aligned_sum, forms)
 
 
+def mixed(random) -> dict:
+    """Some forms of every emitter."""
+    sums = [sum_form(random, Narrow(Grid(8)), [dtype] * 3, (0.9, 0.013), -1) for dtype in SMALL]
+    stock = [sum_form(random, Tflm(), [dtype] * 3, (0.9, 0.013), 1) for dtype in SMALL]
+    a, b, y = values(random, np.int16, np.uint8, np.int8)
+    numbers = {"inputs": (a, b), "outputs": (y,), "zero_points": (0, 7), "zero_point": -3}
+    first, second = (rescale.decompose(factor, 8) for factor in (0.01, 0.0001))
+    products = [Product(**numbers, rescale=first, clamp=(-100, 90))]
+    slopes = [Prelu(**numbers, above=first, below=second)]
+    a, b, y = values(random, np.int64, np.int64, np.int64)
+    plain = [Elementwise(inputs=(a, b), outputs=(y,), function=function) for function in FUNCTIONS]
+    return {aligned_sum: sums, rescaled_sum: stock, product: products, prelu: slopes, elementwise: plain}
+
+
+@native.requires_gcc
+@native.requires_gpp
+@pytest.mark.parametrize(("flag", "cpp"), [("-O0", False), ("-Og", False), ("-O3", False), ("-O2", True)])
+def test_other_compilers_and_levels_of_optimisation(flag, cpp):
+    random = np.random.default_rng(4)
+    emitters = mixed(random)
+    emit = {form: emitter for emitter, forms in emitters.items() for form in forms}
+    check(lambda step: emit[step.form](step), [(form, cases(random, form)) for form in emit], flag, cpp=cpp)
+
+
 def test_sums_beyond_64_bits_are_refused():
     form = sum_form(np.random.default_rng(0), Narrow(Grid(31)), [np.int8] * 3, (1e15 / 3, 1e-5 / 7), 1)
     with pytest.raises(UnsupportedError, match="64-bit arithmetic"):
