@@ -98,9 +98,11 @@ def test_more_axes_than_the_kernel_has_and_none_at_all():
     many = movements.selected(x, y, [range(0, 3, 2)] * rank)
     scalar = movements.same(value("x", np.int64, []), value("y", np.int64, [1, 1]))
     forms = [(form, [[some(random, form.output.dtype, form.inputs[0].shape)]]) for form in (many, scalar)]
+    nothing = value("y", np.int16, [0, 3])
+    empty = Move(inputs=(x,), outputs=(nothing,), copies=(Copy(0, (0, 3), 0, (3, 1), 0, (3, 1)),))
+    filled = Move(inputs=(value("x", np.int16, [0]),), outputs=(value("y", np.int16, [5]),), copies=(), fill=-3)
+    forms += [(empty, [[some(random, np.int16, x.shape)]]), (filled, [[np.zeros(0, np.int16)]])]
     check(move, forms)
-    nothing = Move(inputs=(x,), outputs=(value("y", np.int8, [0]),), copies=())
-    assert move(step_of(nothing)).statements == ()
 
 
 def test_many_copies_are_a_table():

@@ -35,6 +35,8 @@ def move(step: Step[Move]) -> CStep:
         statements.append(f"narrow_move({integers((size, len(found), rank))}, blocks, places, inputs, y);")
         constants = {"blocks": _table(found, rank), "places": np.array([*itertools.chain(*found.values())], np.int32)}
         kernels.append("narrow_move.c")
+    else:
+        statements += [f"(void)x{i};" for i in range(len(form.inputs))] + ["(void)y;"]
     return CStep(step.origin, form.inputs, form.outputs, tuple(statements), constants, kernels=tuple(kernels))
 
 
