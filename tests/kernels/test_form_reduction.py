@@ -53,6 +53,16 @@ def rescaled(dtype, shape, axes, random, kind: str):
     return made(x, axes, zeros[0], factor, Target(y, 1.0, zeros[1], (int(limits.min), int(limits.max))))
 
 
+def extreme(dtype, shape, axes, is_largest) -> Extreme:
+    x, y = value("x", dtype, shape), value("y", dtype, kept(shape, axes))
+    return Extreme(inputs=(x,), outputs=(y,), axes=axes, is_largest=is_largest)
+
+
+def position(dtype, wanted, shape, axis, is_largest) -> Position:
+    x, y = value("x", dtype, shape), value("y", wanted, kept(shape, (axis,)))
+    return Position(inputs=(x,), outputs=(y,), axes=(axis,), is_largest=is_largest)
+
+
 @pytest.mark.parametrize("kind", ["narrow mean", "stock mean", "narrow total", "stock total"])
 def test_sums(kind):
     random = np.random.default_rng(len(kind))
@@ -97,8 +107,7 @@ def test_extremes(is_largest):
     cases = []
     for shape, axes in SHAPES:
         for dtype in ALL:
-            x, y = value("x", dtype, shape), value("y", dtype, kept(shape, axes))
-            form = Extreme(inputs=(x,), outputs=(y,), axes=axes, is_largest=is_largest)
+            form = extreme(dtype, shape, axes, is_largest)
             cases.append((form, images_of(form, random)))
     assert_held(GENERAL[Extreme], cases)
 
@@ -111,8 +120,7 @@ def test_positions(is_largest):
     for shape, axis in (((2, 3, 4), 0), ((2, 3, 4), 1), ((2, 3, 4), 2), ((9,), 0), ((1, 5), 0)):
         for dtype in (*ALL, np.float32):
             for wanted in (np.int32, np.int64):
-                x, y = value("x", dtype, shape), value("y", wanted, kept(shape, (axis,)))
-                form = Position(inputs=(x,), outputs=(y,), axes=(axis,), is_largest=is_largest)
+                form = position(dtype, wanted, shape, axis, is_largest)
                 real = [[random.choice([-np.inf, -0.0, 0.0, 1e-40, 3.5, np.inf], shape).astype(np.float32)]]
                 cases.append((form, real if dtype == np.float32 else images_of(form, random)))
     assert_held(GENERAL[Position], cases)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Parts of an array at places that are computed, in bytes.
  *
- * The runtimes read whatever lies at a position outside of the array; here the nearest one inside counts. */
+ * A position outside of its dimension is an error in the runtimes; here the nearest one inside counts instead. */
 #ifndef NARROW_GATHER_H
 #define NARROW_GATHER_H
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parts at computed places, through kernels/narrow_gather.h. What is moved may be of any type.
 
-A position outside of its dimension has no meaning in the runtimes, and the simulator refuses it; these steps take the
-nearest one inside, so that no memory is touched but the tensors'.
+A position outside of its dimension is an error in the runtimes and in the simulator; these steps take the nearest one
+inside, so that no memory is touched but the tensors'.
 """
 
 import math
