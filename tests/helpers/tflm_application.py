@@ -12,12 +12,15 @@ import pathlib
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from tests.helpers import native
+from tests.helpers.internals import dtype_of
 from tflm_export import cc_array, kernels
 from tflm_export.flatbuffer.model import parse
 
@@ -31,8 +34,7 @@ _CPP = "-std=c++17 -fno-rtti -fno-exceptions -fno-threadsafe-statics -DTF_LITE_S
 _CPP += ["-DTF_LITE_STRIP_ERROR_STRINGS", "-DNDEBUG"]
 _COMMON = "-O2 -Wall -Wextra -Werror -ffunction-sections -fdata-sections".split()
 _BARE_METAL = "-mthumb -mfloat-abi=soft -fomit-frame-pointer".split()
-# newlib's start-up files are not linked; the symbols it would give.
-_LINK = "-nostartfiles --specs=nano.specs --specs=nosys.specs -Wl,--defsym=__dso_handle=0,--defsym=end=firmware_bss_end"
+_PAGE = _ROOT / "docs" / "tflm.md"
 _HOST_MAIN = b"""
 #include <stdio.h>
 #include "firmware_header.h"
@@ -48,10 +50,24 @@ int main(void) {
 """
 
 
-def source() -> str:
-    """The application in docs/tflm.md."""
-    (code,) = re.findall(r"```cpp\n(.*?)```", (_ROOT / "docs" / "tflm.md").read_text(encoding="utf-8"), re.DOTALL)
-    return code
+def _block(language: str) -> str:
+    """The only block of docs/tflm.md in a language."""
+    (text,) = re.findall(rf"```{language}\n(.*?)```", _PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    return text
+
+
+def _link_options() -> list[str]:
+    """LINK of the commands in docs/tflm.md, for firmware.ld."""
+    lines = re.findall(r'^LINK="(?:\$LINK )?(.*)"$', _block("sh"), re.MULTILINE)
+    return " ".join(lines).replace("end=bss_end", "end=firmware_bss_end").split()
+
+
+def source(more: Sequence[str] = ()) -> str:
+    """The application in docs/tflm.md, with calls of more of the resolver's functions."""
+    code = _block("cpp")
+    calls = "".join(f"  TF_LITE_ENSURE_STATUS(resolver.{name}());\n" for name in more)
+    code = code.replace("  return resolver.", f"{calls}  return resolver.")
+    return re.sub(r"OpResolver<(\d+)>", lambda found: f"OpResolver<{int(found[1]) + len(more)}>", code)
 
 
 def tflm() -> pathlib.Path:
@@ -95,51 +111,93 @@ def _registrations(target: str) -> tuple[tempfile.TemporaryDirectory, list[pathl
     return folder, _compile(target, files, pathlib.Path(folder.name))
 
 
-def build(model: bytes, target: str, folder: pathlib.Path) -> pathlib.Path:
+def _files(model: bytes, more: Sequence[str] = ()) -> dict[str, bytes]:
+    """The application, its model, and a header for firmware.c."""
+    return cc_array.sources(model, "model.tflite") | {
+        "application.cc": source(more).encode(),
+        "firmware_header.h": b"#include <stdint.h>\n\nint model_invoke(const int8_t *input, int8_t *output);\n",
+    }
+
+
+def _definitions(model: bytes) -> dict[str, str]:
+    """The macros that firmware.c reads."""
+    graph = parse(model).subgraphs[0]
+    sizes = {"INPUT": graph.inputs[0], "OUTPUT": graph.outputs[0]}
+    bytes_of = {f"FIRMWARE_{name}_BYTES": str(_bytes(tensor)) for name, tensor in sizes.items()}
+    return bytes_of | {"FIRMWARE_HEADER": '"firmware_header.h"', "FIRMWARE_INVOKE": "model_invoke"}
+
+
+def build(model: bytes, target: str, folder: pathlib.Path, more: Sequence[str] = ()) -> pathlib.Path:
     """Builds the application around a model.
 
     Args:
-      model: a .tflite file with int8 input and output.
+      model: a .tflite file with one input and one output.
       target: one of TARGETS.
       folder: an empty one.
+      more: functions of the resolver that the application does not call.
 
     Returns:
       The program: an ELF file with firmware.c's symbols, or a host's program.
     """
     library, options, prefix = _tools(target)
     _, objects = _registrations(target)
-    graph = parse(model).subgraphs[0]
-    files = cc_array.sources(model, "model.tflite") | {
-        "application.cc": source().encode(),
-        "firmware_header.h": b"#include <stdint.h>\n\nint model_invoke(const int8_t *input, int8_t *output);\n",
-        "main.c": _HOST_MAIN,
-    }
+    files = _files(model, more) | {"main.c": _HOST_MAIN}
     for name, content in files.items():
         (folder / name).write_bytes(content)
     is_host = target == "host"
     units = [folder / name for name in files if name.endswith(".cc")]
     units.append(folder / "main.c" if is_host else _EMULATORS / "firmware.c")
-    sizes = {"INPUT": graph.inputs[0], "OUTPUT": graph.outputs[0]}
-    defines = [f"-DFIRMWARE_{name}_BYTES={math.prod(tensor.shape)}" for name, tensor in sizes.items()]
-    defines += ['-DFIRMWARE_HEADER="firmware_header.h"', "-DFIRMWARE_INVOKE=model_invoke"]
+    defines = [f"-D{name}={value}" for name, value in _definitions(model).items()]
     program = folder / "program.elf"
-    link = [] if is_host else [*_LINK.split(), f"-Wl,-T,{_EMULATORS / 'firmware.ld'}"]
+    link = [] if is_host else [*_link_options(), f"-Wl,-T,{_EMULATORS / 'firmware.ld'}"]
     objects = [*_compile(target, units, folder, *defines), *objects]
     native.run([f"{prefix}g++", *options, "-Wl,--gc-sections", *link, *objects, library, "-lm", "-o", program])
     return program
 
 
-def run(model: bytes, inputs: np.ndarray, target: str, folder: pathlib.Path) -> np.ndarray:
-    """Outputs int8 [rows, elements] of the application for inputs int8 [rows, ...]."""
-    program = build(model, target, folder)
-    size = math.prod(parse(model).subgraphs[0].outputs[0].shape)
-    if target == "host":
-        done = subprocess.run([program], input=inputs.tobytes(), capture_output=True, check=False)
-        assert done.returncode == 0, "the application's model_invoke failed"
-        return np.frombuffer(done.stdout, np.int8).reshape(len(inputs), size)
+def build_as_printed(model: bytes, folder: pathlib.Path) -> pathlib.Path:
+    """Builds the application around a model with the commands of docs/tflm.md: an ELF file for a Cortex-M4.
+
+    Args:
+      model: a .tflite file with one input and one output.
+      folder: an empty one.
+    """
+    _tools("cortex-m4")
+    macros = "".join(f"#define {name} {value}\n" for name, value in _definitions(model).items())
+    script = (_EMULATORS / "firmware.ld").read_text().replace("firmware_bss_end =", "bss_end = firmware_bss_end =")
+    board = {"board.c": f'{macros}#include "{_EMULATORS / "firmware.c"}"\n', "board.ld": script}
+    for name, content in (_files(model) | {name: text.encode() for name, text in board.items()}).items():
+        (folder / name).write_bytes(content)
+    path = f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {VARIABLE: str(tflm()), "PATH": path, "PYTHONPATH": str(_ROOT)}
+    done = subprocess.run(
+        ["sh", "-e", "-c", _block("sh")], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
+    return folder / "firmware.elf"
+
+
+def _bytes(tensor) -> int:
+    return math.prod(tensor.shape) * np.dtype(dtype_of(tensor)).itemsize
+
+
+def run(model: bytes, inputs: np.ndarray, target: str, folder: pathlib.Path, more: Sequence[str] = ()) -> np.ndarray:
+    """Outputs [rows, elements] of the application for inputs [rows, ...], both in the tensors' types."""
+    program = build(model, target, folder, more)
+    if target != "host":
+        return emulate(program, model, inputs, target)
+    done = subprocess.run([program], input=inputs.tobytes(), capture_output=True, check=False)
+    assert done.returncode == 0, "the application's model_invoke failed"
+    return np.frombuffer(done.stdout, dtype_of(parse(model).subgraphs[0].outputs[0])).reshape(len(inputs), -1)
+
+
+def emulate(program: pathlib.Path, model: bytes, inputs: np.ndarray, target: str) -> np.ndarray:
+    """What `run` returns, from an ELF file for an emulated core."""
     for module in ("unicorn", "elftools", "ziglang"):
         pytest.importorskip(module, reason=f"{module} is not installed")
     from benchmarks.emulators import firmware, unicorn_engine
 
     machine = unicorn_engine.Machine(firmware.load(program, target), [])
-    return np.stack([machine.infer(row, size) for row in inputs])
+    output = parse(model).subgraphs[0].outputs[0]
+    rows = [machine.infer(row.reshape(-1).view(np.int8), _bytes(output)) for row in inputs]
+    return np.stack(rows).view(dtype_of(output))

@@ -10,22 +10,66 @@ const TfLiteAffineQuantization* Quantization(const TfLiteTensor* tensor) {
   return affine == nullptr || affine->scale == nullptr || affine->scale->size < 1 ? nullptr : affine;
 }
 
-}  // namespace
-
-bool IsInt8Activation(const TfLiteTensor* tensor) {
-  if (tensor == nullptr || tensor->type != kTfLiteInt8) return false;
-  const TfLiteAffineQuantization* affine = Quantization(tensor);
-  return affine != nullptr && affine->scale->size == 1 && tensor->params.zero_point >= -128 &&
-         tensor->params.zero_point <= 127;
+bool IsWithin(int32_t zero_point, TfLiteType type) {
+  switch (type) {
+    case kTfLiteInt8:
+      return zero_point >= -128 && zero_point <= 127;
+    case kTfLiteUInt8:
+      return zero_point >= 0 && zero_point <= 255;
+    case kTfLiteInt16:
+      return zero_point >= -32768 && zero_point <= 32767;
+    default:
+      return zero_point == 0;
+  }
 }
 
-bool ReadLayer(const Tensors& tensors, int channel_axis, Layer* layer) {
-  const TfLiteTensor* const input = tensors.input(0);
-  const TfLiteTensor* const weights = tensors.input(1);
-  const TfLiteTensor* const bias = tensors.input(2);
+// Whether a tensor, without its leading axes of size 1, has the shape of the last axes of another one.
+bool IsRepeated(const TfLiteTensor* tensor, const TfLiteTensor* output) {
+  const TfLiteIntArray& shape = *tensor->dims;
+  const TfLiteIntArray& whole = *output->dims;
+  int first = 0;
+  while (first < shape.size && shape.data[first] == 1) ++first;
+  const int axes = shape.size - first;
+  if (axes > whole.size) return false;
+  for (int i = 0; i < axes; ++i) {
+    if (shape.data[first + i] != whole.data[whole.size - axes + i]) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+bool IsActivation(const TfLiteTensor* tensor, TfLiteType type) {
+  if (tensor == nullptr || tensor->type != type) return false;
+  const TfLiteAffineQuantization* affine = Quantization(tensor);
+  return affine != nullptr && affine->scale->size == 1 && IsWithin(tensor->params.zero_point, type);
+}
+
+bool IsMatrix(const Tensors& tensors, int i) {
+  const TfLiteTensor* const tensor = tensors.input(i);
+  return IsInt8Activation(tensor) && tensor->params.zero_point == 0 && tensor->dims->size == 2 && tensors.IsConstant(i);
+}
+
+bool Pairing::Read(const Tensors& tensors) {
+  const int64_t outputs = tflite::NumElements(tensors.output());
+  if (outputs < 1) return false;
+  for (whole = 0; whole < 2; ++whole) {
+    const TfLiteTensor* const repeated = tensors.input(1 - whole);
+    if (tflite::NumElements(tensors.input(whole)) != outputs || !IsRepeated(repeated, tensors.output())) continue;
+    count = static_cast<int32_t>(tflite::NumElements(repeated));
+    repeats = static_cast<int32_t>(outputs / count);
+    return true;
+  }
+  return false;
+}
+
+bool ReadLayer(const Tensors& tensors, int channel_axis, Layer* layer, const Operands& operands) {
+  const TfLiteTensor* const input = tensors.input(operands.input);
+  const TfLiteTensor* const weights = tensors.input(operands.weights);
+  const TfLiteTensor* const bias = tensors.input(operands.bias);
   const TfLiteTensor* const output = tensors.output();
   if (!IsInt8Activation(input) || !IsInt8Activation(output)) return false;
-  if (weights == nullptr || weights->type != kTfLiteInt8 || !tensors.IsConstant(1)) return false;
+  if (weights == nullptr || weights->type != kTfLiteInt8 || !tensors.IsConstant(operands.weights)) return false;
   const TfLiteAffineQuantization* const affine = Quantization(weights);
   if (affine == nullptr || weights->dims->size <= channel_axis) return false;
   const int32_t channels = weights->dims->data[channel_axis];
@@ -38,7 +82,7 @@ bool ReadLayer(const Tensors& tensors, int channel_axis, Layer* layer) {
     if (affine->zero_point->data[i] != 0) return false;
   }
   if (bias != nullptr &&
-      (bias->type != kTfLiteInt32 || !tensors.IsConstant(2) || tflite::NumElements(bias) != channels)) {
+      (bias->type != kTfLiteInt32 || !tensors.IsConstant(operands.bias) || tflite::NumElements(bias) != channels)) {
     return false;
   }
   layer->input_scale = input->params.scale;
@@ -53,6 +97,7 @@ bool ReadLayer(const Tensors& tensors, int channel_axis, Layer* layer) {
   layer->channel_step = channel_axis == 0 ? elements : 1;
   layer->element_step = channel_axis == 0 ? 1 : channels;
   layer->bias = bias == nullptr ? nullptr : bias->data.i32;
+  layer->is_centred = false;
   return true;
 }
 

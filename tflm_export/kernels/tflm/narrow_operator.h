@@ -102,6 +102,8 @@ class Tensors {
   Tensors(const Tensors&) = delete;
   Tensors& operator=(const Tensors&) = delete;
 
+  static constexpr int kInputs = 24;  // of the operator with the most, an LSTM
+
   const TfLiteTensor* input(int i) const { return inputs_[i]; }
   TfLiteTensor* output() const { return output_; }
 
@@ -114,20 +116,37 @@ class Tensors {
   }
 
  private:
-  static constexpr int kInputs = 3;
-
   tflite::MicroContext* const context_;
   [[maybe_unused]] const TfLiteNode* const node_;
   TfLiteTensor* inputs_[kInputs] = {};
   TfLiteTensor* output_;
 };
 
-// Whether a tensor is int8 with one scale and one zero point.
-bool IsInt8Activation(const TfLiteTensor* tensor);
+// Whether a tensor has a type, one scale and one zero point, which the type holds.
+bool IsActivation(const TfLiteTensor* tensor, TfLiteType type);
+inline bool IsInt8Activation(const TfLiteTensor* tensor) { return IsActivation(tensor, kTfLiteInt8); }
 
-// Reads input 0, weights (input 1), bias (input 2, may be left out) and output of an operator whose weights have their
-// output channels along `channel_axis`. Returns false if they are not int8 and constant, as the kernels need them.
-bool ReadLayer(const Tensors& tensors, int channel_axis, Layer* layer);
+// Whether a tensor is constant and int8, with one scale and zero point 0, of two dimensions.
+bool IsMatrix(const Tensors& tensors, int i);
+
+// How two inputs meet in an operator on pairs of elements: one has the output's shape, the other one is repeated along
+// the first axes of it.
+struct Pairing {
+  int whole;  // the input that has the output's shape
+  int32_t repeats, count;
+
+  // Returns false if the shapes are others, or empty.
+  bool Read(const Tensors& tensors);
+};
+
+// Which inputs of an operator are its activations, its weights and its bias, which may be left out.
+struct Operands {
+  int input = 0, weights = 1, bias = 2;
+};
+
+// Reads operands and output of an operator whose weights have their output channels along `channel_axis`. Returns false
+// if they are not int8 and constant, as the kernels need them.
+bool ReadLayer(const Tensors& tensors, int channel_axis, Layer* layer, const Operands& operands = {});
 
 // The rescale of a layer and what comes after it.
 struct Rescaled {

@@ -17,6 +17,16 @@ constexpr int kToleranceBits = 21;
 struct Factor {
   int32_t multiplier;
   int32_t shift;
+
+  // Whether Apply may be called.
+  bool CanApply() const { return shift >= -14; }
+
+  // acc times the factor, rounded once, halves up. acc: -2^32..2^32.
+  int64_t Apply(int64_t acc) const {
+    const int64_t product = acc * multiplier;  // below 2^48
+    if (shift <= 0) return product * (int64_t{1} << -shift);
+    return shift > 62 ? 0 : (product + (int64_t{1} << (shift - 1))) >> shift;
+  }
 };
 
 // x / 2^shift, rounded, halves up; shift: 1..62.

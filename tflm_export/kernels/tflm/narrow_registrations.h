@@ -16,7 +16,14 @@ namespace narrow {
 TFLMRegistration Register_CONV_2D();
 TFLMRegistration Register_DEPTHWISE_CONV_2D();
 TFLMRegistration Register_FULLY_CONNECTED();
+TFLMRegistration Register_TRANSPOSE_CONV();
 TFLMRegistration Register_ADD();
+TFLMRegistration Register_SUB();
+TFLMRegistration Register_MUL();
+TFLMRegistration Register_MEAN();
+TFLMRegistration Register_QUANTIZE();
+TFLMRegistration Register_SVDF();
+TFLMRegistration Register_UNIDIRECTIONAL_SEQUENCE_LSTM();
 
 }  // namespace narrow
 
