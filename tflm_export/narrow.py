@@ -269,9 +269,22 @@ def _report(
         row = _row(old, new, _Factors(*found), setting.grid, reasons.get(old.key), method, has_data)
         if row is not None:
             rows.append(row)
+    report = Report(default.grid, "" if settings is None else default.method, tuple(rows))
     if all(row.reason for row in rows):
-        raise ModelError(_nothing_to_narrow(before, rows))
-    return Report(default.grid, "" if settings is None else default.method, tuple(rows))
+        raise NothingToNarrowError(_nothing_to_narrow(before, rows), report)
+    return report
+
+
+class NothingToNarrowError(ModelError):
+    """A model has no rescale that can be narrowed.
+
+    Attributes:
+      report: what there is.
+    """
+
+    def __init__(self, message: str, report: Report):
+        super().__init__(message)
+        self.report = report
 
 
 @dataclasses.dataclass(frozen=True)

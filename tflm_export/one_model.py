@@ -8,7 +8,7 @@ from tflm_export import files, flags, metadata, outputs, several
 from tflm_export.errors import ModelError, UsageError
 from tflm_export.explain import explain
 from tflm_export.flatbuffer.model import parse
-from tflm_export.narrow import check, narrow
+from tflm_export.narrow import NothingToNarrowError, check, narrow
 from tflm_export.report import Report
 from tflm_export.rules import with_additions
 from tflm_export.rules_file import load_rules
@@ -107,16 +107,7 @@ class OneModel:
         if flags.SEARCH.value:
             data, report = self._search(converted, train, test)
         else:
-            rules = _rules(converted.data)
-            data, report = narrow(
-                converted.data,
-                flags.BITS.value,
-                flags.METHOD.value,
-                train,
-                rules,
-                flags.SYNTHETIC.value,
-                converted.references,
-            )
+            data, report = self._narrowed(converted, train)
         if flags.STRICT.value:
             report.require_narrow()
         written = wanted.write(data, report)
@@ -130,6 +121,18 @@ class OneModel:
         if flags.VERIFY.value is not None:
             outcome.code, outcome.error = self._verify(converted.data, written.model, test)
         return outcome
+
+    def _narrowed(self, converted: Conversion, train: dict | None) -> tuple[bytes, Report]:
+        """The narrowed model and its report. For C, which any model may become, one as it is where nothing narrows."""
+        rules = _rules(converted.data)
+        settings = flags.BITS.value, flags.METHOD.value, train, rules, flags.SYNTHETIC.value
+        try:
+            return narrow(converted.data, *settings, converted.references)
+        except NothingToNarrowError as error:
+            if flags.C_SOURCE.value is None:
+                raise
+            self.say(f"note: {error}; written as it is")
+            return converted.data, error.report
 
     def _agreement(self, stock: bytes, converted: Conversion, data: bytes, rows: dict) -> str:
         """How far a narrowed model is from the stock one on rows of that one, or if need be from its int8 form."""

@@ -125,14 +125,15 @@ class Outputs:
           UsageError: a file cannot be written, or the program would need several widths above 16 bits.
           ModelError: an operator cannot be written as C.
         """
-        data = metadata.attach(narrowed, report) if self.with_metadata else metadata.detach(narrowed)
+        has_metadata = self.with_metadata and len(report.offenders) < len(report.rows)
+        data = metadata.attach(narrowed, report) if has_metadata else metadata.detach(narrowed)
         array = self._array(data)
         program = None if self.source_folder is None else self._program(data, report)
         sources = {} if program is None else self._folder(program)
         with files.folders({os.path.dirname(path) for path in [*array, *sources]}):
             require_writable([*sources, self.report], self.overwrite)
             files.write({self.model: data} | array | sources | report_files(report, self.report), self.overwrite)
-        size = f"{len(data)} bytes" + (f", {len(data) - len(narrowed)} of them metadata" if self.with_metadata else "")
+        size = f"{len(data)} bytes" + (f", {len(data) - len(narrowed)} of them metadata" if has_metadata else "")
         lines = [f"{self.model}: {report.summary()}; {size}", *array]
         if program is not None:
             lines.append(f"{self.source_folder}: {len(sources)} files; {program.summary()}")

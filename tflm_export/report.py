@@ -87,8 +87,8 @@ class Report:
 
     @property
     def max_bits(self) -> int:
-        """Significant bits of the widest multiplier that can be read."""
-        return max(row.bits_after for row in self.rows if row.bits_after is not None)
+        """Significant bits of the widest multiplier that can be read; 0 where there is none."""
+        return max((row.bits_after for row in self.rows if row.bits_after is not None), default=0)
 
     def to_dict(self) -> dict:
         """The report as JSON-serialisable values; a grid is its `bits`."""
@@ -104,6 +104,8 @@ class Report:
     def summary(self) -> str:
         """The report in a line for people."""
         narrowed = len(self.rows) - len(self.offenders)
+        if not self.rows:
+            return "no operator has a rescale"
         widest = max((row.grid for row in self.rows), key=lambda grid: grid.bits)
         text = f"{narrowed} of {len(self.rows)} operators with a rescale are at most {widest} wide"
         return text + (f"; {len(self.offenders)} not" if self.offenders else "")

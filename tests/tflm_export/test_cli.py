@@ -295,6 +295,24 @@ def test_what_is_not_narrowed_is_said(folder, capsys):
     assert "CUSTOM:strange is not supported yet" in capsys.readouterr().out
 
 
+def test_c_of_a_model_without_anything_to_narrow(folder, capsys):
+    """Its file and its program are written as it is; without --c_source there is nothing to do."""
+    b = TFLiteBuilder()
+    x = b.input([1, 8])
+    y = b.tensor("shares", [1, 8], scale=1 / 256, zero_point=-128)
+    b.operator("SOFTMAX", [x], [y], 1, beta=1.0)
+    data = b.build(x, y)
+    (folder / "softmax.tflite").write_bytes(data)
+    assert run("--bits=1", "--c_source=c", "--report=report.json", "softmax.tflite") == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "note: the model has no int8 rescale (its operators compute INT8); written as it is" in out
+    assert (folder / "softmax_k1.tflite").read_bytes() == data
+    assert json.loads((folder / "report.json").read_text())["rows"] == []
+    assert b"softmax_k1_invoke" in (folder / "c" / "softmax_k1.c").read_bytes()
+    assert run("--bits=1", "--overwrite", "softmax.tflite") == 1
+
+
 @pytest.mark.parametrize("flag", ["--help", "-h", "--nohelp --help"])
 def test_help(folder, capsys, flag):
     assert run(*flag.split()) == 0
