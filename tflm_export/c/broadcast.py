@@ -83,7 +83,7 @@ def pairs(inputs: Sequence[Value], output: Value) -> Pairs:
         shapes = " and ".join(str(list(value.shape)) for value in inputs)
         raise UnsupportedError(f"{shapes} broadcast along more than {MOST_AXES + 1} axes")
     names = ("sizes", "strides") if outer else ("0", "0")
-    fields = f"{integers((count, *steps, len(outer)))}, {', '.join(names)}"
+    fields = f"{integers(count, *steps, len(outer))}, {', '.join(names)}"
     around = [strides[:-1] for strides in found.strides]
     constants = {"sizes": np.array(outer, np.int32), "strides": np.array(around, np.int32).T} if outer else {}
     return Pairs(f"static const narrow_broadcast shape = {{{fields}}};", constants)

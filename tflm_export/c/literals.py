@@ -3,7 +3,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -85,8 +85,8 @@ def integer(value: int) -> str:
     raise UnsupportedError(f"{value} does not fit 64 bits")
 
 
-def integers(values: Iterable[int]) -> str:
-    """Constants as arguments of a call."""
+def integers(*values: int) -> str:
+    """Several, as arguments of a call."""
     return ", ".join(map(integer, values))
 
 

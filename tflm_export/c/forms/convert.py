@@ -27,7 +27,7 @@ def quantize_real(step: Step[QuantizeReal]) -> CStep:
     scale = np.float32(form.scale)
     if not scale > 0:
         raise UnsupportedError(f"its output has scale {form.scale}")
-    numbers = f"{real(scale, 'f')}, {integers((form.zero_point, *y.limits))}"
+    numbers = f"{real(scale, 'f')}, {integers(form.zero_point, *y.limits)}"
     return _step(step, f"narrow_quantize_real({literal(y.dtype)}, {x.size}, {numbers}, x0, y);", "narrow_real.h")
 
 

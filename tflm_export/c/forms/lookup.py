@@ -60,7 +60,7 @@ def requantized(
     factors = rescaled.factors(rescaler, (low, high) if kernel == "narrow_requantize" else (0, max(-low, high)))
     call = (
         f"{kernel}({literal(x.dtype)}, {literal(y.dtype)}, {factors.rounding}, {x.size}, &factors, "
-        f"{integers(zero_points)}, {rescaled.ends(clamp, zero_points[1])}, x0, y);"
+        f"{integers(*zero_points)}, {rescaled.ends(clamp, zero_points[1])}, x0, y);"
     )
     kernels = ("narrow_requantize.h",)
     return CStep(step.origin, (x,), (y,), (factors.statement(), call), factors.constants(), kernels=kernels)

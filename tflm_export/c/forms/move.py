@@ -32,7 +32,7 @@ def move(step: Step[Move]) -> CStep:
         names = ", ".join(f"x{i}" for i in range(len(form.inputs)))
         rank = max(len(axes) for _, axes in found)
         statements.append(f"const void *const inputs[] = {{{names}}};")
-        statements.append(f"narrow_move({integers((size, len(found), rank))}, blocks, places, inputs, y);")
+        statements.append(f"narrow_move({integers(size, len(found), rank)}, blocks, places, inputs, y);")
         constants = {"blocks": _table(found, rank), "places": np.array([*itertools.chain(*found.values())], np.int32)}
         kernels.append("narrow_move.c")
     else:

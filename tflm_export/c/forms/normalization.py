@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Vectors of length one, through kernels/narrow_normalize.h."""
 
-from tflm_export.c.forms.statements import INT32_REACH, integers
+from tflm_export.c.forms.statements import INT32_REACH
+from tflm_export.c.literals import integers
 from tflm_export.c.step import CStep, UnsupportedError
 from tflm_export.c.types import literal
 from tflm_export.program.form import reach

@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from tflm_export.c.forms.statements import INT32_REACH, INT64_REACH, array, integers, structure
+from tflm_export.c.forms.statements import INT32_REACH, INT64_REACH, array, structure
+from tflm_export.c.literals import integers
 from tflm_export.c.step import CStep, UnsupportedError
 from tflm_export.c.types import factors, literal
 from tflm_export.program.form import reach

@@ -36,7 +36,7 @@ def _two_slopes(step: Step[Requantize]) -> CStep:
     call = (
         f"narrow_requantize_slopes({literal(x.dtype)}, {literal(form.output.dtype)}, {above.rounding}, "
         f"{below.rounding}, {x.size}, &above_factors, &below_factors, "
-        f"{integers((form.below_sign, form.input_zero_point, form.zero_point))}, "
+        f"{integers(form.below_sign, form.input_zero_point, form.zero_point)}, "
         f"{rescaled.ends(form.clamp, form.zero_point)}, x0, y);"
     )
     statements = (above.statement("above_"), below.statement("below_"), call)

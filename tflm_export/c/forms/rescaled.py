@@ -66,4 +66,4 @@ def product(first: Range, second: Range) -> Range:
 def ends(clamp: Range, zero_point: int) -> str:
     """The clamp of an output from which its zero point is still missing; what 64 bits do not hold limits nothing."""
     low, high = (end - zero_point for end in clamp)
-    return integers((max(low, _INT64[0]), min(high, _INT64[1])))
+    return integers(max(low, _INT64[0]), min(high, _INT64[1]))

@@ -11,18 +11,6 @@ INT32_REACH = 1 << 31
 INT64_REACH = 1 << 63
 
 
-def integer(value: int) -> str:
-    """A C constant of an integer within 64 bits."""
-    if value == -INT64_REACH:
-        return f"({value + 1}LL - 1)"  # its magnitude is no int64
-    return f"{value}LL" if not -INT32_REACH < value < INT32_REACH else str(value)
-
-
-def integers(*values: int) -> str:
-    """Several, as arguments."""
-    return ", ".join(map(integer, values))
-
-
 def structure(kind: str, name: str, members: Mapping[str, object]) -> str:
     """A constant structure."""
     return f"static const {kind} {name} = {initializer(members)};"

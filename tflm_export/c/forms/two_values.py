@@ -25,7 +25,7 @@ def elementwise(step: Step[Elementwise]) -> CStep:
         raise UnsupportedError(f"{wraps_in.name.upper()} that wraps has no kernel that gives {y.dtype.name.upper()}")
     clamp = y.limits if form.clamp is None else form.clamp
     function = f"NARROW_FUNCTION_{form.function.upper()}"
-    call = f"narrow_elementwise({function}, {_types(form)}, &shape, {integers(clamp)}, x0, x1, y);"
+    call = f"narrow_elementwise({function}, {_types(form)}, &shape, {integers(*clamp)}, x0, x1, y);"
     return _walked(step, (call,), {}, "narrow_elementwise.h")
 
 
@@ -39,7 +39,7 @@ def aligned_sum(step: Step[AlignedSum]) -> CStep:
     name, widest = ("narrow_aligned_sum_wide", 63) if is_wide else ("narrow_aligned_sum", 31)
     # A sum shifted by all of its bits is its sign, and by more of them, too.
     numbers = (*form.factors, form.start, min(form.shift, widest), *form.clamp)
-    call = f"{name}({_types(form)}, &shape, {integers(numbers)}, x0, x1, y);"
+    call = f"{name}({_types(form)}, &shape, {integers(*numbers)}, x0, x1, y);"
     return _walked(step, (call,), {}, "narrow_aligned_sum.h")
 
 
@@ -58,7 +58,7 @@ def rescaled_sum(step: Step[RescaledSum]) -> CStep:
     factors = rescaled.factors(together, *terms, (-sum(most), sum(most)))
     call = (
         f"narrow_rescaled_sum({_types(form)}, {factors.rounding}, &shape, &factors, zero_points, "
-        f"{integers((form.left_shift, *form.signs))}, {rescaled.ends(form.clamp, form.zero_point)}, x0, x1, y);"
+        f"{integers(form.left_shift, *form.signs)}, {rescaled.ends(form.clamp, form.zero_point)}, x0, x1, y);"
     )
     constants = factors.constants() | _zero_points(form)
     return _walked(step, (factors.statement(), call), constants, "narrow_rescaled_sum.h")
