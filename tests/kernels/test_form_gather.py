@@ -6,7 +6,8 @@ import pytest
 
 from tests.helpers import native
 from tests.helpers.c_steps import CompiledSteps, step_of
-from tests.helpers.held_forms import assert_held, value
+from tests.helpers.held_forms import Case, assert_held, value
+from tests.helpers.random_forms import Draw
 from tflm_export.c.forms import GENERAL
 from tflm_export.c.step import UnsupportedError
 from tflm_export.program.gather import Gather, GatherNd, Update
@@ -104,6 +105,42 @@ def test_update():
             firsts = (random.integers(-2, 7, len(x)), random.choice([ends.min, 0, ends.max], len(x)))
             cases.append((form, [[*arrays, first.astype(begin.dtype)] for first in firsts]))
     assert_held(GENERAL[Update], cases)
+
+
+def random_gather(draw: Draw) -> Case:
+    dtype, kind = draw.one(MOVED), draw.one(POSITIONS)
+    x = tuple(draw.size(4) for _ in range(draw.size(5)))
+    axis = int(draw.random.integers(len(x)))
+    shared = int(draw.random.integers(axis + 1))
+    chosen = tuple(draw.size(3) for _ in range(draw.size(3) - 1))
+    form = gather(dtype, kind, x, (*x[:shared], *chosen), axis, shared, (*x[:axis], *chosen, *x[axis + 1 :]))
+    positions = draw.random.integers(0, x[axis], form.inputs[1].shape)
+    return form, [[elements(draw.random, dtype, x), positions.astype(kind)]]
+
+
+def random_gather_nd(draw: Draw) -> Case:
+    dtype, kind = draw.one(MOVED), draw.one(POSITIONS)
+    x = tuple(draw.size(4) for _ in range(draw.size(5)))
+    rank, rows = int(draw.random.integers(1, len(x) + 1)), tuple(draw.size(3) for _ in range(draw.size(3) - 1))
+    form = gather_nd(dtype, kind, x, (*rows, rank), (*rows, *x[rank:]))
+    return form, [[elements(draw.random, dtype, x), draw.random.integers(0, x[:rank], (*rows, rank)).astype(kind)]]
+
+
+def random_update(draw: Draw) -> Case:
+    dtype, kind = draw.one(MOVED), draw.one(POSITIONS)
+    block = tuple(draw.size(4) for _ in range(draw.size(5)))
+    x = tuple(side + draw.one([0, 0, 1, 3]) for side in block)
+    begin = draw.random.integers(-2, 6, len(x)).astype(kind)
+    arrays = [elements(draw.random, dtype, x), elements(draw.random, dtype, block), begin]
+    return update(dtype, kind, x, block), [arrays]
+
+
+@pytest.mark.parametrize("draw_one", [random_gather, random_gather_nd, random_update])
+def test_any(draw_one):
+    draw = Draw(5)
+    cases = [draw_one(draw) for _ in range(80)]
+    (emit,) = {GENERAL[type(form)] for form, _ in cases}
+    assert_held(emit, cases)
 
 
 @pytest.mark.parametrize("kind", POSITIONS)

@@ -10,10 +10,12 @@ import pytest
 from tests.helpers import native
 from tests.helpers.c_steps import CompiledSteps, step_of
 from tests.helpers.held_forms import assert_held, images_of, value
+from tests.helpers.random_forms import Draw
 from tflm_export.arithmetic import Narrow, Target, Tflm
 from tflm_export.c.forms import GENERAL
 from tflm_export.c.step import UnsupportedError
 from tflm_export.grid import Grid
+from tflm_export.program.form import Form, reach
 from tflm_export.program.reduction import Extreme, Mean, Position, Total
 from tflm_export.rescale import RealRescale, Rescale, RoundingShift
 
@@ -73,6 +75,41 @@ def test_sums(kind):
             cases.append((form, images_of(form, random)))
     (emit,) = {GENERAL[type(form)] for form, _ in cases}
     assert_held(emit, cases)
+
+
+def random_reduction(draw: Draw, kind: type) -> Form:
+    """Of up to seven dimensions and any axes, with any rescale."""
+    shape = tuple(draw.size(4) for _ in range(draw.size(8) - 1))
+    axes = tuple(axis for axis in range(len(shape)) if draw.flag())
+    dtype = draw.one(INTEGERS)
+    if kind is Extreme:
+        return extreme(draw.one(ALL), shape, axes, draw.flag())
+    if kind is Position:
+        shape = (*shape, draw.size(4))
+        return position(
+            draw.one((*ALL, np.float32)), draw.one((np.int32, np.int64)), shape, len(shape) // 2, draw.flag()
+        )
+    zeros, y = (draw.zero_point(dtype), draw.zero_point(dtype)), value("y", dtype, kept(shape, axes))
+    x, count = value("x", dtype, shape), math.prod(shape[axis] for axis in axes)
+    if kind is Mean:
+        factor = float(2.0 ** draw.random.uniform(-8, 4))
+        target = Target(y, 1.0, zeros[1], y.limits)
+        return Narrow(Grid(draw.one([1, 4, 16, 31]))).mean(x, axes, zeros[0], factor, target)
+    rescale = draw.rescaler(reach(x, zeros[0]) * count, y.limits[1])
+    return Total(
+        inputs=(x,), outputs=(y,), axes=axes, input_zero_point=zeros[0], rescale=rescale, zero_point=zeros[1]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [Mean, Total, Extreme, Position])
+def test_any(kind):
+    draw = Draw(3)
+    forms = [random_reduction(draw, kind) for _ in range(60)]
+    images = [
+        draw.integers(x.dtype, x.shape) if x.dtype != np.float32 else draw.random.normal(size=x.shape).astype(x.dtype)
+        for (x,) in (form.inputs for form in forms)
+    ]
+    assert_held(GENERAL[kind], [(form, [[image]]) for form, image in zip(forms, images, strict=True)])
 
 
 def test_a_mean_is_one_exact_rounding():
