@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What makes the folder of a C program a CMake target, an ESP-IDF component, a Zephyr module and an Arduino library.
 
-Everything is named after the model, so that folders of several models go into one project. But for Arduino, each is a
-static library: of the kernels that several of them hold, a linker takes one.
+Everything is named after the model, so that folders of several models go into one project.
 """
 
 import dataclasses
@@ -66,7 +65,7 @@ set(sources
 {listed}
 )
 
-# Of a kernel that several models hold, a linker takes one: they have to be the same.
+# Of a kernel that several models hold, a program gets one: they have to be the same.
 set(kernels {kernels.digest()})
 get_property(others GLOBAL PROPERTY NARROW_KERNELS)
 get_property(first GLOBAL PROPERTY NARROW_KERNELS_FOLDER)
@@ -99,7 +98,7 @@ def _zephyr_module(folder: _Folder) -> str:
 
 
 def _zephyr_cmake(folder: _Folder) -> str:
-    # No zephyr_library(): those are linked whole, and the kernels of two models would clash.
+    # No zephyr_library(): those are linked whole, and a compiler without weak symbols has kernels of two models clash.
     return f"""if(CONFIG_{folder.symbol})
   add_subdirectory(${{CMAKE_CURRENT_LIST_DIR}}/.. ${{CMAKE_CURRENT_BINARY_DIR}}/{folder.name})
   target_link_libraries({folder.name} PRIVATE zephyr_interface)
