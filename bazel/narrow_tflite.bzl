@@ -17,7 +17,7 @@ def _narrow_model(ctx):
         executable = ctx.executable._exporter,
         arguments = [arguments],
         inputs = [ctx.file.stock] + ctx.files.data,
-        outputs = [ctx.outputs.model, ctx.outputs.source, ctx.outputs.header],
+        outputs = [ctx.outputs.model, ctx.outputs.source, ctx.outputs.layers, ctx.outputs.header],
         mnemonic = "NarrowTflite",
         progress_message = "Narrowing %s" % ctx.file.stock.short_path,
     )
@@ -32,6 +32,7 @@ _narrow_model_rule = rule(
         "data": attr.label_list(allow_files = True),
         "model": attr.output(mandatory = True),
         "source": attr.output(mandatory = True),
+        "layers": attr.output(mandatory = True),
         "header": attr.output(mandatory = True),
         "_exporter": attr.label(
             default = Label("//bazel:tflm_export"),
@@ -64,11 +65,12 @@ def narrow_tflite(name, model, bits, core = "portable", flags = [], data = [], *
         data = data,
         model = output + ".tflite",
         source = output + ".c",
+        layers = output + "_layers.c",
         header = output + ".h",
     )
     native.cc_library(
         name = name,
-        srcs = [output + ".c"],
+        srcs = [output + ".c", output + "_layers.c"],
         hdrs = [output + ".h"],
         copts = ["-std=c99"],
         includes = [folder],

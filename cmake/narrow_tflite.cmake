@@ -48,7 +48,7 @@ function(narrow_tflite target)
     if(NOT arg_CORE)
       set(arg_CORE portable)
     endif()
-    set(sources ${folder}/${name}.c ${folder}/${name}.h)
+    set(sources ${folder}/${name}.c ${folder}/${name}_layers.c ${folder}/${name}.h)
     set(kind --c_source=${folder} --core=${arg_CORE})
   endif()
   add_custom_command(
