@@ -20,12 +20,12 @@ import sys
 import numpy as np
 from absl import flags
 
-from benchmarks import command, datasets, device_report, plots, rescale_cost
+from benchmarks import command, datasets, device_report, natural_inputs, plots, rescale_cost
 from benchmarks.device_report import profiler_csv, table
 from benchmarks.device_runs import AUTO, ENGINES, STOCK, Run, measure, measure_elf, misfit
 from benchmarks.emulators import firmware
 from benchmarks.emulators.execution import EngineError
-from tflm_export import UsageError, cores, files
+from tflm_export import UsageError, cores, files, verify
 from tflm_export.flatbuffer.model import parse
 
 __all__ = ["STOCK", "Run", "inputs_for", "load_data", "main", "measure", "measure_elf", "profiler_csv", "table"]
@@ -43,7 +43,7 @@ SUITES = {
 
 _COMMAND = command.Command("device", __doc__, errors=(firmware.BuildError, EngineError))
 _FLAGS = _COMMAND.flags
-_MODEL = flags.DEFINE_string("model", None, "An int8 .tflite file.", flag_values=_FLAGS)
+_MODEL = flags.DEFINE_string("model", None, "A .tflite file.", flag_values=_FLAGS)
 _SUITE = flags.DEFINE_enum("suite", None, sorted(SUITES), "Models of the data folder instead.", flag_values=_FLAGS)
 _CPU = flags.DEFINE_multi_enum("cpu", ["cortex-m0plus"], firmware.CPUS, "Core, repeatable.", flag_values=_FLAGS)
 _BITS = flags.DEFINE_integer("bits", None, "Only this multiplier width, beside the stock rescale.", flag_values=_FLAGS)
@@ -97,17 +97,29 @@ def load_data(name: str, divisor: float) -> tuple[np.ndarray, np.ndarray]:
     raise UsageError(f"{path} has neither x_test and y_test nor images and labels")
 
 
-def inputs_for(data: bytes, samples: int, name: str | None, divisor: float) -> tuple[np.ndarray, np.ndarray | None]:
-    """Integer inputs [rows, ...] of a model and their labels; random ones without a data set."""
-    tensor = parse(data).subgraphs[0].inputs[0]
-    row = tensor.shape[1:]
+def inputs_for(
+    data: bytes, samples: int, name: str | None, divisor: float
+) -> tuple[np.ndarray | list[np.ndarray], np.ndarray | None]:
+    """Inputs of a model as `simulate` takes them, and their labels; random ones without a data set.
+
+    Raises:
+      UsageError: there is no such data, or it does not fit the model.
+    """
+    model = parse(data)
+    tensors = model.subgraphs[0].inputs
     if name is None:
-        return np.random.default_rng(0).integers(-128, 128, (samples, *row)).astype(np.int8), None
+        if [tensor.type for tensor in tensors] != ["INT8"]:
+            return verify.random_inputs(model, samples), None
+        shape = (samples * (tensors[0].shape or (1,))[0], *tensors[0].shape[1:])
+        return np.random.default_rng(0).integers(-128, 128, shape).astype(np.int8), None
+    if len(tensors) != 1:
+        raise UsageError(f"the model has {len(tensors)} inputs; leave out --data, and it gets random ones")
     x, labels = load_data(name, divisor)
+    row = tensors[0].shape[1:]
     if math.prod(x.shape[1:]) != math.prod(row):
         raise UsageError(f"rows of {name} have shape {list(x.shape[1:])}, the model takes {list(row)}")
-    integers = np.rint(x[:samples].reshape(-1, *row) / np.float64(tensor.scale)) + tensor.zero_point
-    return np.clip(integers, -128, 127).astype(np.int8), labels[:samples]
+    x, labels = x[:samples].reshape(-1, *row), labels[:samples]
+    return natural_inputs.quantised(tensors[0], x), labels
 
 
 def _models() -> dict[str, bytes]:

@@ -5,22 +5,26 @@ import dataclasses
 import math
 import pathlib
 import tempfile
+from collections.abc import Sequence
 
 import numpy as np
 
 from benchmarks import cycles
 from benchmarks.emulators import firmware, qemu_engine, renode_engine, unicorn_engine
+from benchmarks.emulators.borders import Borders
 from benchmarks.emulators.execution import Execution
 from tflm_export import ModelError, c, narrow
-from tflm_export.arithmetic import Narrow, Tflm
+from tflm_export.arithmetic import Arithmetic, Narrow, Tflm
 from tflm_export.flatbuffer.model import parse
 from tflm_export.grid import Grid
+from tflm_export.program.value import value_of
 from tflm_export.simulator import simulate
 
 STOCK = "stock"  # the 31-bit rescale with two roundings
 RESCALED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "MUL", "MEAN", "QUANTIZE")
 ENGINES = {"unicorn": unicorn_engine.execute, "qemu": qemu_engine.execute, "renode": renode_engine.execute}
 AUTO = "auto"
+Inputs = np.ndarray | Sequence[np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,19 +125,19 @@ def why_no_cycles(run: Run) -> str:
 
 
 def measure(
-    data: bytes, name: str, cpu: str, rescale: str | int, inputs: np.ndarray, labels: np.ndarray | None = None,
+    data: bytes, name: str, cpu: str, rescale: str | int, inputs: Inputs, labels: np.ndarray | None = None,
     folder: pathlib.Path | None = None, toolchain: str = "zig", kernels: str = AUTO, engine: str = "unicorn",
     multiplier: int = 1,
 ) -> Run:  # fmt: skip
     """Builds and runs a model.
 
     Args:
-      data: a stock int8 .tflite file.
+      data: a stock .tflite file.
       name: what to call it.
       cpu: one of firmware.CPUS.
       rescale: "stock" or the width k to narrow to.
-      inputs: int8 [rows, ...], in the model's integers.
-      labels: class indices [rows], or None.
+      inputs: as `simulate` takes them; of a model that keeps state, one inference after the other.
+      labels: class indices [rows] of the first output, or None.
       folder: where C source and ELF file go; None for nowhere.
       toolchain: one of firmware.TOOLCHAINS.
       kernels: those of a core in cores.CORES, or "auto" for those that suit the core.
@@ -151,19 +155,18 @@ def measure(
     with tempfile.TemporaryDirectory() as scratch:
         built = firmware.build(program, cpu, folder or pathlib.Path(scratch), toolchain)
         layers = [program.layer(step) for step in program.steps]
-        execution = ENGINES[engine](built, layers, inputs, program.output.size)
-    expected = simulate(data, inputs, arithmetic).outputs[0].reshape(execution.outputs.shape)
+        execution, outputs, expected = _run(built, layers, Borders.of(program), engine, data, inputs, arithmetic)
     steps = [(step.origin.index, step.origin.name, step.output.name) for step in program.steps]
     return Run(
-        name, cpu, rescale, engine, toolchain, multiplier, bool((execution.outputs == expected).all()), False,
-        len(inputs), _accuracy(execution.outputs, labels), built.flash, built.ram, program.arena.size,
+        name, cpu, rescale, engine, toolchain, multiplier, _equal(outputs, expected), False,
+        len(execution.outputs), _accuracy(outputs[0], labels), built.flash, built.ram, program.arena.size,
         program.arena.lower_bound, execution.stack, _rescaled(data), execution.instructions, execution.resolution,
-        _layers(execution, steps, cpu, len(inputs), multiplier),
+        _layers(execution, steps, cpu, len(execution.outputs), multiplier),
     )  # fmt: skip
 
 
 def measure_elf(
-    path: pathlib.Path, data: bytes, name: str, cpu: str, inputs: np.ndarray, labels: np.ndarray | None = None,
+    path: pathlib.Path, data: bytes, name: str, cpu: str, inputs: Inputs, labels: np.ndarray | None = None,
     engine: str = "unicorn", multiplier: int = 1,
 ) -> Run:  # fmt: skip
     """Runs an ELF file that the user brought, on the same inputs and under the same cycle model.
@@ -181,22 +184,44 @@ def measure_elf(
     problem = misfit(built, data)
     if problem:
         raise ModelError(f"{path}: {problem}")
-    size = math.prod(parse(data).subgraphs[0].outputs[0].shape)
-    execution = ENGINES[engine](built, ["firmware_infer"], inputs, size)
-    expected = simulate(data, inputs, Tflm()).outputs[0].reshape(execution.outputs.shape)
+    borders = borders_of(data)
+    execution, outputs, expected = _run(built, ["firmware_infer"], borders, engine, data, inputs, Tflm())
     return Run(
-        name, cpu, path.stem, engine, "", multiplier, bool((execution.outputs == expected).all()), True, len(inputs),
-        _accuracy(execution.outputs, labels), built.flash, built.ram, None, None, execution.stack, _rescaled(data),
-        execution.instructions, execution.resolution,
-        _layers(execution, [(0, "INFERENCE", path.stem)], cpu, len(inputs), multiplier),
+        name, cpu, path.stem, engine, "", multiplier, _equal(outputs, expected), True,
+        len(execution.outputs), _accuracy(outputs[0], labels), built.flash, built.ram, None, None, execution.stack,
+        _rescaled(data), execution.instructions, execution.resolution,
+        _layers(execution, [(0, "INFERENCE", path.stem)], cpu, len(execution.outputs), multiplier),
     )  # fmt: skip
+
+
+def _run(
+    built: firmware.Firmware, layers: list[str], borders: Borders, engine: str, data: bytes, inputs: Inputs,
+    arithmetic: Arithmetic,
+) -> tuple[Execution, list[np.ndarray], list[np.ndarray]]:  # fmt: skip
+    """What an engine gives: also as outputs of the model [rows, elements], beside the simulator's."""
+    arrays = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
+    rows = len(arrays[0]) // (borders.inputs[0].shape or (1,))[0] if arrays else 1
+    execution = ENGINES[engine](built, layers, borders.pack(arrays, rows), borders.sizes[1])
+    outputs = borders.unpack(execution.outputs)
+    expected = [array.reshape(rows, -1) for array in simulate(data, arrays, arithmetic).outputs]
+    return execution, outputs, expected
+
+
+def _equal(found: list[np.ndarray], expected: list[np.ndarray]) -> bool:
+    """Whether arrays are the same bit for bit."""
+    return all(a.tobytes() == b.tobytes() for a, b in zip(found, expected, strict=True))
+
+
+def borders_of(data: bytes) -> Borders:
+    """The borders of a .tflite file."""
+    graph = parse(data).subgraphs[0]
+    return Borders("model", tuple(map(value_of, graph.inputs)), tuple(map(value_of, graph.outputs)))
 
 
 def misfit(built: firmware.Firmware, data: bytes) -> str:
     """Why an ELF file cannot hold this model: bytes of input and output; empty where it can."""
-    graph = parse(data).subgraphs[0]
-    for role, tensor in (("input", graph.inputs[0]), ("output", graph.outputs[0])):
-        has, needs = built.sizes.get(f"firmware_{role}"), math.prod(tensor.shape)
+    for role, needs in zip(("input", "output"), borders_of(data).sizes, strict=True):
+        has = built.sizes.get(f"firmware_{role}")
         if has != needs:
             return f"firmware_{role} has {has} bytes, the model's {role} {needs}"
     return ""

@@ -79,7 +79,7 @@ def natural_inputs(name: str, model: Model, rows: int) -> Rows | None:
         return None
     source, values, is_image = found
     values = values.reshape(-1, *tensor.shape[1:])
-    array = _pixels(model, tensor, values) if is_image else _quantised(tensor, values)
+    array = _pixels(model, tensor, values) if is_image else quantised(tensor, values)
     return Rows(source, [array], len(array) // tensor.shape[0])
 
 
@@ -167,9 +167,10 @@ def _pixels(model: Model, tensor: Tensor, values: np.ndarray) -> np.ndarray:
     return (low + values * ((high - low) / 255)).astype(np.float32)
 
 
-def _quantised(tensor: Tensor, values: np.ndarray) -> np.ndarray:
+def quantised(tensor: Tensor, values: np.ndarray) -> np.ndarray:
+    """Real values as a tensor holds them."""
     if not tensor.is_quantized:
         return values.astype(np.float32)
     limits = np.iinfo(tensor.type.lower())
-    integers = np.rint(values / tensor.scale) + tensor.zero_point
+    integers = np.rint(values / np.float64(tensor.scale)) + tensor.zero_point
     return np.clip(integers, limits.min, limits.max).astype(limits.dtype)

@@ -8,11 +8,13 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
 from benchmarks.emulators.boards import board_of
-from tflm_export import ModelError
+from benchmarks.emulators.borders import Borders
+from tflm_export import ModelError, UsageError
 from tflm_export.c import CProgram
 from tflm_export.cores import CORES, find
 
@@ -20,7 +22,7 @@ _FOLDER = pathlib.Path(__file__).parent
 CPUS = tuple(core.name for core in CORES if core.is_emulated)
 TOOLCHAINS = ("zig", "gcc")
 # Not -nostdlib: it would drop compiler-rt, and with it memcpy, division and 64-bit multiplication.
-_ZIG = "-target thumb-freestanding-eabi -fno-sanitize=undefined".split()
+_ZIG = "-target thumb-freestanding-eabi -fno-sanitize=undefined -g".split()  # without -g, -Os leaves out symbols
 # Not -fipa-icf: layers with the same code would become one, and be counted as one.
 _GCC = "-fno-ipa-icf -mthumb -mfloat-abi=soft -nostartfiles --specs=nano.specs --specs=nosys.specs".split()
 _COMMON = (
@@ -50,6 +52,7 @@ class Firmware:
       code_start: their first address.
       memory: (first address, address behind) of all that has a place in memory.
       sizes: bytes of variables by name.
+      keeps_state: whether an inference depends on those since reset.
     """
 
     path: pathlib.Path
@@ -62,6 +65,7 @@ class Firmware:
     code_start: int = 0
     memory: tuple[tuple[int, int], ...] = ()
     sizes: dict[str, int] = dataclasses.field(default_factory=dict)
+    keeps_state: bool = False
 
     def function(self, name: str) -> int:
         """Address of a function, which gcc may have renamed: NAME.constprop.0, NAME.isra.0."""
@@ -77,19 +81,20 @@ def build(program: CProgram, cpu: str, folder: pathlib.Path, toolchain: str = "z
     Raises:
       BuildError: the compiler is missing or fails.
     """
-    upper = program.name.upper()
-    sizes = (f"{upper}_INPUT_BYTES", f"{upper}_OUTPUT_BYTES")
-    return link(program.name, program.files(), f"{program.name}_invoke", sizes, cpu, folder, toolchain, optimize)
+    borders = Borders.of(program)
+    files = program.files() | {borders.file: borders.header()}
+    built = link(program.name, files, borders.function, borders.sizes, cpu, folder, toolchain, optimize, borders.file)
+    return dataclasses.replace(built, keeps_state=program.keeps_state)
 
 
 def link(
     name: str, files: dict[str, bytes], invoke: str, sizes: tuple, cpu: str, folder: pathlib.Path, toolchain: str,
-    optimize: str = "-O2",
+    optimize: str = "-O2", header: str = "",
 ) -> Firmware:  # fmt: skip
     """Compiles C files, links them with firmware.c and reads the result.
 
     Args:
-      name: of the ELF file, and of the header that declares `invoke`.
+      name: of the ELF file.
       files: contents by file name, written to the folder.
       invoke: C function of (const int8_t *input, int8_t *output).
       sizes: bytes of input and output, as C expressions.
@@ -97,6 +102,7 @@ def link(
       folder: made where it is not there.
       toolchain: one of TOOLCHAINS.
       optimize: the compiler's flag.
+      header: that declares or defines `invoke`; NAME.h where it is left out.
 
     Raises:
       BuildError: the compiler is missing or fails.
@@ -109,7 +115,7 @@ def link(
         *_compiler(toolchain, cpu),
         *_COMMON,
         optimize,
-        f'-DFIRMWARE_HEADER="{name}.h"',
+        f'-DFIRMWARE_HEADER="{header or f"{name}.h"}"',
         f"-DFIRMWARE_INPUT_BYTES={sizes[0]}",
         f"-DFIRMWARE_OUTPUT_BYTES={sizes[1]}",
         f"-DFIRMWARE_INVOKE={invoke}",
@@ -124,10 +130,15 @@ def link(
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = (done.stdout + done.stderr).splitlines()
-        cut = [f"... and {len(said) - _SHOWN} lines more"] if len(said) > _SHOWN else []
-        raise BuildError("\n".join([f"{toolchain} failed for {cpu}:", *said[:_SHOWN], *cut]))
+        raise BuildError(first_lines(f"{toolchain} failed for {cpu}:", done.stdout + done.stderr))
     return load(elf, cpu)
+
+
+def first_lines(title: str, said: str) -> str:
+    """The start of what a compiler says, below a title."""
+    lines = said.splitlines()
+    cut = [f"... and {len(lines) - _SHOWN} lines more"] if len(lines) > _SHOWN else []
+    return "\n".join([title, *lines[:_SHOWN], *cut])
 
 
 def _compiler(toolchain: str, cpu: str) -> list[str]:
@@ -149,6 +160,12 @@ def _linker_script(cpu: str, folder: pathlib.Path) -> pathlib.Path:
     own = folder / "firmware.ld"
     own.write_text(text)
     return own
+
+
+def require_one_inference(built: Firmware, inputs: np.ndarray) -> None:
+    """Raises UsageError for several inferences of a model that keeps state, where each one runs from reset."""
+    if built.keeps_state and len(inputs) > 1:
+        raise UsageError(f"{built.path.stem} keeps state from one inference to the next; run it with --engine unicorn")
 
 
 # Symbols that an engine needs, beside which there may be firmware_main and firmware_report.

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.emulators.boards import board_of
 from benchmarks.emulators.execution import END, FAULT, EngineError, Execution, parse, watch
-from benchmarks.emulators.firmware import Firmware
+from benchmarks.emulators.firmware import Firmware, require_one_inference
 
 PROGRAM = "qemu-system-arm"
 _SECONDS = 600  # for one inference; QEMU does 100 million instructions a second and more
@@ -25,6 +25,7 @@ def execute(firmware: Firmware, layers: list[str], inputs: np.ndarray, size: int
     Raises:
       EngineError: QEMU is missing or fails, or the program faults.
     """
+    require_one_inference(firmware, inputs)
     found = shutil.which(PROGRAM)
     if found is None:
         raise EngineError(f"{PROGRAM} is not installed (Debian: apt install qemu-system-arm); or use --engine unicorn")

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.emulators.execution import EngineError, Execution, parse, watch
-from benchmarks.emulators.firmware import Firmware
+from benchmarks.emulators.firmware import Firmware, require_one_inference
 from tflm_export import cores
 
 PROGRAM = "renode"
@@ -37,6 +37,7 @@ def execute(firmware: Firmware, layers: list[str], inputs: np.ndarray, size: int
     Raises:
       EngineError: Renode is missing or fails, there is no board with this core, or the program faults.
     """
+    require_one_inference(firmware, inputs)
     found = shutil.which(PROGRAM)
     if found is None:
         raise EngineError(

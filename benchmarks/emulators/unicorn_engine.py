@@ -97,8 +97,7 @@ class Machine:
         )
         self.is_native = native and _native_hook() is not None
         self._hook = self._add_native_hook() if self.is_native else engine.hook_add(unicorn.UC_HOOK_BLOCK, self._count)
-        # Data in place, but no inference where the program can be stopped before.
-        self._start("firmware_reset", "firmware_main" if "firmware_main" in firmware.symbols else "firmware_idle")
+        self.reset()
         self.forget()
 
     def _add_native_hook(self):
@@ -140,6 +139,10 @@ class Machine:
         if self._counter.conflicts:
             raise EngineError(f"{self._counter.conflicts} basic blocks could not be counted")
 
+    def reset(self) -> None:
+        """Puts data in place, without an inference where the program can be stopped before."""
+        self._start("firmware_reset", "firmware_main" if "firmware_main" in self.firmware.symbols else "firmware_idle")
+
     def forget(self) -> None:
         """Sets all counts to 0 and paints the stack."""
         self._entries[:], self._continued[:] = 0, 0
@@ -170,7 +173,7 @@ class Machine:
 
 
 def execute(firmware: Firmware, layers: list[str], inputs: np.ndarray, size: int) -> Execution:
-    """Inferences in process, after one that is not counted.
+    """Inferences in process, after one that is not counted, nor seen by a program that keeps state.
 
     Args:
       firmware: what to run.
@@ -184,6 +187,8 @@ def execute(firmware: Firmware, layers: list[str], inputs: np.ndarray, size: int
     try:
         machine = Machine(firmware, layers)
         machine.infer(inputs[0], size)  # the first may set things up
+        if firmware.keeps_state:
+            machine.reset()
         machine.forget()
         outputs = np.stack([machine.infer(row, size) for row in inputs])
     except unicorn.UcError as error:

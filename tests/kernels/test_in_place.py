@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The kernels that read weights as they stand in a file: plain C on the host, assembly on emulated cores."""
 
-import types
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -84,8 +82,9 @@ void layer_invoke(const int8_t *input, int8_t *output);
 """
     files = kernels.sources(["narrow_conv_2d_in_place.c", "narrow_fully_connected_in_place.c"])
     files |= {"layer.c": source.encode(), "layer.h": header.encode()}
-    program = types.SimpleNamespace(name="layer", files=lambda: files)
-    machine = unicorn_engine.Machine(firmware.build(program, cpu, tmp_path), [])
+    sizes = ("LAYER_INPUT_BYTES", "LAYER_OUTPUT_BYTES")
+    built = firmware.link("layer", files, "layer_invoke", sizes, cpu, tmp_path, "zig")
+    machine = unicorn_engine.Machine(built, [])
     padded = np.pad(image, ((0, 0), (pad, pad), (pad, pad), (0, 0)), constant_values=9).astype(np.int64)
     taps = [padded[:, y : y + side, x : x + side] for y in range(kernel) for x in range(kernel)]
     columns = np.stack(taps, 3).reshape(len(image), pixels, depth)

@@ -49,6 +49,11 @@ class CProgram:
         return self.placement.arena
 
     @property
+    def keeps_state(self) -> bool:
+        """Whether an inference depends on those before it."""
+        return bool(self.placement.variables or self.first)
+
+    @property
     def constant_bytes(self) -> int:
         """Flash for weights, biases and tables, without code."""
         results = sum(copy.value.data.nbytes for copy in self.placement.results if copy.source.region == "constant")
