@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export CUDA_VISIBLE_DEVICES ?= -1
 
-.PHONY: help demo test data bazel-test docs fuzz lint typecheck format package clean
+.PHONY: help demo test data bazel-test docs fuzz c-graphs lint typecheck format package clean
 
 help:
 	@echo "make demo        train, narrow, export and verify on real digits; results in build/demo"
@@ -17,6 +17,7 @@ help:
 	@echo "make bazel-test  build the C kernels and a narrowed model with Bazel, and run both"
 	@echo "make docs        build the documentation in build/docs"
 	@echo "make fuzz        try 200,000 damaged models on the exporter (a quarter of an hour)"
+	@echo "make c-graphs    compile and run 1,000 random small models as C, against the simulator (half an hour)"
 	@echo "make lint        run ruff and the type checker"
 	@echo "make typecheck   hold the packages and calls of their public API against the annotations (mypy)"
 	@echo "make format      let ruff format and fix"
@@ -48,6 +49,9 @@ docs: $(STAMP)
 
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz
+
+c-graphs: $(STAMP)
+	C_GRAPHS=1000 $(BIN)/python -m pytest -q tests/tflm_export/test_c_random_graphs.py
 
 lint: typecheck
 	$(BIN)/ruff check .

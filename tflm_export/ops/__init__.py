@@ -47,6 +47,6 @@ from tflm_export.ops import (  # noqa: F401
     transpose_conv,
     unidirectional_sequence_lstm,
 )
-from tflm_export.ops.base import op_for
+from tflm_export.ops.base import known, op_for
 
-__all__ = ["op_for"]
+__all__ = ["known", "op_for"]

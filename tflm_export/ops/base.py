@@ -220,6 +220,11 @@ def register(*names: str):
     return add
 
 
+def known() -> tuple[str, ...]:
+    """The names of the operators that a class answers for."""
+    return tuple(sorted(_REGISTRY))
+
+
 def one(form: type[Form], operator: Operator, tensors: tuple[Tensor, ...], **fields: Any) -> tuple[Form]:
     """An operator as one form of these inputs."""
     inputs, outputs = tuple(map(value_of, tensors)), (value_of(operator.outputs[0]),)
