@@ -12,6 +12,7 @@ from tests.helpers import native
 from tests.helpers.c_steps import step_of
 from tests.helpers.form_cases import check, value
 from tflm_export.c.forms.move import MOST_AXES, blocks, move
+from tflm_export.c.step import UnsupportedError
 from tflm_export.program import move as movements
 from tflm_export.program.move import Copy, Move
 
@@ -137,3 +138,13 @@ def test_blocks_give_what_the_copies_give(seed, kind, rank):
     again = Move(inputs=form.inputs, outputs=form.outputs, copies=copies, fill=form.fill)
     inputs = [some(random, np.int16, (1, *x.shape)) for x in form.inputs]
     np.testing.assert_array_equal(again.evaluate(*inputs)[0], form.evaluate(*inputs)[0])
+
+
+def test_movements_to_another_type_are_refused():
+    """Only damaged files have them; the kernel would read elements of the output's size."""
+    form = Move(
+        inputs=(value("x", np.uint8, (2, 3)),), outputs=(value("y", np.int32, (2, 3)),),
+        copies=(Copy(source=0, sizes=(6,), input_offset=0, input_strides=(1,), output_offset=0, output_strides=(1,)),),
+    )  # fmt: skip
+    with pytest.raises(UnsupportedError, match="it moves UINT8 to INT32"):
+        move(step_of(form))

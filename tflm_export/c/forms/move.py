@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 
 from tflm_export.c.literals import integer, integers
-from tflm_export.c.step import CStep
+from tflm_export.c.step import CStep, UnsupportedError
 from tflm_export.program.move import Copy, Move
 from tflm_export.program.program import Step
 
@@ -21,8 +21,16 @@ Blocks = dict[tuple[int, Axes], Places]  # by source and axes
 
 
 def move(step: Step[Move]) -> CStep:
-    """A fill where there is one, then all blocks in one call."""
+    """A fill where there is one, then all blocks in one call.
+
+    Raises:
+      UnsupportedError: an input is of another type than the output, as in damaged files; it would be read beyond its
+        end.
+    """
     form = step.form
+    others = [value.dtype.name.upper() for value in form.inputs if value.dtype != form.output.dtype]
+    if others:
+        raise UnsupportedError(f"it moves {others[0]} to {form.output.dtype.name.upper()}")
     size, statements, kernels = form.output.dtype.itemsize, [], []
     if form.fill is not None and form.output.size:
         statements.append(f"narrow_set({size}, {form.output.size}, {integer(form.fill)}, y);")
