@@ -10,6 +10,7 @@ import warnings
 
 import numpy as np
 
+from tests.fuzz import compiled
 from tests.helpers.internals import dtype_of
 from tflm_export import (
     METHODS,
@@ -36,6 +37,7 @@ from tflm_export.simulator import simulate
 
 SECONDS = 1
 COMPUTE_SECONDS = 60
+COMPILED_EVERY = 200  # models that run and have C of which one is compiled
 CALIBRATION_ROWS = (4, 4, 4, 48)
 LARGEST_INPUT = 1 << 20  # elements, of what is fed to a model; the file says nothing of how much memory its reader has
 
@@ -98,7 +100,7 @@ def compute(data: bytes, source: random.Random) -> bool:
     Returns whether it ran.
 
     Any exception other than the documented ModelError passes through, warnings among them; AssertionError where
-    the simplified program gives other outputs.
+    the simplified program, or now and then the C, gives other outputs.
     """
     arithmetic = source.choice((Narrow(Grid(source.choice((1, 4, 8, 31)))), Tflm(), LiteRTReference()))
     with warnings.catch_warnings():
@@ -119,7 +121,7 @@ def compute(data: bytes, source: random.Random) -> bool:
         with contextlib.suppress(ModelError, UsageError):
             _calibrate(data, model, bits, source)
         with contextlib.suppress(ModelError):
-            _run(model, arithmetic, source)
+            _run(data, model, arithmetic, source)
             return True
     return False
 
@@ -142,8 +144,8 @@ def _calibrate(data: bytes, model: Model, bits: int, source: random.Random) -> N
     str(compare(model, parse(narrowed), list(test.values())))
 
 
-def _run(model: Model, arithmetic: Arithmetic, source: random.Random) -> None:
-    """Raises ModelError where a model cannot be run; AssertionError where a simplified program differs."""
+def _run(data: bytes, model: Model, arithmetic: Arithmetic, source: random.Random) -> None:
+    """Raises ModelError where a model cannot be run; AssertionError where a simplified program or its C differs."""
     program = lowering.lower(model, arithmetic)
     row = _row(model, source)
     if row is None:
@@ -152,6 +154,10 @@ def _run(model: Model, arithmetic: Arithmetic, source: random.Random) -> None:
     simpler = simplified(program).run([array[None] for array in row])
     for value, array in zip(program.main.outputs, trace.outputs, strict=True):
         np.testing.assert_array_equal(simpler[value.key].reshape(array.shape), array, value.label)
+    if not source.randrange(COMPILED_EVERY):
+        made = c.translate(data, "model", arithmetic, source.choice(cores.NAMES))
+        if compiled.is_quick(made):
+            compiled.hold(made, row, trace.outputs)
 
 
 def _row(model: Model, source: random.Random) -> list[np.ndarray] | None:
