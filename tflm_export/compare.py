@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from tflm_export.errors import ModelError
 from tflm_export.flatbuffer.model import Model, Tensor
 from tflm_export.simulator import simulate
 
@@ -65,8 +66,10 @@ def compare(
       The agreement of the worst output.
 
     Raises:
-      ModelError: a model has operators that cannot be simulated.
+      ModelError: a model has operators that cannot be simulated, or no outputs.
     """
+    if not stock.subgraphs or not stock.subgraphs[0].outputs:
+        raise ModelError("the model has no outputs, by which models are compared")
     before = simulate(stock, inputs, "tflm").outputs
     after = simulate(narrowed, inputs if narrowed_inputs is None else narrowed_inputs, "tflm").outputs
     tensors, others = (model.subgraphs[0].outputs for model in (stock, narrowed))

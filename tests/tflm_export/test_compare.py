@@ -6,8 +6,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tests.helpers.tflite_builder import residual_network
-from tflm_export import narrow
+from tests.helpers.tflite_builder import pack, residual_network, unpack
+from tflm_export import ModelError, narrow
 from tflm_export.compare import Agreement, agreement, compare, worst
 from tflm_export.flatbuffer.model import parse
 from tflm_export.runtimes import TFLM
@@ -71,3 +71,11 @@ def test_models_are_compared_as_tflm_runs_them():
     runs = [TFLM(data).run(inputs) for data in (NETWORK, narrowed)]
     assert found.top1 == np.mean(runs[0].argmax(1) == runs[1].argmax(1))
     assert found.relative_change == agreement(*runs, output(), output()).relative_change
+
+
+def test_a_model_without_outputs_cannot_be_compared():
+    model = unpack(residual_network(batch=1))
+    model.subgraphs[0].outputs = []
+    stock = parse(pack(model))
+    with pytest.raises(ModelError, match="the model has no outputs"):
+        compare(stock, stock, [np.zeros((2, *stock.subgraphs[0].inputs[0].shape[1:]), np.int8)])

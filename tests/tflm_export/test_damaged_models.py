@@ -2,6 +2,7 @@
 """Well-formed files whose numbers make no sense: a ModelError from everything that computes, and no wrong memory."""
 
 import contextlib
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -99,6 +100,22 @@ def test_inputs_beyond_the_terms_of_a_sum_are_no_part_of_it(op):
         assert expected.op == op
         assert (found.narrow, found.bits_after) == (expected.narrow, expected.bits_after)
         assert found.step_noise == expected.step_noise
+
+
+def test_a_variable_takes_no_memory_before_it_is_run():
+    """Of 4 thousand million elements, in a file of half a kilobyte."""
+    b = TFLiteBuilder()
+    x = b.tensor("x", [1, (1 << 31) - 1, 2], scale=0.1, zero_point=3, variable=True)
+    y = b.tensor("y", [1, (1 << 31) - 1, 2], scale=0.2, zero_point=3)
+    b.operator("QUANTIZE", [x], [y])
+    data = b.build(x, y)
+    tracemalloc.start()
+    assert "QUANTIZE" in explain.explain(data)
+    with pytest.raises(ModelError, match="4294967294 elements"):
+        lower(parse(data), Tflm())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 22
 
 
 def called(calls: list[int]) -> bytes:

@@ -100,7 +100,8 @@ def value_of(tensor: Tensor) -> Value:
         raise ModelError(f"the file is damaged: {tensor.label} has zero point {tensor.zero_point}, outside {dtype}")
     data = tensor.data
     if tensor.is_variable:
-        data = np.full(tensor.shape, tensor.zero_point if tensor.is_quantized else 0, dtype)
+        start = np.array(tensor.zero_point if tensor.is_quantized else 0, dtype)
+        data = np.broadcast_to(start, tensor.shape)  # takes no memory, whatever the file says of its size
     per_tensor = tensor.quantization is not None and tensor.quantization.scale.values.size == 1
     real = (tensor.scale, tensor.zero_point) if per_tensor else (None, 0)
     return Value(tensor.key, dtype, tensor.shape, tensor.name, data, tensor.is_variable, *real)
