@@ -46,12 +46,15 @@ def run_batch(task: tuple[int, str]) -> tuple[int, str]:
     narrowed_count = 0
     for i in range(BATCH):
         data = mutate(run_batch.seeds, run_batch.built, source)
+        bits, method = source.choice((1, 2, 4, 8, 31)), source.choice(METHODS)
         traced = i % MEMORY_EVERY == 0
         try:
-            if traced:
+            with target.limited():
+                narrowed = target.exercise(data, bits, method)
+            if traced:  # the second time: what is made once for all models is there then
                 tracemalloc.start()
-            with target.limited(target.SECONDS * (10 if traced else 1)):
-                narrowed = target.exercise(data, source.choice((1, 2, 4, 8, 31)), source.choice(METHODS))
+                with target.limited(target.SECONDS * 10):
+                    target.exercise(data, bits, method)
             if i % COMPUTE_EVERY == 0 and not traced:
                 with target.limited(target.COMPUTE_SECONDS):
                     target.compute(data, source)
