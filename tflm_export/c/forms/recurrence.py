@@ -5,7 +5,7 @@ import dataclasses
 
 import numpy as np
 
-from tflm_export.c.forms.curves import Curve, curve_of
+from tflm_export.c.forms.curves import TABLE, Curve, curve_of
 from tflm_export.c.forms.products import Sums, bias_array, elements, exact_sums, output, stored_weights, sums
 from tflm_export.c.initializer import initializer
 from tflm_export.c.step import CStep, UnsupportedError
@@ -209,7 +209,7 @@ class _Curves:
         statements = tuple(
             c.statement(f"curve_{i}", name) for i, (c, name) in enumerate(zip(curves, names, strict=True))
         )
-        full = sum(curve.kind == "NARROW_CURVE_TABLE" for curve in curves)
+        full = sum(curve.kind == TABLE for curve in curves)
         note = f"{full} gate function{'s' * (full > 1)} as a table of 131072 bytes" if full else ""
         return cls(tuple(order), statements, arrays, note)
 
