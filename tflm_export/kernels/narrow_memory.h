@@ -5,19 +5,11 @@
 
 #include <stddef.h>
 
-#include "narrow_compiler.h"
-
-#if defined(__has_include)
-#define NARROW_HAS_STRING_H __has_include(<string.h>)
+#ifdef __cplusplus
+#include <string.h> /* there, declarations of a program's own would not be those of its library */
 #else
-#define NARROW_HAS_STRING_H 1
-#endif
-
-#if NARROW_HAS_STRING_H
-#include <string.h>
-#else
-NARROW_C void *memcpy(void *to, const void *from, size_t bytes);
-NARROW_C void *memset(void *to, int value, size_t bytes);
+void *memcpy(void *to, const void *from, size_t bytes);
+void *memset(void *to, int value, size_t bytes);
 #endif
 
 #endif
