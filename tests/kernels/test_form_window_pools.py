@@ -70,3 +70,11 @@ def test_sums_beyond_32_bits_are_refused():
     with pytest.raises(UnsupportedError, match="sums of 65536 elements of INT16 can leave 32 bits"):
         emit(step_of(pool(AveragePool, 1 << 16)))
     emit(step_of(pool(MaxPool, 1 << 16)))
+
+
+def test_the_largest_sum_of_32_bits():
+    elements = (1 << 16) - 1
+    compiled = CompiledSteps([emit(step_of(pool(AveragePool, elements)))])
+    for integer in (-32768, 32767):
+        (y,) = compiled.run(0, np.full((1, elements, 1, 1), integer, np.int16))
+        assert y.item() == integer

@@ -20,7 +20,7 @@ def pool(step: Step[Pool]) -> CStep:
     images, _, _, channels = x.shape
     windows, (low, high) = form.windows, form.clamp
     is_mean, elements = isinstance(form, AveragePool), windows.height.kernel * windows.width.kernel
-    if is_mean and elements * (reach(x, 0) + 1) >= INT32_REACH:
+    if is_mean and elements * reach(x, 0) + elements // 2 >= INT32_REACH:
         raise UnsupportedError(f"sums of {elements} elements of {x.dtype.name.upper()} can leave 32 bits")
     sizes = {"images": images, "channels": channels}
     types = f"{int(is_mean)}, {short(x.dtype)}, {short(form.output.dtype)}"
