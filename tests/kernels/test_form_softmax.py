@@ -11,10 +11,11 @@ from tests.helpers.c_steps import CompiledSteps, step_of
 from tests.helpers.held_forms import assert_held, form_of, images_of, value
 from tests.helpers.operators import activation, one_operator
 from tests.helpers.runtimes import LAYERS
+from tflm_export.arithmetic import Tflm
 from tflm_export.c.forms import GENERAL
 from tflm_export.c.step import UnsupportedError
 from tflm_export.program.normalization import Normalization
-from tflm_export.program.softmax import LogSoftmax, Softmax, SoftmaxInt16
+from tflm_export.program.softmax import LogSoftmax, Softmax, SoftmaxInt16, interpolated
 
 pytestmark = native.requires_gcc
 
@@ -87,6 +88,17 @@ def test_softmax_of_int16():
     )
 
 
+def test_a_mantissa_that_rounds_up_to_two():
+    """The table of reciprocals ends where a sum of all ones is rounded to."""
+    form = form_of(softmax(("INT16", "INT16"), 4e-4, (1, 9)))
+    differences = np.arange(0, -65536, -1)
+    places = np.clip(form.rescale.apply(differences) + 32767, -32768, 32767)
+    shares = interpolated(form.exponential, places)
+    (rest,) = np.flatnonzero(shares == (1 << 18) - 1 - 8 * shares[0])[:1]
+    row = np.array([[32767] * 8 + [32767 + differences[rest]]], np.int16)
+    assert_held(GENERAL[SoftmaxInt16], [(form, [[row]])])
+
+
 def test_int16_classes_end_where_31_bits_do():
     form = form_of(softmax(("INT16", "INT16"), 1e-4, (1, 65538)))
     assert_held(GENERAL[SoftmaxInt16], [(form, images_of(form, np.random.default_rng(0)))])
@@ -100,6 +112,20 @@ def test_log_softmax():
     assert_models_held(log_softmax(scale, shape) for scale in (0.0031, 0.047, 0.1, 0.9, 3.7) for shape in shapes)
     with pytest.raises(UnsupportedError, match="4096 classes can leave 32 bits; 4095"):
         GENERAL[LogSoftmax](step_of(form_of(log_softmax(0.1, (1, 4096)))))
+
+
+def test_log_softmax_rounds_halves_away_from_zero():
+    """Of a sum of 1, whose logarithm is 0: differences are then halves of the output's steps."""
+    form = form_of(log_softmax(0.1, (1, 3)))
+    halves = dataclasses.replace(
+        form,
+        exponentials=np.array([1 << 19] + [0] * 200),
+        rescale=Tflm().stock(2.0 ** (form.shift - 1)),
+        back=Tflm().stock(2.0**-22),
+    )
+    row = np.array([[100, 99, 97]], np.int8)
+    assert halves.evaluate(row)[0].tolist() == [[127, 126, 125]]
+    assert_held(GENERAL[LogSoftmax], [(halves, [[row]])])
 
 
 def test_normalization():
