@@ -59,7 +59,7 @@ static NARROW_INLINE int32_t narrow_interpolated_513(const int16_t *table, int32
  *
  * rescale: of differences to the row's largest integer, to units of the exponential's table.
  * exponential: exp on [-10, 0]; reciprocal: 1 / (1 + x) on [0, 1]. Both [513], in units of 2^-15, 0..32767.
- * depth: 1..65537, whose sum 31 bits hold. */
+ * depth: 1..65538, whose sum 31 bits hold. */
 static NARROW_INLINE void narrow_softmax_int16(narrow_rounding rounding, int32_t rows, int32_t depth,
                                                const narrow_factors *rescale, const int16_t *exponential,
                                                const int16_t *reciprocal, const void *input, void *output) {
