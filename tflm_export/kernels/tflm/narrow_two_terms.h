@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What ADD and SUB share: both terms have the output's shape, or one of them is repeated along its first axes.
-#ifndef NARROW_ALIGNED_SUM_H
-#define NARROW_ALIGNED_SUM_H
+#ifndef NARROW_TWO_TERMS_H
+#define NARROW_TWO_TERMS_H
 
 #include "narrow_operator.h"
 #include "narrow_terms.h"
@@ -10,7 +10,7 @@ namespace narrow {
 
 // Params: the operator's. kSign: 1 or -1, of the second term.
 template <class Params, int kSign>
-class AlignedSum {
+class TwoTerms {
  public:
   TfLiteStatus Prepare(TfLiteContext* context, TfLiteNode* node, bool* is_narrow) {
     const auto& params = *static_cast<const Params*>(node->builtin_data);
@@ -53,4 +53,4 @@ class AlignedSum {
 
 }  // namespace narrow
 
-#endif  // NARROW_ALIGNED_SUM_H
+#endif  // NARROW_TWO_TERMS_H
