@@ -38,13 +38,13 @@ class TransposeConv {
     int8_t* const output = Output(context, node);
     switch (rescaled_.end) {
       case End::kShift:
-        Run<narrow_end_shift>(input, weights, output);
+        Run<NARROW_END_SHIFT>(input, weights, output);
         break;
       case End::kMultiply:
-        Run<narrow_end_multiply>(input, weights, output);
+        Run<NARROW_END_MULTIPLY>(input, weights, output);
         break;
       case End::kWide:
-        Run<narrow_end_wide>(input, weights, output);
+        Run<NARROW_END_WIDE>(input, weights, output);
         break;
     }
     Activate(rescaled_.low, rescaled_.high, batches_ * height_.output * width_.output * channels_, output);
@@ -75,14 +75,15 @@ class TransposeConv {
     return true;
   }
 
-  template <narrow_end* kEnd>
+  template <narrow_end kEnd>
   void Run(const int8_t* input, const int8_t* weights, int8_t* output) const {
     for (int32_t batch = 0; batch < batches_; ++batch, input += height_.input * width_.input * depth_) {
       for (int32_t y = 0; y < height_.output; ++y) {
         for (int32_t x = 0; x < width_.output; ++x) {
           for (int32_t c = 0; c < channels_; ++c) {
             const int8_t* const kernel = weights + c * height_.kernel * width_.kernel * depth_;
-            *output++ = kEnd(&rescaled_.rescale, c, Accumulate(rescaled_.rescale.start[c], input, kernel, y, x));
+            const int32_t acc = Accumulate(rescaled_.rescale.start[c], input, kernel, y, x);
+            *output++ = narrow_finish(kEnd, &rescaled_.rescale, c, acc);
           }
         }
       }
