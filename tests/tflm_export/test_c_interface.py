@@ -10,6 +10,7 @@ from tests.helpers import native
 from tests.helpers.c_internals import translate
 from tests.helpers.programs import Compiled
 from tests.helpers.tflite_builder import TFLiteBuilder
+from tflm_export import ModelError
 from tflm_export.c.literals import field_names
 from tflm_export.program.value import Value
 from tflm_export.simulator import simulate
@@ -89,3 +90,21 @@ def test_layers_are_listed():
     kernel = 3 * 3 * 2 * 3
     assert found == [(b"m_0_add", b"ADD", 0), (b"m_1_conv_2d", b"CONV_2D", 16 * kernel)]
     assert [layer.constant_bytes for layer in layers] == [step.constant_bytes for step in compiled.program.steps]
+
+
+def test_of_a_tensor_that_is_two_inputs_the_second_one_counts():
+    """As in the simulator."""
+    b = TFLiteBuilder()
+    x = b.input([1, 4])
+    data = b.build([x, x], b.add(x, b.constant([4])))
+    inputs = [np.array([[1, 2, 3, 4]], np.int8), np.array([[50, 60, -70, -80]], np.int8)]
+    (found,) = Compiled(translate(data, "m", 1)).start().invoke(*inputs)
+    np.testing.assert_array_equal(found, simulate(data, inputs, "narrow", 1).outputs[0])
+
+
+def test_inputs_that_are_computed_are_refused():
+    b = TFLiteBuilder()
+    x, y = b.input([1, 4]), b.input([1, 4], name="y")
+    b.operator("ABS", [x], [y])
+    with pytest.raises(ModelError, match=r"ABS \(y\) computes y, which is an input"):
+        translate(b.build([x, y], y), "m", 1)

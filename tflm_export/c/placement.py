@@ -106,8 +106,10 @@ class _Placer:
     def placement(self, moved: Sequence[Step]) -> Placement:
         self._find_lives()
         state = self._place_variables()
+        self._require_untouched(moved)
         for i, value in enumerate(self.inputs):
-            self.places.setdefault(value.key, Place("input", i))
+            if not value.is_variable:
+                self.places[value.key] = Place("input", i)  # of a tensor that is two inputs, the second one
         self._place_outputs()
         buffers = [
             planner.Buffer(key, value.size * value.dtype.itemsize, self.first[key], self.last.get(key, self.first[key]))
@@ -171,6 +173,15 @@ class _Placer:
             key = self.key(value)
             if key in self.values and key not in self.places:
                 self.places[key] = Place("output", i)
+
+    def _require_untouched(self, moved: Iterable[Step]) -> None:
+        """Nobody writes what the caller gives."""
+        given = {value.key for value in self.inputs if not value.is_variable}
+        for step in moved:
+            for value in step.form.outputs:
+                if value.key in given:
+                    label = step.origin.label
+                    raise ModelError(f"the file is damaged: {label} computes {value.name}, which is an input")
 
     def _require_computed(self, moved: Iterable[Step]) -> None:
         for step in moved:
