@@ -7,7 +7,10 @@ cost most. At the narrowest width also: which operators were narrowed, which wer
 refused; whether LiteRT and TensorFlow Lite Micro run it; and how many integers differ between the runtimes and the
 simulator, layer by layer. Every file is tried in a process of its own, because some crash the runtimes.
 
+With --c_source, the C of every file that narrows instead: what it takes, and whether it gives what the simulator does.
+
 usage: python -m benchmarks.corpus [--bits=8,4,2,1] [--rows=4] [--folder=DIR] [--output=DIR] [--publish=docs]
+       python -m benchmarks.corpus --c_source [--bits=8,1] [--folder=DIR] [--output=DIR] [--publish=docs]
 """
 
 import collections
@@ -22,7 +25,7 @@ import sys
 from absl import flags
 from rich.progress import track
 
-from benchmarks import command, faithfulness
+from benchmarks import c_corpus, command, faithfulness
 from benchmarks.datasets import DATA_VARIABLE, data_folder
 from benchmarks.natural_inputs import Rows, natural_inputs, random_inputs
 from tflm_export import ModelError, UsageError, check_bits, files, narrow, to_int8, verify
@@ -31,7 +34,10 @@ from tflm_export.flatbuffer.model import parse
 
 _COMMAND = command.Command("corpus", __doc__)
 _FLAGS = _COMMAND.flags
-_BITS = flags.DEFINE_list("bits", ["8", "4", "2", "1"], "Widths k of the multipliers.", flag_values=_FLAGS)
+_BITS = flags.DEFINE_list(
+    "bits", None, "Widths k of the multipliers; default: 8,4,2,1, with --c_source 8,1.", flag_values=_FLAGS
+)
+_C_SOURCE = flags.DEFINE_bool("c_source", False, "Write the files as C, build and run them.", flag_values=_FLAGS)
 _ROWS = flags.DEFINE_integer(
     "rows",
     4,
@@ -144,10 +150,9 @@ def _counts(names) -> dict[str, int]:
     return dict(collections.Counter(names))
 
 
-def in_process(path: pathlib.Path, widths: list[int], rows: int) -> dict:
-    """`one` in a process of its own; what it had found so far where a runtime took it down."""
-    bits = ",".join(map(str, widths))
-    line = [sys.executable, "-m", "benchmarks.corpus", f"--bits={bits}", f"--rows={rows}", f"--one={path}"]
+def in_process(path: pathlib.Path, arguments: list[str]) -> dict:
+    """The results of one file from a process of its own; what it had found so far where something took it down."""
+    line = [sys.executable, "-m", "benchmarks.corpus", *arguments, f"--one={path}"]
     try:
         done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=SECONDS)
         lines, code = done.stdout.splitlines(), done.returncode
@@ -259,15 +264,16 @@ def _table(head: tuple[str, ...], lines: list[tuple[str, ...]]) -> list[str]:
 
 
 def _widths() -> list[int]:
-    if not all(bits.strip().isdecimal() for bits in _BITS.value):
-        raise UsageError(f"--bits takes widths with commas between them, got {','.join(_BITS.value)}")
-    return sorted({check_bits(int(bits)) for bits in _BITS.value}, reverse=True)
+    given = _BITS.value or (("8", "1") if _C_SOURCE.value else ("8", "4", "2", "1"))
+    if not all(bits.strip().isdecimal() for bits in given):
+        raise UsageError(f"--bits takes widths with commas between them, got {','.join(given)}")
+    return sorted({check_bits(int(bits)) for bits in given}, reverse=True)
 
 
 def _main() -> int:
     widths = _widths()
     if _ONE.value:
-        for result in one(_ONE.value, widths, _ROWS.value):
+        for result in c_corpus.one(_ONE.value, widths) if _C_SOURCE.value else one(_ONE.value, widths, _ROWS.value):
             print(json.dumps(result), flush=True)
         return command.EXIT_OK
     folder = pathlib.Path(_FOLDER.value) if _FOLDER.value else data_folder()
@@ -277,13 +283,15 @@ def _main() -> int:
     if not paths:
         raise UsageError(f"no .tflite file in {folder}")
     console = command.console()
+    arguments = [f"--bits={','.join(map(str, widths))}", f"--rows={_ROWS.value}"]
+    arguments += ["--c_source"] if _C_SOURCE.value else []
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        jobs = [pool.submit(in_process, path, widths, _ROWS.value) for path in paths]
+        jobs = [pool.submit(in_process, path, arguments) for path in paths]
         results = {
             path.stem: job.result()
             for path, job in track(list(zip(paths, jobs, strict=True)), "files", console=console)
         }
-    _show(results, widths, console)
+    (_show_c if _C_SOURCE.value else _show)(results, widths, console)
     died = [name for name, result in results.items() if result.get("died") == ERROR]
     if died:
         print(f"corpus: files that ended in an error: {', '.join(died)}", file=sys.stderr)
@@ -308,6 +316,21 @@ def _show(results: dict[str, dict], widths: list[int], console) -> None:
     files.write({str(output / "corpus.md"): text, str(output / "corpus.json"): command.to_json(results)})
     if _PUBLISH.value:
         files.write({str(pathlib.Path(_PUBLISH.value) / "corpus.md"): text})
+
+
+def _show_c(results: dict[str, dict], widths: list[int], console) -> None:
+    """As `_show`, of C."""
+    narrowed = {name: result for name, result in results.items() if "refused" not in result}
+    lines = [c_corpus.row(name, result, widths) for name, result in sorted(narrowed.items(), key=c_corpus.order)]
+    console.print(command.table(c_corpus.COLUMNS, lines, 2, title=f"{len(narrowed)} of {len(results)} files"))
+    text = c_corpus.markdown(narrowed, widths, _COMMAND.provenance()["command"], len(results)).encode()
+    tables = {"c_corpus.json": command.to_json(narrowed), "c_corpus.csv": c_corpus.to_csv(narrowed).encode()}
+    files.write({str(_COMMAND.folder / name): content for name, content in ({"c_corpus.md": text} | tables).items()})
+    if _PUBLISH.value:
+        folder = pathlib.Path(_PUBLISH.value)
+        command.make_folder(folder / "results")
+        files.write({str(folder / "c_corpus.md"): text})
+        files.write({str(folder / "results" / name): content for name, content in tables.items()})
 
 
 def main(argv: list[str]) -> int:
