@@ -47,35 +47,39 @@ def run_batch(task: tuple[int, str]) -> tuple[int, str]:
     for i in range(BATCH):
         data = mutate(run_batch.seeds, run_batch.built, source)
         bits, method = source.choice((1, 2, 4, 8, 31)), source.choice(METHODS)
-        traced = i % MEMORY_EVERY == 0
         try:
             with target.limited():
                 narrowed = target.exercise(data, bits, method)
-            if traced:  # the second time: what is made once for all models is there then
-                tracemalloc.start()
-                with target.limited(target.SECONDS * 10):
-                    target.exercise(data, bits, method)
-            if i % COMPUTE_EVERY == 0 and not traced:
+            if i % MEMORY_EVERY == 0:
+                require_little_memory(data, bits, method)
+            elif i % COMPUTE_EVERY == 0:
                 with target.limited(target.COMPUTE_SECONDS):
                     target.compute(data, source)
                 resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
                 assert resident <= MOST_RESIDENT, f"{resident} KiB"
-            if traced:
-                peak = tracemalloc.get_traced_memory()[1]
-                assert peak <= MEMORY_FACTOR * len(data) + MEMORY_SLACK, f"{peak} bytes for a file of {len(data)}"
         except Exception:
             FOLDER.mkdir(parents=True, exist_ok=True)
             path = FOLDER / f"{seed}_{i}.tflite"
             path.write_bytes(data)
             return narrowed_count, f"{path}\n{traceback.format_exc()}"
-        finally:
-            tracemalloc.stop()
         if narrowed is not None:
             narrowed_count += 1
             if narrowed_count % CHECK_EVERY == 0:
                 pathlib.Path(folder, f"{seed}_{i}.before").write_bytes(data)
                 pathlib.Path(folder, f"{seed}_{i}.after").write_bytes(narrowed)
     return narrowed_count, ""
+
+
+def require_little_memory(data: bytes, bits: int, method: str) -> None:
+    """Raises AssertionError where a mutant takes much memory; what is made once for all models is to be there."""
+    tracemalloc.start()
+    try:
+        with target.limited(target.SECONDS * 10):
+            target.exercise(data, bits, method)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak <= MEMORY_FACTOR * len(data) + MEMORY_SLACK, f"{peak} bytes for a file of {len(data)}"
 
 
 def mutate(seeds: list[bytes], built: list[bytes], source: random.Random) -> bytes:
