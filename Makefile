@@ -16,7 +16,7 @@ help:
 	@echo "make data        fetch public models and data for tests and benchmarks into build/data"
 	@echo "make bazel-test  build the C kernels and a narrowed model with Bazel, and run both"
 	@echo "make docs        build the documentation in build/docs"
-	@echo "make fuzz        try 200,000 damaged models on the exporter (a quarter of an hour)"
+	@echo "make fuzz        try 100,000 damaged models on the exporter (about 20 minutes on two cores)"
 	@echo "make c-graphs    compile and run 1,000 random small models as C, against the simulator (half an hour)"
 	@echo "make lint        run ruff and the type checker"
 	@echo "make typecheck   hold the packages and calls of their public API against the annotations (mypy)"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Long fuzzing runs of the exporter.
 
-usage: python -m tests.fuzz [--mutants=200000] [--seed=0] [--jobs=2]    random mutants, then LiteRT's verdict on them
+usage: python -m tests.fuzz [--mutants=100000] [--seed=0] [--jobs=2]    random mutants, then LiteRT's verdict on them
        python -m tests.fuzz --coverage [--seconds=600]                  guided by coverage; needs pip install atheris
 
 Stops at the first finding with the mutant written to build/fuzz/.
@@ -24,7 +24,7 @@ from rich.progress import track
 from tests.fuzz import acceptance, mutants, structure, target
 from tflm_export import METHODS
 
-_MUTANTS = flags.DEFINE_integer("mutants", 200_000, "Mutants to try.")
+_MUTANTS = flags.DEFINE_integer("mutants", 100_000, "Mutants to try.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the mutations.")
 _JOBS = flags.DEFINE_integer("jobs", multiprocessing.cpu_count(), "Processes.")
 _COVERAGE = flags.DEFINE_bool("coverage", False, "Guide by coverage (atheris).")
