@@ -111,7 +111,7 @@ BAD = [
     ("--explain --quiet model.tflite", 2, "leave out --quiet"),
     ("--bits=4 --jobs=0 model.tflite", 2, "--jobs must be at least 1, got 0"),
     ("--bits=4 -rf.tflite", 2, "write ./-rf.tflite, or -- before it"),
-    ("--bits=4 --c_source=. --core=cortex-m55 model.tflite", 2, "got 'cortex-m55': take cortex-m33"),
+    ("--bits=4 --c_source=. --core=rp2350 model.tflite", 2, "got 'rp2350': take cortex-m33"),
     ("--bits=4 --c_source=. --core=esp32 model.tflite", 2, "got 'esp32': take portable, which runs on any machine"),
     ("--bits=4 --output=there.tflite model.tflite", 2, "there.tflite exists already; pass --overwrite"),
     ("--bits=4 --output=model.tflite model.tflite", 2, "model.tflite exists already"),

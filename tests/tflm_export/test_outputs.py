@@ -166,3 +166,9 @@ def test_names_that_are_none_in_c(tmp_path, name, hint):
 def test_the_names_of_kernels_are_taken(tmp_path):
     with pytest.raises(UsageError, match="narrow_softmax is the name of a kernel; --model_name"):
         everything(tmp_path, model=str(tmp_path / "narrow_softmax.tflite")).check()
+
+
+@pytest.mark.parametrize(("core", "portable"), [("portable", True), ("m4", False), ("cortex-m23", False)])
+def test_portable_kernels_are_said_to_be_slow(tmp_path, core, portable):
+    lines = everything(tmp_path, core=core).write(NARROWED, REPORT).lines
+    assert any("portable kernels" in line and "times the cycles" in line for line in lines) == portable
