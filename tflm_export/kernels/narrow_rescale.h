@@ -5,7 +5,7 @@
 
 #include "narrow_kernels.h"
 
-#if NARROW_HAS_SSAT
+#if NARROW_HAS_SSAT && defined(__clang__)
 #include <arm_acle.h>
 #endif
 
@@ -14,8 +14,12 @@ typedef char narrow_needs_an_arithmetic_shift[(-3 >> 1) == -2 ? 1 : -1];
 
 /* min(max(x, -128), 127). */
 static NARROW_INLINE int8_t narrow_saturate(int32_t x) {
-#if NARROW_HAS_SSAT
+#if NARROW_HAS_SSAT && defined(__clang__)
   return (int8_t)__ssat(x, 8);
+#elif NARROW_HAS_SSAT /* gcc's own __ssat changes a sign, and is in no gcc before 10 */
+  int32_t y;
+  __asm__("ssat %0, #8, %1" : "=r"(y) : "r"(x));
+  return (int8_t)y;
 #elif NARROW_THUMB_1
   int32_t y; /* its low byte is the result */
   __asm__(".syntax unified\n\t"
