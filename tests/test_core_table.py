@@ -117,3 +117,15 @@ def test_a_new_core_is_one_row(monkeypatch):
     model = residual_network(batch=1)
     inputs, _ = device.inputs_for(model, 1, None, 1.0)
     assert device.measure(model, "model", "sc000", 1, inputs).equal
+
+
+def test_the_exporters_documentation_names_every_core():
+    (row,) = [
+        line for line in (ROOT / "docs/exporter.md").read_text().splitlines() if line.startswith("| `--core CORE`")
+    ]
+    own, others = row.split("those for the M4")[0].split("get kernels tuned for the M0+")
+    named = {"cortex-m0plus": own, "cortex-m4": others}
+    for kernels, text in named.items():
+        names = set(re.findall(r"`(m\d+\w*)`", text))
+        suited = {name for core in cores.CORES if core.kernels == kernels for name in (core.name, *core.aliases)}
+        assert names == {name.removeprefix("cortex-") for name in suited} - {"m0+"}

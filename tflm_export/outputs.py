@@ -13,10 +13,11 @@ from tflm_export.grid import Grid
 from tflm_export.report import Report
 from tflm_export.rescale import READABLE_BITS
 
-# Modelled cycles of the MLPerf Tiny models at k = 1, zig -O2: 2.8 (ad01) to 4.0 (resnet8) on an M4, 1.8 to 2.7 on an M0+.
+# Modelled cycles of MLPerf Tiny at k = 1, zig -O2: on an M4 2.8 (ad01) to 4.0 (resnet8) times, on an M0+ 1.8 (ad01) and
+# 2.7 (kws).
 _PORTABLE = (
     "note: these are the portable kernels; on a Cortex-M4 they take 3 to 4 times the cycles of its own (--core m4), "
-    "on an M0+ about twice those of its own (--core m0plus)"
+    "on an M0+ 2 to 3 times those of its own (--core m0plus)"
 )
 
 

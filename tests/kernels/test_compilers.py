@@ -41,6 +41,7 @@ INCLUDED_BY_DEFINITION = ("narrow_each_window.h", "narrow_pool.h")  # in files t
 # Every compiler with every optimisation, the languages in turn.
 BUILDS = [
     *(("gcc", optimize) for optimize in ("-O0", "-Og", "-Os", "-O2", "-O3", "-O2 -flto")),
+    ("gcc", "-O1 -DNARROW_NO_GNU"),
     *(("zig", optimize) for optimize in ("-O0", "-Os", "-O3", "-O2 -flto")),
 ]
 
@@ -78,7 +79,19 @@ def products() -> bytes:
     return b.build(x, b.fully_connected(b.fully_connected(b.flatten(y), 8), 4))
 
 
-STOCK = {"network": lambda: residual_network(batch=1), "fan": lambda: fan(2, layers=4), "products": products}
+def flat() -> bytes:
+    """Dense layers alone."""
+    b = TFLiteBuilder()
+    x = b.input([1, 64])
+    return b.build(x, b.fully_connected(b.fully_connected(x, 8), 4))
+
+
+STOCK = {
+    "flat": flat,
+    "network": lambda: residual_network(batch=1),
+    "fan": lambda: fan(2, layers=4),
+    "products": products,
+}
 
 
 @functools.cache
@@ -242,3 +255,25 @@ def test_inputs_and_outputs_at_any_address(core, tmp_path):
     run([*compiler("gcc"), *UNDEFINED, "-O1", "-shared", "-fPIC", "-o", tmp_path / "library.so", *sources])
     for offset in (1, 2, 3):
         check(tmp_path / "library.so", one, offset)
+
+
+@pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m4"])
+def test_assembly_at_any_address(core, tmp_path):
+    """The same from memory 1, 2 and 3 bytes behind a multiple of 4; dense layers read their input there."""
+    firmware = emulated("zig")
+    one = export("flat", cores.find(core).kernels, 1)
+    count, size = one.input.size, one.output.size
+    source = f"""#include "moved.h"
+static int8_t before[{count + 4}] __attribute__((aligned(4))), behind[{size + 4}] __attribute__((aligned(4)));
+void moved(const int8_t *input, int8_t *output) {{
+  for (int offset = 1; offset < 4; ++offset, output += {size}) {{
+    for (int i = 0; i < {count}; ++i) before[offset + i] = input[i];
+    {one.name}_invoke(before + offset, behind + offset);
+    for (int i = 0; i < {size}; ++i) output[i] = behind[offset + i];
+  }}
+}}
+"""
+    header = f'#include "{one.name}.h"\nvoid moved(const int8_t *input, int8_t *output);\n'
+    files = one.program.files() | {"moved.c": source.encode(), "moved.h": header.encode()}
+    built = firmware.link("moved", files, "moved", (str(count), str(3 * size)), core, tmp_path, "zig")
+    np.testing.assert_array_equal(executed(built, one), np.tile(one.output, 3))

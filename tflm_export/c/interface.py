@@ -81,8 +81,8 @@ extern "C" {{
 
     def _borders(self) -> str:
         return f"""\
-/* What goes in, until an inference is done; none of it overlaps with what comes out. Arrays of int8 begin at multiples
- * of 4, on which the kernels for single cores rely, all others where their type does. */
+/* What goes in, until an inference is done; none of it overlaps with what comes out. Arrays of int8 and
+ * uint8 may begin anywhere, all others where their type does. */
 {self._struct("inputs", self.inputs, self.input_fields, "const ")}
 /* What comes out. An inference computes in there, too. */
 {self._struct("outputs", self.outputs, self.output_fields, "")}

@@ -114,9 +114,9 @@ class CProgram:
 {includes}
 
 /* One function for each layer, so that profilers and debuggers see them. */
-#if !defined(NARROW_LAYER) && defined(__clang__)
+#if !defined(NARROW_LAYER) && NARROW_GNU && defined(__clang__)
 #define NARROW_LAYER static __attribute__((noinline))
-#elif !defined(NARROW_LAYER) && defined(__GNUC__)
+#elif !defined(NARROW_LAYER) && NARROW_GNU
 #define NARROW_LAYER static __attribute__((noinline, noclone)) /* a clone would go by another name */
 #elif !defined(NARROW_LAYER)
 #define NARROW_LAYER static

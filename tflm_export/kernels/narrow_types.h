@@ -8,7 +8,7 @@
 
 #include "narrow_rescale.h"
 
-#if defined(__GNUC__)
+#if NARROW_GNU
 #define NARROW_ANYWHERE __attribute__((may_alias)) /* an arena holds one type after another in the same place */
 #else
 #define NARROW_ANYWHERE
