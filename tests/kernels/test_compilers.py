@@ -215,24 +215,24 @@ def test_two_exports_share_a_program(name, flags, tmp_path):
 def test_two_exports_share_assembly(core, optimize, tmp_path):
     """Loops of the same sizes stand in both."""
     firmware = emulated("gcc")
-    narrowed, stock = own_kernels(core), export("fan", cores.find(core).kernels, MAX_BITS)
-    size = narrowed.output.size
-    source = f"""#include "first/{narrowed.name}.h"
-#include "second/{stock.name}.h"
+    first, second = (export("fan", cores.find(core).kernels, bits) for bits in (8, 4))
+    size = first.output.size
+    source = f"""#include "first/{first.name}.h"
+#include "second/{second.name}.h"
 void both(const int8_t *input, int8_t *output);
 void both(const int8_t *input, int8_t *output) {{
-  {narrowed.name}_invoke(input, output);
-  {stock.name}_invoke(input, output + {size});
+  {first.name}_invoke(input, output);
+  {second.name}_invoke(input, output + {size});
 }}
 """
     files = {"both.h": b"#include <stdint.h>\nvoid both(const int8_t *input, int8_t *output);\n"}
     files["both.c"] = source.encode()
-    for folder, one in (("first", narrowed), ("second", stock)):
+    for folder, one in (("first", first), ("second", second)):
         (tmp_path / folder).mkdir()
         files |= {f"{folder}/{name}": content for name, content in one.program.files().items()}
-    sizes = (str(narrowed.input.size), str(2 * size))
+    sizes = (str(first.input.size), str(2 * size))
     built = firmware.link("both", files, "both", sizes, core, tmp_path, "gcc", optimize)
-    np.testing.assert_array_equal(executed(built, narrowed), np.concatenate([narrowed.output, stock.output]))
+    np.testing.assert_array_equal(executed(built, first), np.concatenate([first.output, second.output]))
 
 
 @pytest.mark.parametrize("core", KERNELS)
