@@ -20,10 +20,13 @@ from benchmarks.emulators import firmware, host, unicorn_engine
 from benchmarks.emulators.borders import Borders
 from benchmarks.emulators.execution import EngineError
 from benchmarks.natural_inputs import RANDOM, natural_inputs, random_inputs
-from tflm_export import ModelError, c, cores, narrow
+from tflm_export import ModelError, c, cores, lowering, narrow
 from tflm_export.arithmetic import Narrow
 from tflm_export.flatbuffer.model import Model, parse
 from tflm_export.grid import Grid
+from tflm_export.integer_part import integer_part
+from tflm_export.program.passes import integer_borders
+from tflm_export.program.value import Value, dtype_of
 from tflm_export.simulator import simulate
 
 ROWS = 20  # random ones, and as many real ones
@@ -61,47 +64,68 @@ def _width(name: str, data: bytes, bits: int) -> Iterator[dict]:
     """One narrowed file, likewise."""
     arithmetic = Narrow(Grid(bits))
     try:
-        program = c.translate(data, name, arithmetic)
+        program, found = c.translate(data, name, arithmetic), {}
     except ModelError as error:
-        yield {"reason": str(error)}
-        return
-    found = {
-        "constants": program.constant_bytes,
-        "arena": program.arena.size,
-        "kept": program.placement.state_bytes,
-        "ran": {},
-    }
+        try:
+            program, found = c.translate(data, name, arithmetic, has_integer_borders=True), {"why": str(error)}
+        except ModelError:
+            yield {"reason": str(error)}
+            return
+    found |= {"left": list(program.left)} if found else {}
+    found |= {"constants": program.constant_bytes, "arena": program.arena.size, "kept": program.placement.state_bytes}
+    found["ran"] = {}
     yield found
-    model = parse(data)
-    rows = _rows(name, model, program)
+    rows = _rows(name, parse(data), program)
     found["rows"] = {source: count for source, count, _ in rows}
     arrays = [np.concatenate(each) for each in zip(*(arrays for _, _, arrays in rows), strict=True)]
     try:
-        expected = simulate(model, arrays, arithmetic).outputs
+        expected = _expected(data, arrays, sum(count for _, count, _ in rows), arithmetic, "why" in found)
     except ModelError as error:
         yield found | {"problem": f"the simulator: {error}"}
         return
-    count = sum(count for _, count, _ in rows)
-    expected = [array.reshape(count, -1) for array in expected]
     with tempfile.TemporaryDirectory() as folder:
         for place in host.COMPILERS:
             found["ran"][place] = _on_host(program, arrays, expected, place, pathlib.Path(folder, place))
             yield found
         for cpu in CPUS:
-            made = c.translate(data, name, arithmetic, cpu)
+            made = c.translate(data, name, arithmetic, cpu, "why" in found)
             found |= _emulate(made, cpu, arrays, expected, found, pathlib.Path(folder))
             yield found
 
 
+def _expected(
+    data: bytes, arrays: list[np.ndarray], rows: int, arithmetic: Narrow, has_integer_borders: bool
+) -> list[np.ndarray]:
+    """The simulator's outputs [rows, elements]; of a model without its ends, those of its program."""
+    model = parse(data)
+    if not has_integer_borders:
+        return [array.reshape(rows, -1) for array in simulate(model, arrays, arithmetic).outputs]
+    program = integer_borders(lowering.lower(integer_part(model)[0], arithmetic))
+    shaped = zip(arrays, program.main.inputs, strict=True)
+    values = program.run([array.reshape(rows, *value.shape) for array, value in shaped])
+    return [values[value.key].reshape(rows, -1) for value in program.main.outputs]
+
+
 def _rows(name: str, model: Model, program: c.CProgram) -> list[tuple[str, int, list[np.ndarray]]]:
-    """What goes in: sources, how many rows, and an array for each input of the model."""
+    """What goes in: sources, how many rows, and an array for each input of the program."""
     most = MULTIPLICATIONS // max(1, sum(step.multiplications for step in program.steps))
     if program.keeps_state:
         count = int(np.clip(most, FEWEST_ROWS, FRAMES))
         return [(f"{RANDOM} frames", count, random_inputs(model, count).arrays)]
     count = int(np.clip(most // 2, FEWEST_ROWS, ROWS))
+    own = [(tensor.key, dtype_of(tensor)) for tensor in model.subgraphs[0].inputs]
+    if [(value.key, value.dtype) for value in program.inputs] != own:
+        return [(RANDOM, count, [_uniform(value, count) for value in program.inputs])]
     found = [random_inputs(model, count), natural_inputs(name, model, count)]
     return [(rows.source, rows.count, rows.arrays) for rows in found if rows is not None]
+
+
+def _uniform(value: Value, rows: int) -> np.ndarray:
+    """Random rows for an input that no file has."""
+    shape = (rows * (value.shape or (1,))[0], *value.shape[1:])
+    if value.dtype == np.float32:
+        return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    return np.random.default_rng(0).integers(*value.limits, shape, endpoint=True).astype(value.dtype)
 
 
 def _on_host(program: c.CProgram, arrays: list, expected: list, place: str, folder: pathlib.Path) -> dict:
@@ -124,6 +148,8 @@ def _emulate(program: c.CProgram, cpu: str, arrays: list, expected: list, found:
     try:
         built = firmware.build(program, cpu, folder / cpu, optimize="-Os")
     except firmware.BuildError as error:
+        if program.constant_bytes > MOST_FLASH or program.placement.bytes > MOST_RAM:
+            return found  # more than the boards have
         return found | {"ran": found["ran"] | {place: {"problem": str(error)}}}
     if cpu == SIZED:
         found |= {"flash": built.flash, "ram": built.ram}
@@ -191,13 +217,21 @@ def row(name: str, result: dict, widths: list[int]) -> tuple[str, ...]:
     everywhere = [place for place in PLACES if all(place in width["ran"] for width in found)]
     return (
         name,
-        "yes",
+        _left(found[0]),
         _flash(found),
         str(max(width["arena"] for width in found)),
         str(max(width["kept"] for width in found)),
         rows,
         f"no: {'; '.join(wrong)}" if wrong else f"yes: {', '.join(everywhere)}",
     )
+
+
+def _left(width: dict) -> str:
+    """How there is C: of all of it, or of what lies between its ends."""
+    if "why" not in width:
+        return "yes"
+    left = ", ".join(label.removeprefix("operator ").split(" (")[0] for label in width["left"])
+    return f"with --io int8, {f'without {left}' if left else 'as'} the caller computes in float"
 
 
 def _flash(found: list[dict]) -> str:
@@ -217,13 +251,15 @@ def markdown(results: dict[str, dict], widths: list[int], command: str, files: i
     """The page."""
     lines = [row(name, result, widths) for name, result in sorted(results.items(), key=order)]
     with_c = sum(map(has_c, results.values()))
+    partly = sum(any("why" in width for width in result["widths"].values()) for result in results.values())
     equal = sum(has_c(result) and not problems(result) for result in results.values())
     share = f" ({with_c / len(results):.0%})" if results else ""
     most = MULTIPLICATIONS // (2 * ROWS) // 1_000_000
     text = f"""# C of the corpus
 
 Made by `{command}`, without calibration data. {len(results)} of {files} files narrow; {with_c} of these{share} have C,
-and {equal} of them give what the simulator gives, bit for bit, at k = {" and ".join(map(str, widths))}.
+{partly} among them with `--io int8`, which leaves to the caller what has no integer form at the ends of a model.
+{equal} of them give what the simulator gives, bit for bit, at k = {" and ".join(map(str, widths))}.
 
 Those without C come first, then those with differences. Flash: code and constants of a program for an
 M4 (zig, -Os) around the model, which has 0.7 kB itself; `without code` where it does not fit
