@@ -231,7 +231,7 @@ def _left(width: dict) -> str:
     if "why" not in width:
         return "yes"
     left = ", ".join(label.removeprefix("operator ").split(" (")[0] for label in width["left"])
-    return f"with --io int8, {f'without {left}' if left else 'as'} the caller computes in float"
+    return f"with --io int8, {f'without {left}' if left else 'between float32 borders'}"
 
 
 def _flash(found: list[dict]) -> str:
