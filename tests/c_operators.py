@@ -114,7 +114,7 @@ by the type of its activations and by the core. Where several are named, sizes a
 
 {LEGEND}
 
-The M0 and M3 have the M0+'s kernels, M7 and M33 the M4's (`tflm_export/cores.py`).
+Every other core has the kernels of one of these: see `tflm_export/cores.py`.
 
 {table}
 """
