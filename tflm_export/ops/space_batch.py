@@ -8,7 +8,7 @@ from tflm_export.flatbuffer.model import Operator
 from tflm_export.ops.base import register
 from tflm_export.ops.data_movement import DataMovement, constant_of, constants_problem
 from tflm_export.program.move import padded, regrouped, selected
-from tflm_export.program.value import value_of
+from tflm_export.program.value import INTEGER_TYPES, value_of
 
 
 class _SpaceBatch(DataMovement):
@@ -27,6 +27,10 @@ class SpaceToBatchNd(_SpaceBatch):
 
     TFLM's kernel never sets the integer it pads with: its border is whatever the memory held before.
     """
+
+    def lowering_problem(self, operator):
+        kind = operator.inputs[0].type
+        return super().lowering_problem(operator) or ("" if kind in INTEGER_TYPES else f"{kind} is not simulated")
 
     def lower(self, operator, arithmetic):
         """Source: tensorflow/lite/kernels/internal/reference/space_to_batch_nd.h."""

@@ -3,6 +3,8 @@
 
 from tests.helpers.operators import activation, indices, one_operator
 from tests.helpers.simulated import BOTH, LITERT, SimulatedTests
+from tflm_export.flatbuffer.model import parse
+from tflm_export.lowering import unsupported
 
 
 def depth(op, shape, result, side, **more) -> bytes:
@@ -12,9 +14,9 @@ def depth(op, shape, result, side, **more) -> bytes:
     return one_operator(op, [x], y, version, table, blockSize=side)
 
 
-def batch(op, shape, result, sides, border) -> bytes:
+def batch(op, shape, result, sides, border, **more) -> bytes:
     table = {"SPACE_TO_BATCH_ND": "SpaceToBatchNDOptions", "BATCH_TO_SPACE_ND": "BatchToSpaceNDOptions"}[op]
-    x, y = (activation(0.031, -7, s) for s in (shape, result))
+    x, y = (activation(0.031, -7, s, **more) for s in (shape, result))
     return one_operator(op, [x, indices(sides), indices(border)], y, 2, table)
 
 
@@ -35,3 +37,8 @@ class TestBatch(SimulatedTests):
         "to space, cut": (batch("BATCH_TO_SPACE_ND", (12, 2, 2, 3), (2, 5, 3, 3), [3, 2], [[1, 0], [0, 1]]), BOTH),
         "to space in one dimension": (batch("BATCH_TO_SPACE_ND", (4, 3, 3), (2, 5, 3), [2], [[0, 1]]), BOTH),
     }
+
+
+def test_real_numbers_are_not_simulated():
+    data = batch("SPACE_TO_BATCH_ND", (1, 6, 4, 3), (6, 2, 2, 3), [3, 2], [[0, 0], [0, 0]], type="FLOAT32")
+    assert [problem.split(": ")[1] for problem in unsupported(parse(data))] == ["FLOAT32 is not simulated"]
