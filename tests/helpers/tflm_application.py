@@ -164,7 +164,8 @@ def build_as_printed(model: bytes, folder: pathlib.Path) -> pathlib.Path:
     """
     _tools("cortex-m4")
     macros = "".join(f"#define {name} {value}\n" for name, value in _definitions(model).items())
-    script = (_EMULATORS / "firmware.ld").read_text().replace("firmware_bss_end =", "bss_end = firmware_bss_end =")
+    end = "firmware_bss_end = .;"
+    script = (_EMULATORS / "firmware.ld").read_text().replace(end, f"{end} bss_end = .;")
     board = {"board.c": f'{macros}#include "{_EMULATORS / "firmware.c"}"\n', "board.ld": script}
     for name, content in (_files(model) | {name: text.encode() for name, text in board.items()}).items():
         (folder / name).write_bytes(content)
