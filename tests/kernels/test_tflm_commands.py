@@ -4,14 +4,16 @@
 import numpy as np
 
 from tests.helpers import tflm_application
-from tests.helpers.tflite_builder import residual_network
+from tests.helpers.tflite_builder import TFLiteBuilder
 from tflm_export import narrow
 from tflm_export.simulator import simulate
 
 
 def test_the_printed_commands_link(tmp_path):
     tflm_application.tflm()
-    model, _ = narrow(residual_network(batch=1), 1)
+    b = TFLiteBuilder()
+    x = b.input([1, 8, 8, 3])
+    model, _ = narrow(b.build(x, b.fully_connected(b.mean(b.depthwise(b.conv(x, 6))), 5)), 1)
     program = tflm_application.build_as_printed(model, tmp_path)
     inputs = np.random.default_rng(0).integers(-128, 128, (4, 1, 8, 8, 3)).astype(np.int8)
     outputs = tflm_application.emulate(program, model, inputs, "cortex-m4")
