@@ -4,10 +4,12 @@
 import dataclasses
 import json
 import os
+from collections.abc import Iterable
 
 from tflm_export import __version__, c, cc_array, cores, files, kernels, metadata
 from tflm_export.arithmetic import Narrow
 from tflm_export.c import build_systems
+from tflm_export.c.literals import GENERATED
 from tflm_export.errors import UsageError
 from tflm_export.grid import Grid
 from tflm_export.report import Report
@@ -16,7 +18,7 @@ from tflm_export.rescale import READABLE_BITS
 # Modelled cycles of MLPerf Tiny at k = 1, zig -O2: on an M4 2.8 (ad01) to 4.0 (resnet8) times, on an M0+ 1.8 (ad01) and
 # 2.7 (kws).
 _PORTABLE = (
-    "note: these are the portable kernels; on a Cortex-M4 they take 3 to 4 times the cycles of its own (--core m4), "
+    "these are the portable kernels; on a Cortex-M4 they take 3 to 4 times the cycles of its own (--core m4), "
     "on an M0+ 2 to 3 times those of its own (--core m0plus)"
 )
 
@@ -98,6 +100,8 @@ class Outputs:
             unnamed = "--cc_array and --c_source name their files after --output"
             raise UsageError(f"{unnamed}; give it a file instead of -, or add --model_name")
         for folder in folders:
+            if not folder:
+                raise UsageError("--c_source and --cc_array take a folder; the empty text is none (. is this one)")
             files.require_folder(folder)
         is_there = self.array_folder is not None and os.path.isdir(self.array_folder)
         array = self._array(b"") if is_there else {}
@@ -110,6 +114,9 @@ class Outputs:
         name = cc_array.identifier(self._named)
         if any((kernels.FOLDER / f"{name}.{ending}").exists() for ending in "ch"):
             raise UsageError(f"{name} is the name of a kernel; --model_name gives the model another one")
+        for path in (os.path.join(folder, f"{name}{ending}") for ending in (".h", ".c", "_layers.c")):
+            if os.path.isfile(path) and GENERATED.encode() not in files.read(path):
+                raise UsageError(f"{path} exists already, not written by tflm_export; --model_name gives another name")
         for path in (os.path.join(folder, path) for path in build_systems.PATHS):
             if not os.path.isfile(path):
                 continue
@@ -144,9 +151,27 @@ class Outputs:
         lines = [f"{self.model}: {report.summary()}; {size}", *array]
         if program is not None:
             lines.append(f"{self.source_folder}: {len(sources)} files; {program.summary()}")
-            lines += [f"note: {label} is left to the caller" for label in program.left]
-            lines += [_PORTABLE] if cores.find(self.core).kernels == "portable" else []
+            lines += [f"note: {label} is not in the program" for label in program.left]
+            lines += [f"note: {text}" for text in (*self._speed(program), *self._leftovers(sources))]
         return Written(data, tuple(lines))
+
+    def _speed(self, program: c.CProgram) -> list[str]:
+        """What would make a program faster."""
+        work = [(step, step.multiplications) for step in program.steps]
+        slow = [(step.origin.name, count) for step, count in work if step.is_general and count]
+        total, share = sum(count for _, count in work), sum(count for _, count in slow)
+        if share > total / 2:
+            is_uint8 = any(value.dtype.name == "uint8" for step in program.steps for value in step.inputs)
+            remedy = "; --to_int8 gives the faster ones for int8" if is_uint8 else ""
+            names = ", ".join(sorted({name for name, _ in slow}))
+            return [f"{share * 100 // total}% of the multiplications ({names}) are in kernels for all types{remedy}"]
+        return [_PORTABLE] if total and cores.find(self.core).kernels == "portable" else []
+
+    def _leftovers(self, sources: Iterable[str]) -> list[str]:
+        """What a build that takes all sources of the folder would take besides."""
+        there = {os.path.join(self.source_folder, name) for name in os.listdir(self.source_folder)}
+        others = sorted(os.path.basename(path) for path in there - {*sources} if path.endswith((".c", ".h")))
+        return [f"{self.source_folder} holds {', '.join(others)} from before or of yours"] if others else []
 
     def _array(self, data: bytes) -> dict[str, bytes]:
         """The sources of the C++ array by path."""

@@ -47,11 +47,11 @@ class Context:
 
     def __init__(self, compiled: Compiled, behind: bool = True, filling: int = 0x5A):
         self.program, self.library, self.behind, self.filling = compiled.program, compiled.library, behind, filling
-        placement = self.program.placement
-        self.arena = memory.Memory(placement.bytes, behind, filling, placement.alignment)
+        size, alignment = self.program.interface.arena_bytes, self.program.interface.alignment
+        self.arena = memory.Memory(size, behind, filling, alignment)
         self.structure = _Structure()
         given = self._function("context_init")(
-            ctypes.byref(self.structure), ctypes.c_void_p(self.arena.address), ctypes.c_size_t(placement.bytes)
+            ctypes.byref(self.structure), ctypes.c_void_p(self.arena.address), ctypes.c_size_t(size)
         )
         assert given == 0
 

@@ -305,7 +305,7 @@ def test_arguments_are_checked():
     data = residual_network()
     with pytest.raises(UsageError, match="bits"):
         c.emit(data, "model", 0)
-    with pytest.raises(UsageError, match=r"core must be one of portable, cortex-m0, cortex-m0plus.*got 'z80'"):
+    with pytest.raises(UsageError, match=r"core must be one of portable, cortex-m0, cortex-m1, cortex-m0plus.*got 'z80'"):
         translate(data, "model", 1, core="z80")
     with pytest.raises(ModelError, match="a RealRescale has no kernel"):
         c.translate(data, "model", LiteRTReference())
@@ -347,4 +347,4 @@ def test_a_chain_needs_two_buffers_at_a_time():
 def test_the_summary_has_the_figures():
     program = translate(narrow(residual_network(), 1)[0], "model", 1)
     assert f"{program.constant_bytes} bytes of flash for constants" in program.summary()
-    assert f"{program.arena.size} bytes of RAM" in program.summary()
+    assert f"{program.placement.bytes} bytes of RAM" in program.summary()

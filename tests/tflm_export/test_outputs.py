@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import native
-from tests.helpers.tflite_builder import residual_network
+from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
 from tflm_export import __version__, c, cc_array, metadata, narrow
 from tflm_export.c import build_systems
 from tflm_export.errors import UsageError
@@ -172,3 +172,43 @@ def test_the_names_of_kernels_are_taken(tmp_path):
 def test_portable_kernels_are_said_to_be_slow(tmp_path, core, portable):
     lines = everything(tmp_path, core=core).write(NARROWED, REPORT).lines
     assert any("portable kernels" in line and "times the cycles" in line for line in lines) == portable
+
+
+def test_what_a_build_of_the_folder_would_find_is_said(tmp_path):
+    """Sources of an earlier export under another name, which nothing takes away."""
+    folder = tmp_path / "c"
+    Outputs(model=str(tmp_path / "a.tflite"), source_folder=str(folder)).write(NARROWED, REPORT)
+    lines = Outputs(model=str(tmp_path / "b.tflite"), source_folder=str(folder), overwrite=True).write(NARROWED, REPORT)
+    assert f"note: {folder} holds a.c, a.h, a_layers.c from before or of yours" in lines.lines
+
+
+@pytest.mark.parametrize("file", ["net.c", "net.h", "net_layers.c"])
+def test_sources_of_others_stay(tmp_path, file):
+    (tmp_path / file).write_text("int mine;\n")
+    with pytest.raises(UsageError, match=rf"{file} exists already, not written by tflm_export; --model_name gives"):
+        everything(tmp_path, overwrite=True).check()
+
+
+@pytest.mark.parametrize("folder", ["array_folder", "source_folder"])
+def test_the_empty_text_is_no_folder(tmp_path, folder):
+    with pytest.raises(UsageError, match="take a folder; the empty text is none"):
+        everything(tmp_path, **{folder: ""}).check()
+
+
+def written(tmp_path, core: str, narrowed) -> str:
+    """What writing says of a narrowing as C for a core."""
+    wanted = Outputs(model=str(tmp_path / "m.tflite"), source_folder=str(tmp_path / core), core=core, overwrite=True)
+    return "\n".join(wanted.write(*narrowed).lines)
+
+
+def test_what_would_be_faster_is_said(tmp_path):
+    """Not where the kernels are the core's own, nor that those for all types were faster for another core."""
+    b = TFLiteBuilder()
+    x = b.input([1, 4, 4, 2], type="INT16", zero_point=0)
+    wide = narrow(b.build(x, b.conv(x, 3, zero_point=0)), 1)
+    for core in ("portable", "cortex-m4"):
+        said = written(tmp_path, core, wide)
+        assert "note: 100% of the multiplications (CONV_2D) are in kernels for all types" in said
+        assert "portable kernels" not in said
+    assert "these are the portable kernels" in written(tmp_path, "portable", (NARROWED, REPORT))
+    assert "note" not in written(tmp_path, "cortex-m0plus", (NARROWED, REPORT))

@@ -15,7 +15,7 @@ from tflm_export.c.source import CProgram
 from tflm_export.c.step import CStep, UnsupportedError
 from tflm_export.cc_array import identifier
 from tflm_export.errors import ModelError
-from tflm_export.flatbuffer.model import parse
+from tflm_export.flatbuffer.model import Model, parse
 from tflm_export.grid import Grid
 from tflm_export.integer_part import integer_part
 from tflm_export.lowering import forms_of, origin_of
@@ -23,6 +23,7 @@ from tflm_export.program.call import CallOnce
 from tflm_export.program.passes import integer_borders, simplified
 from tflm_export.program.program import Program, Step
 
+_SHOWN = 5  # problems, in a message
 KERNELS = {"portable": Portable, "cortex-m0plus": CortexM0Plus, "cortex-m4": CortexM4}  # by `Core.kernels`
 
 
@@ -44,7 +45,7 @@ def emit(
 
     Raises:
       UsageError: bits out of range, or no such core.
-      ModelError: the bytes are no TFLite model, or there are operators without a kernel; all of them are named.
+      ModelError: the bytes are no TFLite model, or there are operators without a kernel, the first of which are named.
     """
     return translate(data, name, Narrow(Grid(bits)), core, has_integer_borders).files()
 
@@ -70,11 +71,21 @@ def translate(
             problem = lowering.lowering_problem(operator)
             steps = () if problem else [Step(origin_of(operator), f) for f in forms_of(operator, arithmetic)]
             problems += [f"{operator.label}: {problem}"] if problem else _emitted(steps, emitter)[1]
-        raise _unwritable(problems)
+        raise _unwritable(problems, "" if has_integer_borders else _at_the_ends(model))
     program = simplified(lowering.lower(model, arithmetic))
-    if not has_integer_borders:
-        return lower(program, name, core)
-    return dataclasses.replace(lower(integer_borders(program), name, core), left=tuple(o.label for o in left))
+    emitted = lower(integer_borders(program) if has_integer_borders else program, name, core)
+    unreached = [graph for graph, block in zip(model.subgraphs, program.blocks, strict=True) if block is None]
+    graphs = (f"subgraph {graph.index} ({graph.name}), which the main one does not call," for graph in unreached)
+    return dataclasses.replace(emitted, left=(*(operator.label for operator in left), *graphs))
+
+
+def _at_the_ends(model: Model) -> str:
+    """What to do about operators that have no integer form, where they are at the ends of a model only."""
+    part, left = integer_part(model)
+    if not left or lowering.unsupported(part):
+        return ""
+    labels = " and ".join(f"operator {operator.index}" for operator in left)
+    return f"; --io int8 (has_integer_borders) leaves {labels} to the caller"
 
 
 def lower(program: Program, name: str, core: str = "portable") -> CProgram:
@@ -86,7 +97,7 @@ def lower(program: Program, name: str, core: str = "portable") -> CProgram:
 
     Raises:
       UsageError: no such core.
-      ModelError: there are forms without a kernel; all of them are named.
+      ModelError: there are forms without a kernel, the first of which are named.
     """
     back_end = KERNELS[cores.find(core).kernels]
     flat = _in_order(program)
@@ -144,8 +155,9 @@ def _is_moved(step: Step, moved: dict) -> bool:
     return any(value.key in moved for value in step.form.outputs)
 
 
-def _unwritable(problems: Sequence[str]) -> ModelError:
-    return ModelError(f"the model cannot be written as C: {'; '.join(problems)}")
+def _unwritable(problems: Sequence[str], fix: str = "") -> ModelError:
+    shown = [*problems[:_SHOWN], *([f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else [])]
+    return ModelError(f"the model cannot be written as C: {'; '.join(shown)}{fix}")
 
 
 def _arranged(step: CStep) -> set[str]:
