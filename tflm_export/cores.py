@@ -60,7 +60,7 @@ CORES = (
     Core(
         "portable", "any", "portable",
         runs=r"esp(32|8266)|riscv|rv(32|64)|gd32vf|ch32v|xtensa|avr|at(mega|tiny)|uno|(cortex)?[ar]\d|arm(64|v8a)|aarch64|"
-        r"x86|amd64|i[3-6]86|hexagon|arc|pic|msp430|host|pc|native",
+        r"x86|amd64|i[3-6]86|hexagon|arc|pic|msp430|host|pc|native|rp2350(riscv|hazard)",
     ),
     Core(
         "cortex-m0", "M0", _V6M, aliases=("cortex-m1",), architectures=(11, 12),

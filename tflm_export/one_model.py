@@ -105,15 +105,15 @@ class OneModel:
         converted = self._conversion(stock, rows[0])
         train, test = (None if own is None else converted.inputs(own) for own in rows)
         if flags.SEARCH.value:
-            data, report = self._search(converted, train, test)
+            data, report, notes = *self._search(converted, train, test), ()
         else:
-            data, report = self._narrowed(converted, train)
+            data, report, notes = self._narrowed(converted, train)
         if flags.STRICT.value:
             report.require_narrow()
         written = wanted.write(data, report)
         outcome = several.Outcome(self.source.path, output=wanted.model, size=len(written.model), report=report)
         self.say(*(report.table().split("\n") if self.source.is_alone else report.notes()))
-        self.say(*written.lines)
+        self.say(*notes, *written.lines)
         if not flags.TO_INT8.value and report.bits <= COARSE_BITS and is_uint8(parse(stock)):
             self.say(f"note: {UINT8}")
         if rows[1] is not None:
@@ -122,17 +122,16 @@ class OneModel:
             outcome.code, outcome.error = self._verify(converted.data, written.model, test)
         return outcome
 
-    def _narrowed(self, converted: Conversion, train: dict | None) -> tuple[bytes, Report]:
-        """The narrowed model and its report. For C, which any model may become, one as it is where nothing narrows."""
+    def _narrowed(self, converted: Conversion, train: dict | None) -> tuple[bytes, Report, tuple[str, ...]]:
+        """The narrowed model, its report and notes. For C, which any model becomes, as it is where nothing narrows."""
         rules = _rules(converted.data)
         settings = flags.BITS.value, flags.METHOD.value, train, rules, flags.SYNTHETIC.value
         try:
-            return narrow(converted.data, *settings, converted.references)
+            return *narrow(converted.data, *settings, converted.references), ()
         except NothingToNarrowError as error:
             if flags.C_SOURCE.value is None:
                 raise
-            self.say(f"note: {error}; written as it is")
-            return converted.data, error.report
+            return converted.data, error.report, (f"note: {error}; written as it is",)
 
     def _agreement(self, stock: bytes, converted: Conversion, data: bytes, rows: dict) -> str:
         """How far a narrowed model is from the stock one on rows of that one, or if need be from its int8 form."""

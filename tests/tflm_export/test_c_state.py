@@ -56,6 +56,10 @@ PROGRAMS = {
         block([], [], same(FIRST, TOTAL), once(2), added(TOTAL, LAST, TWICE), same(TWICE, TOTAL)),
         block([], [], added(LAST, SECOND, LAST), once(1)),
     ],
+    "constants that variables start with": [
+        block([X], [Y, READ], once(1), same(LAST, READ), added(X, TOTAL, Y), same(Y, TOTAL)),
+        block([], [], same(FIRST, TOTAL), same(SECOND, LAST)),
+    ],
     "a block that is called in the middle": [
         block([X], [Y], added(X, TOTAL, READ), once(1), added(READ, TOTAL, Y)),
         block([], [], added(FIRST, SECOND, TWICE), added(TWICE, TOTAL, TOTAL)),
@@ -86,3 +90,9 @@ def test_a_variable_has_one_shape():
     program = Program((block([X], [longer], same(X, TOTAL), same(other, longer)),))
     with pytest.raises(ModelError, match=r"the variable total is INT32 \[1, 5\] and INT32 \[1, 6\]"):
         c.lower(program, "m")
+
+
+def test_constants_that_variables_start_with_take_no_step():
+    program = c.lower(Program(tuple(PROGRAMS["constants that variables start with"])), "m")
+    assert not program.first
+    assert [step.origin.index for step in program.steps] == [1, 2, 3]

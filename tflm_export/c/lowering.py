@@ -5,6 +5,8 @@ import collections
 import dataclasses
 from collections.abc import Hashable, Sequence
 
+import numpy as np
+
 from tflm_export import cores, lowering
 from tflm_export.arithmetic import Arithmetic, Narrow
 from tflm_export.c.cortex_m0plus import CortexM0Plus
@@ -20,6 +22,7 @@ from tflm_export.grid import Grid
 from tflm_export.integer_part import integer_part
 from tflm_export.lowering import forms_of, origin_of
 from tflm_export.program.call import CallOnce
+from tflm_export.program.move import Move
 from tflm_export.program.passes import integer_borders, simplified
 from tflm_export.program.program import Program, Step
 
@@ -100,7 +103,7 @@ def lower(program: Program, name: str, core: str = "portable") -> CProgram:
       ModelError: there are forms without a kernel, the first of which are named.
     """
     back_end = KERNELS[cores.find(core).kernels]
-    flat = _in_order(program)
+    flat, starts = _started(_in_order(program))
     every = [step for step, _ in flat]
     main = program.main
     given = _channels_first(every, {value.key for value in main.outputs}, back_end())
@@ -115,7 +118,7 @@ def lower(program: Program, name: str, core: str = "portable") -> CProgram:
     name = f"model_{name}" if name[0].isdigit() else name
     first = frozenset(i for i, is_first in enumerate(kept) if is_first)
     return CProgram(
-        name, main.inputs, main.outputs, tuple(steps), first, place(main.inputs, main.outputs, steps, every)
+        name, main.inputs, main.outputs, tuple(steps), first, place(main.inputs, main.outputs, steps, every, starts)
     )
 
 
@@ -137,6 +140,26 @@ def _in_order(program: Program) -> list[tuple[Step, bool]]:
             called.add(step.form.block)
             running.append((iter(program.blocks[step.form.block].steps), True))
     return found
+
+
+def _started(steps: list[tuple[Step, bool]]) -> tuple[list[tuple[Step, bool]], dict[Hashable, np.ndarray]]:
+    """Steps without those of the first inference that give variables constants before anything else touches them.
+
+    Returns:
+      The steps, and by the variables' keys these constants, which they then start with.
+    """
+    kept, starts, touched = [], {}, set()
+    for step, is_first in steps:
+        form = step.form
+        if is_first and isinstance(form, Move) and form.is_identity and form.output.is_variable:
+            (x,) = form.inputs
+            if x.is_constant and x.dtype == form.output.dtype and form.output.key not in touched:
+                starts[form.output.key] = x.data.reshape(form.output.shape)
+                touched.add(form.output.key)
+                continue
+        touched |= {value.key for value in (*form.inputs, *form.outputs) if value.is_variable}
+        kept.append((step, is_first))
+    return kept, starts
 
 
 def _emitted(steps: Sequence[Step], emitter: Portable) -> tuple[list[CStep], list[str]]:

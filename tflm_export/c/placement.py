@@ -2,7 +2,9 @@
 """Where values live while an inference runs: at the caller's, in the arena, or as variables at its front."""
 
 import dataclasses
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+
+import numpy as np
 
 from tflm_export.c import planner
 from tflm_export.c.step import CStep
@@ -103,7 +105,7 @@ class _Placer:
     def key(self, value: Value) -> Hashable:
         return self.same.get(value.key, value.key)
 
-    def placement(self, moved: Sequence[Step]) -> Placement:
+    def placement(self, moved: Sequence[Step], starts: Mapping[Hashable, np.ndarray]) -> Placement:
         self._find_lives()
         state = self._place_variables()
         self._require_untouched(moved)
@@ -131,7 +133,9 @@ class _Placer:
         targets, copies = self._targets(at)
         return Placement(
             arena=plan,
-            variables=tuple(self.variables.values()),
+            variables=tuple(
+                dataclasses.replace(value, data=starts.get(key, value.data)) for key, value in self.variables.items()
+            ),
             state_bytes=state,
             alignment=self.alignment,
             places=self.places,
@@ -235,7 +239,11 @@ def _is_updated(step: CStep, value: Value) -> bool:
 
 
 def place(
-    inputs: Sequence[Value], outputs: Sequence[Value], steps: Sequence[CStep], moved: Sequence[Step]
+    inputs: Sequence[Value],
+    outputs: Sequence[Value],
+    steps: Sequence[CStep],
+    moved: Sequence[Step],
+    starts: Mapping[Hashable, np.ndarray],
 ) -> Placement:
     """Plans the arena and says where every value lives.
 
@@ -243,8 +251,9 @@ def place(
       inputs, outputs: of an inference.
       steps: in execution order, those of the first inference among them.
       moved: all steps of the program; those among them that move nothing are no `steps`.
+      starts: what variables start with, by key, where it is not what their values say.
 
     Raises:
       ModelError: something is read, or to be given, that is not computed.
     """
-    return _Placer(inputs, outputs, steps, aliases(moved)).placement(moved)
+    return _Placer(inputs, outputs, steps, aliases(moved)).placement(moved, starts)
