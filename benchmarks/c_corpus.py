@@ -10,7 +10,6 @@ import collections
 import csv
 import io
 import pathlib
-import re
 import tempfile
 from collections.abc import Iterator
 
@@ -41,7 +40,6 @@ CPUS = ("cortex-m0plus", "cortex-m4")
 PLACES = (*host.COMPILERS, *(cores.find(cpu).title for cpu in CPUS))
 SIZED = "cortex-m4"  # whose flash and RAM the table has
 COLUMNS = ("file", "C", "flash, kB", "arena, bytes", "kept, bytes", "rows", "equal to the simulator")
-_PROBLEM = re.compile(r"^operator \d+ (\S+).*?: (.*)$")
 
 
 def one(path: str, widths: list[int]) -> Iterator[dict]:
@@ -69,7 +67,7 @@ def _width(name: str, data: bytes, bits: int) -> Iterator[dict]:
         try:
             program, found = c.translate(data, name, arithmetic, has_integer_borders=True), {"why": str(error)}
         except ModelError:
-            yield {"reason": str(error)}
+            yield {"reason": reasons(error)}
             return
     found |= {"left": list(program.left)} if found else {}
     found |= {"constants": program.constant_bytes, "arena": program.arena.size, "kept": program.placement.state_bytes}
@@ -174,15 +172,11 @@ def _emulate(program: c.CProgram, cpu: str, arrays: list, expected: list, found:
     return found | {"ran": found["ran"] | {place: ran}}
 
 
-def reasons(text: str) -> str:
+def reasons(error: ModelError) -> str:
     """Why there is no C, operators of one kind and one reason together."""
-    _, _, listed = text.partition("cannot be written as C: ")
-    if not listed:
-        _, _, listed = text.partition("cannot be simulated: ")
-    matches = [_PROBLEM.match(problem) for problem in listed.split("; ")] if listed else []
-    if not matches or None in matches:
-        return text
-    counts = collections.Counter((match[1], match[2]) for match in matches if match)
+    if not isinstance(error, c.UnwritableError):
+        return str(error)
+    counts = collections.Counter((problem.op, problem.reason) for problem in error.problems)
     return "; ".join(f"{count} {op}: {reason}" for (op, reason), count in counts.items())
 
 
@@ -210,7 +204,7 @@ def row(name: str, result: dict, widths: list[int]) -> tuple[str, ...]:
     if not found:
         return (name, f"it ended {result.get('died', 'early')}", "", "", "", "", "")
     if not has_c(result):
-        why = dict.fromkeys(reasons(width["reason"]) for width in found if "reason" in width)
+        why = dict.fromkeys(width["reason"] for width in found if "reason" in width)
         return (name, f"no: {'; '.join(why)}", "", "", "", "", "")
     wrong = problems(result)
     rows = ", ".join(f"{count} {source}" for source, count in found[0].get("rows", {}).items())

@@ -11,6 +11,7 @@ from tests.helpers.c_internals import translate
 from tests.helpers.programs import Compiled
 from tests.helpers.tflite_builder import TFLiteBuilder
 from tflm_export import ModelError
+from tflm_export.c import UnwritableError
 from tflm_export.c.literals import field_names
 from tflm_export.program.value import Value
 from tflm_export.simulator import simulate
@@ -108,3 +109,21 @@ def test_inputs_that_are_computed_are_refused():
     b.operator("ABS", [x], [y])
     with pytest.raises(ModelError, match=r"ABS \(y\) computes y, which is an input"):
         translate(b.build([x, y], y), "m", 1)
+
+
+def test_the_first_problems_are_in_the_message_and_all_in_the_error():
+    b = TFLiteBuilder()
+    x = b.input([1, 4, 4, 2])
+    for i in range(7):
+        x = b.unknown(x, op="CUSTOM:strange", name=f"y{i}")
+    with pytest.raises(UnwritableError, match=r"operator 0 .*; operator 4 .*; and 2 more$") as raised:
+        translate(b.build(x, b.conv(x, 2)), "m", 1)
+    assert [problem.op for problem in raised.value.problems] == ["CUSTOM:strange"] * 7
+
+
+def test_what_leaves_operators_at_the_ends_to_the_caller_is_said():
+    b = TFLiteBuilder()
+    x = b.input([1, 4, 4, 2])
+    y = b.unknown(b.conv(x, 3), op="CUSTOM:strange")
+    with pytest.raises(UnwritableError, match=r"--io int8 \(has_integer_borders\) leaves operator 1 to the caller$"):
+        translate(b.build(x, y), "m", 1)

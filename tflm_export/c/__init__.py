@@ -3,5 +3,6 @@
 
 from tflm_export.c.lowering import emit, lower, translate
 from tflm_export.c.source import CProgram
+from tflm_export.c.step import UnwritableError
 
-__all__ = ["CProgram", "emit", "lower", "translate"]
+__all__ = ["CProgram", "UnwritableError", "emit", "lower", "translate"]

@@ -14,9 +14,8 @@ from tflm_export.c.cortex_m4 import CortexM4
 from tflm_export.c.placement import aliases, place
 from tflm_export.c.portable import Portable
 from tflm_export.c.source import CProgram
-from tflm_export.c.step import CStep, UnsupportedError
+from tflm_export.c.step import CStep, Problem, UnsupportedError, UnwritableError
 from tflm_export.cc_array import identifier
-from tflm_export.errors import ModelError
 from tflm_export.flatbuffer.model import Model, parse
 from tflm_export.grid import Grid
 from tflm_export.integer_part import integer_part
@@ -26,7 +25,6 @@ from tflm_export.program.move import Move
 from tflm_export.program.passes import integer_borders, simplified
 from tflm_export.program.program import Program, Step
 
-_SHOWN = 5  # problems, in a message
 KERNELS = {"portable": Portable, "cortex-m0plus": CortexM0Plus, "cortex-m4": CortexM4}  # by `Core.kernels`
 
 
@@ -48,7 +46,8 @@ def emit(
 
     Raises:
       UsageError: bits out of range, or no such core.
-      ModelError: the bytes are no TFLite model, or there are operators without a kernel, the first of which are named.
+      ModelError: the bytes are no TFLite model.
+      UnwritableError: a ModelError; there are operators without a kernel.
     """
     return translate(data, name, Narrow(Grid(bits)), core, has_integer_borders).files()
 
@@ -73,8 +72,9 @@ def translate(
         for operator in model.operators:
             problem = lowering.lowering_problem(operator)
             steps = () if problem else [Step(origin_of(operator), f) for f in forms_of(operator, arithmetic)]
-            problems += [f"{operator.label}: {problem}"] if problem else _emitted(steps, emitter)[1]
-        raise _unwritable(problems, "" if has_integer_borders else _at_the_ends(model))
+            own = [Problem(operator.name, operator.label, problem)]
+            problems += own if problem else _emitted(steps, emitter)[1]
+        raise UnwritableError(problems, "" if has_integer_borders else _at_the_ends(model))
     program = simplified(lowering.lower(model, arithmetic))
     emitted = lower(integer_borders(program) if has_integer_borders else program, name, core)
     unreached = [graph for graph, block in zip(model.subgraphs, program.blocks, strict=True) if block is None]
@@ -100,7 +100,7 @@ def lower(program: Program, name: str, core: str = "portable") -> CProgram:
 
     Raises:
       UsageError: no such core.
-      ModelError: there are forms without a kernel, the first of which are named.
+      UnwritableError: a ModelError; there are forms without a kernel.
     """
     back_end = KERNELS[cores.find(core).kernels]
     flat, starts = _started(_in_order(program))
@@ -111,7 +111,7 @@ def lower(program: Program, name: str, core: str = "portable") -> CProgram:
     if not problems and any(_arranged(step) != _expected(step, given) for step in steps):
         steps, problems = _emitted(every, back_end())  # a layer was left to kernels that know one order only
     if problems:
-        raise _unwritable(problems)
+        raise UnwritableError(problems)
     moved = aliases(every)
     kept = [is_first for step, is_first in flat if not _is_moved(step, moved)]
     name = identifier(f"{name}.c")
@@ -162,7 +162,7 @@ def _started(steps: list[tuple[Step, bool]]) -> tuple[list[tuple[Step, bool]], d
     return kept, starts
 
 
-def _emitted(steps: Sequence[Step], emitter: Portable) -> tuple[list[CStep], list[str]]:
+def _emitted(steps: Sequence[Step], emitter: Portable) -> tuple[list[CStep], list[Problem]]:
     """Steps as C, those whose output is another value's bytes apart; and why there is none for some."""
     moved, emitted, problems = aliases(steps), [], []
     for step in steps:
@@ -170,17 +170,12 @@ def _emitted(steps: Sequence[Step], emitter: Portable) -> tuple[list[CStep], lis
             if not _is_moved(step, moved):
                 emitted.append(emitter.emit(step))
         except UnsupportedError as reason:
-            problems.append(f"{step.origin.label}: {reason}")
+            problems.append(Problem(step.origin.name, step.origin.label, str(reason)))
     return emitted, problems
 
 
 def _is_moved(step: Step, moved: dict) -> bool:
     return any(value.key in moved for value in step.form.outputs)
-
-
-def _unwritable(problems: Sequence[str], fix: str = "") -> ModelError:
-    shown = [*problems[:_SHOWN], *([f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else [])]
-    return ModelError(f"the model cannot be written as C: {'; '.join(shown)}{fix}")
 
 
 def _arranged(step: CStep) -> set[str]:

@@ -2,15 +2,51 @@
 """What a form becomes: C statements on named buffers, constants, and the kernels they call."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
+from tflm_export.errors import ModelError
 from tflm_export.program.program import Origin
 from tflm_export.program.value import Value
+
+_SHOWN = 5  # problems, in a message
 
 
 class UnsupportedError(Exception):
     """The form cannot be expressed with the kernels; the message is the reason."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """Why there is no C for an operator.
+
+    Attributes:
+      op: "CONV_2D", ...
+      label: how messages name it.
+      reason: for people.
+    """
+
+    op: str
+    label: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.label}: {self.reason}"
+
+
+class UnwritableError(ModelError):
+    """Some operators of a model cannot be written as C; the message has the first ones, and the fix.
+
+    Attributes:
+      problems: all of them.
+    """
+
+    def __init__(self, problems: Sequence[Problem], fix: str = ""):
+        shown = [*map(str, problems[:_SHOWN])]
+        shown += [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+        super().__init__(f"the model cannot be written as C: {'; '.join(shown)}{fix}")
+        self.problems = tuple(problems)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
