@@ -136,3 +136,15 @@ def test_gradients_add_up_over_all_ways_and_end_where_none_is_known():
     one = np.ones((2, 1, 4), np.float32)
     propagate(steps, values, {"w": one, "v": one}, lambda step, gradient: seen.append((step.form, gradient[0, 0, 0])))
     assert seen == [(unknown, 1), (steps[2].form, 1), (terms, 1), (double, 1)]
+
+
+def test_factors_that_saturate_every_output_let_nothing_through():
+    """They may be beyond float32."""
+    form = weighted(1, 3, 3, SAME, [1, 2.0**140, 2])
+    inputs = RANDOM.integers(-99, 99, (1, *form.inputs[0].shape)).astype(np.int16)
+    output = np.zeros((1, *form.output.shape), np.int16)
+    gradient = np.zeros(output.shape, np.float32)
+    gradient[..., 1] = 1
+    (found,) = pulled(form, gradient, (inputs,), output)
+    assert not found.any()
+    assert np.isfinite(pulled(form, np.ones_like(gradient), (inputs,), output)[0]).all()

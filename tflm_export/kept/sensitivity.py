@@ -22,6 +22,8 @@ from tflm_export.program.weighted_sum import WeightedSum
 from tflm_export.program.windows import Windows
 from tflm_export.rescale import Rescale, Rescaler
 
+_LARGEST_FACTOR = 2.0**16
+
 
 def propagate(
     steps: Sequence[Step],
@@ -72,9 +74,13 @@ def inside(output: np.ndarray, clamp: tuple[int, int]) -> np.ndarray:
 
 
 def _slopes(rescaler: Rescaler) -> np.ndarray:
-    """The factors of a rescale of this package's kernels; float32, one dimension."""
+    """The factors of a rescale of this package's kernels; float32, one dimension.
+
+    Those so large that outputs saturate at the slightest change, which only damaged files have, let nothing through.
+    """
     assert isinstance(rescaler, Rescale)
-    return np.ravel(rescaler.value).astype(np.float32)
+    factors = np.ravel(rescaler.value)
+    return np.where(factors > _LARGEST_FACTOR, 0, factors).astype(np.float32)
 
 
 @pulled.register
