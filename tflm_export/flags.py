@@ -4,6 +4,7 @@
 from absl import flags
 
 from tflm_export import command_line, cores, metadata, rescale
+from tflm_export.c.choice import OPTIMIZE as GOALS
 from tflm_export.errors import UsageError
 from tflm_export.narrow import METHODS
 from tflm_export.narrow import SYNTHETIC as SYNTHETIC_CHOICES
@@ -17,6 +18,7 @@ USED = {  # by the ways to call it that write no model: the other flags
 }
 NEEDED = {  # flag: those without any of which it means nothing
     "core": ["c_source"],
+    "optimize": ["c_source"],
     "max_drop": ["search"],
     "model_name": ["c_source", "cc_array"],
 }
@@ -71,6 +73,13 @@ MODEL_NAME = flags.DEFINE_string(
 )
 CORE = flags.DEFINE_string(
     "core", "portable", f"Core that --c_source is tuned for: {', '.join(cores.NAMES)}.", flag_values=FLAGS
+)
+OPTIMIZE = flags.DEFINE_enum(
+    "optimize",
+    "speed",
+    sorted(GOALS, reverse=True),
+    "For --c_source: which of several ways to compute a layer is taken, the fastest or the one with the least flash.",
+    flag_values=FLAGS,
 )
 CALIBRATION = flags.DEFINE_string(
     "calibration",

@@ -199,6 +199,7 @@ def outputs_of(source: several.Source) -> outputs.Outputs:
         source_folder=source.folder(flags.C_SOURCE.value),
         name=flags.MODEL_NAME.value,
         core=flags.CORE.value,
+        optimize=flags.OPTIMIZE.value,
         has_integer_borders=flags.IO.value is not None and not flags.TO_INT8.value,
         with_metadata=flags.METADATA.value,
         overwrite=flags.OVERWRITE.value,

@@ -72,6 +72,7 @@ class Outputs:
       source_folder: folder of the model as a C99 program part, with what build systems read.
       name: of the model in C and C++, prefix of files and functions; by default the stem of `model`.
       core: whose kernels it is to use, a name of `cores.CORES`.
+      optimize: what for: "speed" or "size".
       has_integer_borders: whether the program leaves float32 inputs and outputs to its caller.
       with_metadata: whether the model gets the entry `metadata.NAME`.
       overwrite: whether files that exist are replaced.
@@ -83,6 +84,7 @@ class Outputs:
     source_folder: str | None = None
     name: str | None = None
     core: str = "portable"
+    optimize: str = "speed"
     has_integer_borders: bool = False
     with_metadata: bool = True
     overwrite: bool = False
@@ -196,7 +198,8 @@ class Outputs:
                 f"--bits_config has {', '.join(map(str, unreadable))}"
             )
         arithmetic = Narrow(Grid(max(widths, default=report.bits)))
-        return c.translate(data, cc_array.identifier(self._named), arithmetic, self.core, self.has_integer_borders)
+        name = cc_array.identifier(self._named)
+        return c.translate(data, name, arithmetic, self.core, self.has_integer_borders, self.optimize)
 
 
 def _inside(folder: str | None, contents: dict[str, bytes]) -> dict[str, bytes]:

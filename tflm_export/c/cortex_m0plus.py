@@ -3,6 +3,7 @@
 
 import numpy as np
 
+from tflm_export.c import work
 from tflm_export.c.planes import planes
 from tflm_export.c.portable import pixels_of, rescale_statement, window_statement
 from tflm_export.c.step import CStep
@@ -50,7 +51,8 @@ class CortexM0Plus(Tiled):
         constants["wide"] = np.packbits(wide, bitorder="little")
         scratch = 4 * sizes.height * pitch + (2 * pitch + 11 & ~3) + sizes.sums
         header, definitions = "narrow_depthwise_conv_2d_planes_v6m.h", [line for _, line in made]
-        return self.clamped(step, statements, constants, scratch, header, folded, definitions)
+        done = work.planes(header, form, folded, sizes, layout.pixel == 1, int(wide.sum()))
+        return self.clamped(step, statements, constants, scratch, header, folded, definitions, work=done)
 
     def tiling(self, form):
         """How many words are under a window, in a row of the kernel at a time or in all."""
@@ -68,14 +70,16 @@ class CortexM0Plus(Tiled):
         height, width = form.windows.height, form.windows.width
         tiles = Tiles(folded, self.layout(form.output, form), _TILE)
         image = tiles.layout.image
-        kernel_rows = 1
+        kernel_rows, words, walk, count = 1, 0, "windows", work.tiles_in_images(form, _TILE)
         if form.windows.is_pointwise:
+            walk = "pixels"
             call = f"narrow_conv_2d_pixels_v6m(&window, &layer, {image}, x0, y, scratch);"
             scratch = 4 * (taps + 1)
         elif height.dilation == width.dilation == 1 and width.output >= _TILE and height.kernel <= MOST_ROWS:
             row = width.kernel * inputs
             flat = row if (height.kernel - 1) * _ROW_CYCLES * tiles.pairs > height.kernel * (15 + 6 * row) else 0
             kernel_rows = 1 if flat else height.kernel
+            walk, count = "flat" if flat else "rows", work.tiles_in_rows(form, _TILE)
             words = ((width.output - _TILE) * width.stride + width.kernel) * inputs
             call = f"narrow_conv_2d_rows_v6m(&window, &layer, {words}, {flat}, {image}, x0, y, scratch);"
             scratch = 4 * (height.kernel * (words + flat) + 1)
@@ -83,11 +87,13 @@ class CortexM0Plus(Tiled):
             call = f"narrow_conv_2d_windows_v6m(&window, &layer, {taps}, {image}, x0, y, scratch);"
             scratch = 4 * (taps + 1) + (2 * taps + 3 & ~3)
         row = taps // kernel_rows
-        block, words = blocked(rows.reshape(channels, kernel_rows, row))
+        ring, (block, words) = words, blocked(rows.reshape(channels, kernel_rows, row))
         steps = -(-row // 2)
         loops, unrolled = _loops(steps // block, block)
         sizes = (kernel_rows, loops, unrolled, block, steps - loops * unrolled * block, tiles.pairs)
-        return self.tile_step(step, tiles, "narrow_conv_2d_tiles_v6m", sizes, words, call, scratch)
+        corrections = len(words) - steps * kernel_rows * tiles.pairs - kernel_rows * tiles.pairs
+        done = work.tiles_v6m(form, folded, walk, sizes, count, (ring, corrections))
+        return self.tile_step(step, tiles, "narrow_conv_2d_tiles_v6m", sizes, words, call, scratch, done)
 
     def packed(self, step, folded, rows) -> CStep | None:
         channels, depth = rows.shape
@@ -98,7 +104,8 @@ class CortexM0Plus(Tiled):
         call = f"{function}({vectors}, {depth}, {channels}, &rescale, weights, x0, y, scratch);"
         constants = {"weights": channel_words(rows)} | folded.constants()
         statements, scratch = (rescale_statement(folded), call), 4 * _padded(rows).shape[1]
-        return self.clamped(step, statements, constants, scratch, "narrow_fully_connected_v6m.c", folded)
+        done = work.dense("narrow_fully_connected_v6m.c", folded, vectors, depth, channels, 2)
+        return self.clamped(step, statements, constants, scratch, "narrow_fully_connected_v6m.c", folded, work=done)
 
 
 def _loops(blocks: int, block: int) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 
 import numpy as np
 
+from tflm_export.c import work
 from tflm_export.c.planes import LARGEST_OFFSET, planes
 from tflm_export.c.portable import pixels_of, rescale_statement, window_statement
 from tflm_export.c.step import CStep
@@ -42,7 +43,8 @@ class CortexM4(Tiled):
         constants = {"weights": plane_words(columns)} | folded.constants(sizes.is_whole)
         scratch = (sizes.height * sizes.pitch + 7 & ~3) + sizes.sums
         header = "narrow_depthwise_conv_2d_planes_dsp.h"
-        return self.clamped(step, statements, constants, scratch, header, folded, [definition])
+        done = work.planes(header, form, folded, sizes, layout.pixel == 1)
+        return self.clamped(step, statements, constants, scratch, header, folded, [definition], work=done)
 
     def tiling(self, form):
         """(columns of int16 in a row with its padding, or 0 for no rows; steps; pitch)."""
@@ -71,11 +73,14 @@ class CortexM4(Tiled):
         tiles = Tiles(folded, self.layout(form.output, form), _TILE)
         image = tiles.layout.image
         kernel_rows, depth = 1, inputs
+        walk, count = "windows", work.tiles_in_images(form, _TILE)
         if columns:
+            walk, count = "rows", work.tiles_in_rows(form, _TILE)
             kernel_rows, depth = form.windows.height.kernel, -(-inputs // 4) * 4
             call = f"narrow_conv_2d_rows_dsp(&window, &layer, {columns // 2}, {image}, x0, y, scratch);"
             scratch = 2 * kernel_rows * columns
         elif form.windows.is_pointwise and inputs % 4 == 0:
+            walk = "pixels"
             call = f"narrow_conv_2d_pixels_dsp(&window, &layer, {image}, x0, y, scratch);"
             scratch = 8 * inputs
         else:
@@ -84,9 +89,10 @@ class CortexM4(Tiled):
         unrolled = steps if steps <= _LONGEST else _UNROLLED
         loops, rest = divmod(steps, unrolled)
         sizes = (kernel_rows, loops, unrolled, rest, pitch, tiles.pairs)
+        done = work.tiles_dsp(form, folded, walk, (*sizes[:4], tiles.pairs), count, columns // 2)
         padded = np.pad(rows.reshape(channels, -1, inputs), ((0, 0), (0, 0), (0, depth - inputs)))
         words = depth_pairs(padded.reshape(channels, -1))
-        return self.tile_step(step, tiles, "narrow_conv_2d_tiles_dsp", sizes, words, call, scratch)
+        return self.tile_step(step, tiles, "narrow_conv_2d_tiles_dsp", sizes, words, call, scratch, done)
 
     def packed(self, step, folded, rows) -> CStep | None:
         channels, depth = rows.shape
@@ -98,7 +104,8 @@ class CortexM4(Tiled):
         words = depth_pairs(rows).reshape(channels // 4, 2, depth // 4, 2).transpose(0, 2, 1, 3)
         constants = {"weights": np.ascontiguousarray(words)} | folded.constants(folded.in_assembly)
         statements = (rescale_statement(folded, folded.in_assembly), call)
-        return self.clamped(step, statements, constants, 0, "narrow_fully_connected_dsp.c", folded)
+        done = work.dense("narrow_fully_connected_dsp.c", folded, vectors, depth, channels, 4)
+        return self.clamped(step, statements, constants, 0, "narrow_fully_connected_dsp.c", folded, work=done)
 
 
 def depth_pairs(rows: np.ndarray) -> np.ndarray:

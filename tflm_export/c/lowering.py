@@ -9,6 +9,7 @@ import numpy as np
 
 from tflm_export import cores, lowering
 from tflm_export.arithmetic import Arithmetic, Narrow
+from tflm_export.c.choice import choice
 from tflm_export.c.cortex_m0plus import CortexM0Plus
 from tflm_export.c.cortex_m4 import CortexM4
 from tflm_export.c.placement import aliases, place
@@ -29,8 +30,9 @@ KERNELS = {"portable": Portable, "cortex-m0plus": CortexM0Plus, "cortex-m4": Cor
 
 
 def emit(
-    data: bytes, name: str, bits: int, core: str = "portable", has_integer_borders: bool = False
-) -> dict[str, bytes]:
+    data: bytes, name: str, bits: int, core: str = "portable", has_integer_borders: bool = False,
+    optimize: str = "speed",
+) -> dict[str, bytes]:  # fmt: skip
     """The C source of a narrowed model.
 
     Args:
@@ -40,21 +42,23 @@ def emit(
       core: whose kernels, a name of `cores.CORES`; on any other machine they run as plain C.
       has_integer_borders: whether float32 inputs and outputs are left to the caller, who gives and gets the integers
         behind and before them; so are operators at both ends that have no integer form.
+      optimize: "speed" or "size": which of several ways to compute a layer is taken, by `cost`.
 
     Returns:
       Contents by file name: NAME.h, NAME.c and the kernels.
 
     Raises:
-      UsageError: bits out of range, or no such core.
+      UsageError: bits out of range, no such core, or nothing to optimise for.
       ModelError: the bytes are no TFLite model.
       UnwritableError: a ModelError; there are operators without a kernel.
     """
-    return translate(data, name, Narrow(Grid(bits)), core, has_integer_borders).files()
+    return translate(data, name, Narrow(Grid(bits)), core, has_integer_borders, optimize).files()
 
 
 def translate(
-    data: bytes, name: str, arithmetic: Arithmetic, core: str = "portable", has_integer_borders: bool = False
-) -> CProgram:
+    data: bytes, name: str, arithmetic: Arithmetic, core: str = "portable", has_integer_borders: bool = False,
+    optimize: str = "speed",
+) -> CProgram:  # fmt: skip
     """As `emit`, before it is written out, and in any arithmetic there are kernels for.
 
     `Tflm()` gives the same program with stock rescales, for comparison.
@@ -76,7 +80,7 @@ def translate(
             problems += own if problem else _emitted(steps, emitter)[1]
         raise UnwritableError(problems, "" if has_integer_borders else _at_the_ends(model))
     program = simplified(lowering.lower(model, arithmetic))
-    emitted = lower(integer_borders(program) if has_integer_borders else program, name, core)
+    emitted = lower(integer_borders(program) if has_integer_borders else program, name, core, optimize)
     unreached = [graph for graph, block in zip(model.subgraphs, program.blocks, strict=True) if block is None]
     graphs = (f"subgraph {graph.index} ({graph.name}), which the main one does not call," for graph in unreached)
     return dataclasses.replace(emitted, left=(*(operator.label for operator in left), *graphs))
@@ -91,15 +95,15 @@ def _at_the_ends(model: Model) -> str:
     return f"; --io int8 (has_integer_borders) leaves {labels} to the caller"
 
 
-def lower(program: Program, name: str, core: str = "portable") -> CProgram:
+def lower(program: Program, name: str, core: str = "portable", optimize: str = "speed") -> CProgram:
     """The C functions of a program.
 
     Args:
       program: of any inputs, outputs and blocks.
-      name, core: as for `emit`.
+      name, core, optimize: as for `emit`.
 
     Raises:
-      UsageError: no such core.
+      UsageError: no such core, or nothing to optimise for.
       UnwritableError: a ModelError; there are forms without a kernel.
     """
     back_end = KERNELS[cores.find(core).kernels]
@@ -107,9 +111,11 @@ def lower(program: Program, name: str, core: str = "portable") -> CProgram:
     every = [step for step, _ in flat]
     main = program.main
     given = _channels_first(every, {value.key for value in main.outputs}, back_end())
-    steps, problems = _emitted(every, back_end(given))
+    steps, problems = _emitted(every, back_end(given, choice(optimize)))
     if not problems and any(_arranged(step) != _expected(step, given) for step in steps):
-        steps, problems = _emitted(every, back_end())  # a layer was left to kernels that know one order only
+        steps, problems = _emitted(
+            every, back_end(choose=choice(optimize))
+        )  # a layer was left to kernels that know one order only
     if problems:
         raise UnwritableError(problems)
     moved = aliases(every)

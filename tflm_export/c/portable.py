@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from tflm_export.c import movement
+from tflm_export.c.choice import Choice, fastest
 from tflm_export.c.epilogue import INT32_LIMIT, Epilogue, FoldedRescale, Sums, fold, simplify, stock_shifts
 from tflm_export.c.forms import GENERAL
 from tflm_export.c.initializer import initializer
@@ -36,10 +37,12 @@ class Portable:
 
     Args:
       channels_first: keys of the values that are kept as [batches, channels, height, width].
+      choose: which of several ways to compute a layer is taken.
     """
 
-    def __init__(self, channels_first: Iterable = ()):
+    def __init__(self, channels_first: Iterable = (), choose: Choice = fastest):
         self.channels_first = frozenset(channels_first)
+        self.choose = choose
 
     def gives_channels_first(self, form: Form) -> bool:
         """Whether the form can write its output channel by channel at no cost."""
@@ -141,8 +144,9 @@ class Portable:
         return self.clamped(step, statements, constants, patch, f"{function}.c", folded)
 
     def clamped(
-        self, step: Step, statements, constants, scratch=0, kernel="", folded=None, definitions=(), inputs=None
-    ) -> CStep:
+        self, step: Step, statements, constants, scratch=0, kernel="", folded=None, definitions=(), inputs=None,
+        work=None,
+    ) -> CStep:  # fmt: skip
         """A step whose kernel saturates to int8, with a clamp that is narrower than that behind it."""
         form, kernels = step.form, (kernel,)
         low, high = form.clamp
@@ -155,7 +159,7 @@ class Portable:
         first = tuple(name for name, value in held.items() if value.key in self.channels_first)
         return CStep(
             step.origin, tuple(inputs), form.outputs, tuple(statements), constants, scratch, kernels,
-            tuple(definitions), note, first,
+            tuple(definitions), note, first, work=work,
         )  # fmt: skip
 
     def plain(self, step: Step, statements, kernel: str, constants=None) -> CStep:

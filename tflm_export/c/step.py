@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tflm_export.c.cost import Work
 from tflm_export.errors import ModelError
 from tflm_export.program.program import Origin
 from tflm_export.program.value import Value
@@ -66,6 +67,7 @@ class CStep:
       is_general: whether its kernels serve all types, and may want any alignment up to 8.
       multiplications: see Form.
       note: what a reader wants to know of it, e.g. the width of its arithmetic.
+      work: what its kernel does, for kernels whose cost is known; None for others.
     """
 
     origin: Origin
@@ -80,6 +82,7 @@ class CStep:
     channels_first: tuple[str, ...] = ()
     is_general: bool = False
     multiplications: int = 0
+    work: Work | None = None
 
     @property
     def output(self) -> Value:

@@ -3,6 +3,7 @@
 
 import numpy as np
 
+from tflm_export.c.cost import Work
 from tflm_export.c.epilogue import FoldedRescale
 from tflm_export.c.planes import LARGEST_PLANE, Planes, planes
 from tflm_export.c.portable import Portable, is_image, rescale_statement, window_statement
@@ -35,16 +36,23 @@ class Tiled(Portable):
         raise NotImplementedError
 
     def depthwise(self, step, folded, columns):
-        return self.columns(step, folded, columns) or super().depthwise(step, folded, columns)
+        return self._chosen([self.columns(step, folded, columns)]) or super().depthwise(step, folded, columns)
 
     def convolution(self, step, folded, rows):
-        return self.tiles(step, folded, rows) or super().convolution(step, folded, rows)
+        return self._chosen([self.tiles(step, folded, rows)]) or super().convolution(step, folded, rows)
 
     def dense(self, step, folded, rows):
-        emitted = self.tiles(step, folded, rows) if is_image(step.form) else None
-        return emitted or self.packed(step, folded, rows) or super().dense(step, folded, rows)
+        in_tiles = [self.tiles(step, folded, rows)] if is_image(step.form) else []
+        return self._chosen([*in_tiles, self.packed(step, folded, rows)]) or super().dense(step, folded, rows)
 
-    def tile_step(self, step: Step, tiles: Tiles, name: str, sizes, weights, call: str, scratch: int) -> CStep:
+    def _chosen(self, ways: list[CStep | None]) -> CStep | None:
+        """The best of the ways that the layer's sizes allow, None where there is none."""
+        possible = [way for way in ways if way is not None]
+        return self.choose(possible) if possible else None
+
+    def tile_step(
+        self, step: Step, tiles: Tiles, name: str, sizes, weights, call: str, scratch: int, work: Work
+    ) -> CStep:
         """A convolution whose tile kernel the macro NAME of the header of that name makes.
 
         Args:
@@ -55,6 +63,7 @@ class Tiled(Portable):
           weights: as the kernel reads them.
           call: the statement that walks over the tiles.
           scratch: bytes that it needs, without sums.
+          work: what it does.
         """
         folded, layout = tiles.folded, tiles.layout
         places = (layout.pixel, layout.channel) if tiles.is_whole else (0, 0)
@@ -62,7 +71,8 @@ class Tiled(Portable):
         constants = {"weights": weights, "records": tiles.records()} | ({} if tiles.is_whole else folded.constants())
         rescaling = () if tiles.is_whole else (rescale_statement(folded),)
         statements = (window_statement(step.form), *rescaling, tiles.statement(kernel), call)
-        return self.clamped(step, statements, constants, scratch + tiles.sums, f"{name}.h", folded, [definition])
+        scratch += tiles.sums
+        return self.clamped(step, statements, constants, scratch, f"{name}.h", folded, [definition], work=work)
 
     def gives_channels_first(self, form):
         if not isinstance(form, WeightedSum) or form.is_depthwise or not is_image(form):
