@@ -23,6 +23,7 @@ from tflm_export.c.step import CStep
 from tflm_export.program.program import Origin, Step
 from tflm_export.program.weighted_sum import WeightedSum
 
+REPEATED = {"depthwise": 3}  # kinds that several kernels share out among themselves
 _AT_ONCE = 24  # layers of a program
 
 
@@ -114,7 +115,7 @@ def samples(cpu: str, seed: int, count: int) -> list[Sample]:
     layers, waiting = Layers(seed), []
     for kind in KINDS:
         for end in ENDS:
-            for number in range(count):
+            for number in range(count * REPEATED.get(kind, 1)):
                 form = layers.layer(kind, end)
                 planar = (form.inputs[0].key,) if form.is_depthwise and number % 2 else ()
                 number_of = len(waiting)

@@ -66,7 +66,7 @@ class Layers:
         rows = np.clip(random.normal(0, random.uniform(12, 45), (shape.channels, shape.taps)).round(), -127, 127)
         spread = 74 * math.sqrt((rows**2).sum(1).mean())  # of sums: inputs are uniform
         bias = random.normal(0, spread / 2, shape.channels).round().astype(np.int64)
-        zero_points = random.integers(-128, 128, 2).tolist()
+        zero_points = random.integers(-32, 33, 2).tolist()
         x = Value(("x", self._count), INT8, (1, shape.height.size, shape.width.size, shape.inputs), "x")
         y = Value(("y", self._count), INT8, (1, shape.height.output, shape.width.output, shape.channels), "y")
         windows = Windows(shape.height, shape.width)
@@ -77,7 +77,7 @@ class Layers:
         ).astype(np.int8)
         return WeightedSum(
             inputs=(x,), outputs=(y,), weights=weights, bias=bias, input_zero_point=zero_points[0], windows=windows,
-            rescale=self._rescale(end, shape.channels, 60 / spread), zero_point=zero_points[1] // 4, clamp=(-128, 127),
+            rescale=self._rescale(end, shape.channels, 42 / spread), zero_point=zero_points[1], clamp=(-128, 127),
         )  # fmt: skip
 
     def inputs(self, forms: list[WeightedSum]) -> list[np.ndarray]:
