@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Modelled cycles of Arm Cortex-M code: what the published instruction tables say of each executed basic block.
 
-Zero wait states, no contention between fetch and data. A block's cost is a sum over its instructions, and what leaving
-it by a branch adds. Sources, all by Arm:
+Zero wait states (emulators/flash.py adds what flash takes), no contention between fetch and data. A block's cost is a
+sum over its instructions, and what leaving it by a branch adds. Sources, all by Arm:
 
 - Cortex-M0+ Technical Reference Manual r0p1 (DDI 0484C), table 3-1. The multiplier takes 1 or 32 cycles, an option of
   the chip; 1 unless told otherwise.
@@ -11,8 +11,9 @@ it by a branch adds. Sources, all by Arm:
 - Cortex-M4 Technical Reference Manual r0p1 (DDI 0439), table 3-1 and section 3.3.3.
 
 The M3 and M4 tables leave ranges: a pipeline refill is 1 to 3 cycles, a division 2 to 12, a long multiplication on the
-M3 3 to 7. `Assumptions` says which value is taken; a report gives both ends. There are no published tables for the
-Cortex-M7 and M33, which issue two instructions at a time or overlap them: for those, instructions are all there is.
+M3 3 to 7. `Assumptions` says which value is taken; a report gives both ends. LDR to PC and table branches take the "at
+least" five and six cycles of section 3.3.3, whatever the refill. There are no published tables for the Cortex-M7 and
+M33, which issue two instructions at a time or overlap them: for those, instructions are all there is.
 Instructions in an IT block whose condition fails are costed as if it held.
 """
 
@@ -77,6 +78,7 @@ _DOUBLES = _ids("LDRD STRD")
 _MULTIPLES = _ids("LDM LDMDB STM STMDB PUSH POP")
 _LINKS, _EXCHANGES, _JUMPS, _COMPARE_JUMPS = _ids("BL"), _ids("BX BLX"), _ids("B"), _ids("CBZ CBNZ")
 _TABLE_JUMPS = _ids("TBB TBH")
+_RELOAD = 3  # cycles to refill the pipeline after a branch to an address that was loaded
 _SYSTEM = _ids("MRS MSR DMB DSB ISB")
 _MULTIPLY, _DIVIDE = _ids("MUL"), _ids("SDIV UDIV")
 _ACCUMULATE = _ids("MLA MLS")
@@ -160,7 +162,7 @@ def _armv7m(instructions, assumptions: Assumptions, dsp: bool) -> tuple[int, int
         elif kind in _MULTIPLES:
             cost = 1 + _registers(instruction)
         elif kind in _TABLE_JUMPS:
-            cost = 2
+            cost = 3  # the load and the addition
         elif kind in _DIVIDE:
             cost = assumptions.divide
         elif kind in _ACCUMULATE:
@@ -173,7 +175,10 @@ def _armv7m(instructions, assumptions: Assumptions, dsp: bool) -> tuple[int, int
             raise _unknown(instruction)
         cycles += cost + bool(address & computed)
         jumps = kind in _JUMPS | _LINKS | _EXCHANGES | _COMPARE_JUMPS | _TABLE_JUMPS
-        taken = assumptions.refill if jumps or _writes_pc(instruction) else taken
+        if kind in _TABLE_JUMPS or (kind in _LOADS and _writes_pc(instruction)):
+            taken = _RELOAD
+        elif jumps or _writes_pc(instruction):
+            taken = assumptions.refill
         moves = single or kind in _DOUBLES | _MULTIPLES
         loaded = {instruction.operands[0].reg} if kind in _LOADS and not _writes_pc(instruction) else None
         computed = set() if moves else written
@@ -191,6 +196,7 @@ _TABLES = {  # by `Core.cycles`
     "cortex-m3": lambda block, a: _armv7m(block, a, dsp=False),
     "cortex-m4": lambda block, a: _armv7m(block, a, dsp=True),
 }
+_SMALL = ("cortex-m0", "cortex-m0plus")
 CORES = tuple(core.name for core in cores.CORES if core.cycles)
 WITHOUT_TABLE = "there is no table of its instructions' cycles; Arm publishes none of cores that overlap them"
 
@@ -221,6 +227,20 @@ def block_cost(code: bytes, address: int, cpu: str, assumptions: Assumptions = T
     """
     block = _block(code, address)
     return Cost(len(block), *_TABLES[cores.find(cpu).cycles](block, assumptions))
+
+
+def most_multiplications(cpu: str, multiply: int = 1) -> float:
+    """Multiplications of inputs and weights that a core can add up in a cycle, if it did nothing else.
+
+    With the DSP extension SMLAD, two a cycle. Without it MULS and ADDS, or MLA in as many cycles, for two inputs in the
+    halves of a word.
+
+    Args:
+      cpu: one of CORES.
+      multiply: cycles of MULS on an M0 or M0+.
+    """
+    has_dsp, is_small = cores.find(cpu).cycles == "cortex-m4", cores.find(cpu).cycles in _SMALL
+    return 2.0 if has_dsp else 2 / ((multiply if is_small else 1) + 1)
 
 
 def executed(block, cpu: str, assumptions: Assumptions = TYPICAL) -> int:

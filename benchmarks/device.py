@@ -3,12 +3,15 @@
 
 Narrows the model, writes it as C, builds a bare-metal program, runs it in an emulator and holds its outputs against the
 simulator bit for bit. Without --bits, the same kernels run with the stock 31-bit rescale and with k = 8, 4 and 1, so
-that what is saved is the rescale alone. Cycles are modelled (benchmarks/cycles.py): published instruction tables, zero
-wait states, never a measurement on silicon.
+that what is saved is the rescale alone. Cycles are modelled (benchmarks/cycles.py): published instruction tables, and
+flash as fast as the core unless --part or --flash_wait_states say otherwise; never a measurement on silicon.
 
 usage: python -m benchmarks.device --model M.tflite --cpu cortex-m0plus [--bits K] [--data NAME|FILE.npz] [--samples N]
        python -m benchmarks.device --suite mlperf_tiny --cpu cortex-m4 --toolchain zig --toolchain gcc
        python -m benchmarks.device --model M.tflite --cpu cortex-m4 --compare tflm.elf
+       python -m benchmarks.device --model M.tflite --part stm32l4plus
+       python -m benchmarks.device --model M.tflite --cpu cortex-m4 --flash_wait_states 5 --flash_line_bytes 16 \
+           --cache_bytes 1024 --data_cache_bytes 256
        python -m benchmarks.device --rescale_only --cpu cortex-m0plus --cpu cortex-m4
 """
 
@@ -20,10 +23,10 @@ import sys
 import numpy as np
 from absl import flags
 
-from benchmarks import command, datasets, device_report, natural_inputs, plots, rescale_cost
+from benchmarks import command, datasets, device_report, natural_inputs, parts, plots, rescale_cost, silicon
 from benchmarks.device_report import profiler_csv, table
 from benchmarks.device_runs import AUTO, ENGINES, STOCK, Run, measure, measure_elf, misfit
-from benchmarks.emulators import firmware
+from benchmarks.emulators import firmware, flash
 from benchmarks.emulators.execution import EngineError
 from tflm_export import UsageError, cores, files, verify
 from tflm_export.flatbuffer.model import parse
@@ -59,6 +62,33 @@ _KERNELS = flags.DEFINE_enum(
 _MULTIPLIER = flags.DEFINE_enum(
     "multiplier_cycles", "1", ["1", "32"], "Cycles of MULS on an M0 or M0+, an option of the chip.", flag_values=_FLAGS
 )
+_PART = flags.DEFINE_enum(
+    "part", None, sorted(parts.PARTS), "Microcontroller: core, clock and flash; the next seven flags replace its own.",
+    flag_values=_FLAGS,
+)  # fmt: skip
+_WAITS = {
+    "wait_states": flags.DEFINE_integer(
+        "flash_wait_states", None, "Cycles that a read of flash takes beyond its first.", 0, flag_values=_FLAGS
+    ),
+    "line_bytes": flags.DEFINE_integer(
+        "flash_line_bytes", None, "Bytes of a read of flash, a power of two.", 0, flag_values=_FLAGS
+    ),
+    "cache_bytes": flags.DEFINE_integer(
+        "cache_bytes", None, "Lines of instructions that are kept.", 0, flag_values=_FLAGS
+    ),
+    "data_cache_bytes": flags.DEFINE_integer(
+        "data_cache_bytes", None, "Lines of constants that are kept.", 0, flag_values=_FLAGS
+    ),
+    "ways": flags.DEFINE_integer(
+        "cache_ways", None, "Lines of which an address has the choice, 0 for all.", 0, flag_values=_FLAGS
+    ),
+    "is_shared": flags.DEFINE_bool(
+        "shared_cache", None, "Keep constants in the cache of instructions.", flag_values=_FLAGS
+    ),
+    "prefetch": flags.DEFINE_bool(
+        "prefetch", None, "Read the next line of instructions ahead of its use.", flag_values=_FLAGS
+    ),
+}
 _COMPARE = flags.DEFINE_multi_string(
     "compare",
     [],
@@ -122,6 +152,22 @@ def inputs_for(
     return natural_inputs.quantised(tensors[0], x), labels
 
 
+def _part() -> parts.Part:
+    """--part, with what other flags say of its flash."""
+    part = parts.PARTS.get(_PART.value, parts.IDEAL)
+    if part.cpu and _CPU.present and _CPU.value != [part.cpu]:
+        raise UsageError(f"--part {part.name} has a {part.cpu}; leave out --cpu {' '.join(_CPU.value)}")
+    given = {field: flag.value for field, flag in _WAITS.items() if flag.value is not None}
+    if not given.get("wait_states", part.flash.wait_states) and given.keys() == {"wait_states"}:
+        return dataclasses.replace(part, flash=flash.NO_WAIT)
+    return dataclasses.replace(part, flash=dataclasses.replace(part.flash, **given))
+
+
+def _cpus() -> list[str]:
+    part = _part()
+    return [part.cpu] if part.cpu else _CPU.value
+
+
 def _models() -> dict[str, bytes]:
     if (_MODEL.value is None) == (_SUITE.value is None):
         raise UsageError("give either --model or --suite")
@@ -138,7 +184,7 @@ def _brought(models: dict[str, bytes]) -> dict[tuple[str, str], list[pathlib.Pat
     placed: dict[tuple[str, str], list[pathlib.Path]] = {}
     for path in map(pathlib.Path, _COMPARE.value):
         cores = firmware.cores(path)
-        cpus = [cpu for cpu in _CPU.value if cpu in cores or not cores]
+        cpus = [cpu for cpu in _cpus() if cpu in cores or not cores]
         if not cpus:
             raise UsageError(f"{path} was built for {' or '.join(cores)}; add that as --cpu, or leave it out")
         problems = {name: misfit(firmware.load(path, cpus[0]), data) for name, data in models.items()}
@@ -156,23 +202,38 @@ def _main() -> int:
     output, console = _COMMAND.folder, command.console(WIDTH)
     if _RESCALE_ONLY.value:
         return _rescale_only(output, console)
+    if _part().flash.wait_states and _ENGINE.value != "unicorn":
+        raise UsageError(f"--engine {_ENGINE.value} does not tell what waits for flash; --engine unicorn does")
     models = _models()
     brought = _brought(models)
     every = []
     for name, data in models.items():
         inputs, labels = inputs_for(data, _SAMPLES.value, _DATA.value, _DIVISOR.value)
-        for cpu in _CPU.value:
+        for cpu in _cpus():
             runs = []
             for toolchain in _TOOLCHAIN.value:
                 runs += _rescales(data, name, cpu, toolchain, inputs, labels, output)
             for path in brought.get((name, cpu), []):
-                runs.append(measure_elf(path, data, name, cpu, inputs, labels, _ENGINE.value, int(_MULTIPLIER.value)))
+                runs.append(
+                    measure_elf(path, data, name, cpu, inputs, labels, _ENGINE.value, int(_MULTIPLIER.value), _part())
+                )
             every += runs
             console.print(table(runs))
+            _print_details(runs, console)
     stored = {"kind": "device", **_COMMAND.provenance(), "runs": [run.to_dict() for run in every]}
     files.write({str(output / "report.json"): command.to_json(stored)})
     print(f"{output}: C source, ELF files, layers.csv, report.json and charts; cycles are modelled, {_conditions()}")
     return command.EXIT_OK if all(run.equal or run.brought for run in every) else command.EXIT_MODEL
+
+
+def _print_details(runs: list[Run], console) -> None:
+    """Layers of the narrowest of one's own runs, and what others measured on silicon."""
+    own = [run for run in runs if not run.brought]
+    for made in (device_report.layers_table(own[-1]), silicon.table(own[-1].network, own[-1].cpu)):
+        if made is not None:
+            console.print()
+            console.print(made)
+    console.print()
 
 
 def _rescales(data: bytes, name: str, cpu: str, toolchain: str, inputs, labels, output: pathlib.Path) -> list[Run]:
@@ -183,7 +244,7 @@ def _rescales(data: bytes, name: str, cpu: str, toolchain: str, inputs, labels, 
         runs.append(
             measure(
                 data, name, cpu, rescale, inputs, labels, folder, toolchain, _KERNELS.value, _ENGINE.value,
-                int(_MULTIPLIER.value),
+                int(_MULTIPLIER.value), _part(),
             )
         )  # fmt: skip
         if runs[-1].layers:
@@ -194,14 +255,29 @@ def _rescales(data: bytes, name: str, cpu: str, toolchain: str, inputs, labels, 
 
 
 def _conditions() -> str:
-    small = {"cortex-m0", "cortex-m0plus"} & set(_CPU.value)
-    return "zero wait states" + (f", MULS {_MULTIPLIER.value} cycle(s)" if small else "")
+    small = {"cortex-m0", "cortex-m0plus"} & set(_cpus())
+    return describe(_part()) + (f", MULS {_MULTIPLIER.value} cycle(s)" if small else "")
+
+
+def describe(part: parts.Part) -> str:
+    """A part's flash, for people."""
+    memory = part.flash
+    if not memory.wait_states:
+        return "zero wait states"
+    shared = " of instructions and constants" if memory.is_shared else ""
+    cached = [
+        f"{memory.cache_bytes} bytes of cache{shared}" if memory.cache_bytes else "",
+        f"{memory.data_cache_bytes} of data cache" if memory.data_cache_bytes else "",
+        "prefetch" if memory.prefetch else "",
+    ]
+    text = ", ".join([f"{memory.wait_states} wait states a line of {memory.line_bytes} bytes", *filter(None, cached)])
+    return f"{part.title}: {text}" if part.title else text
 
 
 def _rescale_only(output: pathlib.Path, console) -> int:
     costs = [
         cost
-        for cpu in _CPU.value
+        for cpu in _cpus()
         for toolchain in _TOOLCHAIN.value
         for cost in rescale_cost.measure(cpu, toolchain, int(_MULTIPLIER.value))
     ]

@@ -2,6 +2,7 @@
 """A model on one emulated core: builds it, runs it, and says what it took."""
 
 import dataclasses
+import functools
 import math
 import pathlib
 import tempfile
@@ -9,14 +10,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks import cycles
+from benchmarks import cycles, silicon
 from benchmarks.emulators import firmware, qemu_engine, renode_engine, unicorn_engine
 from benchmarks.emulators.borders import Borders
 from benchmarks.emulators.execution import Execution
+from benchmarks.emulators.flash import Stalls
+from benchmarks.parts import IDEAL, Part
 from tflm_export import ModelError, c, narrow
 from tflm_export.arithmetic import Arithmetic, Narrow, Tflm
 from tflm_export.flatbuffer.model import parse
 from tflm_export.grid import Grid
+from tflm_export.lowering import lower
 from tflm_export.program.value import value_of
 from tflm_export.simulator import simulate
 
@@ -24,6 +28,10 @@ STOCK = "stock"  # the 31-bit rescale with two roundings
 RESCALED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "MUL", "MEAN", "QUANTIZE")
 ENGINES = {"unicorn": unicorn_engine.execute, "qemu": qemu_engine.execute, "renode": renode_engine.execute}
 AUTO = "auto"
+_TOTALS = (
+    "instructions", "cycles", "least", "most", "multiplications", "waited", "unaligned", "instruction_misses",
+    "data_misses",
+)  # fmt: skip
 Inputs = np.ndarray | Sequence[np.ndarray]
 
 
@@ -35,6 +43,11 @@ class LayerCost:
       index, op, output: which operator.
       instructions: executed, mean over inferences.
       cycles, least, most: modelled, with the tables' ranges at their middle and ends; None where there is no table.
+      multiplications: of inputs and weights; 0 where nobody knows.
+      limit: of them, as many as the core can do in a cycle; None where there is no table.
+      waited: which of the cycles are for flash.
+      unaligned: which of the cycles are for words and halfwords that do not lie at a multiple of their size.
+      instruction_misses, data_misses: lines read from flash.
     """
 
     index: int
@@ -44,6 +57,17 @@ class LayerCost:
     cycles: float | None
     least: float | None
     most: float | None
+    multiplications: int = 0
+    limit: float | None = None
+    waited: float = 0.0
+    unaligned: float = 0.0
+    instruction_misses: float = 0.0
+    data_misses: float = 0.0
+
+    @property
+    def speed(self) -> float | None:
+        """Multiplications in a cycle; None where they are not known."""
+        return self.multiplications / self.cycles if self.cycles and self.multiplications else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +89,8 @@ class Run:
       counted, resolution: instructions of an inference by the engine's clock, and by how much that may be off; None
         where basic blocks were counted, which are exact.
       layers: in execution order; empty where the engine does not tell.
+      part: what the cycles are modelled for.
+      network: of MLPerf Tiny, by its name in `silicon`; empty for others.
     """
 
     model: str
@@ -86,9 +112,11 @@ class Run:
     counted: float | None
     resolution: int
     layers: tuple[LayerCost, ...]
+    part: Part = IDEAL
+    network: str = ""
 
     def total(self, what: str) -> float | None:
-        """Sum over layers of "instructions", "cycles", "least" or "most"; None where it is not known."""
+        """Sum over layers of any of their numbers; None where it is not known."""
         if not self.layers:
             return self.counted if what == "instructions" else None
         values = [getattr(layer, what) for layer in self.layers]
@@ -106,14 +134,20 @@ class Run:
         return None if spent is None or not self.rescaled else spent / self.rescaled
 
     def to_dict(self) -> dict:
-        totals = {f"total_{what}": self.total(what) for what in ("instructions", "cycles", "least", "most")}
-        model = {"wait_states": 0, "multiplier_cycles": self.multiplier} | {
+        totals = {f"total_{what}": self.total(what) for what in _TOTALS}
+        model = {"wait_states": self.part.flash.wait_states, "multiplier_cycles": self.multiplier} | {
             f"{what}_{end}": getattr(values, what)
             for what in ("refill", "divide", "long_multiply", "long_accumulate")
             for end, values in (("least", cycles.LEAST), ("typical", cycles.TYPICAL), ("most", cycles.MOST))
         }
         table = {"no_cycles_because": why_no_cycles(self)} if self.total("cycles") is None else {"cycle_model": model}
-        derived = {"label": self.label, "cycles_per_rescaled_output": self.per_output}
+        spent = self.total("cycles")
+        derived = {
+            "label": self.label,
+            "cycles_per_rescaled_output": self.per_output,
+            "milliseconds": None if spent is None else self.part.milliseconds(spent),
+            "layers": [dataclasses.asdict(layer) | {"multiplications_per_cycle": layer.speed} for layer in self.layers],
+        }
         return dataclasses.asdict(self) | totals | derived | table
 
 
@@ -127,7 +161,7 @@ def why_no_cycles(run: Run) -> str:
 def measure(
     data: bytes, name: str, cpu: str, rescale: str | int, inputs: Inputs, labels: np.ndarray | None = None,
     folder: pathlib.Path | None = None, toolchain: str = "zig", kernels: str = AUTO, engine: str = "unicorn",
-    multiplier: int = 1,
+    multiplier: int = 1, part: Part = IDEAL,
 ) -> Run:  # fmt: skip
     """Builds and runs a model.
 
@@ -143,10 +177,11 @@ def measure(
       kernels: those of a core in cores.CORES, or "auto" for those that suit the core.
       engine: one of ENGINES.
       multiplier: cycles of MULS on an M0 or M0+, 1 or 32, an option of the chip.
+      part: whose flash makes the core wait; engines other than unicorn do not tell.
 
     Raises:
       BuildError: the compiler is missing or fails.
-      EngineError: the emulator is missing or fails.
+      EngineError: the emulator is missing or fails, or the program would fault on the core.
     """
     stock = rescale == STOCK
     data = data if stock else narrow(data, rescale)[0]
@@ -155,26 +190,26 @@ def measure(
     with tempfile.TemporaryDirectory() as scratch:
         built = firmware.build(program, cpu, folder or pathlib.Path(scratch), toolchain)
         layers = [program.layer(step) for step in program.steps]
-        execution, outputs, expected = _run(built, layers, Borders.of(program), engine, data, inputs, arithmetic)
-    steps = [(step.origin.index, step.origin.name, step.output.name) for step in program.steps]
+        execution, outputs, expected = _run(built, layers, Borders.of(program), engine, data, inputs, arithmetic, part)
+    steps = [_Layer(s.origin.index, s.origin.name, s.output.name, s.multiplications) for s in program.steps]
     return Run(
         name, cpu, rescale, engine, toolchain, multiplier, _equal(outputs, expected), False,
         len(execution.outputs), _accuracy(outputs[0], labels), built.flash, built.ram, program.arena.size,
         program.arena.lower_bound, execution.stack, _rescaled(data), execution.instructions, execution.resolution,
-        _layers(execution, steps, cpu, len(execution.outputs), multiplier),
+        _layers(execution, steps, cpu, len(execution.outputs), multiplier), part, silicon.network(data),
     )  # fmt: skip
 
 
 def measure_elf(
     path: pathlib.Path, data: bytes, name: str, cpu: str, inputs: Inputs, labels: np.ndarray | None = None,
-    engine: str = "unicorn", multiplier: int = 1,
+    engine: str = "unicorn", multiplier: int = 1, part: Part = IDEAL,
 ) -> Run:  # fmt: skip
     """Runs an ELF file that the user brought, on the same inputs and under the same cycle model.
 
     Args:
       path: an ELF file for this core that holds to the contract in docs/device.md.
       data: the .tflite file that it is compared with.
-      name, cpu, inputs, labels, engine, multiplier: as for `measure`.
+      name, cpu, inputs, labels, engine, multiplier, part: as for `measure`.
 
     Raises:
       ModelError: it is no such ELF file, or its input or output is of another size than the model's.
@@ -185,23 +220,27 @@ def measure_elf(
     if problem:
         raise ModelError(f"{path}: {problem}")
     borders = borders_of(data)
-    execution, outputs, expected = _run(built, ["firmware_infer"], borders, engine, data, inputs, Tflm())
+    execution, outputs, expected = _run(built, ["firmware_infer"], borders, engine, data, inputs, Tflm(), part)
+    step = _Layer(0, "INFERENCE", path.stem, multiplications(data))
     return Run(
         name, cpu, path.stem, engine, "", multiplier, _equal(outputs, expected), True,
         len(execution.outputs), _accuracy(outputs[0], labels), built.flash, built.ram, None, None, execution.stack,
         _rescaled(data), execution.instructions, execution.resolution,
-        _layers(execution, [(0, "INFERENCE", path.stem)], cpu, len(execution.outputs), multiplier),
+        _layers(execution, [step], cpu, len(execution.outputs), multiplier), part, silicon.network(data),
     )  # fmt: skip
 
 
 def _run(
     built: firmware.Firmware, layers: list[str], borders: Borders, engine: str, data: bytes, inputs: Inputs,
-    arithmetic: Arithmetic,
+    arithmetic: Arithmetic, part: Part,
 ) -> tuple[Execution, list[np.ndarray], list[np.ndarray]]:  # fmt: skip
     """What an engine gives: also as outputs of the model [rows, elements], beside the simulator's."""
     arrays = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
     rows = len(arrays[0]) // (borders.inputs[0].shape or (1,))[0] if arrays else 1
-    execution = ENGINES[engine](built, layers, borders.pack(arrays, rows), borders.sizes[1])
+    run = ENGINES[engine]
+    if part.flash.wait_states:
+        run = functools.partial(run, flash=part.flash)
+    execution = run(built, layers, borders.pack(arrays, rows), borders.sizes[1])
     outputs = borders.unpack(execution.outputs)
     expected = [array.reshape(rows, -1) for array in simulate(data, arrays, arithmetic).outputs]
     return execution, outputs, expected
@@ -236,7 +275,24 @@ def _rescaled(data: bytes) -> int:
     return sum(math.prod(operator.outputs[0].shape) for operator in operators if operator.name in RESCALED)
 
 
-def _layers(execution: Execution, steps: list, cpu: str, samples: int, multiplier: int) -> tuple[LayerCost, ...]:
+@dataclasses.dataclass(frozen=True)
+class _Layer:
+    """What is known of a layer beforehand."""
+
+    index: int
+    op: str
+    output: str
+    multiplications: int
+
+
+def multiplications(data: bytes) -> int:
+    """Of inputs and weights in an inference of a .tflite file."""
+    return sum(step.form.multiplications for step in lower(parse(data), Tflm()).main.steps)
+
+
+def _layers(
+    execution: Execution, steps: list[_Layer], cpu: str, samples: int, multiplier: int
+) -> tuple[LayerCost, ...]:
     if execution.blocks is None:
         return ()
     tables = (cycles.TYPICAL, cycles.LEAST, cycles.MOST) if cpu in cycles.CORES else ()
@@ -247,8 +303,18 @@ def _layers(execution: Execution, steps: list, cpu: str, samples: int, multiplie
             block.entries * cycles.count(block.code, block.address),
             *(cycles.executed(block, cpu, assumptions) for assumptions in tables),
         )
-    totals[1] += totals[0]  # what runs before the first layer
-    return tuple(
-        LayerCost(*step, row[0], *(row[1:] or [None] * 3))
-        for step, row in zip(steps, (totals[1:] / samples).tolist(), strict=True)
-    )
+    held = np.array([dataclasses.astuple(stalls) for stalls in execution.stalls], float)
+    for numbers in (totals, held):
+        numbers[1] += numbers[0]  # what runs before the first layer
+    limit = cycles.most_multiplications(cpu, multiplier) if tables else None
+    made = []
+    for step, row, stalled in zip(steps, totals[1:] / samples, held[1:] / samples, strict=True):
+        stalls = Stalls(*stalled.tolist())
+        spent = (row[1:] + stalls.waited + stalls.unaligned).tolist() or [None] * 3
+        made.append(
+            LayerCost(
+                step.index, step.op, step.output, float(row[0]), *spent, step.multiplications, limit, stalls.waited,
+                stalls.unaligned, stalls.instruction_misses, stalls.data_misses,
+            )
+        )  # fmt: skip
+    return tuple(made)

@@ -8,7 +8,7 @@ text that shows when the pointer is on them.
 import dataclasses
 import io
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -266,13 +266,30 @@ def ratio_chart(title: str, x_label: str, groups: dict[str, list[Bar]], target: 
     return Chart(title, draw, 4.2, 0.5 + 0.19 * (bars + 1.4 * len(groups)))
 
 
-def columns_chart(title: str, y_label: str, names: list[str], series: dict[str, list[float]]) -> Chart:
-    """Columns side by side: for each name one of every series."""
+def columns_chart(
+    title: str, y_label: str, names: list[str], series: dict[str, list[float]],
+    pale: dict[str, list[float]] | None = None, least: Sequence[float] = (),
+) -> Chart:  # fmt: skip
+    """Columns side by side: for each name one of every series.
+
+    Args:
+      title, y_label, names, series: what is shown.
+      pale: how much of each column's upper end is paler.
+      least: a line across the columns of each name, where it is not 0.
+    """
 
     def draw(axes: Axes) -> None:
         width = 0.8 / len(series)
         for i, (label, heights) in enumerate(series.items()):
-            axes.bar(np.arange(len(names)) + (i + 0.5) * width - 0.4, heights, width, label=label)
+            places = np.arange(len(names)) + (i + 0.5) * width - 0.4
+            ends = np.array((pale or {}).get(label, np.zeros(len(names))))
+            drawn = axes.bar(places, np.array(heights) - ends, width, label=label)
+            if ends.any():
+                axes.bar(places, ends, width, np.array(heights) - ends, color=drawn[0].get_facecolor(), alpha=0.4)
+        shown = [i for i, value in enumerate(least) if value]
+        if shown:
+            starts = np.array(shown) - 0.4
+            axes.hlines([least[i] for i in shown], starts, starts + 0.8, color=INK, linewidth=1)
         axes.set_xticks(range(len(names)), names, rotation=60, ha="right")
         axes.set_ylabel(y_label)
 

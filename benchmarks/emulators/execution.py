@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from benchmarks.emulators.flash import Stalls
+
 FAULT, END = "fault", "end"
 _FAREWELL = 20  # seconds that a program may take to end
 
@@ -47,6 +49,7 @@ class Execution:
       resolution: by how much `instructions` may be off.
       blocks: of all inferences together; None where the engine does not tell.
       stack: bytes, at most; None likewise.
+      stalls: of all inferences together by layer, those before the first one in front; None likewise.
     """
 
     outputs: np.ndarray
@@ -54,6 +57,7 @@ class Execution:
     resolution: int = 0
     blocks: list[Block] | None = None
     stack: int | None = None
+    stalls: list[Stalls] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -53,6 +53,7 @@ class Firmware:
       memory: (first address, address behind) of all that has a place in memory.
       sizes: bytes of variables by name.
       keeps_state: whether an inference depends on those since reset.
+      ram_code: first address of code that runs from RAM and the address behind; equal where there is none.
     """
 
     path: pathlib.Path
@@ -66,6 +67,7 @@ class Firmware:
     memory: tuple[tuple[int, int], ...] = ()
     sizes: dict[str, int] = dataclasses.field(default_factory=dict)
     keeps_state: bool = False
+    ram_code: tuple[int, int] = (0, 0)
 
     def function(self, name: str) -> int:
         """Address of a function, which gcc may have renamed: NAME.constprop.0, NAME.isra.0."""
@@ -172,7 +174,7 @@ def require_one_inference(built: Firmware, inputs: np.ndarray) -> None:
 CONTRACT = (
     "firmware_reset", "firmware_infer", "firmware_idle", "firmware_input", "firmware_output", "firmware_stack",
 )  # fmt: skip
-_WRITE, _ALLOC = 1, 2  # SHF_WRITE, SHF_ALLOC
+_WRITE, _ALLOC, _EXECUTE = 1, 2, 4  # SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR
 
 
 def load(path: pathlib.Path, cpu: str) -> Firmware:
@@ -195,6 +197,7 @@ def load(path: pathlib.Path, cpu: str) -> Firmware:
         raise ModelError(f"{path} has no symbols {', '.join(missing)}; docs/device.md says what an ELF file must have")
     stored = [s for s in sections if s["sh_type"] != "SHT_NOBITS"]
     constant = [s for s in stored if not s["sh_flags"] & _WRITE]
+    ram_code = [s for s in stored if s["sh_flags"] & _WRITE and s["sh_flags"] & _EXECUTE]
     return Firmware(
         path,
         cpu,
@@ -206,6 +209,10 @@ def load(path: pathlib.Path, cpu: str) -> Firmware:
         min(s["sh_addr"] for s in constant),
         tuple((s["sh_addr"], s["sh_addr"] + s["sh_size"]) for s in sections),
         sizes,
+        ram_code=(
+            min((s["sh_addr"] for s in ram_code), default=0),
+            max((s["sh_addr"] + s["sh_size"] for s in ram_code), default=0),
+        ),
     )
 
 

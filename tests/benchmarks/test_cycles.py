@@ -65,8 +65,8 @@ BRANCHES = [
     ("9f46", "mov pc, r3", (1, 2), (1, 1), (1, 2), (1, 2)),
     ("30bd", "pop {r4, r5, pc}", (4, 3), (4, 2), (4, 2), (4, 2)),
     ("00b1", "cbz r0", None, None, (1, 2), (1, 2)),
-    ("dfe800f0", "tbb [pc, r0]", None, None, (2, 2), (2, 2)),
-    ("d0f800f0", "ldr pc, [r0]", None, None, (2, 2), (2, 2)),
+    ("dfe800f0", "tbb [pc, r0]", None, None, (3, 3), (3, 3)),
+    ("d0f800f0", "ldr pc, [r0]", None, None, (2, 3), (2, 3)),
 ]
 
 
