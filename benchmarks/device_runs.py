@@ -202,7 +202,7 @@ def measure(
 
 def measure_elf(
     path: pathlib.Path, data: bytes, name: str, cpu: str, inputs: Inputs, labels: np.ndarray | None = None,
-    engine: str = "unicorn", multiplier: int = 1, part: Part = IDEAL,
+    engine: str = "unicorn", multiplier: int = 1, part: Part = IDEAL, keeps_state: bool = False,
 ) -> Run:  # fmt: skip
     """Runs an ELF file that the user brought, on the same inputs and under the same cycle model.
 
@@ -210,12 +210,14 @@ def measure_elf(
       path: an ELF file for this core that holds to the contract in docs/device.md.
       data: the .tflite file that it is compared with.
       name, cpu, inputs, labels, engine, multiplier, part: as for `measure`.
+      keeps_state: whether to reset the program after the inference that is not counted. Only of one that sets itself up
+        at reset: the set-up would be counted.
 
     Raises:
       ModelError: it is no such ELF file, or its input or output is of another size than the model's.
       EngineError: the emulator is missing or fails.
     """
-    built = firmware.load(path, cpu)
+    built = dataclasses.replace(firmware.load(path, cpu), keeps_state=keeps_state)
     problem = misfit(built, data)
     if problem:
         raise ModelError(f"{path}: {problem}")

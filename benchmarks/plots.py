@@ -187,6 +187,31 @@ def _width_axis(axes: Axes, bits: list[int]) -> None:
     axes.grid(alpha=0.6)
 
 
+def speedup_chart(title: str, x_label: str, names: list[str], series: dict[str, list[float]]) -> Chart:
+    """Horizontal bars of ratios on a logarithmic axis, one of every series for each name; with a line at 1."""
+
+    def draw(axes: Axes) -> None:
+        marks, height = _Marks(), 0.8 / len(series)
+        colors = itertools.cycle((STOCK, *COLORS.values()))
+        for i, (label, ratios) in enumerate(series.items()):
+            color = next(colors)
+            for y, (name, ratio) in enumerate(zip(names, ratios, strict=True)):
+                at, text = y + (i + 0.5) * height - 0.4, f"{name}, {label}: {ratio:.2f}"
+                axes.barh(at, ratio - 1, height, 1, color=color, label="" if y else label, gid=marks(text))
+        axes.axvline(1, color=INK, linewidth=1)
+        ends = [ratio for ratios in series.values() for ratio in ratios]
+        axes.set_xscale("log", base=2)
+        axes.set_xlim(min(0.5, *ends) / 1.1, max(2, *ends) * 1.1)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.grid(axis="x", alpha=0.6)
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.tick_params(length=0)
+        axes.set_xlabel(x_label)
+
+    return Chart(title, draw, 6.4, 0.6 + 0.2 * len(names))
+
+
 def multipliers_chart(title: str, layers: dict[str, list[float]], exponents: range) -> Chart:
     """How many of a layer's multipliers lie at each power of two; layers as log2 of their factors by name."""
 

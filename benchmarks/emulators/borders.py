@@ -45,6 +45,11 @@ class Borders:
         return _places(self.inputs)[1], _places(self.outputs)[1]
 
     @property
+    def starts(self) -> tuple[list[int], list[int]]:
+        """Where each input and each output begins in its array."""
+        return _places(self.inputs)[0], _places(self.outputs)[0]
+
+    @property
     def file(self) -> str:
         """The header's name."""
         return f"{self.name}_borders.h"

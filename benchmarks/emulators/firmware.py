@@ -19,6 +19,7 @@ from tflm_export.c import CProgram
 from tflm_export.cores import CORES, find
 
 _FOLDER = pathlib.Path(__file__).parent
+SOURCE = _FOLDER / "firmware.c"
 CPUS = tuple(core.name for core in CORES if core.is_emulated)
 TOOLCHAINS = ("zig", "gcc")
 # Not -nostdlib: it would drop compiler-rt, and with it memcpy, division and 64-bit multiplication.
@@ -124,9 +125,9 @@ def link(
         f"-DFIRMWARE_UART={board_of(cpu).uart:#x}u",
         f"-I{folder}",
         *(str(folder / file) for file in files if file.endswith((".c", ".S"))),
-        str(_FOLDER / "firmware.c"),
+        str(SOURCE),
         "-Wl,--gc-sections",
-        f"-Wl,-T,{_linker_script(cpu, folder)}",
+        f"-Wl,-T,{linker_script(cpu, folder)}",
         "-o",
         str(elf),
     ]
@@ -152,7 +153,7 @@ def _compiler(toolchain: str, cpu: str) -> list[str]:
     return [gcc, *_GCC, f"-mcpu={find(cpu).name}"]
 
 
-def _linker_script(cpu: str, folder: pathlib.Path) -> pathlib.Path:
+def linker_script(cpu: str, folder: pathlib.Path) -> pathlib.Path:
     """firmware.ld, with the addresses of the core's board."""
     script = _FOLDER / "firmware.ld"
     board = board_of(cpu)
@@ -214,6 +215,22 @@ def load(path: pathlib.Path, cpu: str) -> Firmware:
             max((s["sh_addr"] + s["sh_size"] for s in ram_code), default=0),
         ),
     )
+
+
+def function_sizes(path: pathlib.Path) -> dict[str, int]:
+    """Bytes of an ELF file's functions by name, largest first; of several with one address, the last one's name.
+
+    Raises:
+      ModelError: it is no ELF file.
+    """
+    with _open(path) as elf:
+        table = elf.get_section_by_name(".symtab")
+        symbols = list(table.iter_symbols()) if table else []
+    functions = {s["st_value"]: s for s in symbols if s["st_info"]["type"] == "STT_FUNC" and s["st_size"]}
+    sizes: dict[str, int] = {}
+    for symbol in functions.values():
+        sizes[symbol.name] = sizes.get(symbol.name, 0) + symbol["st_size"]
+    return dict(sorted(sizes.items(), key=lambda item: -item[1]))
 
 
 def cores(path: pathlib.Path) -> tuple[str, ...]:

@@ -19,19 +19,17 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from benchmarks.emulators import tflm as brought
 from tests.helpers import native
 from tests.helpers.internals import dtype_of
 from tflm_export import cc_array, kernels
 from tflm_export.flatbuffer.model import parse
 
-VARIABLE = "TFLM_DIR"
+VARIABLE = brought.VARIABLE
 TARGETS = ("host", "cortex-m0plus", "cortex-m4")
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _FOLDER = kernels.FOLDER / "tflm"
 _EMULATORS = _ROOT / "benchmarks" / "emulators"
-_CPP = "-std=c++17 -fno-rtti -fno-exceptions -fno-threadsafe-statics -DTF_LITE_STATIC_MEMORY".split()
-# A library may have been built without its messages; an application without them links with either.
-_CPP += ["-DTF_LITE_STRIP_ERROR_STRINGS", "-DNDEBUG"]
 _COMMON = "-O2 -Wall -Wextra -Werror -ffunction-sections -fdata-sections".split()
 _BARE_METAL = "-mthumb -mfloat-abi=soft -fomit-frame-pointer".split()
 _PAGE = _ROOT / "docs" / "tflm.md"
@@ -80,7 +78,7 @@ def tflm() -> pathlib.Path:
 
 def _tools(target: str) -> tuple[pathlib.Path, list[str], str]:
     """The library, the compiler's options, and the prefix of its name; skips the test where something is missing."""
-    library = tflm() / "lib" / target / "libtensorflow-microlite.a"
+    library = brought.Library(tflm(), target).archive
     prefix = "" if target == "host" else "arm-none-eabi-"
     if not library.is_file():
         pytest.skip(f"{VARIABLE} has no lib/{target}/{library.name}")
@@ -89,16 +87,21 @@ def _tools(target: str) -> tuple[pathlib.Path, list[str], str]:
     return library, _COMMON + ([] if target == "host" else [f"-mcpu={target}", *_BARE_METAL]), prefix
 
 
+def has_cmsis_nn(target: str) -> bool:
+    """Whether the user's library for a target has the kernels of CMSIS-NN; skips the test where there is none."""
+    _tools(target)
+    return brought.Library(tflm(), target).has_cmsis_nn
+
+
 def _compile(target: str, files: list[pathlib.Path], folder: pathlib.Path, *flags: str) -> list[pathlib.Path]:
     """Objects of C and C++ files."""
     _, options, prefix = _tools(target)
-    third_party = tflm() / "third_party"
-    system = [tflm(), *(third_party / name for name in ("flatbuffers/include", "gemmlowp", "ruy"))]
+    library = brought.Library(tflm(), target)
     includes = [f"-I{path}" for path in (kernels.FOLDER, _FOLDER, folder)]
-    includes += [part for path in system for part in ("-isystem", str(path))]
     objects = [folder / f"{file.name}.o" for file in files]
     for file, output in zip(files, objects, strict=True):
-        compiler = [f"{prefix}g++", *_CPP] if file.suffix == ".cc" else [f"{prefix}gcc", "-std=c99"]
+        is_cpp = file.suffix == ".cc"
+        compiler = [f"{prefix}g++", *library.options()] if is_cpp else [f"{prefix}gcc", "-std=c99"]
         native.run([*compiler, *options, *includes, *flags, "-c", file, "-o", output])
     return objects
 

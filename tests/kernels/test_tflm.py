@@ -165,6 +165,8 @@ def test_a_narrow_operator_with_a_state(target, name, bits, tmp_path):
 @pytest.mark.parametrize("name", ["network", *RECURRENT])
 def test_a_stock_model_equals_tflm(target, name, tmp_path):
     tflm_application.tflm()
+    if name == "UNIDIRECTIONAL_SEQUENCE_LSTM" and tflm_application.has_cmsis_nn(target):
+        pytest.skip("the LSTM of CMSIS-NN does not compute what that of TFLM does")
     model = RECURRENT.get(name) or network(4)
     assert min(widths(model)) == rescale.MAX_BITS
     inputs = random_inputs(model)
