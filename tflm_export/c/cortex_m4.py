@@ -18,6 +18,8 @@ _UNROLLED = 16  # of a longer one
 class CortexM4(Tiled):
     """Two products an instruction where shapes allow; everything else as on any core."""
 
+    channel_multiple = 4
+
     def columns(self, step, folded, columns) -> CStep | None:
         form = step.form
         sizes = planes(form, folded)

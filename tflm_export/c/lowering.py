@@ -23,7 +23,7 @@ from tflm_export.integer_part import integer_part
 from tflm_export.lowering import forms_of, origin_of
 from tflm_export.program.call import CallOnce
 from tflm_export.program.move import Move
-from tflm_export.program.passes import integer_borders, simplified
+from tflm_export.program.passes import drop_channels, integer_borders, simplified
 from tflm_export.program.program import Program, Step
 
 KERNELS = {"portable": Portable, "cortex-m0plus": CortexM0Plus, "cortex-m4": CortexM4}  # by `Core.kernels`
@@ -79,7 +79,7 @@ def translate(
             own = [Problem(operator.name, operator.label, problem)]
             problems += own if problem else _emitted(steps, emitter)[1]
         raise UnwritableError(problems, "" if has_integer_borders else _at_the_ends(model))
-    program = simplified(lowering.lower(model, arithmetic))
+    program = drop_channels(simplified(lowering.lower(model, arithmetic)), emitter.channel_multiple)
     emitted = lower(integer_borders(program) if has_integer_borders else program, name, core, optimize)
     unreached = [graph for graph, block in zip(model.subgraphs, program.blocks, strict=True) if block is None]
     graphs = (f"subgraph {graph.index} ({graph.name}), which the main one does not call," for graph in unreached)

@@ -38,7 +38,12 @@ class Portable:
     Args:
       channels_first: keys of the values that are kept as [batches, channels, height, width].
       choose: which of several ways to compute a layer is taken.
+
+    Attributes:
+      channel_multiple: layers of a multiple of so many channels have the fastest kernels.
     """
+
+    channel_multiple = 2
 
     def __init__(self, channels_first: Iterable = (), choose: Choice = fastest):
         self.channels_first = frozenset(channels_first)
@@ -80,7 +85,8 @@ class Portable:
         emitted = self._emitted(step)
         if not all(np.isfinite(values).all() for values in emitted.arrays.values()):
             raise UnsupportedError("it has constants that are not finite")
-        return dataclasses.replace(emitted, multiplications=step.form.multiplications)
+        note = "; ".join(part for part in (emitted.note, _selected(step.form)) if part)
+        return dataclasses.replace(emitted, multiplications=step.form.multiplications, note=note)
 
     def _emitted(self, step: Step) -> CStep:
         """From the kernels for int8, which are the faster ones, or from those for all types."""
@@ -299,6 +305,15 @@ class Portable:
             for r, copy in zip(rows, form.copies, strict=True)
         )
         return self.plain(step, calls, "narrow_copy_rows.c")
+
+
+def _selected(form: Form) -> str:
+    """How many channels of the operator's output a form computes, where it is not all of them."""
+    selection = form.output.selection if form.outputs else None
+    if selection is None:
+        return ""
+    kept = len(selection.indices)
+    return f"{kept} of {selection.channels} channels, the others are constant or unread"
 
 
 def sums_of(form: WeightedSum) -> Sums:

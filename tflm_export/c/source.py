@@ -60,6 +60,14 @@ class CProgram:
         return results + sum(step.constant_bytes for step in self.steps)
 
     @property
+    def weighted_channels(self) -> tuple[int, int]:
+        """How many output channels of layers with weights are computed, and how many the model has of these layers."""
+        outputs = [step.output for step in self.steps if step.multiplications]
+        kept = [y.shape[-1] if y.shape else 1 for y in outputs]
+        whole = [count if y.selection is None else y.selection.channels for y, count in zip(outputs, kept, strict=True)]
+        return sum(kept), sum(whole)
+
+    @property
     def interface(self) -> Interface:
         """What a caller sees."""
         placement = self.placement
@@ -91,10 +99,12 @@ class CProgram:
         least, size, kept = self.arena.lower_bound, self.arena.size, self.placement.state_bytes
         bound = "the least there can be" if size == least else f"{least} at least in any plan"
         parts = f", {size} to work with ({bound}) and {kept} kept between inferences" if kept else f" ({bound})"
+        kept, channels = self.weighted_channels
+        dropped = f"; {channels - kept} of {channels} channels of weighted sums are constant or unread, and left out"
         borders = " + ".join(str(value.size * value.dtype.itemsize) for value in (*self.inputs, *self.outputs))
         return (
             f"{self.constant_bytes} bytes of flash for constants, without code; {self.placement.bytes} bytes of RAM "
-            f"for the arena{parts}; {borders} for input and output"
+            f"for the arena{parts}; {borders} for input and output{dropped if kept < channels else ''}"
         )
 
     def _source(self) -> str:

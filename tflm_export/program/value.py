@@ -31,6 +31,21 @@ def limits_of(dtype) -> tuple[int, int]:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Selection:
+    """Which channels of another value (places of its last axis) a value holds.
+
+    Attributes:
+      key: of the other value.
+      channels: how many that has.
+      indices: of those held, in their order; int64.
+    """
+
+    key: Hashable
+    channels: int
+    indices: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Value:
     """A tensor of a program.
 
@@ -43,6 +58,7 @@ class Value:
       is_variable: whether it keeps its elements from one inference to the next; `data` is then what it starts with.
       scale, zero_point: what its integers stand for, `scale * (integer - zero_point)`, for people and at the borders of
         a program; scale is None where it is not one number. Forms have in them what they compute with.
+      selection: what it is the rest of, where a pass dropped channels; else None.
     """
 
     key: Hashable
@@ -53,6 +69,7 @@ class Value:
     is_variable: bool = False
     scale: float | None = None
     zero_point: int = 0
+    selection: Selection | None = None
 
     def among(self, values: Mapping[Hashable, np.ndarray]) -> np.ndarray | None:
         """What it holds, [inferences, *shape]: as it was computed, or its constant elements; None where neither is."""

@@ -2,13 +2,22 @@
 """Programs made simpler, each step exact: the values that are left are what they were."""
 
 from tflm_export.program.passes.borders import integer_borders
+from tflm_export.program.passes.channels import drop_channels
 from tflm_export.program.passes.constants import fold_constants
 from tflm_export.program.passes.identities import remove_identities
 from tflm_export.program.passes.pads import fuse_pads
 from tflm_export.program.passes.unused import remove_unused
 from tflm_export.program.program import Program
 
-__all__ = ["fold_constants", "fuse_pads", "integer_borders", "remove_identities", "remove_unused", "simplified"]
+__all__ = [
+    "drop_channels",
+    "fold_constants",
+    "fuse_pads",
+    "integer_borders",
+    "remove_identities",
+    "remove_unused",
+    "simplified",
+]
 
 
 def simplified(program: Program) -> Program:

@@ -9,7 +9,7 @@ from tflm_export.program.call import CallOnce
 from tflm_export.program.passes.rewrite import each_block, reading
 from tflm_export.program.program import Block, Program
 
-_LARGEST = 1 << 16  # elements; a larger constant costs more memory than its computation is worth
+LARGEST = 1 << 16  # elements; a larger constant costs more memory than its computation is worth
 
 
 def fold_constants(program: Program) -> Program:
@@ -25,7 +25,7 @@ def _folded(block: Block) -> Block:
         form = step.form
         values = (*form.inputs, *form.outputs)
         fixed = not any(v.is_variable for v in values) and all(v.data is not None for v in form.inputs)
-        small = all(value.size <= _LARGEST and value.key not in given for value in form.outputs)
+        small = all(value.size <= LARGEST and value.key not in given for value in form.outputs)
         if isinstance(form, CallOnce) or not fixed or not small:
             steps.append(step)
             continue
