@@ -49,6 +49,12 @@ static NARROW_INLINE void narrow_give(narrow_type sum_type, int64_t sum, narrow_
                                         int32_t i) {
   const int64_t zero_point = output->zero_point;
   const int64_t rescaled = narrow_apply(rounding, factors, c, sum_type == NARROW_INT32 ? narrow_wrap(sum) : sum);
+  if (narrow_gives_32(rounding) && output->type <= NARROW_INT16) {
+    const int32_t low = output->low - output->zero_point, high = output->high - output->zero_point;
+    const int32_t value = (int32_t)rescaled;
+    narrow_store(output->type, y, i, (value < low ? low : value > high ? high : value) + output->zero_point);
+    return;
+  }
   const int64_t offset = narrow_between(rescaled, output->low - zero_point, output->high - zero_point);
   narrow_store(output->type, y, i, offset + zero_point);
 }

@@ -22,7 +22,7 @@ def matrix_product(step: Step[MatrixProduct]) -> CStep:
     form, (a, b) = step.form, step.form.inputs
     (rescaling,) = form.rescalings
     found = sums(form.rescale, rescaling.accumulator, form.is_wide)
-    bias = bias_array(form.bias, form.is_wide)
+    bias = bias_array(form.bias, found.is_wide)
     fields, leading = _matrices(form)
     how = f"{found.type}, {found.factors.rounding}, {found.has_many}, {literal(bias.dtype)}, {int(bias.size > 1)}"
     statements = (
@@ -36,7 +36,7 @@ def matrix_product(step: Step[MatrixProduct]) -> CStep:
     constants = leading | {"bias": bias} | found.factors.constants()
     return CStep(
         step.origin, form.inputs, form.outputs, statements, constants, kernels=("narrow_matrix_product.h",),
-        note=f"any types, sums of {64 if form.is_wide else 32} bits",
+        note=f"any types, sums of {64 if found.is_wide else 32} bits",
     )  # fmt: skip
 
 

@@ -2,12 +2,13 @@
 """Sums of products for the general kernels: what kernels/narrow_products.h needs to know of them."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
 from tflm_export.c.initializer import initializer
 from tflm_export.c.step import UnsupportedError
-from tflm_export.c.types import Factors, factors, literal
+from tflm_export.c.types import Factors, alike, literal
 from tflm_export.program.value import Value, limits_of
 from tflm_export.rescale import Rescaler, StockRescale, WideStockRescale, cut_to_wide
 
@@ -45,14 +46,35 @@ def sums(rescaler: Rescaler, reach, is_wide: bool) -> Sums:
     Args:
       rescaler: of the sums.
       reach: float64, the largest magnitude of a sum; broadcasts against the factors.
-      is_wide: whether sums have 64 bits; else they have 32, and those beyond wrap.
+      is_wide: whether sums have 64 bits where they need them; else they have 32, and those beyond wrap.
 
     Raises:
       UnsupportedError: a sum or its product with a factor could leave 64 bits, or there is no kernel for the rescale.
     """
-    reach = np.asarray(reach, np.float64)
-    if not is_wide:
-        return Sums(False, factors(rescaler, np.minimum(reach, INT32_REACH)))
+    return alike_sums([(rescaler, reach)], is_wide)[0]
+
+
+def alike_sums(given: Sequence[tuple[Rescaler, np.ndarray]], is_wide: bool = True) -> list[Sums]:
+    """Several sums of one type whose rescales multiply in one way.
+
+    Args:
+      given: the rescaler and the reach of each, as `sums` takes them.
+      is_wide: as for `sums`.
+
+    Raises:
+      UnsupportedError: as `sums`; or no way to rescale serves them all.
+    """
+    pairs = [(rescaler, np.asarray(reach, np.float64)) for rescaler, reach in given]
+    is_wide = is_wide and any(reach.max(initial=0) >= INT32_REACH for _, reach in pairs)
+    if is_wide:
+        for rescaler, reach in pairs:
+            _require_int64(rescaler, reach)
+    else:
+        pairs = [(rescaler, np.minimum(reach, INT32_REACH)) for rescaler, reach in pairs]
+    return [Sums(is_wide, found) for found in alike(pairs)]
+
+
+def _require_int64(rescaler: Rescaler, reach: np.ndarray) -> None:
     largest = float(reach.max(initial=0))
     if largest >= _INT64_REACH:
         raise UnsupportedError(f"a sum of products can reach {largest:.3g}, beyond 64 bits")
@@ -62,12 +84,6 @@ def sums(rescaler: Rescaler, reach, is_wide: bool) -> Sums:
         multiplier, shift = cut_to_wide(rescaler)
         if (reach * multiplier + np.ldexp(0.5, shift) >= _INT64_REACH).any():
             raise UnsupportedError(f"a sum of products can reach {largest:.3g}; with its factor it leaves 64 bits")
-    return Sums(True, factors(rescaler, reach))
-
-
-def exact_sums(rescaler: Rescaler, reach) -> Sums:
-    """Sums with their rescale, of as many bits as they need: see `sums`."""
-    return sums(rescaler, reach, bool(np.asarray(reach).max(initial=0) >= INT32_REACH))
 
 
 def bias_array(bias: np.ndarray, is_wide: bool) -> np.ndarray:

@@ -6,10 +6,10 @@ import dataclasses
 import numpy as np
 
 from tflm_export.c.forms.curves import TABLE, Curve, curve_of
-from tflm_export.c.forms.products import Sums, bias_array, elements, exact_sums, output, stored_weights, sums
+from tflm_export.c.forms.products import Sums, alike_sums, bias_array, elements, output, stored_weights, sums
 from tflm_export.c.initializer import initializer
 from tflm_export.c.step import CStep, UnsupportedError
-from tflm_export.c.types import Factors, factors, literal
+from tflm_export.c.types import Factors, alike, factors, literal
 from tflm_export.program.program import Step
 from tflm_export.program.recurrence import Gate, Lstm, Svdf
 
@@ -25,7 +25,7 @@ def svdf(step: Step[Svdf]) -> CStep:
     """
     form, (x, state) = step.form, step.form.inputs
     zero_x, zero_state, zero_y = form.zero_points
-    to_state = exact_sums(form.to_state, form.reaches[0])
+    to_state = sums(form.to_state, form.reaches[0], is_wide=True)
     to_output = sums(form.to_output, form.reaches[1], is_wide=False)
     filters, inputs = form.features.shape
     time, time_zero = stored_weights(form.time)
@@ -119,15 +119,10 @@ class _Gates:
 
 
 def _gates(form: Lstm) -> _Gates:
-    pairs = [
-        [exact_sums(r, reach) for r, reach in zip((gate.of_input, gate.of_hidden), gate.reaches, strict=True)]
-        for gate in form.gates
-    ]
-    every = [found for pair in pairs for found in pair]
-    roundings = {found.factors.rounding for found in every}
-    if len(roundings) > 1:
-        raise UnsupportedError(f"its gates round in several ways: {', '.join(sorted(roundings))}")
-    is_wide, per_unit = any(f.is_wide for f in every), any(f.has_many for f in every)
+    given = [pair for gate in form.gates for pair in zip((gate.of_input, gate.of_hidden), gate.reaches, strict=True)]
+    every = alike_sums(given)
+    pairs = [every[i : i + 2] for i in range(0, len(every), 2)]
+    is_wide, per_unit = every[0].is_wide, any(f.has_many for f in every)
     biases = [bias_array(gate.bias, is_wide) for gate in form.gates]
     bias_type = np.result_type(*biases)
     constants: dict[str, np.ndarray] = {}
@@ -136,9 +131,8 @@ def _gates(form: Lstm) -> _Gates:
         arrays, member = _gate(name, gate, pair, len(bias) if per_unit else 1)
         constants |= arrays | {f"{name}_bias": bias.astype(bias_type)}
         members.append(member)
-    kind = "NARROW_INT64" if is_wide else "NARROW_INT32"
     braces = f"{{{', '.join(members)}}}"
-    return _Gates(constants, braces, kind, roundings.pop(), per_unit, literal(bias_type))
+    return _Gates(constants, braces, every[0].type, every[0].factors.rounding, per_unit, literal(bias_type))
 
 
 def _gate(name: str, gate: Gate, pair: list[Sums], count: int) -> tuple[dict[str, np.ndarray], str]:
@@ -168,15 +162,14 @@ class _Products:
 
 
 def _products(form: Lstm) -> _Products:
-    names = {"forgotten": form.forgotten, "added": form.added, "hidden": form.hidden}
-    found: dict[str, Factors] = {name: factors(rescale, _PRODUCT) for name, rescale in names.items()}
-    first, second, third = (one.rounding for one in found.values())
-    if first != second:
-        raise UnsupportedError(f"its cell state is rounded in two ways: {first} and {second}")
+    forgotten, added = alike([(form.forgotten, _PRODUCT), (form.added, _PRODUCT)])
+    found: dict[str, Factors] = {
+        "forgotten": forgotten, "added": added, "hidden": factors(form.hidden, _PRODUCT)
+    }  # fmt: skip
     arrays = {name: one.constants(f"{name}_product_") for name, one in found.items()}
     members = {name: f"{{{', '.join(own)}}}" for name, own in arrays.items()}
     merged = {key: values for own in arrays.values() for key, values in own.items()}
-    return _Products(merged, members, (first, third))
+    return _Products(merged, members, (added.rounding, found["hidden"].rounding))
 
 
 @dataclasses.dataclass(frozen=True)

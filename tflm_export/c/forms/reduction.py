@@ -67,7 +67,7 @@ def total(step: Step[Total]) -> CStep:
     form, (x,) = step.form, step.form.inputs
     largest = (reach(x, 0) + abs(form.input_zero_point)) * form.count
     held = factors(form.rescale, form.rescalings[0].accumulator)
-    bits = {"NARROW_ONCE": 63, "NARROW_ONCE_CUT": 47}.get(held.rounding, 31)
+    bits = {"NARROW_ONCE_CUT": 47, "NARROW_TWICE": 31, "NARROW_AWAY": 31}.get(held.rounding, 63)
     if largest >> bits:
         raise UnsupportedError(f"its sum can reach {largest}, beyond the {bits} bits and a sign that its rescale takes")
     kinds = f"{literal(x.dtype)}, {literal(form.output.dtype)}, {int(largest >= INT32_REACH)}, {held.rounding}"

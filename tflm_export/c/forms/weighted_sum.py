@@ -22,7 +22,7 @@ def weighted_sum(step: Step[WeightedSum]) -> CStep:
     (x,), y = form.inputs, form.output
     found = sums(form.rescale, np.maximum(*map(np.abs, form.bounds())), form.is_wide)
     weights, weight_zero = stored_weights(form.weights)
-    bias = bias_array(form.bias, form.is_wide)
+    bias = bias_array(form.bias, found.is_wide)
     groups, channels, _, _, inputs = form.weights.shape
     sizes = {"images": form.image_shape[0], "groups": groups, "inputs": inputs, "channels": channels}
     how = f"{found.type}, {int(inputs == 1)}, {found.factors.rounding}, {found.has_many}, {literal(bias.dtype)}"
@@ -37,5 +37,5 @@ def weighted_sum(step: Step[WeightedSum]) -> CStep:
     constants = {"weights": weights, "bias": bias} | found.factors.constants()
     return CStep(
         step.origin, form.inputs, form.outputs, statements, constants, kernels=("narrow_weighted_sum.h",),
-        note=f"any types, sums of {64 if form.is_wide else 32} bits",
+        note=f"any types, sums of {64 if found.is_wide else 32} bits",
     )  # fmt: skip
