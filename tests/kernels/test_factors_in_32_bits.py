@@ -87,7 +87,8 @@ def test_zero_and_shifts_that_leave_nothing():
     for rescale in (Rescale(np.int64(0), np.int64(0)), Rescale(np.int64(1), np.int64(40))):
         x = inputs(rescale, 1 << 31)
         found = ways(rescale, 2.0**31)["NARROW_SHIFT"]
-        assert not apply(found, x).any() and not rescale.apply(x).any()
+        assert not apply(found, x).any()
+        assert not rescale.apply(x).any()
 
 
 def test_shifts_of_one_layer_are_shifts():
@@ -95,7 +96,7 @@ def test_shifts_of_one_layer_are_shifts():
     assert types.factors(channels, 2.0**20).rounding == "NARROW_SHIFT"
     assert types.factors(Rescale(np.array([1, 3]), np.array([4, 5])), 2.0**20).rounding == "NARROW_ONCE_32"
     assert types.factors(Rescale(np.array([1, 255]), np.array([4, 20])), 2.0**30).rounding == "NARROW_ONCE_48"
-    assert types.factors(Rescale(np.array([1, 1 << 20]), np.array([4, 30])), 2.0**30).rounding == "NARROW_ONCE"
+    assert types.factors(Rescale(np.array([1, (1 << 20) + 1]), np.array([4, 30])), 2.0**30).rounding == "NARROW_ONCE"
 
 
 def test_what_a_kernel_multiplies_with_is_alike():
