@@ -114,9 +114,9 @@ def _number(value) -> str:
     return f"({value + 1}LL - 1)" if value == -(1 << 63) else f"{value}{suffix}"
 
 
-def assert_equal_forms(forms: Sequence, emit, seed: int = 0, rows: int = 3) -> CompiledSteps:
+def assert_equal_forms(forms: Sequence, emit, seed: int = 0, rows: int = 3, flags: Sequence[str] = ()) -> CompiledSteps:
     """Every form as C equals its own `evaluate`, on random inputs, on the ends of their types, and on both mixed."""
-    compiled = CompiledSteps([emit(step_of(form)) for form in forms])
+    compiled = CompiledSteps([emit(step_of(form)) for form in forms], *flags)
     random = np.random.default_rng(seed)
     for index, form in enumerate(forms):
         for _ in range(rows):

@@ -200,13 +200,15 @@ def test_lookup(seed, count):
     assert_equals("narrow_lookup", table, input_=x, wanted=table[x.astype(int) + 128])
 
 
-@given(st.tuples(INT8, INT8).map(sorted))
-@example([-128, 127])
-@example([-128, -128])
-@example([127, 127])
-def test_clamp(ends):
+@given(st.tuples(INT8, INT8).map(sorted), st.sampled_from([0, 1, 3, 4, 7, 255, 256]))
+@example([-128, 127], 256)
+@example([-128, -128], 256)
+@example([-128, 41], 256)
+@example([127, 127], 256)
+def test_clamp(ends, count):
+    """Words, and what begins or ends beside one."""
     low, high = map(native.ctypes.c_int8, ends)
-    assert_equals("narrow_clamp", low, high, input_=ALL, wanted=np.clip(ALL, *ends))
+    assert_equals("narrow_clamp", low, high, input_=ALL[:count], wanted=np.clip(ALL[:count], *ends))
 
 
 @pytest.mark.parametrize(("ends", "wanted"), [(([127, -128], [127, -128]), [127, 0]), (([-128], [-128]), [0])])

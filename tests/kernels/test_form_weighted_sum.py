@@ -75,6 +75,12 @@ def test_any_form(seed):
     assert_equal_forms([random_form(draw) for _ in range(40)], emit, seed)
 
 
+def test_products_in_pairs():
+    """As where an instruction computes two of them; here in plain C."""
+    draw = Draw(7)
+    assert_equal_forms([random_form(draw) for _ in range(80)], emit, flags=["-DNARROW_PAIRED_PRODUCTS=1"])
+
+
 def transposed(size=3, kernel=3, stride=2, channels=2, depth=2, **fields) -> WeightedSum:
     """A transposed convolution with padding VALID, 1 as its factor."""
     output, random = (size - 1) * stride + kernel, np.random.default_rng(0)

@@ -23,7 +23,7 @@ from tflm_export.integer_part import integer_part
 from tflm_export.lowering import forms_of, origin_of
 from tflm_export.program.call import CallOnce
 from tflm_export.program.move import Move
-from tflm_export.program.passes import drop_channels, integer_borders, simplified
+from tflm_export.program.passes import drop_channels, integer_borders, signed, simplified
 from tflm_export.program.program import Program, Step
 
 KERNELS = {"portable": Portable, "cortex-m0plus": CortexM0Plus, "cortex-m4": CortexM4}  # by `Core.kernels`
@@ -107,6 +107,7 @@ def lower(program: Program, name: str, core: str = "portable", optimize: str = "
       UnwritableError: a ModelError; there are forms without a kernel.
     """
     back_end = KERNELS[cores.find(core).kernels]
+    program = signed(program)
     flat, starts = _started(_in_order(program))
     every = [step for step, _ in flat]
     main = program.main

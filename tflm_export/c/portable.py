@@ -11,8 +11,10 @@ from tflm_export.c import movement
 from tflm_export.c.choice import Choice, fastest
 from tflm_export.c.epilogue import INT32_LIMIT, Epilogue, FoldedRescale, Sums, fold, simplify, stock_shifts
 from tflm_export.c.forms import GENERAL
+from tflm_export.c.forms.weighted_sum import with_chosen
 from tflm_export.c.initializer import initializer
 from tflm_export.c.step import CStep, UnsupportedError
+from tflm_export.c.tiles import Layout
 from tflm_export.program.aligned_sum import AlignedSum, RescaledSum
 from tflm_export.program.form import Form
 from tflm_export.program.lookup import Lookup, every_integer
@@ -114,12 +116,35 @@ class Portable:
         if form.weights.shape[0] > 1 and not form.is_depthwise:
             raise UnsupportedError("grouped convolution has no kernel")
         if form.weights.dtype != np.int8:
-            raise UnsupportedError("its weights without their zero point are not INT8")
+            return self.with_wide_channels(step)
         folded = fold(form.rescale, sums_of(form), form.zero_point)
         rows = np.where(folded.dead[:, None], 0, form.rows)
         if form.is_depthwise:
             return self.depthwise(step, folded, np.ascontiguousarray(rows.T))
         return self.dense(step, folded, rows) if form.windows.is_pointwise else self.convolution(step, folded, rows)
+
+    def with_wide_channels(self, step: Step[WeightedSum]) -> CStep:
+        """A layer some of whose channels have weights that int8 does not hold: these on their own behind the others."""
+        form = step.form
+        wide = ((form.rows < INT8[0]) | (form.rows > INT8[1])).any(1)
+        if 2 * int(wide.sum()) > len(wide):
+            raise UnsupportedError("its weights without their zero point are not INT8")
+        zeroed = wide.reshape(*form.weights.shape[:2], 1, 1, 1)
+        weights, bias = np.where(zeroed, 0, form.weights).astype(np.int8), np.where(wide, 0, form.bias)
+        others = self.weighted_sum(
+            dataclasses.replace(step, form=dataclasses.replace(form, weights=weights, bias=bias))
+        )
+        layouts = self.layout(form.inputs[0], form), self.layout(form.output, form)
+        return with_chosen(others, form, np.flatnonzero(wide), layouts) if wide.any() else others
+
+    def layout(self, value: Value, form: WeightedSum) -> Layout:
+        """Where the elements of an image are, the input or the output of a form."""
+        if value is form.output:
+            height, width, channels = form.windows.height.output, form.windows.width.output, form.channels
+        else:
+            _, height, width, channels = form.image_shape
+        steps = (1, height * width) if value.key in self.channels_first else (channels, 1)
+        return Layout(*steps, height * width * channels)
 
     def depthwise(self, step: Step[WeightedSum], folded: FoldedRescale, columns: np.ndarray) -> CStep:
         """Windows over one input channel each; weights [taps, channels]."""

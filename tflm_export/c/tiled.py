@@ -8,9 +8,8 @@ from tflm_export.c.epilogue import FoldedRescale
 from tflm_export.c.planes import LARGEST_PLANE, Planes, planes
 from tflm_export.c.portable import Portable, is_image, rescale_statement, window_statement
 from tflm_export.c.step import CStep, UnsupportedError
-from tflm_export.c.tiles import Layout, Tiles
+from tflm_export.c.tiles import Tiles
 from tflm_export.program.program import Origin, Step
-from tflm_export.program.value import Value
 from tflm_export.program.weighted_sum import WeightedSum
 
 _NOWHERE = Origin(0, 0, "", "", "")
@@ -97,12 +96,3 @@ class Tiled(Portable):
         except UnsupportedError:
             return True
         return False
-
-    def layout(self, value: Value, form: WeightedSum) -> Layout:
-        """Where the elements of an image are, the input or the output of a form."""
-        if value is form.output:
-            height, width, channels = form.windows.height.output, form.windows.width.output, form.channels
-        else:
-            _, height, width, channels = form.image_shape
-        steps = (1, height * width) if value.key in self.channels_first else (channels, 1)
-        return Layout(*steps, height * width * channels)

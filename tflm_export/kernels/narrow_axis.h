@@ -28,6 +28,13 @@ typedef struct {
 static NARROW_INLINE narrow_taps narrow_taps_of(const narrow_axis *axis, int32_t window) {
   narrow_taps taps = {0, 0, 0};
   int32_t place = window * axis->stride - axis->before;
+  if (axis->spread == 1 && axis->dilation == 1) {
+    const int32_t end = axis->size - place < axis->kernel ? axis->size - place : axis->kernel;
+    taps.first = place < 0 ? -place : 0;
+    taps.element = place + taps.first;
+    taps.count = end > taps.first ? end - taps.first : 0;
+    return taps;
+  }
   while (taps.first < axis->kernel && (place < 0 || place % axis->spread != 0)) {
     ++taps.first;
     place += axis->dilation;

@@ -25,6 +25,25 @@ static NARROW_INLINE int32_t narrow_mac2(int32_t x, int32_t w, int32_t acc) { re
 static NARROW_INLINE int32_t narrow_mac_low(int32_t x, int32_t w, int32_t acc) { return __smlabb(x, w, acc); }
 static NARROW_INLINE int32_t narrow_mac_high(int32_t x, int32_t w, int32_t acc) { return __smlatt(x, w, acc); }
 
+/* The differences of two pairs. */
+static NARROW_INLINE int32_t narrow_less2(int32_t x, int32_t y) {
+  int32_t pair;
+  __asm__("ssub16 %0, %1, %2" : "=r"(pair) : "r"(x), "r"(y));
+  return pair;
+}
+
+/* The lower, the upper halves of both. */
+static NARROW_INLINE int32_t narrow_low_halves(int32_t x, int32_t y) {
+  int32_t pair;
+  __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(pair) : "r"(x), "r"(y));
+  return pair;
+}
+static NARROW_INLINE int32_t narrow_high_halves(int32_t x, int32_t y) {
+  int32_t pair;
+  __asm__("pkhtb %0, %1, %2, asr #16" : "=r"(pair) : "r"(y), "r"(x));
+  return pair;
+}
+
 #else
 
 static NARROW_INLINE int32_t narrow_pair(int32_t low, int32_t high) {
@@ -47,7 +66,17 @@ static NARROW_INLINE int32_t narrow_mac2(int32_t x, int32_t w, int32_t acc) {
   return narrow_mac_high(x, w, narrow_mac_low(x, w, acc));
 }
 
+static NARROW_INLINE int32_t narrow_less2(int32_t x, int32_t y) {
+  return narrow_pair((int16_t)x - (int16_t)y, (x >> 16) - (y >> 16));
+}
+
+static NARROW_INLINE int32_t narrow_low_halves(int32_t x, int32_t y) { return narrow_pair(x, y); }
+static NARROW_INLINE int32_t narrow_high_halves(int32_t x, int32_t y) { return narrow_pair(x >> 16, y >> 16); }
+
 #endif
+
+/* A number in both halves. */
+static NARROW_INLINE int32_t narrow_both(int32_t x) { return narrow_low_halves(x, x); }
 
 /* A word of four bytes at any address, the first one lowest. */
 static NARROW_INLINE int32_t narrow_word(const int8_t *from) {

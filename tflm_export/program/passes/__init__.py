@@ -6,6 +6,7 @@ from tflm_export.program.passes.channels import drop_channels
 from tflm_export.program.passes.constants import fold_constants
 from tflm_export.program.passes.identities import remove_identities
 from tflm_export.program.passes.pads import fuse_pads
+from tflm_export.program.passes.uint8 import signed
 from tflm_export.program.passes.unused import remove_unused
 from tflm_export.program.program import Program
 
@@ -16,6 +17,7 @@ __all__ = [
     "integer_borders",
     "remove_identities",
     "remove_unused",
+    "signed",
     "simplified",
 ]
 
