@@ -28,7 +28,34 @@ def pools(draw):
 
 @given(pools())
 def test_pools(case):
-    window, image = case
+    assert_pools(*case)
+
+
+@pytest.mark.parametrize("sides", [(1, 1), (2, 2), (1, 3), (3, 2), (5, 7), (10, 18), (1, 181), (13, 14), (17, 15)])
+@pytest.mark.parametrize("channels", [4, 8])
+def test_pools_four_channels_at_a_time(sides, channels):
+    """Sums around every half, and at both ends, of as many elements as 16 bits hold, and of more."""
+    height, width = sides
+    window = native.Window(*(1, height, 4 * width, channels, 1, 4, channels, *sides, 1, width, 1, 1, 0, 0), 0)
+    random = np.random.default_rng(0)
+    for low, high in ((-128, 128), (-128, -127), (127, 128), (-3, 3), (-2, 0), (0, 2)):
+        assert_pools(window, random.integers(low, high, (1, height, 4 * width, channels)).astype(np.int8))
+
+
+def test_means_are_exact():
+    """Of every sum that any number of bytes can have, by the arithmetic of narrow_average_pool_2d.c."""
+    for count in range(1, 182):
+        total = np.arange(255 * count + 1)
+        reciprocal, half = -(-(1 << 23) // count), count // 2
+        product = (total + np.where(total < 128 * count, count - 1 - half, half)) * reciprocal
+        assert product.max() < 1 << 32
+        centred = total - 128 * count
+        wanted = np.sign(centred) * ((2 * np.abs(centred) + count) // (2 * count))
+        np.testing.assert_array_equal((product >> 23) - 128, wanted)
+
+
+def assert_pools(window, image):
+    """Both kinds, against what they are."""
     view = definition.windows(image, window)
     shape = (*view.shape[:3], view.shape[5])
     average, largest = np.empty(shape, np.int8), np.empty(shape, np.int8)
