@@ -4,8 +4,9 @@
 import numpy as np
 
 from tflm_export.c import work
-from tflm_export.c.planes import LARGEST_OFFSET, planes
-from tflm_export.c.portable import pixels_of, rescale_statement, window_statement
+from tflm_export.c.dsp_planes import DspPlanes, dsp_planes
+from tflm_export.c.planes import LARGEST_OFFSET
+from tflm_export.c.portable import is_image, pixels_of, rescale_statement, window_statement
 from tflm_export.c.step import CStep
 from tflm_export.c.tiled import Tiled
 from tflm_export.c.tiles import MOST_ROWS, Tiles
@@ -21,10 +22,28 @@ class CortexM4(Tiled):
     channel_multiple = 4
 
     def columns(self, step, folded, columns) -> CStep | None:
+        return self.plane_by_plane(step, folded, columns) or self.channel_groups(step, folded, columns)
+
+    def convolution(self, step, folded, rows):
+        if step.form.input_channels == 1 and is_image(step.form):
+            return self.plane_by_plane(step, folded, np.ascontiguousarray(rows.T))
+        return super().convolution(step, folded, rows)
+
+    def plane_by_plane(self, step, folded, columns) -> CStep | None:
+        """One input channel after the other."""
+        sizes = self.planes(step.form, folded)
+        if sizes is None:
+            return None
+        sums = () if folded.in_assembly else (rescale_statement(folded),)
+        call = "narrow_depthwise_conv_2d_planes_dsp(&layer, x0, y, scratch);"
+        statements = (*sums, sizes.statement(folded), call)
+        constants = {"records": sizes.records(folded, columns)} | ({} if folded.in_assembly else folded.constants())
+        header = "narrow_depthwise_conv_2d_planes_dsp.h"
+        return self.clamped(step, statements, constants, sizes.scratch, header, folded, [sizes.definition()])
+
+    def channel_groups(self, step, folded, columns) -> CStep | None:
+        """Four channels of a pixel at a time."""
         form = step.form
-        sizes = planes(form, folded)
-        if sizes is not None:
-            return self._planes(step, folded, columns, sizes)
         if form.input_channels != form.channels or form.channels % 4:
             return None
         function = f"narrow_depthwise_conv_2d_dsp_{folded.epilogue.value}"
@@ -33,20 +52,8 @@ class CortexM4(Tiled):
         constants = {"weights": channel_pairs(columns)} | folded.constants()
         return self.clamped(step, statements, constants, columns.size, "narrow_depthwise_conv_2d_dsp.c", folded)
 
-    def _planes(self, step, folded, columns, sizes) -> CStep:
-        form = step.form
-        layout = self.layout(form.inputs[0], form)
-        kernel, definition = sizes.definition("NARROW_DEPTHWISE_CONV_2D_PLANES_DSP", sizes.pitch)
-        call = (
-            f"narrow_depthwise_conv_2d_planes_dsp(&window, &rescale, weights, {layout.pixel}, {layout.channel}, "
-            f"{sizes.height}, {sizes.pitch}, x0, y, scratch, {kernel}, {sizes.folded.sums_end});"
-        )
-        statements = (window_statement(form), rescale_statement(folded, sizes.is_whole), call)
-        constants = {"weights": plane_words(columns)} | folded.constants(sizes.is_whole)
-        scratch = (sizes.height * sizes.pitch + 7 & ~3) + sizes.sums
-        header = "narrow_depthwise_conv_2d_planes_dsp.h"
-        done = work.planes(header, form, folded, sizes, layout.pixel == 1)
-        return self.clamped(step, statements, constants, scratch, header, folded, [definition], work=done)
+    def planes(self, form, folded=None) -> DspPlanes | None:
+        return dsp_planes(form, self.layout(form.inputs[0], form), self.layout(form.output, form), folded)
 
     def tiling(self, form):
         """(columns of int16 in a row with its padding, or 0 for no rows; steps; pitch)."""
@@ -122,14 +129,6 @@ def depth_pairs(rows: np.ndarray) -> np.ndarray:
     grouped = padded.reshape(channels // 2, 2, -1, 2, 2)
     words = grouped.transpose(0, 2, 4, 3, 1)
     return np.ascontiguousarray(words).reshape(channels // 2, -1).view("<i4")
-
-
-def plane_words(columns: np.ndarray) -> np.ndarray:
-    """Weights [9, channels] of 3x3 kernels as words of two int16, [channels, 5]: see the plane kernel's header."""
-    w = columns.T.reshape(-1, 3, 3).astype(np.int16)
-    outer = w[:, :, [0, 2]].reshape(-1, 6)
-    middle = np.pad(w[:, :, 1], ((0, 0), (0, 1)))
-    return np.ascontiguousarray(np.concatenate([outer, middle], 1)).view("<i4")
 
 
 def channel_pairs(columns: np.ndarray) -> np.ndarray:

@@ -5,7 +5,6 @@ import dataclasses
 
 from tflm_export.c.epilogue import FoldedRescale
 from tflm_export.program.weighted_sum import WeightedSum
-from tflm_export.program.windows import Axis
 
 LARGEST_OFFSET = 4095  # of a load or an addition, bytes
 LARGEST_PLANE = 65535  # bytes
@@ -57,11 +56,8 @@ def planes(form: WeightedSum, folded: FoldedRescale | None = None) -> Planes | N
         return None
     if height.stride != width.stride or height.stride > 2 or 4 * form.channels > LARGEST_OFFSET:
         return None
-    rows, pitch = _padded(height), _padded(width)
+    rows, pitch = height.padded, width.padded
     if 2 * pitch + 6 > LARGEST_OFFSET // 2:
         return None
     return Planes(rows, pitch, height.stride, width.output, form.channels, folded)
 
-
-def _padded(axis: Axis) -> int:
-    return max(axis.before + axis.size, (axis.output - 1) * axis.stride + axis.kernel)

@@ -40,6 +40,11 @@ class Axis:
         return slice(start, start + (self.output - 1) * self.stride + 1, self.stride)
 
     @property
+    def padded(self) -> int:
+        """Elements with the padding that windows cover, all of those before the first window's end among them."""
+        return max(self.before + self.size, (self.output - 1) * self.stride + (self.kernel - 1) * self.dilation + 1)
+
+    @property
     def is_pointwise(self) -> bool:
         """Whether every window is one element, all of them in order."""
         return (self.kernel, self.stride, self.before, self.after, self.spread) == (1, 1, 0, 0, 1)
