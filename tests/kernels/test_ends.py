@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.helpers import definition
 from tflm_export import kernels
 from tflm_export.c.dsp_plane_loop import PlaneLoop
-from tflm_export.c.dsp_planes import definition as plane_kernel
 from tflm_export.c.epilogue import Sums, fold_stock
+from tflm_export.c.plane_walk import strip_kernel
 from tflm_export.rescale import Rescale
 
 COUNT = 256
@@ -63,8 +63,9 @@ def test_assembly(cpu, tmp_path):
     core = "dsp" if cpu == "cortex-m4" else "v6m"
     headers = (f"narrow_conv_2d_tiles_{core}.h", f"narrow_depthwise_conv_2d_planes_{core}.h")
     files |= kernels.sources(headers)
+    macro = "NARROW_DEPTHWISE_CONV_2D_PLANES_DSP"
     loops = {end: PlaneLoop(end, 1, (((0, None),),), 1, 1, 8, 8, 4, 4, 1) for end in ("SHIFT", "STOCK")}
-    made = [plane_kernel(f"plane_{end.lower()}", end, [0] * 12, loop.assembly()) for end, loop in loops.items()]
+    made = [strip_kernel(macro, f"plane_{end.lower()}", end, [0] * 12, loop.assembly()) for end, loop in loops.items()]
     files["ends_planes.h"] = "\n".join(made).encode()
     built = firmware.link("ends", files, "ends", ("sizeof(ends_input)", "ENDS_OUTPUT_BYTES"), cpu, tmp_path, "zig")
     rng = np.random.default_rng(0)

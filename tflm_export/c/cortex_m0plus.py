@@ -4,8 +4,8 @@
 import numpy as np
 
 from tflm_export.c import work
-from tflm_export.c.planes import planes
-from tflm_export.c.portable import pixels_of, rescale_statement, window_statement
+from tflm_export.c.pair_planes import PairPlanes, pair_planes
+from tflm_export.c.portable import pixels_of, rescale_statement
 from tflm_export.c.step import CStep
 from tflm_export.c.tiled import Tiled
 from tflm_export.c.tiles import MOST_ROWS, Tiles
@@ -22,37 +22,24 @@ _UNROLLED = 16  # steps of a loop, about
 class CortexM0Plus(Tiled):
     """Two outputs in one product where shapes allow; everything else as on any core."""
 
-    def planes(self, form):
-        fits = (_row_sums(form.rows.T)[:, :2] <= _LANE).all() if form.rows.shape[1] == 9 else False
-        return planes(form) if fits else None
+    def planes(self, form, folded=None) -> PairPlanes | None:
+        return pair_planes(form, self.layout(form.inputs[0], form), self.layout(form.output, form), folded)
 
     def columns(self, step, folded, columns) -> CStep | None:
-        form = step.form
-        sizes = planes(form, folded)
+        return self.plane_by_plane(step, folded, columns)
+
+    def plane_by_plane(self, step, folded, columns) -> CStep | None:
+        """One input channel after the other."""
+        sizes = self.planes(step.form, folded)
         if sizes is None:
             return None
-        taps = _row_sums(columns)
-        if (taps[:, :2] > _LANE).any():
-            return None
-        wide = taps[:, 2] > _LANE
-        layout = self.layout(form.inputs[0], form)
-        # Words of a row: stride 1 reads them by fours, or by three for one output; stride 2 by three for two outputs.
-        fours, ones = divmod(sizes.output_width, 4)
-        pitch = 4 * fours + (0, 4, 4, 4)[ones] if sizes.stride == 1 else 3 * -(-sizes.output_width // 2)
-        macro = "NARROW_DEPTHWISE_CONV_2D_PLANES_V6M"
-        made = [sizes.definition(macro, pitch, split) for split in ((3, 2) if wide.any() else (3,))]
-        second = made[1][0] if wide.any() else "0"
-        call = (
-            f"narrow_depthwise_conv_2d_planes_v6m(&window, &rescale, weights, wide, {layout.pixel}, {layout.channel}, "
-            f"{sizes.height}, {pitch}, x0, y, scratch, {made[0][0]}, {second}, {sizes.folded.sums_end});"
-        )
-        statements = (window_statement(form), rescale_statement(folded, sizes.is_whole), call)
-        constants = {"weights": np.ascontiguousarray(columns.T.astype(np.int8))} | folded.constants(sizes.is_whole)
-        constants["wide"] = np.packbits(wide, bitorder="little")
-        scratch = 4 * sizes.height * pitch + (2 * pitch + 11 & ~3) + sizes.sums
-        header, definitions = "narrow_depthwise_conv_2d_planes_v6m.h", [line for _, line in made]
-        done = work.planes(header, form, folded, sizes, layout.pixel == 1, int(wide.sum()))
-        return self.clamped(step, statements, constants, scratch, header, folded, definitions, work=done)
+        sums = () if folded.in_assembly else (rescale_statement(folded),)
+        records, wide = sizes.records(columns), sizes.blocks[2]
+        statements = (*sums, sizes.layer(records), "narrow_plane_walk(&layer, x0, y, scratch);")
+        constants = {"records": records} | ({"wide": np.packbits(wide, bitorder="little")} if wide.any() else {})
+        constants |= {} if folded.in_assembly else folded.constants()
+        header = "narrow_depthwise_conv_2d_pairs_v6m.h"
+        return self.clamped(step, statements, constants, sizes.scratch, header, folded, sizes.definitions())
 
     def tiling(self, form):
         """How many words are under a window, in a row of the kernel at a time or in all."""
@@ -178,12 +165,6 @@ def _stream(fitting: np.ndarray, missing: np.ndarray) -> np.ndarray:
         corrections = 4 * (even - where) | a << 16 | b << 24
         words += [steps[pair, row], [len(where)], corrections.astype(np.uint32).view(np.int32)]
     return np.concatenate(words).astype(np.int32)
-
-
-def _row_sums(columns: np.ndarray) -> np.ndarray:
-    """Sums of |weights| of 3x3 kernels [9, channels]: [channels, 3], the largest of any row: first two, third, all."""
-    rows = np.abs(columns.astype(np.int64)).T.reshape(-1, 3, 3)
-    return np.stack([rows[:, :, :2].sum(2).max(1), rows[:, :, 2].max(1), rows.sum(2).max(1)], 1)
 
 
 def _padded(rows: np.ndarray) -> np.ndarray:

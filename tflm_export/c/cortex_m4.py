@@ -35,9 +35,10 @@ class CortexM4(Tiled):
         if sizes is None:
             return None
         sums = () if folded.in_assembly else (rescale_statement(folded),)
-        call = "narrow_depthwise_conv_2d_planes_dsp(&layer, x0, y, scratch);"
-        statements = (*sums, sizes.statement(folded), call)
-        constants = {"records": sizes.records(folded, columns)} | ({} if folded.in_assembly else folded.constants())
+        call = "narrow_plane_walk(&layer, x0, y, scratch);"
+        records = sizes.records(columns)
+        statements = (*sums, sizes.statement(records), call)
+        constants = {"records": records} | ({} if folded.in_assembly else folded.constants())
         header = "narrow_depthwise_conv_2d_planes_dsp.h"
         return self.clamped(step, statements, constants, sizes.scratch, header, folded, [sizes.definition()])
 

@@ -64,6 +64,11 @@ class PlaneLoop:
         return -(-self.rows * self.row_words // 2)
 
     @property
+    def record(self) -> int:
+        """Words of a record."""
+        return self.fields + self.bytes_words
+
+    @property
     def fits(self) -> bool:
         """Whether all offsets fit their instructions."""
         outputs = min(self.outputs, TILE)
@@ -179,7 +184,7 @@ class PlaneLoop:
     def _ending(self, outputs: int, y_base: int) -> list[str]:
         """Outputs from their sums, and where they go."""
         sums = _SUMS[:outputs]
-        lines = [line for line in _SCALED[self.end](sums)]
+        lines = list(_SCALED[self.end](sums))
         if self.end != "SUM":
             lines.append(f"ldr r2, [sp, #{_SHIFT}]")
             lines += [line for s in sums for line in (f"asrs {s}, {s}, r2", f"ssat {s}, #8, {s}")]
@@ -223,7 +228,7 @@ def _load_all(base: str, registers: tuple[str, ...]) -> str:
 
 
 def _weights(base: str, registers: tuple[str, ...]) -> list[str]:
-    """Words of two weights from half as many of four bytes: the first one from bytes 0 and 2, the second from 1 and 3."""
+    """Words of two weights from half as many of bytes: the first one from bytes 0 and 2, the second from 1 and 3."""
     pairs = [registers[i : i + 2] for i in range(0, len(registers), 2)]
     lines = [_load_all(base, tuple(pair[-1] for pair in pairs))]
     for pair in pairs:

@@ -60,4 +60,3 @@ def planes(form: WeightedSum, folded: FoldedRescale | None = None) -> Planes | N
     if 2 * pitch + 6 > LARGEST_OFFSET // 2:
         return None
     return Planes(rows, pitch, height.stride, width.output, form.channels, folded)
-

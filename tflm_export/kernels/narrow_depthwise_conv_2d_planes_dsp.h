@@ -6,7 +6,7 @@
  * of a layer: c/dsp_plane_loop.py writes it, in assembly, into the source of the model.
  *
  * NARROW_DEPTHWISE_CONV_2D_PLANES_DSP(name, end, kernel_rows, kernel_columns, row_words, piece, overlap, tap_row,
- * tap_column, stride_row, stride_column, columns, output_row, output_column, assembly) makes a narrow_plane_dsp_kernel:
+ * tap_column, stride_row, stride_column, columns, output_row, output_column, assembly) makes a narrow_strip_kernel:
  *
  *   end     SHIFT, MULTIPLY or STOCK (folded): int8 outputs, as in narrow_kernels.h; SUM: int32 sums.
  *   row_words  words of weights of a row of the kernel.
@@ -24,38 +24,20 @@
 #ifndef NARROW_DEPTHWISE_CONV_2D_PLANES_DSP_H
 #define NARROW_DEPTHWISE_CONV_2D_PLANES_DSP_H
 
+#include <stdint.h>
+
 #include "narrow_assembly.h"
-#include "narrow_rescale.h"
 
-/* `rows` rows of outputs from a strip of a plane. output: int8_t, or int32_t of a kernel of sums. */
-typedef void narrow_plane_dsp_kernel(const int16_t *plane, void *output, const int32_t *record, int32_t rows);
+typedef int16_t narrow_plane_element;
 
-/* A layer. The image may lie on its side: rows and columns are those of the plane.
- *
- * record: words of one, of `records`. multiplier: output channels for each input channel.
- * rows, columns: of the image. row, column, channel, image: bytes from one of them to the next in the input.
- * height, pitch: rows of a strip of the plane and elements from row to row, an even number; height is that of the whole
- * plane with its padding where strip is output_rows.
- * top, left: padding in front. stride: rows from window to window. strip: rows of output that are made of a strip.
- * output_row and on: likewise bytes of the output.
- * end: of kernels of sums, with the rescale that it reads; else NARROW_END_NONE. */
-typedef struct {
-  narrow_plane_dsp_kernel *kernel;
-  const int32_t *records;
-  int32_t record, images, channels, multiplier, padding;
-  int32_t rows, columns, row, column, channel, image;
-  int32_t height, pitch, top, left, stride, strip;
-  int32_t output_rows, output_columns, output_row, output_column, output_channel, output_image;
-  narrow_end end;
-  const narrow_rescale *rescale;
-} narrow_plane_layer;
+#include "narrow_plane_walk.h"
 
 #if NARROW_DSP_LOOPS
 
 #define NARROW_DEPTHWISE_CONV_2D_PLANES_DSP(name, end, kernel_rows, kernel_columns, row_words, piece, overlap,   \
                                             tap_row, tap_column, stride_row, stride_column, columns, output_row, \
                                             output_column, assembly)                                             \
-  NARROW_C narrow_plane_dsp_kernel name;                                                                         \
+  NARROW_C narrow_strip_kernel name;                                                                         \
   __asm__(NARROW_ASSEMBLY_BEGIN(#name) assembly NARROW_ASSEMBLY_END(#name));
 
 #else
@@ -118,7 +100,7 @@ static NARROW_INLINE void narrow_plane(const narrow_plane_sizes *sizes, narrow_e
 #endif
 
 /* Widens `count` elements that are `step` bytes apart. */
-static NARROW_INLINE void narrow_plane_row(const int8_t *from, int32_t step, int32_t count, int16_t *to) {
+static NARROW_INLINE void narrow_widen_row(const int8_t *from, int32_t step, int32_t count, int16_t *to) {
   for (; count > 3; count -= 4, from += 4 * step, to += 4) {
     const int16_t a = from[0], b = from[step], c = from[2 * step], d = from[3 * step];
     to[0] = a; /* behind all loads, which it might alias */
@@ -129,69 +111,30 @@ static NARROW_INLINE void narrow_plane_row(const int8_t *from, int32_t step, int
   for (; count > 0; --count, from += step) *to++ = *from;
 }
 
-/* The rows under a strip; `first` is that of its first row, maybe in front of the image. Padding at both sides is there,
- * and, where the strip is the whole plane, that above and below, too. */
-static NARROW_INLINE void narrow_plane_strip(const narrow_plane_layer *layer, const int8_t *input, int32_t first,
-                                             int16_t *plane) {
-  const int is_whole = layer->strip == layer->output_rows;
-  int16_t *to = plane + layer->left;
-  int32_t y = 0;
-  if (is_whole) {
-    to += layer->top * layer->pitch;
-    y = layer->top;
-  }
-  const int32_t last = is_whole ? layer->top + layer->rows : layer->height;
-  const int8_t *from = input + (first + y) * layer->row;
-  for (; y < last; ++y, to += layer->pitch, from += layer->row) {
-    if (is_whole || (first + y >= 0 && first + y < layer->rows)) {
-      if (layer->column == 1) {
-        narrow_plane_row(from, 1, layer->columns, to);
-      } else {
-        narrow_plane_row(from, layer->column, layer->columns, to);
-      }
-    } else {
-      for (int32_t x = 0; x < layer->columns; ++x) to[x] = (int16_t)layer->padding;
-    }
+static NARROW_INLINE narrow_plane_element narrow_plane_padding(const narrow_plane_layer *layer) {
+  return (narrow_plane_element)layer->padding;
+}
+
+static NARROW_INLINE void narrow_plane_begin(const narrow_plane_layer *layer, int8_t *own) {
+  (void)layer;
+  (void)own;
+}
+
+static NARROW_INLINE void narrow_plane_row(const narrow_plane_layer *layer, const int8_t *from,
+                                           narrow_plane_element *row, int8_t *own) {
+  (void)own;
+  if (layer->column == 1) {
+    narrow_widen_row(from, 1, layer->columns, row + layer->left);
+  } else {
+    narrow_widen_row(from, layer->column, layer->columns, row + layer->left);
   }
 }
 
-/* Some rows of a channel whose kernel makes sums. */
-static NARROW_INLINE void narrow_plane_sums(const narrow_plane_layer *layer, const int16_t *plane,
-                                            const int32_t *record, int32_t rows, int32_t c, int8_t *output,
-                                            int32_t *sums) {
-  for (int32_t y = 0; y < rows; ++y, plane += layer->stride * layer->pitch, output += layer->output_row) {
-    layer->kernel(plane, sums, record, 1);
-    for (int32_t x = 0; x < layer->output_columns; ++x) {
-      output[x * layer->output_column] = narrow_finish(layer->end, layer->rescale, c, sums[x]);
-    }
-  }
-}
-
-/* The layer. scratch: 2 * height * pitch bytes, then for sums output_columns words; aligned to 4. */
-static NARROW_INLINE void narrow_depthwise_conv_2d_planes_dsp(const narrow_plane_layer *layer, const int8_t *input,
-                                                              int8_t *output, int8_t *scratch) {
-  const int32_t size = layer->height * layer->pitch;
-  int16_t *const plane = (int16_t *)(void *)scratch;
-  int32_t *const sums = (int32_t *)(void *)(scratch + 2 * size);
-  for (int32_t i = 0; i < size; ++i) plane[i] = (int16_t)layer->padding;
-  for (int32_t image = 0; image < layer->images; ++image, input += layer->image, output += layer->output_image) {
-    const int32_t *record = layer->records;
-    for (int32_t c = 0; c < layer->channels; ++c, record += layer->multiplier * layer->record) {
-      int32_t rows;
-      for (int32_t y = 0; y < layer->output_rows; y += rows) {
-        rows = layer->output_rows - y < layer->strip ? layer->output_rows - y : layer->strip;
-        narrow_plane_strip(layer, input + c * layer->channel, y * layer->stride - layer->top, plane);
-        int8_t *to = output + c * layer->multiplier * layer->output_channel + y * layer->output_row;
-        for (int32_t i = 0; i < layer->multiplier; ++i, to += layer->output_channel) {
-          if (layer->end == NARROW_END_NONE) {
-            layer->kernel(plane, to, record + i * layer->record, rows);
-          } else {
-            narrow_plane_sums(layer, plane, record + i * layer->record, rows, c * layer->multiplier + i, to, sums);
-          }
-        }
-      }
-    }
-  }
+static NARROW_INLINE const int32_t *narrow_plane_record(const narrow_plane_layer *layer, const int32_t *record,
+                                                        int8_t *own) {
+  (void)layer;
+  (void)own;
+  return record;
 }
 
 #endif
