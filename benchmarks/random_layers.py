@@ -111,7 +111,7 @@ class Layers:
         kernel = [self._one(1, 2, 3, 3, 3, 4, 5) for _ in range(2)]
         groups = 1
         if kind == "first":
-            inputs, kernel = 3, [self._one(3, 3, 5, 7)] * 2
+            inputs, kernel = self._one(1, 2, 3, 3), [self._one(3, 3, 5, 7)] * 2
         elif kind == "dilated":
             dilation = 2
         elif kind == "narrow":

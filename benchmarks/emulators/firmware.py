@@ -250,18 +250,6 @@ def cores(path: pathlib.Path) -> tuple[str, ...]:
     return ()
 
 
-def function_sizes(path: pathlib.Path) -> dict[str, int]:
-    """Bytes of the functions of an ELF file by name.
-
-    Raises:
-      ModelError: it is no ELF file.
-    """
-    with _open(path) as elf:
-        table = elf.get_section_by_name(".symtab")
-        symbols = table.iter_symbols() if table else ()
-        return {s.name: s["st_size"] for s in symbols if s["st_info"]["type"] == "STT_FUNC"}
-
-
 @contextlib.contextmanager
 def _open(path: pathlib.Path):
     try:

@@ -8,34 +8,39 @@
 
 #if defined(__ARM_FEATURE_DSP)
 #include "narrow_conv_2d_tiles_dsp.h"
+#define NO_WEIGHTS 0 /* words */
 #include "narrow_depthwise_conv_2d_planes_dsp.h"
-NARROW_CONV_2D_TILES_DSP(tile_shift, SHIFT, 1, 1, 0, 0, 4, 128, 1, 4)
-NARROW_CONV_2D_TILES_DSP(tile_stock, STOCK, 1, 1, 0, 0, 4, 128, 1, 4)
+NARROW_CONV_2D_TILES_DSP(tile_shift, SHIFT, EACH, 4, 1, 1, 0, 0, 4, 4, 4, 256, 1, 4)
+NARROW_CONV_2D_TILES_DSP(tile_stock, STOCK, EACH, 4, 1, 1, 0, 0, 4, 4, 4, 256, 1, 4)
 #include "ends_planes.h" /* plane_shift and plane_stock, from test_ends.py: four outputs of one tap */
 #else
 #include "narrow_conv_2d_tiles_v6m.h"
+#define NO_WEIGHTS 1
 #include "narrow_depthwise_conv_2d_planes_v6m.h"
-NARROW_CONV_2D_TILES_V6M(tile_shift, SHIFT, 1, 1, 0, 1, 0, 128, 1, 4)
-NARROW_CONV_2D_TILES_V6M(tile_stock, STOCK, 1, 1, 0, 1, 0, 128, 1, 4)
+NARROW_CONV_2D_TILES_V6M(tile_shift, SHIFT, 1, 1, 0, 1, 0, 256, 1, 4)
+NARROW_CONV_2D_TILES_V6M(tile_stock, STOCK, 1, 1, 0, 1, 0, 256, 1, 4)
 NARROW_DEPTHWISE_CONV_2D_PLANES_V6M(plane_shift, SHIFT, 4, 1, 1, 0, 1, 3)
 NARROW_DEPTHWISE_CONV_2D_PLANES_V6M(plane_stock, STOCK, 4, 1, 1, 0, 1, 3)
 #endif
 
 static const int32_t zeros[128];
-static int32_t records[128][8];
+static int32_t stream[128][8];
 
-/* Words of a record: start, multiplier and fold if there are any, shift. */
+/* Of each pair what narrow_tile_kernel says: starts, no weights (and of ARMv6-M no corrections of them), multipliers and
+ * folds if there are any, shifts. */
 static void tiles(const ends_input *all, int stock, int8_t *output) {
   const int32_t *const rows[] = {zeros, 0};
-  const int32_t *const fields[] = {all->start, stock ? all->multiplier : all->shift, all->fold, all->shift};
-  int32_t *to = records[0];
+  const int32_t *const fields[] = {all->start, all->multiplier, all->fold};
+  int32_t *to = stream[0];
   for (int32_t c = 0; c < ENDS_COUNT; c += 2) {
-    for (int32_t field = 0; field < (stock ? 4 : 2); ++field, to += 2) {
-      to[0] = fields[field][c];
-      to[1] = fields[field][c + 1];
+    for (int32_t field = 0; field < (stock ? 3 : 1); ++field) {
+      *to++ = fields[field][c];
+      *to++ = fields[field][c + 1];
+      for (int32_t i = 0; field == 0 && i < NO_WEIGHTS; ++i) *to++ = 0;
     }
+    *to++ = all->shift[c] | all->shift[c + 1] << 8;
   }
-  (stock ? tile_stock : tile_shift)(rows, output, zeros, records[0]);
+  (stock ? tile_stock : tile_shift)(rows, output, stream[0]);
 }
 
 #if defined(__ARM_FEATURE_DSP)

@@ -14,7 +14,8 @@ from tests.helpers.programs import assert_equals_simulator
 from tests.helpers.tflite_builder import TFLiteBuilder
 from tflm_export import narrow
 from tflm_export.c.cortex_m0plus import channel_words, shrink
-from tflm_export.c.cortex_m4 import channel_pairs, depth_pairs
+from tflm_export.c.cortex_m4 import channel_pairs
+from tflm_export.c.dsp_weights import each, in_fours
 
 CORES = ("cortex-m4", "cortex-m0plus")
 
@@ -30,6 +31,7 @@ def word(*values: int) -> int:
 
 def words_dsp(rows: np.ndarray) -> np.ndarray:
     """Weights of narrow_fully_connected_dsp as narrow_kernels.h says."""
+    rows = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 4)))
     channels, depth = rows.shape
     shape = (channels // 4, depth // 4, 2, 2)
     packed = [
@@ -59,7 +61,7 @@ def test_the_exporter_packs_weights_as_the_kernels_say():
     rows = np.random.default_rng(0).choice([-128, -127, -1, 0, 1, 127], (12, 21)).astype(np.int8)
     np.testing.assert_array_equal(channel_words(rows), words_v6m(rows))
     np.testing.assert_array_equal(channel_pairs(rows.T), words_depthwise(rows))
-    quads = depth_pairs(rows[:, :20]).reshape(3, 2, 5, 2).transpose(0, 2, 1, 3)
+    quads = each(in_fours(rows[:, :20])).reshape(3, 2, 5, 2).transpose(0, 2, 1, 3)
     np.testing.assert_array_equal(quads, words_dsp(rows[:, :20]))
 
 
@@ -70,11 +72,11 @@ def test_depthwise_conv_2d_dsp(case):
     check("narrow_depthwise_conv_2d_dsp", (window,), layer, image, accumulators, scratch, words_depthwise)
 
 
-@given(dense_cases(4, 4))
+@given(dense_cases(1, 4))
 def test_fully_connected_dsp(case):
     layer, rows, accumulators = case
-    shape = (*rows.shape, len(layer.weights))
-    check("narrow_fully_connected_dsp", shape, layer, rows, accumulators, None, words_dsp)
+    shape, scratch = (*rows.shape, len(layer.weights)), -(-rows.shape[1] // 4) * 4
+    check("narrow_fully_connected_dsp", shape, layer, rows, accumulators, scratch, words_dsp)
 
 
 @given(dense_cases(1, 2))
@@ -138,22 +140,22 @@ def test_weights_of_a_block_fit_a_lane(kernel_rows, inputs, size, reach, seed):
 @pytest.mark.parametrize(
     ("core", "headers", "others"),
     [
-        ("cortex-m4", {"tiles_dsp": 3, "planes_dsp": 1}, 2),
-        ("cortex-m0plus", {"tiles_v6m": 3, "planes_v6m": 1}, 2),
-        ("portable", {}, 6),
+        ("cortex-m4", {"tiles_dsp": 4, "planes_dsp": 1, "fully_connected_lanes_dsp": 1}, 1),
+        ("cortex-m0plus", {"tiles_v6m": 4, "planes_v6m": 1}, 2),
+        ("portable", {}, 7),
     ],
 )
 def test_which_kernels_a_core_gets(core, headers, others):
     b = TFLiteBuilder()
     x = b.input([1, 6, 6, 4])
     y = b.conv(b.depthwise(b.conv(x, 8)), 8, 1)
-    y = b.conv(b.conv(y, 8), 7, name="odd")
+    y = b.conv(b.conv(b.conv(y, 8), 7, name="odd"), 1, name="one")
     program = translate(b.build(x, b.fully_connected(b.flatten(y), 3)), "model", 1, core=core)
     kernels = [kernel for step in program.steps for kernel in step.kernels]
     for header, count in headers.items():
         assert sum(header in kernel for kernel in kernels) == count
     assert len(kernels) - sum(headers.values()) == others
-    assert "narrow_conv_2d.c" in kernels  # the odd one
+    assert "narrow_conv_2d.c" in kernels  # the one of a single channel
 
 
 @pytest.mark.parametrize("core", CORES)

@@ -8,10 +8,10 @@ from tflm_export.c.pair_planes import PairPlanes, pair_planes
 from tflm_export.c.portable import pixels_of, rescale_statement
 from tflm_export.c.step import CStep
 from tflm_export.c.tiled import Tiled
-from tflm_export.c.tiles import MOST_ROWS, Tiles
+from tflm_export.c.tiles import MOST_ROWS, Tiles, pairs_of
 
 _LANE = 255  # sum of |w| whose products with int8 share a 16-bit lane
-_TILE = 2  # pixels
+_TILE, _TILES = 2, "narrow_conv_2d_tiles_v6m"  # pixels
 _FARTHEST = 65535  # bytes from the end of a row to the input of a correction
 _BLOCKS = (8, 4, 2, 1)  # steps of two inputs between splits
 _STEP_CYCLES, _SPLIT_CYCLES, _CORRECTION_CYCLES = 19, 8, 24
@@ -25,8 +25,9 @@ class CortexM0Plus(Tiled):
     def planes(self, form, folded=None) -> PairPlanes | None:
         return pair_planes(form, self.layout(form.inputs[0], form), self.layout(form.output, form), folded)
 
-    def columns(self, step, folded, columns) -> CStep | None:
-        return self.plane_by_plane(step, folded, columns)
+    def columns(self, step, folded, columns) -> list[CStep]:
+        way = self.plane_by_plane(step, folded, columns)
+        return [] if way is None else [way]
 
     def plane_by_plane(self, step, folded, columns) -> CStep | None:
         """One input channel after the other."""
@@ -39,20 +40,22 @@ class CortexM0Plus(Tiled):
         constants = {"records": records} | ({"wide": np.packbits(wide, bitorder="little")} if wide.any() else {})
         constants |= {} if folded.in_assembly else folded.constants()
         header = "narrow_depthwise_conv_2d_pairs_v6m.h"
-        return self.clamped(step, statements, constants, sizes.scratch, header, folded, sizes.definitions())
+        others = [(int(wide.sum()), sizes.others)] if sizes.others is not None else []
+        done = work.plane_walk(header, sizes, [(int((~wide).sum()), sizes.loop), *others])
+        return self.clamped(step, statements, constants, sizes.scratch, header, folded, sizes.definitions(), work=done)
 
-    def tiling(self, form):
+    def tilings(self, form):
         """How many words are under a window, in a row of the kernel at a time or in all."""
         taps = form.rows.shape[1]
-        fits = form.channels % 2 == 0 and form.windows.outputs >= _TILE and 4 * (taps + 1) <= _FARTHEST
-        return taps if fits else None
+        fits = form.channels > 1 and form.windows.outputs >= _TILE and 4 * (taps + 1) <= _FARTHEST
+        return [taps] if fits else []
 
-    def tiles(self, step, folded, rows) -> CStep | None:
+    def tiles(self, step, folded, rows) -> list[CStep]:
+        return [self.tiled(step, folded, rows, taps) for taps in self.tilings(step.form)]
+
+    def tiled(self, step, folded, rows, taps: int) -> CStep:
         """In tiles of two pixels and two channels."""
         form = step.form
-        taps = self.tiling(form)
-        if taps is None:
-            return None
         channels, inputs = len(rows), form.input_channels
         height, width = form.windows.height, form.windows.width
         tiles = Tiles(folded, self.layout(form.output, form), _TILE)
@@ -77,10 +80,12 @@ class CortexM0Plus(Tiled):
         ring, (block, words) = words, blocked(rows.reshape(channels, kernel_rows, row))
         steps = -(-row // 2)
         loops, unrolled = _loops(steps // block, block)
-        sizes = (kernel_rows, loops, unrolled, block, steps - loops * unrolled * block, tiles.pairs)
-        corrections = len(words) - steps * kernel_rows * tiles.pairs - kernel_rows * tiles.pairs
-        done = work.tiles_v6m(form, folded, walk, sizes, count, (ring, corrections))
-        return self.tile_step(step, tiles, "narrow_conv_2d_tiles_v6m", sizes, words, call, scratch, done)
+        sizes = (kernel_rows, loops, unrolled, block, steps - loops * unrolled * block)
+        kernel, definition = tiles.definition(_TILES.upper(), *sizes)
+        corrections = sum(map(len, words)) - (steps + 1) * kernel_rows * tiles.pairs
+        done = work.tiles_v6m(form, folded, walk, (*sizes, tiles.pairs), count, (ring, corrections))
+        stream, layer = tiles.stream(words, folded.start[pairs_of(channels)]), tiles.statement(kernel)
+        return self.tile_step(step, tiles, f"{_TILES}.h", layer, [definition], stream, call, scratch, done)
 
     def packed(self, step, folded, rows) -> CStep | None:
         channels, depth = rows.shape
@@ -101,8 +106,8 @@ def _loops(blocks: int, block: int) -> tuple[int, int]:
     return (blocks // unrolled, unrolled) if unrolled else (1, 0)
 
 
-def blocked(rows: np.ndarray) -> tuple[int, np.ndarray]:
-    """Weights [channels, kernel rows, inputs] for the tile kernel: steps of a block, and words in their order.
+def blocked(rows: np.ndarray) -> tuple[int, list[np.ndarray]]:
+    """Weights [channels, kernel rows, inputs] for the tile kernel: steps of a block, and the words of each pair.
 
     The larger a block, the fewer splits, and the more weights do not fit it; the fastest size is taken.
     """
@@ -112,11 +117,11 @@ def blocked(rows: np.ndarray) -> tuple[int, np.ndarray]:
         if block <= max(steps, 1):
             fitting, missing = shrink(rows, 2 * block)
             corrected = _paired(missing).any(3)
-            splits = -(-steps // block) * rows.shape[1] * len(rows) // 2
+            splits = -(-steps // block) * rows.shape[1] * len(corrected)
             cycles = _SPLIT_CYCLES * splits + _CORRECTION_CYCLES * int(corrected.sum())
             choices.append((cycles, block, fitting, missing))
     _, block, fitting, missing = min(choices, key=lambda choice: choice[:2])
-    return block, _stream(fitting, missing)
+    return block, _words(fitting, missing)
 
 
 def shrink(rows: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -147,24 +152,23 @@ def shrink(rows: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _paired(rows: np.ndarray) -> np.ndarray:
     """[channels, kernel rows, inputs] as [pairs, kernel rows, inputs, A or B]."""
-    channels, kernel_rows, inputs = rows.shape
-    return rows.reshape(channels // 2, 2, kernel_rows, inputs).transpose(0, 2, 3, 1)
+    return rows[pairs_of(len(rows))].transpose(0, 2, 3, 1)
 
 
-def _stream(fitting: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    """The words of a tile kernel: for each pair and row the weights, the number of corrections and the corrections."""
+def _words(fitting: np.ndarray, missing: np.ndarray) -> list[np.ndarray]:
+    """Of each pair, for each row the weights, the number of corrections and the corrections."""
     inputs = fitting.shape[2]
     even = inputs + inputs % 2
     weights = np.pad(_paired(fitting), ((0, 0), (0, 0), (0, even - inputs), (0, 0))).astype(np.int8)
     steps = np.ascontiguousarray(weights).reshape(*weights.shape[:2], -1).view("<i4")
+    words: list[list[np.ndarray]] = [[] for _ in steps]
     missing = _paired(missing)
-    words = []
     for pair, row in np.ndindex(*steps.shape[:2]):
         (where,) = missing[pair, row].any(1).nonzero()
         a, b = (missing[pair, row, where, c] & 0xFF for c in (0, 1))
         corrections = 4 * (even - where) | a << 16 | b << 24
-        words += [steps[pair, row], [len(where)], corrections.astype(np.uint32).view(np.int32)]
-    return np.concatenate(words).astype(np.int32)
+        words[pair] += [steps[pair, row], [len(where)], corrections.astype(np.uint32).view(np.int32)]
+    return [np.concatenate(parts).astype(np.int32) for parts in words]
 
 
 def _padded(rows: np.ndarray) -> np.ndarray:

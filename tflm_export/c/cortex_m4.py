@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cortex-M4 and other cores with the DSP extension: weights in the order that SXTB16 and SMLAD want them."""
 
+import dataclasses
+import functools
+
 import numpy as np
 
 from tflm_export.c import work
 from tflm_export.c.dsp_planes import DspPlanes, dsp_planes
-from tflm_export.c.planes import LARGEST_OFFSET
+from tflm_export.c.dsp_tiling import Tiling, tilings
+from tflm_export.c.dsp_weights import each, in_fours, in_order, lanes, lanes_hold, together
 from tflm_export.c.portable import is_image, pixels_of, rescale_statement, window_statement
 from tflm_export.c.step import CStep
 from tflm_export.c.tiled import Tiled
-from tflm_export.c.tiles import MOST_ROWS, Tiles
+from tflm_export.c.tiles import Tiles, pairs_of
 
-_TILE = 4  # pixels
-_LONGEST = 32  # steps of a loop that is written out in full
-_UNROLLED = 16  # of a longer one
+_TILES = "narrow_conv_2d_tiles_dsp"
+_WRITTEN_OUT = 12  # words of a loop and behind it: no more than an instruction cache of 1 KiB holds with what is around
 
 
 class CortexM4(Tiled):
@@ -21,13 +24,9 @@ class CortexM4(Tiled):
 
     channel_multiple = 4
 
-    def columns(self, step, folded, columns) -> CStep | None:
-        return self.plane_by_plane(step, folded, columns) or self.channel_groups(step, folded, columns)
-
-    def convolution(self, step, folded, rows):
-        if step.form.input_channels == 1 and is_image(step.form):
-            return self.plane_by_plane(step, folded, np.ascontiguousarray(rows.T))
-        return super().convolution(step, folded, rows)
+    def columns(self, step, folded, columns) -> list[CStep]:
+        ways = (self.plane_by_plane(step, folded, columns), self.channel_groups(step, folded, columns))
+        return [way for way in ways if way is not None]
 
     def plane_by_plane(self, step, folded, columns) -> CStep | None:
         """One input channel after the other."""
@@ -40,7 +39,8 @@ class CortexM4(Tiled):
         statements = (*sums, sizes.statement(records), call)
         constants = {"records": records} | ({} if folded.in_assembly else folded.constants())
         header = "narrow_depthwise_conv_2d_planes_dsp.h"
-        return self.clamped(step, statements, constants, sizes.scratch, header, folded, [sizes.definition()])
+        done = work.plane_walk(header, sizes, [(step.form.channels, sizes.loop)])
+        return self.clamped(step, statements, constants, sizes.scratch, header, folded, [sizes.definition()], work=done)
 
     def channel_groups(self, step, folded, columns) -> CStep | None:
         """Four channels of a pixel at a time."""
@@ -56,80 +56,75 @@ class CortexM4(Tiled):
     def planes(self, form, folded=None) -> DspPlanes | None:
         return dsp_planes(form, self.layout(form.inputs[0], form), self.layout(form.output, form), folded)
 
-    def tiling(self, form):
-        """(columns of int16 in a row with its padding, or 0 for no rows; steps; pitch)."""
-        inputs, height, width = form.input_channels, form.windows.height, form.windows.width
-        if form.channels % 2 or form.windows.outputs < _TILE or (_TILE - 1) * form.channels > LARGEST_OFFSET:
-            return None
-        in_rows = height.dilation == width.dilation == 1 and (inputs % 4 == 0 or inputs == 3)
-        in_rows = in_rows and width.output >= _TILE and height.kernel <= MOST_ROWS and not form.windows.is_pointwise
-        if in_rows:
-            depth = -(-inputs // 4) * 4
-            columns = depth * max(width.before + width.size, (width.output - 1) * width.stride + width.kernel)
-            steps, pitch = width.kernel * depth // 2, 2 * width.stride * depth
-        else:
-            depth4 = -(-form.rows.shape[1] // 4) * 4
-            columns, steps, pitch = 0, depth4 // 2, 2 * depth4
-        return None if (_TILE - 1) * pitch > LARGEST_OFFSET else (columns, steps, pitch)
+    def tilings(self, form) -> list[Tiling]:
+        return tilings(form)
 
-    def tiles(self, step, folded, rows) -> CStep | None:
-        """In tiles of four pixels and two channels."""
-        form = step.form
-        tiling = self.tiling(form)
-        if tiling is None:
-            return None
-        columns, steps, pitch = tiling
-        channels, inputs = len(rows), form.input_channels
-        tiles = Tiles(folded, self.layout(form.output, form), _TILE)
-        image = tiles.layout.image
-        kernel_rows, depth = 1, inputs
-        walk, count = "windows", work.tiles_in_images(form, _TILE)
-        if columns:
-            walk, count = "rows", work.tiles_in_rows(form, _TILE)
-            kernel_rows, depth = form.windows.height.kernel, -(-inputs // 4) * 4
-            call = f"narrow_conv_2d_rows_dsp(&window, &layer, {columns // 2}, {image}, x0, y, scratch);"
-            scratch = 2 * kernel_rows * columns
-        elif form.windows.is_pointwise and inputs % 4 == 0:
-            walk = "pixels"
-            call = f"narrow_conv_2d_pixels_dsp(&window, &layer, {image}, x0, y, scratch);"
-            scratch = 8 * inputs
-        else:
-            call = f"narrow_conv_2d_windows_dsp(&window, &layer, {2 * steps}, {image}, x0, y, scratch);"
-            scratch = 9 * 2 * steps
-        unrolled = steps if steps <= _LONGEST else _UNROLLED
-        loops, rest = divmod(steps, unrolled)
-        sizes = (kernel_rows, loops, unrolled, rest, pitch, tiles.pairs)
-        done = work.tiles_dsp(form, folded, walk, (*sizes[:4], tiles.pairs), count, columns // 2)
-        padded = np.pad(rows.reshape(channels, -1, inputs), ((0, 0), (0, 0), (0, depth - inputs)))
-        words = depth_pairs(padded.reshape(channels, -1))
-        return self.tile_step(step, tiles, "narrow_conv_2d_tiles_dsp", sizes, words, call, scratch, done)
+    def tiles(self, step, folded, rows) -> list[CStep]:
+        packed = functools.cache(lambda is_in_order, cut: _packed(rows, folded, is_in_order, cut))
+        ways = [
+            self.tiled(step, folded, tiling, *packed(tiling.is_in_order, tiling.rows)) for tiling in tilings(step.form)
+        ]
+        if step.form.input_channels > 1 or not is_image(step.form):
+            return ways
+        plane = self.plane_by_plane(step, folded, np.ascontiguousarray(rows.T))
+        return ways if plane is None else [plane, *ways]
+
+    def tiled(self, step, folded, tiling: Tiling, form: str, words: np.ndarray) -> CStep:
+        """In tiles of a few pixels and two channels, in one of the ways to do so.
+
+        Args:
+          step, folded, tiling: the layer, its rescale and the way.
+          form, words: of the weights, "LANES" or "EACH", [pairs, words].
+        """
+        tiles = Tiles(folded, self.layout(step.form.output, step.form), tiling.pixels)
+        starts, in_lanes = folded.start[pairs_of(tiles.channels)], form == "LANES"
+        stream = tiles.stream(words, together(starts) if in_lanes else starts, 8 * in_lanes)
+        loops = loop_sizes(tiling.words)
+        made = [
+            tiles.definition(_TILES.upper(), form, pixels, tiling.height, *loops, *tiling.offsets)
+            for pixels, count in tiling.count.items()
+            if count
+        ]
+        layer = tiles.statement(*(name for name, _ in made))
+        arguments = "".join(f"{argument}, " for argument in (*tiling.arguments, tiles.layout.image))
+        call = f"narrow_conv_2d_{tiling.walk}_dsp(&window, &layer, {arguments}x0, y, scratch);"
+        done = work.tiles_dsp(step.form, folded, tiling, loops)
+        definitions = [definition for _, definition in made]
+        return self.tile_step(step, tiles, f"{_TILES}.h", layer, definitions, stream, call, tiling.scratch, done)
 
     def packed(self, step, folded, rows) -> CStep | None:
         channels, depth = rows.shape
-        if channels % 4 or depth % 4:
-            return None
-        function, vectors = f"narrow_fully_connected_dsp_{folded.epilogue.value}", pixels_of(step.form)
-        call = f"{function}({vectors}, {depth}, {channels}, &rescale, weights, x0, y);"
+        padded = np.pad(rows, ((0, -channels % 4), (0, -depth % 4)))
+        folded = folded.padded(len(padded))
+        in_lanes, steps = lanes_hold(padded, folded.start), in_fours(padded)
         # [fours of channels, fours of depth, pairs of channels, words]
-        words = depth_pairs(rows).reshape(channels // 4, 2, depth // 4, 2).transpose(0, 2, 1, 3)
+        words = (lanes if in_lanes else each)(steps).reshape(len(padded) // 4, 2, -1, 2).transpose(0, 2, 1, 3)
+        if in_lanes:
+            folded = dataclasses.replace(folded, start=together(folded.start.reshape(-1, 2)).reshape(-1))
+        kernel = "narrow_fully_connected_lanes_dsp" if in_lanes else "narrow_fully_connected_dsp"
+        scratch = padded.shape[1] if depth % 4 else 0
+        arguments = f"{pixels_of(step.form)}, {depth}, {channels}, &rescale, weights, x0, y"
+        call = f"{kernel}_{folded.epilogue.value}({arguments}, {'scratch' if scratch else 0});"
+        done = work.dense(f"{kernel}.c", folded, pixels_of(step.form), depth, channels, 4)
         constants = {"weights": np.ascontiguousarray(words)} | folded.constants(folded.in_assembly)
         statements = (rescale_statement(folded, folded.in_assembly), call)
-        done = work.dense("narrow_fully_connected_dsp.c", folded, vectors, depth, channels, 4)
-        return self.clamped(step, statements, constants, 0, "narrow_fully_connected_dsp.c", folded, work=done)
+        return self.clamped(step, statements, constants, scratch, f"{kernel}.c", folded, work=done)
 
 
-def depth_pairs(rows: np.ndarray) -> np.ndarray:
-    """Weights [channels, depth] as words of two channels and two depths, [channels / 2, depth4 / 2].
+def _packed(rows: np.ndarray, folded, is_in_order: bool, cut: int) -> tuple[str, np.ndarray]:
+    """The form of a layer's weights, and their words."""
+    pack = in_order if is_in_order else in_fours
+    steps = pack(rows.reshape(len(rows) * cut, -1)).reshape(len(rows), -1, 2)
+    return ("LANES", lanes(steps)) if lanes_hold(rows, folded.start) else ("EACH", each(steps))
 
-    A word is (A k, B k, A k', B k'), lowest byte first, with k, k' = 0, 2 and then 1, 3 of every four.
-    """
-    channels, depth = rows.shape
-    padded = np.zeros((channels, -(-depth // 4) * 4), np.int8)
-    padded[:, :depth] = rows
-    # [pair of channels, A or B, four, second of its pair, odd or even]: k = 2 * second + odd
-    grouped = padded.reshape(channels // 2, 2, -1, 2, 2)
-    words = grouped.transpose(0, 2, 4, 3, 1)
-    return np.ascontiguousarray(words).reshape(channels // 2, -1).view("<i4")
+
+def loop_sizes(words: int) -> tuple[int, int, int]:
+    """How often a loop runs, the words written out in it and those behind it: the fewest turns, then the least rest."""
+    if words <= _WRITTEN_OUT:
+        return 1, words, 0
+    sizes = [(*divmod(words, n), n) for n in range(1, _WRITTEN_OUT + 1)]
+    loops, rest, unrolled = min(size for size in sizes if size[1] + size[2] <= _WRITTEN_OUT)
+    return loops, unrolled, rest
 
 
 def channel_pairs(columns: np.ndarray) -> np.ndarray:

@@ -63,6 +63,13 @@ class FoldedRescale:
     zero_point: int
     dead: np.ndarray
 
+    def padded(self, channels: int) -> "FoldedRescale":
+        """The same with more channels, which nothing reads, behind its own: arrays of a size that a kernel wants."""
+        arrays = {name: getattr(self, name) for name in ("start", "multiplier", "fold", "shift", "dead")}
+        more = channels - len(self.start)
+        padded = {name: np.pad(values, (0, more)) for name, values in arrays.items() if values is not None}
+        return dataclasses.replace(self, **padded)
+
     @property
     def in_assembly(self) -> bool:
         """Whether kernels in assembly compute the end themselves, instead of leaving sums to C."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Depthwise convolution of any kernel, stride and dilation for ARMv6-M: two outputs in one product.
 
-A plane is kept as words x[i] + 2^16 * x[i + lane]; a weight times such a word is a product for two outputs. The products
-of a few taps are added before the halves are split, which is exact while the lower one is an int16: 128 times the sum
+A plane is kept as words x[i] + 2^16 * x[i + lane]; a weight times such a word is a product for two outputs. Products of
+a few taps are added before the halves are split, which is exact while the lower one is an int16: 128 times the sum
 of their |w| is below 2^15, so they may add up to 255. Channels whose weights are larger than that of the others have a
 kernel of their own, which splits more often.
 """

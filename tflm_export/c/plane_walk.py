@@ -92,6 +92,11 @@ class PlaneWalk(abc.ABC):
         return (self.element * self.height * self.pitch + 3 & ~3) + sums
 
     @property
+    def is_contiguous(self) -> bool:
+        """Whether the elements of a row of the plane lie side by side in the image."""
+        return self._steps(self.given, self.form.windows.width.size)[1] == 1
+
+    @property
     def cycles(self) -> float:
         """Of the layer, about."""
         rows, columns = self.axes

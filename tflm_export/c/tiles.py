@@ -2,6 +2,7 @@
 """Convolution tile by tile: what the cores with a kernel for it share (narrow_tiles.h)."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from tflm_export.c.epilogue import Epilogue, FoldedRescale
 from tflm_export.c.initializer import initializer
 
 MOST_ROWS = 15  # NARROW_TILE_ROWS
+_MOST_SHIFT = 31
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Tiles:
     """The end of a layer in tiles.
 
     Attributes:
-      folded: the layer's rescale.
+      folded: the layer's rescale, of two channels or more.
       layout: of the output.
       pixels: of a tile.
     """
@@ -40,24 +42,32 @@ class Tiles:
         return self.folded.in_assembly
 
     @property
+    def channels(self) -> int:
+        """Of the output."""
+        return len(self.folded.start)
+
+    @property
     def pairs(self) -> int:
         """Of output channels."""
-        return len(self.folded.start) // 2
+        return len(pairs_of(self.channels))
 
-    def definition(self, macro: str, *sizes: int) -> tuple[str, str]:
-        """The name of a tile kernel, and the line of C that makes it."""
+    def definition(self, macro: str, *sizes: int | str) -> tuple[str, str]:
+        """The name of a tile kernel, and the line of C that makes it from its arguments before `channels`."""
         end = self.folded.epilogue.value if self.is_whole else "sum"
-        name = "_".join(["narrow_tile", end, *map(str, sizes)])
-        return name, f"{macro}({name}, {end.upper()}, {', '.join(map(str, sizes))})"
+        places = (self.layout.pixel, self.layout.channel) if self.is_whole else (0, 0)
+        every = [*map(str, sizes), *map(str, (self.channels, *places))]
+        name = "_".join(["narrow_tile", end, *every]).lower()
+        return name, f"{macro}({name}, {end.upper()}, {', '.join(every)})"
 
-    def statement(self, kernel: str) -> str:
-        """The narrow_tile_layer."""
+    def statement(self, kernel: str, shorter: str | int = 0) -> str:
+        """The narrow_tile_layer of a kernel and of one for a pixel less."""
         layout = self.layout
         fields = {
             "kernel": kernel,
+            "shorter": shorter,
             "weights": "weights",
-            "records": "records",
-            "channels": 2 * self.pairs,
+            "pixels": self.pixels,
+            "channels": self.channels,
             "pixel": layout.pixel,
             "channel": layout.channel,
             "end": self.folded.sums_end,
@@ -65,18 +75,33 @@ class Tiles:
         }
         return f"const narrow_tile_layer layer = {initializer(fields)};"
 
-    def records(self) -> np.ndarray:
-        """[pairs, words]: what the tile kernel ends each pair of channels with."""
-        folded = self.folded
-        fields = [folded.start]
-        if self.is_whole and folded.epilogue is not Epilogue.SHIFT:
-            fields += [folded.multiplier, folded.fold]
+    def stream(self, weights: Sequence[np.ndarray], starts: np.ndarray, shift_more: int = 0) -> np.ndarray:
+        """What a tile kernel reads, in the order of its use.
+
+        Args:
+          weights: for each pair of channels, its words.
+          starts: of both, int32 [pairs, 2].
+          shift_more: what is added to the second one's shift where nothing is between the sum and that.
+        """
+        folded, members = self.folded, pairs_of(self.channels)
+        tails = np.zeros((len(members), 0), np.int32)
         if self.is_whole:
-            fields.append(folded.shift.astype(np.int32))
-        paired = np.stack(fields).reshape(len(fields), self.pairs, 2)
-        return np.ascontiguousarray(paired.transpose(1, 0, 2)).reshape(self.pairs, -1)
+            shifts = folded.shift[members].astype(np.int32)
+            if folded.epilogue is Epilogue.SHIFT:
+                scaling, shifts[:, 1] = [], np.minimum(shifts[:, 1] + shift_more, _MOST_SHIFT)
+            else:
+                scaling = [folded.multiplier[members], folded.fold[members]]
+            tails = np.concatenate([*scaling, shifts[:, :1] | shifts[:, 1:] << 8], 1)
+        words = [part for parts in zip(starts, weights, tails, strict=True) for part in parts]
+        return np.concatenate(words).astype(np.int32)
 
     @property
     def sums(self) -> int:
         """Bytes of scratch memory for sums that the caller ends."""
-        return 0 if self.is_whole else 4 * self.pixels * 2 * self.pairs
+        return 0 if self.is_whole else 4 * self.pixels * self.channels
+
+
+def pairs_of(channels: int) -> np.ndarray:
+    """The channels of each pair, [pairs, 2]; of an odd number the last two are a pair, too."""
+    first = np.minimum(np.arange(0, channels, 2), channels - 2)
+    return np.stack([first, first + 1], 1)

@@ -2,11 +2,14 @@
 """How often the parts of each kernel run for a layer: counts of its loops, which follow from the layer's sizes."""
 
 import math
+from typing import Any
 
 import numpy as np
 
 from tflm_export.c.cost import Work
+from tflm_export.c.dsp_tiling import Tiling
 from tflm_export.c.epilogue import Epilogue, FoldedRescale
+from tflm_export.c.plane_walk import PlaneWalk
 from tflm_export.program.weighted_sum import WeightedSum
 from tflm_export.program.windows import Axis
 
@@ -69,37 +72,44 @@ def _inside(axis: Axis) -> np.ndarray:
     return ((places >= 0) & (places < axis.size)).sum(1)
 
 
-def tiles_dsp(form: WeightedSum, folded: FoldedRescale, walk: str, sizes: tuple, tiles: int, words: int = 0) -> Work:
+def tiles_dsp(form: WeightedSum, folded: FoldedRescale, tiling: Tiling, sizes: tuple[int, int, int]) -> Work:
     """Of narrow_conv_2d_tiles_dsp.h.
 
     Args:
       form, folded: the layer.
-      walk: "rows", "pixels" or "windows".
-      sizes: rows of the kernel, loops, steps of a loop, and behind it, and pairs of channels.
-      tiles: how many.
-      words: of a row with its padding.
+      tiling: the way in which it goes tile by tile.
+      sizes: loops, steps of a loop, and behind it.
     """
-    height, loops, unrolled, rest, pairs = sizes
-    each = tiles * pairs
+    (loops, unrolled, rest), height, end = sizes, tiling.height, end_of(folded)
+    pairs, tiles = -(-form.channels // 2), sum(tiling.count.values())
+    pixels = sum(count * number for count, number in tiling.count.items())
     counts = {
-        "layer": 1, "tiles": tiles, f"pairs {end_of(folded)}": each, "steps": each * height * (loops * unrolled + rest),
-        "loops": each * height * loops * (loops > 1), "loop starts": each * height * (loops > 1),
-        "kernel rows": each * height * (height > 1),
+        "layer": 1, "tiles": tiles, f"pairs {end}": tiles * pairs, f"ends {end}": pixels * pairs,
+        "loop starts": tiles * pairs * height * (loops > 1), "kernel rows": tiles * pairs * height * (height > 1),
     }  # fmt: skip
-    inputs = form.input_channels
-    if walk == "rows":
-        inside, outside = padding_rows(form)
-        counts |= {
-            "lines": form.image_shape[0] * form.windows.height.output, "tile rows": tiles * height,
-            "image rows": inside, "image words": inside * form.windows.width.size * -(-inputs // 4),
-            "padding words": outside * words, "ring words": height * words,
-        }  # fmt: skip
-        walk = "rows of 3" if inputs % 4 else walk
-    elif walk == "windows":
-        counts |= gathered(form, tiles, 4) | {"widened words": tiles * -(-form.rows.shape[1] // 4)}
+    code = {"layer": 1, f"loop {end}": len([n for n in tiling.count.values() if n])}
+    for width, number in tiling.count.items():
+        each = number * pairs * height
+        counts |= {f"steps {width}": each * tiling.words, f"loops {width}": each * loops * (loops > 1)}
+        if number:
+            code |= {f"ends {end}": code.get(f"ends {end}", 0) + width, f"written steps {width}": unrolled + rest}
+    inputs, walk = form.input_channels, tiling.walk
+    if walk == "windows":
+        counts |= gathered(form, pixels, 1) | {"widened words": pixels * -(-form.rows.shape[1] // 4)}
+    elif walk == "pixels":
+        counts |= {"widened words": pixels * inputs // 4}
     else:
-        counts |= {"widened words": tiles * inputs}
-    code = {"layer": 1, f"loop {end_of(folded)}": 1, "written steps": unrolled * (loops > 0) + rest}
+        inside, outside = padding_rows(form)
+        order, length = tiling.arguments[:2]
+        kernel_rows = form.windows.height.kernel
+        counts |= {
+            "lines": form.image_shape[0] * form.windows.height.output,
+            "tile rows": tiles * height * (walk == "rows"), "image rows": inside,
+            f"image words {order}": inside * -(-form.windows.width.size * inputs // 4),
+            "padding words": outside * length, "ring words": kernel_rows * length,
+            "copied rows": pixels * kernel_rows * (walk == "columns"),
+            "copied words": pixels * tiling.words * (walk == "columns"),
+        }  # fmt: skip
     return Work(f"narrow_conv_2d_tiles_dsp.h {walk}", counts, code)
 
 
@@ -159,25 +169,27 @@ def dense(kernel: str, folded: FoldedRescale, vectors: int, depth: int, channels
     return Work(kernel, counts, {"layer": 1, f"file {end_of(folded)}": 1})
 
 
-def planes(kernel: str, form: WeightedSum, folded: FoldedRescale, sizes, is_planar: bool, two_splits: int = 0) -> Work:
+def plane_walk(header: str, sizes: PlaneWalk, kernels: list[tuple[int, Any]]) -> Work:
     """Of a depthwise layer that goes plane by plane.
 
     Args:
-      kernel: the name of its header.
-      form, folded: the layer.
-      sizes: its `Planes`.
-      is_planar: whether the input is kept channel by channel.
-      two_splits: channels whose weights need more splits, on cores that have such.
+      header: whose kernels they are.
+      sizes: how it goes.
+      kernels: how many channels each of its kernels computes.
     """
-    each, (_, height, width, _) = form.image_shape[0] * form.channels, form.image_shape
-    lines = each * form.windows.height.output
-    fours, ones = divmod(sizes.output_width, 4)
-    slow, end = form.image_shape[0] * two_splits * form.windows.height.output, end_of(folded)
+    form, (rows, columns) = sizes.form, sizes.axes
+    images, strips = form.image_shape[0], -(-rows.output // sizes.strip)
+    each = images * strips
+    copied = each * form.input_channels * min(sizes.height, rows.size)
+    spent = sum(channels * loop.row_cycles for channels, loop in kernels) * images * rows.output
+    end = end_of(sizes.folded)
     counts = {
-        "layer": 1, "planes": each, f"lines {end}": lines, f"fours {end}": lines * fours, f"ones {end}": lines * ones,
-        "any ones": lines * (ones > 0), "input rows": each * height, "input fours": each * height * (width // 4),
-        "input ones": each * height * (width % 4), "filled": sizes.height * sizes.pitch,
-        "slow fours": slow * fours, "slow ones": slow * (ones > 0),
+        "layer": 1, f"channels {end}": each * form.channels, "planes": each * form.input_channels,
+        "record words": each * form.channels * sizes.loop.record, f"loop cycles {end}": spent,
+        f"outputs {end}": images * form.windows.outputs * form.channels * (sizes.end == "SUM"),
+        "copied rows": copied, "copied fours": copied * (columns.size // 4), "copied ones": copied * (columns.size % 4),
+        "padding": each * sizes.height * sizes.pitch,
     }  # fmt: skip
-    code = {"layer": 1, f"loop {end}": 1, f"any fours {end}": float(fours > 0), f"written ones {end}": ones}
-    return Work(f"{kernel} {'planar' if is_planar else 'pixels'} stride {sizes.stride}", counts, code)
+    order = "side by side" if sizes.is_contiguous else "apart"
+    code = {"layer": 1, "loops": len(kernels), "instructions": sum(len(loop.assembly()) for _, loop in kernels)}
+    return Work(f"{header} {order}", counts, code)

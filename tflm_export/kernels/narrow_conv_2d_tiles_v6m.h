@@ -6,20 +6,20 @@
  * weights of a block may add up to 255. Where those of a layer do not, they are made smaller when it is exported, and
  * what is missing follows its row as a correction.
  *
- * NARROW_CONV_2D_TILES_V6M(name, end, height, loops, unrolled, block, rest, pairs, pixel, channel) makes a
- * narrow_tile_kernel:
+ * NARROW_CONV_2D_TILES_V6M(name, end, height, loops, unrolled, block, rest, channels, pixel, channel) makes
+ * a narrow_tile_kernel:
  *
- *   end      SHIFT, MULTIPLY or STOCK (folded): int8 outputs; SUM: int32 sums [pairs, 2 channels, 2 pixels], whatever
- *            pixel and channel.
+ *   end      SHIFT, MULTIPLY or STOCK (folded): int8 outputs; SUM: int32 sums [channels, 2 pixels], whatever pixel and
+ *            channel.
  *   height   rows of the kernel.
  *   loops, unrolled, block, rest  steps, of two words of inputs each, in a row under the window of the two pixels:
  *            loops * unrolled blocks of `block` steps, and a block of `rest`, which may be 0.
- *   pairs    of output channels.
+ *   channels  2 or more.
  *   pixel, channel  bytes from output to output; one of them is 1.
  *
- * weights: for each pair and row, a word (A k, B k, A k + 1, B k + 1) for each step, lowest byte first; the number of
- * corrections; and a word for each: how many bytes before the row's end its input is (16 bits), then what is missing of
- * A and of B. records: one for each pair, see narrow_tiles.h. */
+ * weights: see narrow_tiles.h. For each pair and row, a word (A k, B k, A k + 1, B k + 1) for each step, lowest byte
+ * first; the number of corrections; and a word for each: how many bytes before the row's end its input is (16 bits),
+ * then what is missing of A and of B. */
 #ifndef NARROW_CONV_2D_TILES_V6M_H
 #define NARROW_CONV_2D_TILES_V6M_H
 
@@ -28,213 +28,227 @@
 
 #if NARROW_V6M_LOOPS
 
-/* r0: inputs, r1: weights, r6, r7: sums of both pixels for A, B, r8, r9: sums of A, r10, r11: of B, r12: end of the
- * loop, r2-r5: all else. Stack: 0 rows, 4 output, 8 records, 12 pairs left, 16 the row at hand, 20 bytes of the loop,
- * 24 the longer of pixel and channel. */
+/* r0: inputs, r1: weights and all else in the order of its use, r6, r7: sums of both pixels for A, B, r8, r9: sums of A,
+ * r10, r11: of B, r12: end of the loop, r2-r5: all else. Stack: 0 rows, 4 output, 8 pairs left, 12 the row at hand, 16
+ * bytes of the loop, 20 the longer of pixel and channel. */
 
 /* The first step of a block begins its sums: 17 cycles; the others are NARROW_V6M_STEP. */
-#define NARROW_V6M_FIRST                                                                                              \
-  "ldm  r1!, {r2}\n\t"                                                                                                \
-  "ldm  r0!, {r3, r4}\n\t"                                                                                            \
-  "sxtb r6, r2\n\t"                                                                                                   \
-  "muls r6, r3, r6\n\t"                                                                                               \
-  "lsls r5, r2, #8\n\t"                                                                                               \
-  "asrs r5, r5, #24\n\t"                                                                                              \
-  "muls r5, r4, r5\n\t"                                                                                               \
-  "adds r6, r6, r5\n\t"                                                                                               \
-  "lsls r7, r2, #16\n\t"                                                                                              \
-  "asrs r7, r7, #24\n\t"                                                                                              \
-  "muls r7, r3, r7\n\t"                                                                                               \
-  "asrs r2, r2, #24\n\t"                                                                                              \
-  "muls r2, r4, r2\n\t"                                                                                               \
+#define NARROW_V6M_FIRST   \
+  "ldm  r1!, {r2}\n\t"     \
+  "ldm  r0!, {r3, r4}\n\t" \
+  "sxtb r6, r2\n\t"        \
+  "muls r6, r3, r6\n\t"    \
+  "lsls r5, r2, #8\n\t"    \
+  "asrs r5, r5, #24\n\t"   \
+  "muls r5, r4, r5\n\t"    \
+  "adds r6, r6, r5\n\t"    \
+  "lsls r7, r2, #16\n\t"   \
+  "asrs r7, r7, #24\n\t"   \
+  "muls r7, r3, r7\n\t"    \
+  "asrs r2, r2, #24\n\t"   \
+  "muls r2, r4, r2\n\t"    \
   "adds r7, r7, r2\n\t"
 
 /* 10 cycles. */
-#define NARROW_V6M_SPLIT_TILE(a, b)                                                                                   \
-  "sxth r5, " a "\n\t"                                                                                                \
-  "add  r8, r5\n\t"                                                                                                   \
-  "subs " a ", " a ", r5\n\t"                                                                                         \
-  "asrs " a ", " a ", #16\n\t"                                                                                        \
-  "add  r9, " a "\n\t"                                                                                                \
-  "sxth r5, " b "\n\t"                                                                                                \
-  "add  r10, r5\n\t"                                                                                                  \
-  "subs " b ", " b ", r5\n\t"                                                                                         \
-  "asrs " b ", " b ", #16\n\t"                                                                                        \
+#define NARROW_V6M_SPLIT_TILE(a, b) \
+  "sxth r5, " a "\n\t"              \
+  "add  r8, r5\n\t"                 \
+  "subs " a ", " a ", r5\n\t"       \
+  "asrs " a ", " a ", #16\n\t"      \
+  "add  r9, " a "\n\t"              \
+  "sxth r5, " b "\n\t"              \
+  "add  r10, r5\n\t"                \
+  "subs " b ", " b ", r5\n\t"       \
+  "asrs " b ", " b ", #16\n\t"      \
   "add  r11, " b "\n\t"
 
 /* Stores the two pixels of channel 0, 1 of the pair: r5 is the output, r6 one pixel or channel further. Behind the
  * second channel r5 goes on to the next pair. `planar` is a symbol of the assembler. */
-#define NARROW_V6M_PUT_0                                                                                              \
-  "strb r2, [r5]\n\t"                                                                                                 \
-  ".if planar\n\t"                                                                                                    \
-  "strb r3, [r5, #1]\n\t"                                                                                             \
-  ".else\n\t"                                                                                                         \
-  "strb r3, [r6]\n\t"                                                                                                 \
+#define NARROW_V6M_PUT_0  \
+  "strb r2, [r5]\n\t"     \
+  ".if planar\n\t"        \
+  "strb r3, [r5, #1]\n\t" \
+  ".else\n\t"             \
+  "strb r3, [r6]\n\t"     \
   ".endif\n\t"
-#define NARROW_V6M_PUT_1                                                                                              \
-  ".if planar\n\t"                                                                                                    \
-  "strb r2, [r6]\n\t"                                                                                                 \
-  "strb r3, [r6, #1]\n\t"                                                                                             \
-  "ldr  r5, [sp, #24]\n\t"                                                                                            \
-  "adds r5, r5, r6\n\t"                                                                                               \
-  ".else\n\t"                                                                                                         \
-  "strb r2, [r5, #1]\n\t"                                                                                             \
-  "strb r3, [r6, #1]\n\t"                                                                                             \
-  "adds r5, r5, #2\n\t"                                                                                               \
+#define NARROW_V6M_PUT_1   \
+  ".if planar\n\t"         \
+  "strb r2, [r6]\n\t"      \
+  "strb r3, [r6, #1]\n\t"  \
+  "ldr  r5, [sp, #20]\n\t" \
+  "adds r5, r5, r6\n\t"    \
+  ".else\n\t"              \
+  "strb r2, [r5, #1]\n\t"  \
+  "strb r3, [r6, #1]\n\t"  \
+  "adds r5, r5, #2\n\t"    \
   ".endif\n\t"
 
-/* r0: records, r5, r6: outputs. */
-#define NARROW_V6M_CHANNEL_SHIFT(first, second, c)                                                                    \
-  "ldr  r7, [r0, #4*" #c "]\n\t"                                                                                      \
-  "mov  r2, " first "\n\t"                                                                                            \
-  "mov  r3, " second "\n\t"                                                                                           \
-  "asrs r2, r2, r7\n\t"                                                                                               \
-  "asrs r3, r3, r7\n\t" NARROW_V6M_CLAMP("r2", "r4") NARROW_V6M_CLAMP("r3", "r4")                                     \
+/* r1: what is behind the weights, r5, r6: outputs. */
+#define NARROW_V6M_CHANNEL_SHIFT(first, second, c)                                \
+  "ldrb r7, [r1, #" #c "]\n\t"                                                    \
+  "mov  r2, " first "\n\t"                                                        \
+  "mov  r3, " second "\n\t"                                                       \
+  "asrs r2, r2, r7\n\t"                                                           \
+  "asrs r3, r3, r7\n\t" NARROW_V6M_CLAMP("r2", "r4") NARROW_V6M_CLAMP("r3", "r4") \
   NARROW_V6M_PUT_##c
 
-#define NARROW_V6M_CHANNEL_MULTIPLY(first, second, c)                                                                 \
-  "ldr  r4, [r0, #4*" #c "]\n\t"                                                                                      \
-  "ldr  r7, [r0, #8+4*" #c "]\n\t"                                                                                    \
-  "mov  r2, " first "\n\t"                                                                                            \
-  "mov  r3, " second "\n\t"                                                                                           \
-  "muls r2, r4, r2\n\t"                                                                                               \
-  "muls r3, r4, r3\n\t"                                                                                               \
-  "adds r2, r2, r7\n\t"                                                                                               \
-  "adds r3, r3, r7\n\t"                                                                                               \
-  "ldr  r7, [r0, #16+4*" #c "]\n\t"                                                                                   \
-  "asrs r2, r2, r7\n\t"                                                                                               \
-  "asrs r3, r3, r7\n\t" NARROW_V6M_CLAMP("r2", "r4") NARROW_V6M_CLAMP("r3", "r4")                                     \
+#define NARROW_V6M_CHANNEL_MULTIPLY(first, second, c)                             \
+  "ldr  r4, [r1, #4*" #c "]\n\t"                                                  \
+  "ldr  r7, [r1, #8+4*" #c "]\n\t"                                                \
+  "mov  r2, " first "\n\t"                                                        \
+  "mov  r3, " second "\n\t"                                                       \
+  "muls r2, r4, r2\n\t"                                                           \
+  "muls r3, r4, r3\n\t"                                                           \
+  "adds r2, r2, r7\n\t"                                                           \
+  "adds r3, r3, r7\n\t"                                                           \
+  "ldrb r7, [r1, #16+" #c "]\n\t"                                                 \
+  "asrs r2, r2, r7\n\t"                                                           \
+  "asrs r3, r3, r7\n\t" NARROW_V6M_CLAMP("r2", "r4") NARROW_V6M_CLAMP("r3", "r4") \
   NARROW_V6M_PUT_##c
 
-/* Both outputs of a channel, in the place of their sums. */
-#define NARROW_V6M_STOCK_TWO(first, second, c)                                                                        \
-  "ldr  r4, [r0, #4*" #c "]\n\t"                                                                                      \
-  "ldr  r6, [r0, #8+4*" #c "]\n\t"                                                                                    \
-  "ldr  r7, [r0, #16+4*" #c "]\n\t" NARROW_V6M_STOCK_SPLIT NARROW_V6M_STOCK(first) NARROW_V6M_STOCK(second)
+/* Both outputs of a channel, in the place of their sums. r0: what is behind the weights. */
+#define NARROW_V6M_STOCK_TWO(first, second, c) \
+  "ldr  r4, [r0, #4*" #c "]\n\t"               \
+  "ldr  r6, [r0, #8+4*" #c "]\n\t"             \
+  "ldrb r7, [r0, #16+" #c "]\n\t" NARROW_V6M_STOCK_SPLIT NARROW_V6M_STOCK(first) NARROW_V6M_STOCK(second)
 
-#define NARROW_V6M_CHANNEL_STORED(first, second, c)                                                                   \
-  "mov  r2, " first "\n\t"                                                                                            \
+#define NARROW_V6M_CHANNEL_STORED(first, second, c) \
+  "mov  r2, " first "\n\t"                          \
   "mov  r3, " second "\n\t" NARROW_V6M_PUT_##c
 
-#define NARROW_V6M_OUTPUTS(end, words)                                                                                \
-  "ldr  r0, [sp, #8]\n\t"                                                                                             \
-  "ldr  r5, [sp, #4]\n\t"                                                                                             \
-  "ldr  r6, [sp, #24]\n\t"                                                                                            \
-  "adds r6, r5, r6\n\t" NARROW_V6M_CHANNEL_##end("r8", "r9", 0) NARROW_V6M_CHANNEL_##end("r10", "r11", 1)             \
-  "adds r0, r0, #4*" words "\n\t"                                                                                     \
-  "str  r0, [sp, #8]\n\t"                                                                                             \
-  "str  r5, [sp, #4]\n\t"
+#define NARROW_V6M_OUTPUTS(end, words)                                                                    \
+  "ldr  r5, [sp, #4]\n\t"                                                                                 \
+  "ldr  r6, [sp, #20]\n\t"                                                                                \
+  "adds r6, r5, r6\n\t" NARROW_V6M_CHANNEL_##end("r8", "r9", 0) NARROW_V6M_CHANNEL_##end("r10", "r11", 1) \
+  "adds r1, r1, #4*" words "\n\t"
 
-#define NARROW_V6M_FINISH_TILE_SHIFT NARROW_V6M_OUTPUTS(SHIFT, "2")
-#define NARROW_V6M_FINISH_TILE_MULTIPLY NARROW_V6M_OUTPUTS(MULTIPLY, "6")
-#define NARROW_V6M_FINISH_TILE_STOCK                                                                                  \
-  "ldr  r0, [sp, #8]\n\t"                                                                                             \
-  "mov  r12, r1\n\t" NARROW_V6M_STOCK_TWO("r8", "r9", 0) NARROW_V6M_STOCK_TWO("r10", "r11", 1)                        \
-  "mov  r1, r12\n\t" NARROW_V6M_OUTPUTS(STORED, "6")
-#define NARROW_V6M_FINISH_TILE_SUM                                                                                    \
-  "ldr  r0, [sp, #4]\n\t"                                                                                             \
-  "mov  r2, r8\n\t"                                                                                                   \
-  "mov  r3, r9\n\t"                                                                                                   \
-  "mov  r4, r10\n\t"                                                                                                  \
-  "mov  r5, r11\n\t"                                                                                                  \
-  "stm  r0!, {r2-r5}\n\t"                                                                                             \
-  "str  r0, [sp, #4]\n\t"
+/* r5: where the next pair's outputs are. */
+#define NARROW_V6M_FINISH_TILE_SHIFT NARROW_V6M_OUTPUTS(SHIFT, "1")
+#define NARROW_V6M_FINISH_TILE_MULTIPLY NARROW_V6M_OUTPUTS(MULTIPLY, "5")
+#define NARROW_V6M_FINISH_TILE_STOCK                                                          \
+  "movs r0, r1\n\t" NARROW_V6M_STOCK_TWO("r8", "r9", 0) NARROW_V6M_STOCK_TWO("r10", "r11", 1) \
+  "movs r1, r0\n\t" NARROW_V6M_OUTPUTS(STORED, "5")
+#define NARROW_V6M_FINISH_TILE_SUM \
+  "ldr  r0, [sp, #4]\n\t"          \
+  "mov  r2, r8\n\t"                \
+  "mov  r3, r9\n\t"                \
+  "mov  r4, r10\n\t"               \
+  "mov  r5, r11\n\t"               \
+  "stm  r0!, {r2-r5}\n\t"          \
+  "movs r5, r0\n\t"
 
-#define NARROW_CONV_2D_TILES_V6M(name, end, height, loops, unrolled, block, rest, pairs, pixel, channel)              \
-  NARROW_C narrow_tile_kernel name;                                                                                   \
-  __asm__(NARROW_ASSEMBLY_BEGIN(#name)                                                                                \
-          NARROW_V6M_SAVE                                                                                             \
-          "sub  sp, sp, #28\n\t"                                                                                      \
-          "str  r0, [sp]\n\t"                                                                                         \
-          "str  r1, [sp, #4]\n\t"                                                                                     \
-          "str  r3, [sp, #8]\n\t"                                                                                     \
-          "ldr  r4, 7f\n\t"                                                                                           \
-          "ldr  r5, 8f\n\t"                                                                                           \
-          "ldr  r6, 9f\n\t"                                                                                           \
-          "str  r4, [sp, #12]\n\t"                                                                                    \
-          "str  r5, [sp, #20]\n\t"                                                                                    \
-          "str  r6, [sp, #24]\n\t"                                                                                    \
-          "movs r1, r2\n\t"                                                                                           \
-          "b    1f\n\t"                                                                                               \
-          ".align 2\n"                                                                                                \
-          "7:\n\t"                                                                                                    \
-          ".word " #pairs "\n"                                                                                        \
-          "8:\n\t"                                                                                                    \
-          ".word 8*" #loops "*" #unrolled "*" #block "\n"                                                             \
-          "9:\n\t"                                                                                                    \
-          ".if " #pixel "-1\n\t"                                                                                      \
-          ".word " #pixel "\n\t"                                                                                      \
-          ".set planar, 0\n\t"                                                                                        \
-          ".else\n\t"                                                                                                 \
-          ".word " #channel "\n\t"                                                                                    \
-          ".set planar, 1\n\t"                                                                                        \
-          ".endif\n"                                                                                                  \
-          "1:\n\t" /* two channels */                                                                                 \
-          "ldr  r2, [sp, #8]\n\t"                                                                                     \
-          "ldm  r2!, {r4, r5}\n\t"                                                                                    \
-          "str  r2, [sp, #8]\n\t"                                                                                     \
-          "mov  r8, r4\n\t"                                                                                           \
-          "mov  r9, r4\n\t"                                                                                           \
-          "mov  r10, r5\n\t"                                                                                          \
-          "mov  r11, r5\n\t"                                                                                          \
-          "ldr  r2, [sp]\n\t"                                                                                         \
-          "ldm  r2!, {r0}\n"                                                                                          \
-          "2:\n\t" /* a row of the kernel */                                                                          \
-          ".if " #height " > 1\n\t"                                                                                   \
-          "str  r2, [sp, #16]\n\t"                                                                                    \
-          ".endif\n\t"                                                                                                \
-          ".if " #loops " > 1\n\t"                                                                                    \
-          "ldr  r2, [sp, #20]\n\t"                                                                                    \
-          "adds r2, r0, r2\n\t"                                                                                       \
-          "mov  r12, r2\n"                                                                                            \
-          "3:\n\t"                                                                                                    \
-          ".endif\n\t"                                                                                                \
-          ".rept " #unrolled "\n\t" NARROW_V6M_FIRST                                                                  \
-          ".rept " #block "-1\n\t" NARROW_V6M_STEP                                                                    \
-          ".endr\n\t" NARROW_V6M_SPLIT_TILE("r6", "r7")                                                               \
-          ".endr\n\t"                                                                                                 \
-          ".if " #loops " > 1\n\t"                                                                                    \
-          "cmp  r0, r12\n\t"                                                                                          \
-          "beq  4f\n\t"                                                                                               \
-          "b    3b\n"                                                                                                 \
-          "4:\n\t"                                                                                                    \
-          ".endif\n\t"                                                                                                \
-          ".if " #rest " > 0\n\t" NARROW_V6M_FIRST                                                                    \
-          ".rept " #rest "-1\n\t" NARROW_V6M_STEP                                                                     \
-          ".endr\n\t" NARROW_V6M_SPLIT_TILE("r6", "r7")                                                               \
-          ".endif\n\t"                                                                                                \
-          "ldm  r1!, {r7}\n\t"                                                                                        \
-          "cmp  r7, #0\n\t"                                                                                           \
-          "beq  6f\n"                                                                                                 \
-          "5:\n\t" /* a correction */                                                                                 \
-          "ldm  r1!, {r2}\n\t"                                                                                        \
-          "uxth r3, r2\n\t"                                                                                           \
-          "subs r3, r0, r3\n\t"                                                                                       \
-          "ldr  r3, [r3]\n\t"                                                                                         \
-          "lsls r4, r2, #8\n\t"                                                                                       \
-          "asrs r4, r4, #24\n\t"                                                                                      \
-          "muls r4, r3, r4\n\t"                                                                                       \
-          "asrs r2, r2, #24\n\t"                                                                                      \
-          "muls r2, r3, r2\n\t" NARROW_V6M_SPLIT_TILE("r4", "r2")                                                     \
-          "subs r7, r7, #1\n\t"                                                                                       \
-          "bne  5b\n"                                                                                                 \
-          "6:\n\t"                                                                                                    \
-          ".if " #height " > 1\n\t"                                                                                   \
-          "ldr  r2, [sp, #16]\n\t"                                                                                    \
-          "ldm  r2!, {r0}\n\t"                                                                                        \
-          "cmp  r0, #0\n\t" /* rows end with a null pointer */                                                        \
-          "beq  4f\n\t"                                                                                               \
-          "b    2b\n"                                                                                                 \
-          "4:\n\t"                                                                                                    \
-          ".endif\n\t" NARROW_V6M_FINISH_TILE_##end                                                                   \
-          "ldr  r3, [sp, #12]\n\t"                                                                                    \
-          "subs r3, r3, #1\n\t"                                                                                       \
-          "str  r3, [sp, #12]\n\t"                                                                                    \
-          "beq  4f\n\t"                                                                                               \
-          "b    1b\n"                                                                                                 \
-          "4:\n\t"                                                                                                    \
-          "add  sp, sp, #28\n\t"                                                                                      \
-          NARROW_V6M_RETURN                                                                                           \
+/* How far the outputs of two channels are apart, at most 32767. */
+#define NARROW_V6M_NEXT_SHIFT(channel) channel
+#define NARROW_V6M_NEXT_MULTIPLY(channel) channel
+#define NARROW_V6M_NEXT_STOCK(channel) channel
+#define NARROW_V6M_NEXT_SUM(channel) "8"
+
+#define NARROW_CONV_2D_TILES_V6M(name, end, height, loops, unrolled, block, rest, channels, pixel, channel) \
+  NARROW_C narrow_tile_kernel name;                                                                         \
+  __asm__(NARROW_ASSEMBLY_BEGIN(#name)                                                                      \
+          NARROW_V6M_SAVE                                                                                   \
+          "sub  sp, sp, #24\n\t"                                                                            \
+          "str  r0, [sp]\n\t"                                                                               \
+          "str  r1, [sp, #4]\n\t"                                                                           \
+          "ldr  r4, 7f\n\t"                                                                                 \
+          "ldr  r5, 8f\n\t"                                                                                 \
+          "ldr  r6, 9f\n\t"                                                                                 \
+          "str  r4, [sp, #8]\n\t"                                                                           \
+          "str  r5, [sp, #16]\n\t"                                                                          \
+          "str  r6, [sp, #20]\n\t"                                                                          \
+          "movs r1, r2\n\t"                                                                                 \
+          "b    1f\n\t"                                                                                     \
+          ".align 2\n"                                                                                      \
+          "7:\n\t"                                                                                          \
+          ".word (" #channels "+1)/2\n"                                                                     \
+          "8:\n\t"                                                                                          \
+          ".word 8*" #loops "*" #unrolled "*" #block "\n"                                                   \
+          "9:\n\t"                                                                                          \
+          ".if " #pixel "-1\n\t"                                                                            \
+          ".word " #pixel "\n\t"                                                                            \
+          ".set planar, 0\n\t"                                                                              \
+          ".else\n\t"                                                                                       \
+          ".word " #channel "\n\t"                                                                          \
+          ".set planar, 1\n\t"                                                                              \
+          ".endif\n"                                                                                        \
+          "1:\n\t" /* two channels */                                                                       \
+          "ldm  r1!, {r4, r5}\n\t"                                                                          \
+          "mov  r8, r4\n\t"                                                                                 \
+          "mov  r9, r4\n\t"                                                                                 \
+          "mov  r10, r5\n\t"                                                                                \
+          "mov  r11, r5\n\t"                                                                                \
+          "ldr  r2, [sp]\n\t"                                                                               \
+          "ldm  r2!, {r0}\n"                                                                                \
+          "2:\n\t" /* a row of the kernel */                                                                \
+          ".if " #height " > 1\n\t"                                                                         \
+          "str  r2, [sp, #12]\n\t"                                                                          \
+          ".endif\n\t"                                                                                      \
+          ".if " #loops " > 1\n\t"                                                                          \
+          "ldr  r2, [sp, #16]\n\t"                                                                          \
+          "adds r2, r0, r2\n\t"                                                                             \
+          "mov  r12, r2\n"                                                                                  \
+          "3:\n\t"                                                                                          \
+          ".endif\n\t"                                                                                      \
+          ".rept " #unrolled "\n\t" NARROW_V6M_FIRST                                                        \
+          ".rept " #block "-1\n\t" NARROW_V6M_STEP                                                          \
+          ".endr\n\t" NARROW_V6M_SPLIT_TILE("r6", "r7")                                                     \
+          ".endr\n\t"                                                                                       \
+          ".if " #loops " > 1\n\t"                                                                          \
+          "cmp  r0, r12\n\t"                                                                                \
+          "beq  4f\n\t"                                                                                     \
+          "b    3b\n"                                                                                       \
+          "4:\n\t"                                                                                          \
+          ".endif\n\t"                                                                                      \
+          ".if " #rest " > 0\n\t" NARROW_V6M_FIRST                                                          \
+          ".rept " #rest "-1\n\t" NARROW_V6M_STEP                                                           \
+          ".endr\n\t" NARROW_V6M_SPLIT_TILE("r6", "r7")                                                     \
+          ".endif\n\t"                                                                                      \
+          "ldm  r1!, {r7}\n\t"                                                                              \
+          "cmp  r7, #0\n\t"                                                                                 \
+          "beq  6f\n"                                                                                       \
+          "5:\n\t" /* a correction */                                                                       \
+          "ldm  r1!, {r2}\n\t"                                                                              \
+          "uxth r3, r2\n\t"                                                                                 \
+          "subs r3, r0, r3\n\t"                                                                             \
+          "ldr  r3, [r3]\n\t"                                                                               \
+          "lsls r4, r2, #8\n\t"                                                                             \
+          "asrs r4, r4, #24\n\t"                                                                            \
+          "muls r4, r3, r4\n\t"                                                                             \
+          "asrs r2, r2, #24\n\t"                                                                            \
+          "muls r2, r3, r2\n\t" NARROW_V6M_SPLIT_TILE("r4", "r2")                                           \
+          "subs r7, r7, #1\n\t"                                                                             \
+          "bne  5b\n"                                                                                       \
+          "6:\n\t"                                                                                          \
+          ".if " #height " > 1\n\t"                                                                         \
+          "ldr  r2, [sp, #12]\n\t"                                                                          \
+          "ldm  r2!, {r0}\n\t"                                                                              \
+          "cmp  r0, #0\n\t" /* rows end with a null pointer */                                              \
+          "beq  4f\n\t"                                                                                     \
+          "b    2b\n"                                                                                       \
+          "4:\n\t"                                                                                          \
+          ".endif\n\t" NARROW_V6M_FINISH_TILE_##end                                                         \
+          "str  r5, [sp, #4]\n\t"                                                                           \
+          "ldr  r3, [sp, #8]\n\t"                                                                           \
+          "subs r3, r3, #1\n\t"                                                                             \
+          "str  r3, [sp, #8]\n\t"                                                                           \
+          ".if (" #channels ") & 1\n\t" /* the last pair begins one channel earlier */                      \
+          "cmp  r3, #1\n\t"                                                                                 \
+          "bne  6f\n\t"                                                                                     \
+          "ldr  r4, 5f\n\t"                                                                                 \
+          "subs r5, r5, r4\n\t"                                                                             \
+          "str  r5, [sp, #4]\n"                                                                             \
+          "b    1b\n"                                                                                       \
+          ".align 2\n"                                                                                      \
+          "5:\n\t"                                                                                          \
+          ".word " NARROW_V6M_NEXT_##end(#channel) "\n"                                                     \
+          "6:\n\t"                                                                                          \
+          "cmp  r3, #0\n\t"                                                                                 \
+          ".endif\n\t"                                                                                      \
+          "beq  4f\n\t"                                                                                     \
+          "b    1b\n"                                                                                       \
+          "4:\n\t"                                                                                          \
+          "add  sp, sp, #24\n\t"                                                                            \
+          NARROW_V6M_RETURN                                                                                 \
           NARROW_ASSEMBLY_END(#name));
 
 #else
@@ -250,13 +264,12 @@ static NARROW_INLINE void narrow_pair_split(int32_t both, int32_t sums[2]) {
 static NARROW_INLINE int32_t narrow_byte(int32_t word, int32_t i) { return (int8_t)((uint32_t)word >> (8 * i)); }
 
 static NARROW_INLINE void narrow_conv_2d_tile_v6m(const int32_t *const *rows, void *output, const int32_t *weights,
-                                                  const int32_t *records, narrow_end end, int32_t height,
-                                                  int32_t blocks, int32_t block, int32_t rest, int32_t pairs,
-                                                  int32_t pixel, int32_t channel) {
-  int8_t *y = (int8_t *)output;
-  int32_t *sum = (int32_t *)output;
-  for (int32_t pair = 0; pair < pairs; ++pair, records += narrow_tile_record(end), y += 2 * channel) {
-    int32_t sums[2][2] = {{records[0], records[0]}, {records[1], records[1]}};
+                                                  narrow_end end, int32_t height, int32_t blocks, int32_t block,
+                                                  int32_t rest, int32_t channels, int32_t pixel, int32_t channel) {
+  for (int32_t pair = 0; pair < channels; pair += 2) {
+    const int32_t first = pair + 2 > channels ? channels - 2 : pair;
+    int32_t sums[2][2] = {{weights[0], weights[0]}, {weights[1], weights[1]}};
+    weights += 2;
     for (int32_t ky = 0; ky < height; ++ky) {
       const int32_t *x = rows[ky];
       for (int32_t i = 0; i <= blocks; ++i) {
@@ -276,19 +289,20 @@ static NARROW_INLINE void narrow_conv_2d_tile_v6m(const int32_t *const *rows, vo
     for (int32_t c = 0; c < 2; ++c) {
       for (int32_t p = 0; p < 2; ++p) {
         if (end == NARROW_END_NONE) {
-          *sum++ = sums[c][p];
+          ((int32_t *)output)[(first + c) * 2 + p] = sums[c][p];
         } else {
-          y[p * pixel + c * channel] = narrow_tile_end(end, records, c, sums[c][p]);
+          ((int8_t *)output)[p * pixel + (first + c) * channel] = narrow_tile_end(end, weights, c, sums[c][p]);
         }
       }
     }
+    weights += narrow_tile_tail(end);
   }
 }
 
-#define NARROW_CONV_2D_TILES_V6M(name, end, height, loops, unrolled, block, rest, pairs, pixel, channel)              \
-  static void name(const int32_t *const *rows, void *output, const int32_t *weights, const int32_t *records) {        \
-    narrow_conv_2d_tile_v6m(rows, output, weights, records, NARROW_LOOP_##end, height, (loops) * (unrolled), block,   \
-                            rest, pairs, pixel, channel);                                                             \
+#define NARROW_CONV_2D_TILES_V6M(name, end, height, loops, unrolled, block, rest, channels, pixel, channel)      \
+  static void name(const int32_t *const *rows, void *output, const int32_t *weights) {                           \
+    narrow_conv_2d_tile_v6m(rows, output, weights, NARROW_LOOP_##end, height, (loops) * (unrolled), block, rest, \
+                            channels, pixel, channel);                                                           \
   }
 
 #endif

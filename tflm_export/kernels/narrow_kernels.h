@@ -44,7 +44,7 @@ typedef struct {
  * With acc the sum over raw int8 inputs, b the bias and Zx, Zy the zero points:
  *   start       where the accumulator begins. b - Zx * sum(w); for _shift also 2^(s-1) (if s > 0) + Zy * 2^s.
  *   multiplier  _multiply, _wide: 0..2^31 - 1. _stock: 0 or 2^30..2^31 - 1.
- *   fold        _multiply: 2^(s-1) (if s > 0) + Zy * 2^s. narrow_fully_connected_dsp_stock: the same where fold_stock
+ *   fold        _multiply: 2^(s-1) (if s > 0) + Zy * 2^s. narrow_dense_dsp's _stock: the same where fold_stock
  *               of c/epilogue.py proved it, else NULL; no other _stock function reads it.
  *   shift       right shift. _shift, _multiply: 0..31. _wide: 0..62. _stock: beyond 31, -31..31, negative to the left.
  *   zero_point  _wide, _stock: Zy, -128..127. */
@@ -79,14 +79,21 @@ narrow_dense narrow_fully_connected_shift, narrow_fully_connected_multiply, narr
 narrow_windowed narrow_depthwise_conv_2d_shift, narrow_depthwise_conv_2d_multiply, narrow_depthwise_conv_2d_wide,
     narrow_depthwise_conv_2d_stock;
 
-/* Dense layer for cores with the DSP extension; depth and channels are multiples of 4.
+/* Dense layer for cores with the DSP extension. channels4 and depth4 are channels and depth up to a multiple of 4; the
+ * arrays of the rescale have channels4 elements.
  *
- * weights: [channels / 4, depth / 4, 2 pairs of channels, 2] words. A word holds (A k, B k, A k', B k') of two channels
- *   A and B, lowest byte first; k, k' = 0, 2 and then 1, 3 of every four. */
+ * weights: [channels4 / 4, depth4 / 4, 2 pairs of channels, 2] words for two channels A and B and two depths k and k',
+ *   which are 0, 2 and then 1, 3 of every four, with zeros behind the layer's own:
+ *   narrow_fully_connected_dsp: bytes A k, B k, A k', B k', lowest first;
+ *   narrow_fully_connected_lanes_dsp: int16 256 * B k + A k, then 256 * B k' + A k', and B starts with A + 256 * B; see
+ *   narrow_conv_2d_tiles_dsp.h.
+ * scratch: depth4 bytes, aligned to 4, if that is not depth. */
 typedef void narrow_dense_dsp(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
-                              const int32_t *weights, const int8_t *input, int8_t *output);
+                              const int32_t *weights, const int8_t *input, int8_t *output, int8_t *scratch);
 narrow_dense_dsp narrow_fully_connected_dsp_shift, narrow_fully_connected_dsp_multiply,
     narrow_fully_connected_dsp_wide, narrow_fully_connected_dsp_stock;
+narrow_dense_dsp narrow_fully_connected_lanes_dsp_shift, narrow_fully_connected_lanes_dsp_multiply,
+    narrow_fully_connected_lanes_dsp_wide, narrow_fully_connected_lanes_dsp_stock;
 
 /* Depthwise convolution for cores with the DSP extension; as many output as input channels, a multiple of 4. (3x3
  * kernels go plane by plane, and all other convolutions tile by tile, through loops with the layer's sizes in them: see
