@@ -141,7 +141,7 @@ def test_weights_of_a_block_fit_a_lane(kernel_rows, inputs, size, reach, seed):
     ("core", "headers", "others"),
     [
         ("cortex-m4", {"tiles_dsp": 4, "planes_dsp": 1, "fully_connected_lanes_dsp": 1}, 1),
-        ("cortex-m0plus", {"tiles_v6m": 4, "planes_v6m": 1}, 2),
+        ("cortex-m0plus", {"tiles_v6m": 4, "pairs_v6m": 1}, 2),
         ("portable", {}, 7),
     ],
 )
