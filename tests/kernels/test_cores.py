@@ -13,9 +13,9 @@ from tests.helpers.fans import fan
 from tests.helpers.programs import assert_equals_simulator
 from tests.helpers.tflite_builder import TFLiteBuilder
 from tflm_export import narrow
-from tflm_export.c.cortex_m0plus import channel_words, shrink
+from tflm_export.c.cortex_m0plus import shrink
 from tflm_export.c.cortex_m4 import channel_pairs
-from tflm_export.c.dsp_weights import each, in_fours
+from tflm_export.c.dsp_weights import each, in_fours, in_order
 
 CORES = ("cortex-m4", "cortex-m0plus")
 
@@ -45,8 +45,12 @@ def words_dsp(rows: np.ndarray) -> np.ndarray:
 def words_v6m(rows: np.ndarray) -> np.ndarray:
     """Weights of narrow_fully_connected_v6m."""
     rows = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 4)))
-    shape = (len(rows) // 2, rows.shape[1] // 2)
-    packed = [word(*rows[2 * a : 2 * a + 2, 2 * k], *rows[2 * a : 2 * a + 2, 2 * k + 1]) for a, k in np.ndindex(shape)]
+    shape = (len(rows) // 4, rows.shape[1] // 2, 2)
+    packed = [
+        word(rows[a, k], rows[a + 1, k], rows[a, k + 1], rows[a + 1, k + 1])
+        for c, i, pair in np.ndindex(shape)
+        for a, k in [(4 * c + 2 * pair, 2 * i)]
+    ]
     return np.array(packed, np.int32).reshape(shape)
 
 
@@ -59,7 +63,8 @@ def words_depthwise(rows: np.ndarray) -> np.ndarray:
 
 def test_the_exporter_packs_weights_as_the_kernels_say():
     rows = np.random.default_rng(0).choice([-128, -127, -1, 0, 1, 127], (12, 21)).astype(np.int8)
-    np.testing.assert_array_equal(channel_words(rows), words_v6m(rows))
+    quads = each(in_order(np.pad(rows, ((0, 0), (0, 3))))).reshape(3, 2, 12, 1).transpose(0, 2, 1, 3)
+    np.testing.assert_array_equal(quads[..., 0], words_v6m(rows))
     np.testing.assert_array_equal(channel_pairs(rows.T), words_depthwise(rows))
     quads = each(in_fours(rows[:, :20])).reshape(3, 2, 5, 2).transpose(0, 2, 1, 3)
     np.testing.assert_array_equal(quads, words_dsp(rows[:, :20]))
@@ -79,7 +84,7 @@ def test_fully_connected_dsp(case):
     check("narrow_fully_connected_dsp", shape, layer, rows, accumulators, scratch, words_dsp)
 
 
-@given(dense_cases(1, 2))
+@given(dense_cases(1, 4))
 def test_fully_connected_v6m(case):
     layer, rows, accumulators = case
     shape, scratch = (*rows.shape, len(layer.weights)), 4 * (-(-rows.shape[1] // 4) * 4)
@@ -141,7 +146,7 @@ def test_weights_of_a_block_fit_a_lane(kernel_rows, inputs, size, reach, seed):
     ("core", "headers", "others"),
     [
         ("cortex-m4", {"tiles_dsp": 4, "planes_dsp": 1, "fully_connected_lanes_dsp": 1}, 1),
-        ("cortex-m0plus", {"tiles_v6m": 4, "pairs_v6m": 1}, 2),
+        ("cortex-m0plus", {"tiles_v6m": 4, "pairs_v6m": 1, "fully_connected_lanes_v6m": 1}, 1),
         ("portable", {}, 7),
     ],
 )

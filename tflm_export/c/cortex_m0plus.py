@@ -4,6 +4,7 @@
 import numpy as np
 
 from tflm_export.c import work
+from tflm_export.c.dsp_weights import fours_of_channels, in_order
 from tflm_export.c.pair_planes import PairPlanes, pair_planes
 from tflm_export.c.portable import pixels_of, rescale_statement
 from tflm_export.c.step import CStep
@@ -89,15 +90,13 @@ class CortexM0Plus(Tiled):
 
     def packed(self, step, folded, rows) -> CStep | None:
         channels, depth = rows.shape
-        if channels % 2:
-            return None
-        function = f"narrow_fully_connected_v6m_{folded.epilogue.value}"
-        vectors = pixels_of(step.form)
-        call = f"{function}({vectors}, {depth}, {channels}, &rescale, weights, x0, y, scratch);"
-        constants = {"weights": channel_words(rows)} | folded.constants()
-        statements, scratch = (rescale_statement(folded), call), 4 * _padded(rows).shape[1]
-        done = work.dense("narrow_fully_connected_v6m.c", folded, vectors, depth, channels, 2)
-        return self.clamped(step, statements, constants, scratch, "narrow_fully_connected_v6m.c", folded, work=done)
+        weights = fours_of_channels(rows, folded, in_order, 1)
+        kernel, vectors = f"{weights.kernel}_v6m", pixels_of(step.form)
+        call = f"{kernel}_{folded.epilogue.value}({vectors}, {depth}, {channels}, &rescale, weights, x0, y, scratch);"
+        constants = {"weights": weights.words} | weights.folded.constants()
+        statements, scratch = (rescale_statement(folded), call), 4 * (depth + -depth % 4)
+        done = work.dense(f"{kernel}.c", folded, vectors, depth, channels, 4)
+        return self.clamped(step, statements, constants, scratch, f"{kernel}.c", folded, work=done)
 
 
 def _loops(blocks: int, block: int) -> tuple[int, int]:
@@ -169,18 +168,3 @@ def _words(fitting: np.ndarray, missing: np.ndarray) -> list[np.ndarray]:
         corrections = 4 * (even - where) | a << 16 | b << 24
         words[pair] += [steps[pair, row], [len(where)], corrections.astype(np.uint32).view(np.int32)]
     return [np.concatenate(parts).astype(np.int32) for parts in words]
-
-
-def _padded(rows: np.ndarray) -> np.ndarray:
-    """Weights [channels, depth] with zeros up to a multiple of 4."""
-    return np.pad(rows.astype(np.int8), ((0, 0), (0, -rows.shape[1] % 4)))
-
-
-def channel_words(rows: np.ndarray) -> np.ndarray:
-    """Weights [channels, depth] as words of two channels and two depths, [channels / 2, depth4 / 2].
-
-    A word is (A k, B k, A k + 1, B k + 1), lowest byte first.
-    """
-    padded = _padded(rows)
-    grouped = padded.reshape(len(rows) // 2, 2, -1, 2)  # [pair of channels, A or B, pair of depths, second of it]
-    return np.ascontiguousarray(grouped.transpose(0, 2, 3, 1)).reshape(len(rows) // 2, -1).view("<i4")

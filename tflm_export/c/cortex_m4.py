@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cortex-M4 and other cores with the DSP extension: weights in the order that SXTB16 and SMLAD want them."""
 
-import dataclasses
 import functools
 
 import numpy as np
@@ -9,7 +8,7 @@ import numpy as np
 from tflm_export.c import work
 from tflm_export.c.dsp_planes import DspPlanes, dsp_planes
 from tflm_export.c.dsp_tiling import Tiling, tilings
-from tflm_export.c.dsp_weights import each, in_fours, in_order, lanes, lanes_hold, together
+from tflm_export.c.dsp_weights import each, fours_of_channels, in_fours, in_order, lanes, lanes_hold, together
 from tflm_export.c.portable import is_image, pixels_of, rescale_statement, window_statement
 from tflm_export.c.step import CStep
 from tflm_export.c.tiled import Tiled
@@ -94,20 +93,12 @@ class CortexM4(Tiled):
 
     def packed(self, step, folded, rows) -> CStep | None:
         channels, depth = rows.shape
-        padded = np.pad(rows, ((0, -channels % 4), (0, -depth % 4)))
-        folded = folded.padded(len(padded))
-        in_lanes, steps = lanes_hold(padded, folded.start), in_fours(padded)
-        # [fours of channels, fours of depth, pairs of channels, words]
-        words = (lanes if in_lanes else each)(steps).reshape(len(padded) // 4, 2, -1, 2).transpose(0, 2, 1, 3)
-        if in_lanes:
-            folded = dataclasses.replace(folded, start=together(folded.start.reshape(-1, 2)).reshape(-1))
-        kernel = "narrow_fully_connected_lanes_dsp" if in_lanes else "narrow_fully_connected_dsp"
-        scratch = padded.shape[1] if depth % 4 else 0
-        arguments = f"{pixels_of(step.form)}, {depth}, {channels}, &rescale, weights, x0, y"
-        call = f"{kernel}_{folded.epilogue.value}({arguments}, {'scratch' if scratch else 0});"
-        done = work.dense(f"{kernel}.c", folded, pixels_of(step.form), depth, channels, 4)
-        constants = {"weights": np.ascontiguousarray(words)} | folded.constants(folded.in_assembly)
-        statements = (rescale_statement(folded, folded.in_assembly), call)
+        weights, whole = fours_of_channels(rows, folded, in_fours, 2), folded.in_assembly
+        kernel, vectors, scratch = f"{weights.kernel}_dsp", pixels_of(step.form), -(-depth // 4) * 4 if depth % 4 else 0
+        arguments = f"{vectors}, {depth}, {channels}, &rescale, weights, x0, y, {'scratch' if scratch else 0}"
+        statements = (rescale_statement(folded, whole), f"{kernel}_{folded.epilogue.value}({arguments});")
+        constants = {"weights": weights.words} | weights.folded.constants(whole)
+        done = work.dense(f"{kernel}.c", folded, vectors, depth, channels, 4)
         return self.clamped(step, statements, constants, scratch, f"{kernel}.c", folded, work=done)
 
 

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights in the order that SXTB16 and SMLAD want them, two channels in a word (narrow_conv_2d_tiles_dsp.h)."""
 
+import dataclasses
+from collections.abc import Callable
+
 import numpy as np
 
+from tflm_export.c.epilogue import FoldedRescale
 from tflm_export.c.tiles import pairs_of
 
 _WITHIN = 1 << 23  # of a sum that 32 bits hold 256 times
@@ -59,3 +63,36 @@ def together(starts: np.ndarray) -> np.ndarray:
     """Where sums of pairs of channels in lanes begin, from where the channels do; int32 [..., 2]."""
     a, b = np.moveaxis(starts.astype(np.int64), -1, 0)
     return np.stack([a, a + 256 * b], -1).astype(np.int32)  # which wraps, as the sums do
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FoursOfChannels:
+    """The weights of a dense layer that takes four channels at once.
+
+    Attributes:
+      kernel: which reads them, without its core.
+      words: [fours of channels, runs, pairs, words of a run].
+      folded: the rescale with its starts, of channels up to a multiple of 4.
+    """
+
+    kernel: str
+    words: np.ndarray
+    folded: FoldedRescale
+
+
+def fours_of_channels(rows: np.ndarray, folded: FoldedRescale, order: Callable, run: int) -> FoursOfChannels:
+    """The weights [channels, depth] of a dense layer, in fours of both.
+
+    Args:
+      rows, folded: the layer.
+      order: of inputs, in_fours or in_order.
+      run: words of one pair before those of the other one.
+    """
+    padded = np.pad(rows, ((0, -len(rows) % 4), (0, -rows.shape[1] % 4)))
+    folded = folded.padded(len(padded))
+    in_lanes, steps = lanes_hold(padded, folded.start), order(padded)
+    words = (lanes if in_lanes else each)(steps).reshape(len(padded) // 4, 2, -1, run).transpose(0, 2, 1, 3)
+    kernel = "narrow_fully_connected_lanes" if in_lanes else "narrow_fully_connected"
+    if in_lanes:
+        folded = dataclasses.replace(folded, start=together(folded.start.reshape(-1, 2)).reshape(-1))
+    return FoursOfChannels(kernel, np.ascontiguousarray(words), folded)

@@ -106,15 +106,18 @@ typedef void narrow_windowed_dsp(const narrow_window *window, const narrow_resca
 narrow_windowed_dsp narrow_depthwise_conv_2d_dsp_shift, narrow_depthwise_conv_2d_dsp_multiply,
     narrow_depthwise_conv_2d_dsp_wide, narrow_depthwise_conv_2d_dsp_stock;
 
-/* Dense layer for ARMv6-M; channels is even.
+/* Dense layer for ARMv6-M. channels4 and depth4 are channels and depth up to a multiple of 4; the rescale's start has
+ * channels4 elements.
  *
- * weights: [channels / 2, depth4 / 2] words, with weights 0 behind depth. A word holds (A k, B k, A k + 1, B k + 1) of
- *   two channels A and B, lowest byte first.
- * scratch: 4 * depth4 bytes, aligned to 4, where depth4 is depth rounded up to a multiple of 4. */
+ * weights: [channels4 / 4, depth4 / 2, 2] words for two channels A and B and two depths k and k + 1, with zeros behind
+ *   the layer's own, in the forms of narrow_dense_dsp.
+ * scratch: 4 * depth4 bytes, aligned to 4. */
 typedef void narrow_dense_v6m(int32_t rows, int32_t depth, int32_t channels, const narrow_rescale *rescale,
                               const int32_t *weights, const int8_t *input, int8_t *output, int8_t *scratch);
 narrow_dense_v6m narrow_fully_connected_v6m_shift, narrow_fully_connected_v6m_multiply,
     narrow_fully_connected_v6m_wide, narrow_fully_connected_v6m_stock;
+narrow_dense_v6m narrow_fully_connected_lanes_v6m_shift, narrow_fully_connected_lanes_v6m_multiply,
+    narrow_fully_connected_lanes_v6m_wide, narrow_fully_connected_lanes_v6m_stock;
 
 /* y = (a * factor_a + b * factor_b + start) >> shift, every partial sum within 32 bits.
  *
