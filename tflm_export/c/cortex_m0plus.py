@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cortex-M0+ and other ARMv6-M cores: two pixels in one product, weights as words of two channels."""
 
+import functools
+
 import numpy as np
 
 from tflm_export.c import work
@@ -9,14 +11,13 @@ from tflm_export.c.pair_planes import PairPlanes, pair_planes
 from tflm_export.c.portable import pixels_of, rescale_statement
 from tflm_export.c.step import CStep
 from tflm_export.c.tiled import Tiled
-from tflm_export.c.tiles import MOST_ROWS, Tiles, pairs_of
+from tflm_export.c.tiles import Tiles, pairs_of
+from tflm_export.c.v6m_tiling import PIXELS, PairTiling, tilings
 
 _LANE = 255  # sum of |w| whose products with int8 share a 16-bit lane
-_TILE, _TILES = 2, "narrow_conv_2d_tiles_v6m"  # pixels
-_FARTHEST = 65535  # bytes from the end of a row to the input of a correction
-_BLOCKS = (8, 4, 2, 1)  # steps of two inputs between splits
+_TILES = "narrow_conv_2d_tiles_v6m"
+_BLOCKS = (8, 7, 6, 5, 4, 3, 2, 1)  # steps of two inputs between splits
 _STEP_CYCLES, _SPLIT_CYCLES, _CORRECTION_CYCLES = 19, 8, 24
-_ROW_CYCLES = 25  # what a further row of the kernel costs a pair of channels; copying a row: 15 and 6 a word
 _UNROLLED = 16  # steps of a loop, about
 
 
@@ -45,48 +46,33 @@ class CortexM0Plus(Tiled):
         done = work.plane_walk(header, sizes, [(int((~wide).sum()), sizes.loop), *others])
         return self.clamped(step, statements, constants, sizes.scratch, header, folded, sizes.definitions(), work=done)
 
-    def tilings(self, form):
-        """How many words are under a window, in a row of the kernel at a time or in all."""
-        taps = form.rows.shape[1]
-        fits = form.channels > 1 and form.windows.outputs >= _TILE and 4 * (taps + 1) <= _FARTHEST
-        return [taps] if fits else []
+    def tilings(self, form) -> list[PairTiling]:
+        return tilings(form)
 
     def tiles(self, step, folded, rows) -> list[CStep]:
-        return [self.tiled(step, folded, rows, taps) for taps in self.tilings(step.form)]
+        packed = functools.cache(lambda count: blocked(rows.reshape(len(rows), count, -1)))
+        return [self.tiled(step, folded, tiling, *packed(tiling.rows)) for tiling in tilings(step.form)]
 
-    def tiled(self, step, folded, rows, taps: int) -> CStep:
-        """In tiles of two pixels and two channels."""
+    def tiled(self, step, folded, tiling: PairTiling, block: int, words: list[np.ndarray]) -> CStep:
+        """In tiles of two pixels and two channels, in one of the ways to do so.
+
+        Args:
+          step, folded, tiling: the layer, its rescale and the way.
+          block, words: as `blocked` gives them.
+        """
         form = step.form
-        channels, inputs = len(rows), form.input_channels
-        height, width = form.windows.height, form.windows.width
-        tiles = Tiles(folded, self.layout(form.output, form), _TILE)
-        image = tiles.layout.image
-        kernel_rows, words, walk, count = 1, 0, "windows", work.tiles_in_images(form, _TILE)
-        if form.windows.is_pointwise:
-            walk = "pixels"
-            call = f"narrow_conv_2d_pixels_v6m(&window, &layer, {image}, x0, y, scratch);"
-            scratch = 4 * (taps + 1)
-        elif height.dilation == width.dilation == 1 and width.output >= _TILE and height.kernel <= MOST_ROWS:
-            row = width.kernel * inputs
-            flat = row if (height.kernel - 1) * _ROW_CYCLES * tiles.pairs > height.kernel * (15 + 6 * row) else 0
-            kernel_rows = 1 if flat else height.kernel
-            walk, count = "flat" if flat else "rows", work.tiles_in_rows(form, _TILE)
-            words = ((width.output - _TILE) * width.stride + width.kernel) * inputs
-            call = f"narrow_conv_2d_rows_v6m(&window, &layer, {words}, {flat}, {image}, x0, y, scratch);"
-            scratch = 4 * (height.kernel * (words + flat) + 1)
-        else:
-            call = f"narrow_conv_2d_windows_v6m(&window, &layer, {taps}, {image}, x0, y, scratch);"
-            scratch = 4 * (taps + 1) + (2 * taps + 3 & ~3)
-        row = taps // kernel_rows
-        ring, (block, words) = words, blocked(rows.reshape(channels, kernel_rows, row))
-        steps = -(-row // 2)
+        tiles = Tiles(folded, self.layout(form.output, form), PIXELS)
+        steps = -(-form.rows.shape[1] // tiling.rows // 2)
         loops, unrolled = _loops(steps // block, block)
-        sizes = (kernel_rows, loops, unrolled, block, steps - loops * unrolled * block)
+        sizes = (tiling.rows, loops, unrolled, block, steps - loops * unrolled * block)
         kernel, definition = tiles.definition(_TILES.upper(), *sizes)
-        corrections = sum(map(len, words)) - (steps + 1) * kernel_rows * tiles.pairs
-        done = work.tiles_v6m(form, folded, walk, (*sizes, tiles.pairs), count, (ring, corrections))
-        stream, layer = tiles.stream(words, folded.start[pairs_of(channels)]), tiles.statement(kernel)
-        return self.tile_step(step, tiles, f"{_TILES}.h", layer, [definition], stream, call, scratch, done)
+        corrections = sum(map(len, words)) - (steps + 1) * tiling.rows * tiles.pairs
+        done = work.tiles_v6m(form, folded, tiling, (*sizes, tiles.pairs), corrections)
+        stream, layer = tiles.stream(words, folded.start[pairs_of(tiles.channels)]), tiles.statement(kernel)
+        walk, *own = tiling.call
+        arguments = ", ".join(map(str, ("&window", "&layer", *own, tiles.layout.image, "x0", "y", "scratch")))
+        call = f"narrow_conv_2d_{walk}_v6m({arguments});"
+        return self.tile_step(step, tiles, f"{_TILES}.h", layer, [definition], stream, call, tiling.scratch, done)
 
     def packed(self, step, folded, rows) -> CStep | None:
         channels, depth = rows.shape

@@ -48,8 +48,11 @@ class Tiling:
 
 
 def tilings(form: WeightedSum) -> list[Tiling]:
-    """All ways that a layer's shape allows."""
-    return [tiling for way in _WAYS for tiling in way(form)] if form.channels > 1 else []
+    """All ways that a layer's shape allows. Gathering windows is slower than all others."""
+    if form.channels < 2:
+        return []
+    ways = [tiling for way in (by_pixels, by_rows, by_columns) for tiling in way(form)]
+    return ways or list(by_windows(form))
 
 
 def counts(length: int, lines: int, most: int, is_even: bool = False, is_exact: bool = False) -> list[dict[int, int]]:
@@ -157,7 +160,9 @@ class _Ring:
 
 def _ring(form: WeightedSum) -> _Ring | None:
     height, width, inputs = form.windows.height, form.windows.width, form.input_channels
-    if height.dilation != 1 or width.dilation != 1 or height.kernel > MOST_ROWS or form.windows.is_pointwise:
+    if height.dilation != 1 or width.dilation != 1 or height.kernel > MOST_ROWS:
+        return None
+    if form.windows.is_pointwise and inputs % 4 == 0:
         return None
     words, step = -(-width.kernel * inputs // 2), width.stride * inputs
     length = -(-max(inputs * _padded(width), (width.output - 1) * step + 2 * words) // 2)
@@ -168,6 +173,3 @@ def _ring(form: WeightedSum) -> _Ring | None:
 
 def _padded(axis: Axis) -> int:
     return max(axis.before + axis.size, (axis.output - 1) * axis.stride + axis.kernel)
-
-
-_WAYS = (by_pixels, by_rows, by_columns, by_windows)

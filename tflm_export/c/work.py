@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """How often the parts of each kernel run for a layer: counts of its loops, which follow from the layer's sizes."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from tflm_export.c.cost import Work
 from tflm_export.c.dsp_tiling import Tiling
 from tflm_export.c.epilogue import Epilogue, FoldedRescale
 from tflm_export.c.plane_walk import PlaneWalk
+from tflm_export.c.v6m_tiling import PairTiling
 from tflm_export.program.weighted_sum import WeightedSum
 from tflm_export.program.windows import Axis
 
@@ -21,16 +21,6 @@ def end_of(folded: FoldedRescale) -> str:
         if folded.epilogue is Epilogue.STOCK and folded.fold is None
         else (folded.epilogue.value)
     )
-
-
-def tiles_in_rows(form: WeightedSum, pixels: int) -> int:
-    """Tiles of so many pixels next to one another in a row."""
-    return form.image_shape[0] * form.windows.height.output * math.ceil(form.windows.width.output / pixels)
-
-
-def tiles_in_images(form: WeightedSum, pixels: int) -> int:
-    """Tiles of so many pixels one after another."""
-    return form.image_shape[0] * math.ceil(form.windows.outputs / pixels)
 
 
 def rows_read(axis: Axis) -> tuple[int, int]:
@@ -113,18 +103,16 @@ def tiles_dsp(form: WeightedSum, folded: FoldedRescale, tiling: Tiling, sizes: t
     return Work(f"narrow_conv_2d_tiles_dsp.h {walk}", counts, code)
 
 
-def tiles_v6m(form: WeightedSum, folded: FoldedRescale, walk: str, sizes: tuple, tiles: int, more: tuple) -> Work:
+def tiles_v6m(form: WeightedSum, folded: FoldedRescale, tiling: PairTiling, sizes: tuple, corrections: int) -> Work:
     """Of narrow_conv_2d_tiles_v6m.h.
 
     Args:
       form, folded: the layer.
-      walk: "rows", "flat", "pixels" or "windows".
+      tiling: the way in which it goes tile by tile.
       sizes: rows of the kernel, loops, blocks of a loop, steps of a block and of the last one, pairs of channels.
-      tiles: how many.
-      more: words of a row with its padding; corrections of a tile.
+      corrections: of a tile.
     """
-    height, loops, unrolled, block, rest, pairs = sizes
-    words, corrections = more
+    (height, loops, unrolled, block, rest, pairs), walk, tiles = sizes, tiling.walk, tiling.tiles
     each = tiles * pairs
     counts = {
         "layer": 1, "tiles": tiles, f"pairs {end_of(folded)}": each,
@@ -133,12 +121,14 @@ def tiles_v6m(form: WeightedSum, folded: FoldedRescale, walk: str, sizes: tuple,
         "kernel rows": each * height, "corrections": tiles * corrections,
     }  # fmt: skip
     taps = form.rows.shape[1]
-    if walk in ("rows", "flat"):
-        inside, outside = padding_rows(form)
+    if walk in ("rows", "flat", "columns"):
+        (inside, outside), pixels = padding_rows(form), form.image_shape[0] * form.windows.outputs
+        kernel = form.windows.height.kernel
         counts |= {
             "lines": form.image_shape[0] * form.windows.height.output,
-            "tile rows": tiles * form.windows.height.kernel, "ring rows": inside + outside,
-            "ring words": (inside + outside) * words, "copied words": tiles * taps * (walk == "flat"),
+            "tile rows": tiles * kernel * (walk != "columns"), "ring rows": inside + outside,
+            "ring words": (inside + outside) * tiling.ring, "copied words": tiles * taps * (walk == "flat"),
+            "put rows": pixels * kernel * (walk == "columns"), "put words": pixels * taps * (walk == "columns"),
         }  # fmt: skip
     elif walk == "windows":
         counts |= gathered(form, tiles, 2) | {"paired words": tiles * taps}

@@ -450,4 +450,67 @@ static NARROW_INLINE void narrow_conv_2d_rows_v6m(const narrow_window *window, c
   }
 }
 
+/* Writes the inputs under a window into words: `upper` is 0 for the first pixel of a tile, 1 for the second one.
+ *
+ * lines: the rows under it, from + row bytes of each. */
+static NARROW_INLINE void narrow_put_column(const int8_t *const *lines, int32_t height, int32_t from, int32_t row,
+                                            int upper, int32_t *to) {
+  for (int32_t ky = 0; ky < height; ++ky) {
+    const int8_t *x = lines[ky] + from;
+    for (const int8_t *const end = x + row; x < end; ++x, ++to) *to = upper ? *to + *x * (1 << 16) : *x;
+  }
+}
+
+/* A convolution whose tiles cross rows of the output, with the rows under the kernel kept with their padding. Dilations
+ * are 1; the output has two pixels or more in an image. Of an odd number of them the second one is computed twice.
+ *
+ * length: bytes of a row with its padding.
+ * scratch: kernel_height * kernel_width * input_channels words and 1 more, for sums 8 bytes a channel, then kernel_height *
+ * length bytes. */
+static NARROW_INLINE void narrow_conv_2d_columns_v6m(const narrow_window *window, const narrow_tile_layer *layer,
+                                                     int32_t length, int32_t image, const int8_t *input,
+                                                     int8_t *output, int8_t *scratch) {
+  const narrow_window own = *window; /* which no store through an int8_t pointer can reach */
+  const int32_t depth = own.input_channels, height = own.kernel_height, width = own.output_width;
+  const int32_t bytes = own.input_width * depth, row = own.kernel_width * depth, pixels = own.output_height * width;
+  int32_t *const columns = (int32_t *)(void *)scratch;
+  int32_t *const sums = columns + height * row + 1;
+  int8_t *const ring = (int8_t *)(sums + (layer->end == NARROW_END_NONE ? 0 : 2 * layer->channels));
+  const int32_t *const rows[2] = {columns, 0};
+  const int8_t *lines[NARROW_TILE_ROWS];
+  columns[height * row] = 0; /* an odd number of inputs reads one more, with a weight of 0 */
+  narrow_fill(own.padding_value, height * length, ring);
+  for (int32_t batch = 0; batch < own.batches; ++batch, output += image, input += own.input_height * bytes) {
+    int32_t ready = 0, slot = 0; /* rows of the image with its padding that are or were in the ring; of the next one */
+    int second = 0;
+    for (int32_t y = 0, pixel = 0; y < own.output_height; ++y) {
+      const int32_t top = y * own.stride_height;
+      if (ready < top) ready = top;
+      for (; ready < top + height; ++ready) {
+        const int32_t at = ready - own.pad_top;
+        if (at < 0 || at >= own.input_height) {
+          narrow_fill(own.padding_value, length, ring + slot * length);
+        } else {
+          narrow_copy(input + at * bytes, bytes, ring + slot * length + own.pad_left * depth);
+        }
+        slot = slot + 1 == height ? 0 : slot + 1;
+      }
+      for (int32_t ky = 0, from = slot; ky < height; ++ky, from = from + 1 == height ? 0 : from + 1) {
+        lines[ky] = ring + from * length;
+      }
+      for (int32_t x = 0; x < width; ++x, ++pixel) {
+        const int32_t from = x * own.stride_width * depth;
+        narrow_put_column(lines, height, from, row, second, columns);
+        second = !second;
+        if (second) continue;
+        narrow_tile(layer, 2, rows, output + (pixel - 1) * layer->pixel, sums);
+        if (pixel == 1 && pixels % 2 != 0) {
+          narrow_put_column(lines, height, from, row, 0, columns);
+          second = 1;
+        }
+      }
+    }
+  }
+}
+
 #endif
