@@ -170,12 +170,12 @@ def test_cast():
 
 def reals(scale: float) -> np.ndarray:
     """Halves and their neighbours, numbers of all magnitudes, what is infinite, and what is no number."""
-    halves = (np.arange(-40, 41) / 2).astype(np.float32) * np.float32(scale)
+    halves = (np.arange(-520, 521) / 2).astype(np.float32) * np.float32(scale)
     near = [np.nextafter(halves, np.float32(end)) for end in (-np.inf, np.inf)]
     large = [2.0**i for i in range(-149, 128)] + [0.49999997, 8388607.5, 16777216.0, 2147483520.0, np.inf]
     large += np.random.default_rng(0).normal(size=500).tolist()
     found = np.concatenate([halves, *near, np.array(large), -np.array(large)])
-    return np.array([*found, 0.0, -0.0, np.nan], np.float32)
+    return np.array([*found, 0.0, -0.0, np.nan, np.copysign(np.nan, -1)], np.float32)
 
 
 def test_quantize_from_real_numbers():

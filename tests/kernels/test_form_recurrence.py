@@ -113,9 +113,10 @@ def random_lstm(draw: Draw) -> Lstm:
     )
 
 
-def test_any_lstm():
+@pytest.mark.parametrize("flags", [[], ["-DNARROW_PAIRED_PRODUCTS=1"]], ids=["one by one", "in pairs"])
+def test_any_lstm(flags):
     draw = Draw(1)
-    assert_equal_forms([random_lstm(draw) for _ in range(16)], emit, rows=4)
+    assert_equal_forms([random_lstm(draw) for _ in range(16)], emit, rows=4, flags=flags)
 
 
 def test_terms_are_saturated_before_they_are_added_or_not():

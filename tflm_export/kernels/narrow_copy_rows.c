@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "narrow_kernels.h"
-#include "narrow_memory.h"
+#include "narrow_copy.h"
 
 NARROW_KERNEL void narrow_copy_rows(int32_t rows, int32_t bytes, int32_t output_stride, const int8_t *input,
                                     int8_t *output) {
-  for (int32_t row = 0; row < rows; ++row) {
-    memcpy(output + row * output_stride, input + row * bytes, (size_t)bytes);
-  }
+  for (int32_t row = 0; row < rows; ++row) narrow_copy_words(bytes, input + row * bytes, output + row * output_stride);
 }

@@ -5,6 +5,7 @@
 
 #include "narrow_curves.h"
 #include "narrow_products.h"
+#include "narrow_two_channels_v6m.h"
 
 /* A gate: weights [units, inputs] and [units, units], bias [units], and the factors of both products. */
 typedef struct {
@@ -23,7 +24,66 @@ typedef struct {
   int32_t cell_clip; /* largest magnitude of the cell state; 32768 for none */
 } narrow_lstm_layer;
 
-/* What goes into a gate's curve. saturates: whether the product with the hidden state is, before it is added. */
+/* The same of int8 with sums of 32 bits, two gates side by side.
+ *
+ * input_words, hidden_words: [units, 2, inputs4 / 2] and [units, 2, units4 / 2] weights, with zeros up to multiples of 4:
+ *   words (A k, B k, A k + 1, B k + 1), lowest byte first, of the input gate A and the forget gate B, and then of the
+ *   cell gate and the output gate.
+ * input_start, hidden_start: [units, 4] what sums of raw integers start with, biases among them. */
+typedef struct {
+  const int32_t *input_words, *hidden_words;
+  const int32_t *input_start, *hidden_start;
+} narrow_gates;
+
+static NARROW_INLINE int32_t narrow_up_to_four(int32_t count) { return (count + 3) & ~3; }
+
+/* int8 elements, with zeros up to a multiple of 4, as narrow_four_gates reads them. */
+static NARROW_INLINE void narrow_widened(const int8_t *x, int32_t count, int32_t *wide) {
+#if NARROW_PAIRED_PRODUCTS
+  int32_t i = 0;
+  for (; i + 2 <= count; i += 2) *wide++ = (int32_t)(((uint32_t)x[i] & 0xffffu) | (uint32_t)x[i + 1] << 16);
+  if (i < count) *wide++ = (int32_t)((uint32_t)x[i] & 0xffffu);
+  if (((count + 1) & 2) != 0) *wide = 0;
+#else
+  for (int32_t i = 0; i < narrow_up_to_four(count); ++i) wide[i] = i < count ? x[i] : 0;
+#endif
+}
+
+/* Sums of products of all gates of a unit, from their start values, which wrap. depth4: a multiple of 4. */
+static NARROW_INLINE void narrow_four_gates(int32_t depth4, const int32_t *wide, const int32_t *words,
+                                            const int32_t *start, int32_t sums[4]) {
+#if NARROW_PAIRED_PRODUCTS
+  int32_t a = start[0], b = start[1], c = start[2], d = start[3];
+  const int32_t *others = words + depth4 / 2;
+  for (int32_t i = 0; i < depth4 / 2; ++i) {
+    const int32_t x = wide[i];
+    a = narrow_mac2(x, narrow_even(words[i]), a);
+    b = narrow_mac2(x, narrow_odd(words[i]), b);
+    c = narrow_mac2(x, narrow_even(others[i]), c);
+    d = narrow_mac2(x, narrow_odd(others[i]), d);
+  }
+  sums[0] = a;
+  sums[1] = b;
+  sums[2] = c;
+  sums[3] = d;
+#else
+  for (int32_t g = 0; g < 4; ++g) sums[g] = start[g];
+  narrow_two_channels(depth4, wide, words, sums);
+  narrow_two_channels(depth4, wide, words + depth4 / 2, sums + 2);
+#endif
+}
+
+/* What goes into a gate's curve, from both sums of products. saturates: whether what the second one becomes is, before
+ * it is added. */
+static NARROW_INLINE int32_t narrow_gate_of(narrow_rounding rounding, int per_unit, int saturates,
+                                            const narrow_gate *gate, int32_t unit, int64_t a, int64_t b) {
+  const int32_t c = per_unit ? unit : 0, limit = saturates ? 32768 : 65536; /* more does not change the sum */
+  const int64_t first = narrow_between(narrow_apply(rounding, &gate->of_input, c, a), -32768, 32767);
+  const int64_t second = narrow_between(narrow_apply(rounding, &gate->of_hidden, c, b), -limit, limit - 1);
+  return (int32_t)narrow_between(first + second, -32768, 32767);
+}
+
+/* The same from the inputs. */
 static NARROW_INLINE int32_t narrow_gate_input(narrow_type sum, narrow_rounding rounding, int per_unit,
                                                narrow_type bias_type, int saturates, const narrow_lstm_layer *layer,
                                                const narrow_gate *gate, int32_t unit, const narrow_elements *x,
@@ -32,10 +92,7 @@ static NARROW_INLINE int32_t narrow_gate_input(narrow_type sum, narrow_rounding 
   const narrow_elements of_h = {NARROW_INT8, 0, gate->hidden_weights, unit * layer->units, 1};
   const int64_t a = narrow_load(bias_type, gate->bias, unit) + narrow_products(sum, x, &of_x, layer->inputs);
   const int64_t b = narrow_products(sum, h, &of_h, layer->units);
-  const int32_t c = per_unit ? unit : 0, limit = saturates ? 32768 : 65536; /* more does not change the sum */
-  const int64_t first = narrow_between(narrow_apply(rounding, &gate->of_input, c, a), -32768, 32767);
-  const int64_t second = narrow_between(narrow_apply(rounding, &gate->of_hidden, c, b), -limit, limit - 1);
-  return (int32_t)narrow_between(first + second, -32768, 32767);
+  return narrow_gate_of(rounding, per_unit, saturates, gate, unit, a, b);
 }
 
 /* One step of a unit: its new cell state; *h is its new hidden state. */
@@ -57,15 +114,19 @@ static NARROW_INLINE int32_t narrow_lstm_unit(narrow_rounding product_rounding, 
  * hidden_rounding: of the gates' factors, of forgotten and added, and of hidden. per_unit: whether the gates have a factor
  * for each unit, else one for all. saturates: see narrow_gate_input. bias_type: of all gates.
  * x, hidden: types, zero points and arrays, [rows, steps, inputs] or with steps first, and [rows, units]; cell: [rows,
- * units], int16. output: h', whose zero point is Zh. y: of the type of hidden and like x. new_hidden, new_cell: as hidden, cell. */
+ * units], int16. output: h', whose zero point is Zh. y: of the type of hidden and like x. new_hidden, new_cell: as hidden,
+ * cell. packed: the gates' weights side by side, or NULL; there are then none in the gates, nor biases.
+ * scratch: as many words as inputs and units, with zeros up to multiples of 4, if so. */
 static NARROW_INLINE void narrow_lstm(narrow_type sum, narrow_rounding gate_rounding, int per_unit,
                                       narrow_rounding product_rounding, narrow_rounding hidden_rounding, int saturates,
                                       narrow_type bias_type, const narrow_lstm_layer *layer,
-                                      const narrow_curve *input_curve, const narrow_curve *forget_curve,
+                                      const narrow_gates *packed, const narrow_curve *input_curve, const narrow_curve *forget_curve,
                                       const narrow_curve *gate_curve, const narrow_curve *output_curve,
                                       const narrow_curve *cell_curve, const narrow_elements *x,
                                       const narrow_elements *hidden, const void *cell, const narrow_output *output,
-                                      void *y, void *new_hidden, void *new_cell) {
+                                      void *y, void *new_hidden, void *new_cell, void *scratch) {
+  const int32_t inputs4 = narrow_up_to_four(layer->inputs), units4 = narrow_up_to_four(layer->units);
+  int32_t *const wide = (int32_t *)scratch;
   narrow_elements now = *x, before = *hidden;
   for (int32_t step = 0; step < layer->steps; ++step) {
     for (int32_t row = 0; row < layer->rows; ++row) {
@@ -73,13 +134,24 @@ static NARROW_INLINE void narrow_lstm(narrow_type sum, narrow_rounding gate_roun
       now.at = vector * layer->inputs;
       before.array = step == 0 ? hidden->array : y;
       before.at = (step == 0 ? row : vector - layer->next_step) * layer->units;
+      if (packed) {
+        narrow_widened((const int8_t *)now.array + now.at, layer->inputs, wide);
+        narrow_widened((const int8_t *)before.array + before.at, layer->units, wide + inputs4);
+      }
       for (int32_t unit = 0; unit < layer->units; ++unit) {
         const int32_t at = row * layer->units + unit;
-        int32_t gates[4];
+        int32_t gates[4], of_hidden[4];
         int64_t h;
+        if (packed) {
+          narrow_four_gates(inputs4, wide, packed->input_words + unit * inputs4, packed->input_start + unit * 4, gates);
+          narrow_four_gates(units4, wide + inputs4, packed->hidden_words + unit * units4,
+                            packed->hidden_start + unit * 4, of_hidden);
+        }
         for (int32_t g = 0; g < 4; ++g) {
-          gates[g] = narrow_gate_input(sum, gate_rounding, per_unit, bias_type, saturates, layer, &layer->gates[g],
-                                       unit, &now, &before);
+          gates[g] = packed ? narrow_gate_of(gate_rounding, per_unit, saturates, &layer->gates[g], unit, gates[g],
+                                             of_hidden[g])
+                            : narrow_gate_input(sum, gate_rounding, per_unit, bias_type, saturates, layer,
+                                                &layer->gates[g], unit, &now, &before);
         }
         gates[0] = narrow_curve_at(input_curve, gates[0]);
         gates[1] = narrow_curve_at(forget_curve, gates[1]);

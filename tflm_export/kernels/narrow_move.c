@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "narrow_kernels.h"
-#include "narrow_memory.h"
+#include "narrow_copy.h"
 
 #define MOST_AXES 8
 
@@ -17,7 +16,7 @@ typedef int64_t ANY any_64;
 /* Elements along an axis. */
 static void move_axis(int32_t size, int32_t count, int32_t step_x, int32_t step_y, const void *x, void *y) {
   if (step_x == 1 && step_y == 1) {
-    memcpy(y, x, (size_t)count * (size_t)size);
+    narrow_copy_words(count * size, (const int8_t *)x, (int8_t *)y);
   } else if (size == 1) {
     for (int32_t i = 0; i < count; ++i) ((int8_t *)y)[i * step_y] = ((const int8_t *)x)[i * step_x];
   } else if (size == 2) {

@@ -4,6 +4,7 @@
 #ifndef NARROW_REAL_H
 #define NARROW_REAL_H
 
+#include "narrow_memory.h"
 #include "narrow_types.h"
 
 /* x rounded to the nearest integer, halves away from zero; `most` of its sign beyond, and 0 for what is no number.
@@ -28,6 +29,29 @@ static NARROW_INLINE void narrow_quantize_real(narrow_type type_y, int32_t count
   const int64_t most = type_y == NARROW_INT32 ? (int64_t)1 << 40 : 1 << 24; /* leaves y, whatever is added */
   for (int32_t i = 0; i < count; ++i) {
     narrow_store(type_y, y, i, narrow_between(narrow_round(x[i] / scale, most) + zero_y, low, high));
+  }
+}
+
+/* Behind the first `step` of rising limits, if x reaches the last one of them. */
+static NARROW_INLINE const int32_t *narrow_passed(const int32_t *limits, int32_t step, int32_t x) {
+  return x >= limits[step - 1] ? limits + step : limits;
+}
+
+/* The same for y of 8 bits, by where y changes, without computing in float.
+ *
+ * Floats are in the order of their bits, those of negative ones turned around, as integers with a sign. limits: [255],
+ * of floats in that order the first one that gives low + 1, low + 2, ... or more. */
+static NARROW_INLINE void narrow_quantize_real_by_limits(narrow_type type_y, int32_t count, const int32_t *limits,
+                                                         int32_t zero_y, int32_t low, const float *x, void *y) {
+  for (int32_t i = 0; i < count; ++i) {
+    int32_t bits;
+    memcpy(&bits, x + i, sizeof bits);
+    const int32_t order = bits < 0 ? bits ^ INT32_MAX : bits;
+    const int32_t *at = narrow_passed(limits, 128, order);
+    at = narrow_passed(narrow_passed(narrow_passed(at, 64, order), 32, order), 16, order);
+    at = narrow_passed(narrow_passed(narrow_passed(at, 8, order), 4, order), 2, order);
+    const int32_t steps = (int32_t)(narrow_passed(at, 1, order) - limits);
+    narrow_store(type_y, y, i, (bits & INT32_MAX) > 0x7f800000 ? zero_y : low + steps);
   }
 }
 

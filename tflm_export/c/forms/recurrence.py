@@ -6,7 +6,7 @@ import dataclasses
 import numpy as np
 
 from tflm_export.c.forms.curves import TABLE, Curve, curve_of
-from tflm_export.c.forms.products import Sums, alike_sums, bias_array, elements, output, stored_weights, sums
+from tflm_export.c.forms.products import alike_sums, bias_array, elements, output, stored_weights, sums
 from tflm_export.c.initializer import initializer
 from tflm_export.c.step import CStep, UnsupportedError
 from tflm_export.c.types import Factors, alike, factors, literal
@@ -63,17 +63,20 @@ def lstm(step: Step[Lstm]) -> CStep:
     names = ", ".join(f"&curve_{i}" for i in curves.order)
     rounding = f"{gates.rounding}, {int(gates.per_unit)}, {', '.join(products.roundings)}"
     how = f"{gates.type}, {rounding}, {int(form.saturates_terms)}, {gates.bias_type}"
+    packed, scratch = ("&packed", "scratch") if gates.scratch else ("0", "0")
     statements = (
         *curves.statements,
         f"static const narrow_lstm_layer layer = {layer};",
+        *gates.statements,
         elements("input", x.dtype, form.zero_points[0], "x0"),
         elements("hidden", hidden.dtype, form.zero_points[1], "x1"),
         output("output", hidden, form.zero_points[1]),
-        f"narrow_lstm({how}, &layer, {names}, &input, &hidden, x2, &output, y, y1, y2);",
+        f"narrow_lstm({how}, &layer, {packed}, {names}, &input, &hidden, x2, &output, y, y1, y2, {scratch});",
     )
+    constants = gates.constants | products.constants | curves.constants
     return CStep(
-        step.origin, form.inputs, form.outputs, statements, gates.constants | products.constants | curves.constants,
-        kernels=("narrow_lstm.h",), note=curves.note,
+        step.origin, form.inputs, form.outputs, statements, constants, gates.scratch, ("narrow_lstm.h",),
+        note=curves.note,
     )  # fmt: skip
 
 
@@ -108,6 +111,8 @@ class _Gates:
       rounding: of all factors.
       per_unit: whether there is one for each unit.
       bias_type: narrow_type of the biases.
+      statements: C, the narrow_gates of all, if their weights are side by side.
+      scratch: bytes that are needed then, else 0.
     """
 
     constants: dict[str, np.ndarray]
@@ -116,34 +121,77 @@ class _Gates:
     rounding: str
     per_unit: bool
     bias_type: str
+    statements: tuple[str, ...] = ()
+    scratch: int = 0
 
 
 def _gates(form: Lstm) -> _Gates:
     given = [pair for gate in form.gates for pair in zip((gate.of_input, gate.of_hidden), gate.reaches, strict=True)]
     every = alike_sums(given)
-    pairs = [every[i : i + 2] for i in range(0, len(every), 2)]
     is_wide, per_unit = every[0].is_wide, any(f.has_many for f in every)
+    packs = not is_wide and {value.dtype for value in form.inputs[:2]} == {np.dtype(np.int8)}
+    constants, statements, scratch = _side_by_side(form) if packs else ({}, (), 0)
     biases = [bias_array(gate.bias, is_wide) for gate in form.gates]
     bias_type = np.result_type(*biases)
-    constants: dict[str, np.ndarray] = {}
     members = []
-    for name, gate, pair, bias in zip(_GATES, form.gates, pairs, biases, strict=True):
-        arrays, member = _gate(name, gate, pair, len(bias) if per_unit else 1)
-        constants |= arrays | {f"{name}_bias": bias.astype(bias_type)}
-        members.append(member)
-    braces = f"{{{', '.join(members)}}}"
-    return _Gates(constants, braces, every[0].type, every[0].factors.rounding, per_unit, literal(bias_type))
+    for i, (name, gate, bias) in enumerate(zip(_GATES, form.gates, biases, strict=True)):
+        own = _apart(name, gate, bias.astype(bias_type))
+        constants |= {} if packs else own
+        member = (
+            dict.fromkeys(("input_weights", "hidden_weights", "bias"), 0) if packs else dict(zip(own, own, strict=True))
+        )
+        pair = every[2 * i : 2 * i + 2]
+        for role, prefix, found in zip(("of_input", "of_hidden"), (f"{name}_", f"{name}_hidden_"), pair, strict=True):
+            arrays = found.factors.constants(prefix)
+            constants |= {key: np.broadcast_to(values, len(bias) if per_unit else 1) for key, values in arrays.items()}
+            member[role] = f"{{{', '.join(arrays)}}}"
+        members.append(initializer(member))
+    first = every[0]
+    return _Gates(
+        constants, f"{{{', '.join(members)}}}", first.type, first.factors.rounding, per_unit, literal(bias_type),
+        statements, scratch,
+    )  # fmt: skip
 
 
-def _gate(name: str, gate: Gate, pair: list[Sums], count: int) -> tuple[dict[str, np.ndarray], str]:
-    """The constants of a gate, with so many factors, and its narrow_gate."""
-    arrays = {f"{name}_weights": gate.input_weights, f"{name}_hidden_weights": gate.hidden_weights}
-    members = {"input_weights": f"{name}_weights", "hidden_weights": f"{name}_hidden_weights", "bias": f"{name}_bias"}
-    for role, prefix, found in zip(("of_input", "of_hidden"), (f"{name}_", f"{name}_hidden_"), pair, strict=True):
-        own = found.factors.constants(prefix)
-        arrays |= {key: np.broadcast_to(values, count) for key, values in own.items()}
-        members[role] = f"{{{', '.join(own)}}}"
-    return arrays, initializer(members)
+def _apart(name: str, gate: Gate, bias: np.ndarray) -> dict[str, np.ndarray]:
+    """The weights and the bias of a gate, in the order of narrow_gate."""
+    return {
+        f"{name}_weights": gate.input_weights,
+        f"{name}_hidden_weights": gate.hidden_weights,
+        f"{name}_bias": bias,
+    }
+
+
+def _side_by_side(form: Lstm) -> tuple[dict[str, np.ndarray], tuple[str, ...], int]:
+    """The arrays of a narrow_gates, the statement that makes it, and the bytes of inputs and states in words."""
+    of_input, of_hidden = (
+        np.stack([getattr(gate, name) for gate in form.gates], 1) for name in ("input_weights", "hidden_weights")
+    )
+    bias = np.stack([gate.bias for gate in form.gates], 1)
+    zero_x, zero_h = form.zero_points
+    arrays = {
+        "input_words": _gate_words(of_input),
+        "hidden_words": _gate_words(of_hidden),
+        "input_start": _wrapped(bias - zero_x * of_input.sum(2, dtype=np.int64)),
+        "hidden_start": _wrapped(-zero_h * of_hidden.sum(2, dtype=np.int64)),
+    }
+    depth4 = 2 * (arrays["input_words"].shape[2] + arrays["hidden_words"].shape[2])
+    statement = f"static const narrow_gates packed = {initializer(dict(zip(arrays, arrays, strict=True)))};"
+    return arrays, (statement,), 4 * depth4
+
+
+def _gate_words(weights: np.ndarray) -> np.ndarray:
+    """Weights [units, gates, inputs] as words [units, pairs of gates, pairs of inputs]: see narrow_gates."""
+    padded = np.pad(weights.astype(np.int8), ((0, 0), (0, 0), (0, -weights.shape[2] % 4)))
+    # [unit, pair of gates, second of it, pair of inputs, second of it]
+    grouped = padded.reshape(len(padded), 2, 2, -1, 2)
+    words = np.ascontiguousarray(grouped.transpose(0, 1, 3, 4, 2))
+    return words.reshape(*words.shape[:3], 4).view("<i4")[..., 0]
+
+
+def _wrapped(sums: np.ndarray) -> np.ndarray:
+    """In 32 bits, as the sums that they start wrap, too."""
+    return sums.astype(np.int32)
 
 
 @dataclasses.dataclass(frozen=True)
