@@ -79,10 +79,13 @@ def random_lstm(draw: Draw) -> Lstm:
     steps, rows, inputs, units = (draw.size(n) for n in (4, 3, 6, 5))
     is_time_major, per_unit = draw.flag(), draw.one([1, units])
     kind, products = draw.kind(), draw.kind()
+    types = draw.one([(np.int8, np.int8)] * 3 + [(np.int16, np.int8), (np.int8, np.int16)])
+    spans = [2.0 ** (8 * np.dtype(t).itemsize) - 1 for t in types]
 
     def gate() -> Gate:
         weights, hidden = draw.integers(np.int8, (units, inputs)), draw.integers(np.int8, (units, units))
-        reaches = tuple(np.abs(w.astype(np.int64)).sum(1) * 255.0 for w in (weights, hidden))
+        both = zip((weights, hidden), spans, strict=True)
+        reaches = tuple(np.abs(w.astype(np.int64)).sum(1) * span for w, span in both)
         bias = np.rint(draw.random.uniform(-1, 1, units) * reaches[0]).astype(np.int64)
         reaches = reaches[0] + np.abs(bias), reaches[1]
         of_input, of_hidden = (draw.rescaler(max(float(r.max()), 1e6), 32768, per_unit, kind=kind) for r in reaches)
@@ -96,19 +99,19 @@ def random_lstm(draw: Draw) -> Lstm:
             table=random_table(draw),
         )
 
-    states = draw.value("hidden", np.int8, (rows, units)), draw.value("cell", np.int16, (rows, units))
+    states = draw.value("hidden", types[1], (rows, units)), draw.value("cell", np.int16, (rows, units))
     first, second = (steps, rows) if is_time_major else (rows, steps)
     return Lstm(
-        inputs=(draw.value("x", np.int8, (first, second, inputs)), *states),
-        outputs=(draw.value("y", np.int8, (first, second, units)), *states),
+        inputs=(draw.value("x", types[0], (first, second, inputs)), *states),
+        outputs=(draw.value("y", types[1], (first, second, units)), *states),
         gates=(gate(), gate(), gate(), gate()),
         forgotten=draw.rescaler(2.0**29, 32768, kind=products),
         added=draw.rescaler(2.0**29, 32768, kind=products),
-        hidden=draw.rescaler(2.0**29, 128),
+        hidden=draw.rescaler(2.0**29, spans[1] / 2),
         cell_table=random_table(draw),
         saturates_terms=draw.flag(),
         cell_clip=draw.one([1 << 15, 32767, 9000]),
-        zero_points=(draw.zero_point(np.int8), draw.zero_point(np.int8)),
+        zero_points=tuple(map(draw.zero_point, types)),
         is_time_major=is_time_major,
     )
 

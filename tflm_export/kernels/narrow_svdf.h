@@ -38,12 +38,21 @@ static NARROW_INLINE void narrow_svdf(narrow_type sum, narrow_rounding state_rou
         const int32_t newest = kept.at + filters->memory - 1;
         feature.at = filter * filters->inputs;
         weights.at = filter * filters->memory;
-        for (int32_t i = kept.at; i < newest; ++i) {
-          narrow_store(new_state->type, next, i, narrow_load(new_state->type, state, i + 1));
+        uint32_t kept_sum = 0; /* on the way, where products do not come in pairs */
+        for (int32_t i = 0; i < filters->memory - 1; ++i) {
+          const int32_t value = (int32_t)narrow_load(new_state->type, state, kept.at + i + 1);
+          narrow_store(new_state->type, next, kept.at + i, value);
+          if (!NARROW_PAIRED_PRODUCTS) {
+            kept_sum += (uint32_t)(value - kept.zero_point) * (uint32_t)narrow_centred(&weights, i);
+          }
         }
         narrow_give(sum, narrow_products(sum, &row, &feature, filters->inputs), state_rounding, to_state,
-                      state_per_filter ? filter : 0, new_state, next, newest);
-        total += narrow_products(NARROW_INT32, &kept, &weights, filters->memory);
+                    state_per_filter ? filter : 0, new_state, next, newest);
+        const int32_t summed = NARROW_PAIRED_PRODUCTS ? 0 : filters->memory - 1;
+        narrow_elements rest = kept, rest_weights = weights;
+        rest.at += summed;
+        rest_weights.at += summed;
+        total += (int32_t)kept_sum + narrow_products(NARROW_INT32, &rest, &rest_weights, filters->memory - summed);
       }
       narrow_give(NARROW_INT32, total, output_rounding, to_output, output_per_unit ? u : 0, output, y, unit);
     }
