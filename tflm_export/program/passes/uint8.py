@@ -99,7 +99,8 @@ class _Signing:
         """The int8 value of a uint8 one."""
         data = None if value.data is None else _less(value.data)
         own = dataclasses.replace(value.part("int8", np.int8), data=data)
-        own = dataclasses.replace(own, scale=value.scale, zero_point=value.zero_point - OFFSET, name=value.name)
+        real = {"scale": value.scale, "zero_point": value.zero_point - OFFSET}
+        own = dataclasses.replace(own, name=value.name, selection=value.selection, **real)
         self.as_int8[value.key] = own
         return own
 
