@@ -14,29 +14,23 @@ usage: python -m benchmarks.peers [--tflm_dir DIR] [--cpu cortex-m4] [--bits 1] 
 Without models, those of the data folder.
 """
 
-import hashlib
 import json
 import pathlib
 import subprocess
 import sys
-import tempfile
 
 from absl import flags
 from rich.progress import track
 
-from benchmarks import c_corpus, command, peers_report, tflm_application
+from benchmarks import command, peers_report, peers_runs
 from benchmarks.datasets import DATA_VARIABLE, data_folder
-from benchmarks.device_runs import STOCK, Run, measure, measure_elf
 from benchmarks.emulators import firmware, tflm
 from benchmarks.emulators.execution import EngineError
-from benchmarks.natural_inputs import Rows, natural_inputs, random_inputs
-from tflm_export import ModelError, UsageError, c, files, to_int8
-from tflm_export.arithmetic import Tflm
-from tflm_export.flatbuffer.model import parse
+from benchmarks.peers_runs import Settings
+from tflm_export import UsageError, files
 
 CPUS = ("cortex-m4", "cortex-m0plus")
 SECONDS = 3600  # for a model
-_ROOT = pathlib.Path(__file__).resolve().parents[1]
 _MOST = 10_000  # models
 
 _COMMAND = command.Command("peers", __doc__, errors=(firmware.BuildError, EngineError))
@@ -48,93 +42,32 @@ _SAMPLES = flags.DEFINE_integer("samples", 2, "Inferences to run.", lower_bound=
 _TOOLCHAIN = flags.DEFINE_enum(
     "toolchain", "gcc", firmware.TOOLCHAINS, "Compiler of the C; that of TFLM is gcc.", flag_values=_FLAGS
 )
-_ABOUT = flags.DEFINE_string("about", "", "What the library of --tflm_dir is, for the page.", flag_values=_FLAGS)
-_PUBLISH = flags.DEFINE_string("publish", None, "Also write the Markdown here.", flag_values=_FLAGS)
+_PUBLISH = flags.DEFINE_string(
+    "publish", None, "Also write the page here, its CSV and figure to results.", flag_values=_FLAGS
+)
 _ONE = flags.DEFINE_bool("one", False, "For the program's own use: a single model.", flag_values=_FLAGS)
 
 
-def rows_of(name: str, data: bytes, samples: int) -> Rows:
-    """What both sides run on: rows of the kind a model was made for, or random ones where nobody knows."""
-    model = parse(data)
-    return natural_inputs(name, model, samples) or random_inputs(model, samples)
+def _settings() -> Settings:
+    """What the flags say.
+
+    Raises:
+      UsageError: there is no such TFLM.
+    """
+    libraries = tuple(tflm.find(_TFLM.value, cpu) for cpu in _CPU.value)
+    return Settings(libraries, _BITS.value, _SAMPLES.value, _TOOLCHAIN.value)
 
 
-def theirs(name: str, data: bytes, library: tflm.Library, samples: int) -> dict:
-    """TFLM's side of a model on a core; with `reason` where it does not run."""
-    result = {}
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                built = tflm_application.build(data, library, pathlib.Path(folder))
-            except ModelError as error:
-                try:
-                    data = to_int8(data).data
-                except ModelError:
-                    raise error from None
-                result = {"converted": True, "why": str(error)}
-                built = tflm_application.build(data, library, pathlib.Path(folder))
-            rows = rows_of(name, data, samples)
-            run = measure_elf(built.path, data, name, library.cpu, rows.arrays, keeps_state=True)
-            return result | {"rows": rows.source, "samples": rows.count} | _figures(run, built.path)
-    except (ModelError, EngineError, firmware.BuildError) as error:
-        return result | {"reason": " ".join(str(error).split())}
+def _one(path: str) -> int:
+    """Measures a model; what is there already and still holds is left alone."""
+    store = _stored(pathlib.Path(_COMMAND.output.value), path)
+    command.make_folder(store.parent)
+    result = _read(store)
 
+    def keep(found: dict) -> None:
+        files.write({str(store): command.to_json(found)})
 
-def ours(name: str, data: bytes, cpu: str, samples: int, toolchain: str, widths: list[str | int]) -> dict:
-    """This side of a model on a core, for each rescale; with `reason` where there is no C or it does not run."""
-    found: dict = {}
-    rows = rows_of(name, data, samples)
-    for rescale in widths:
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                run = measure(data, "model", cpu, rescale, rows.arrays, None, pathlib.Path(folder), toolchain)
-                found[str(rescale)] = _figures(run, pathlib.Path(folder, "model.elf"))
-        except (ModelError, EngineError, firmware.BuildError) as error:
-            found[str(rescale)] = {"reason": " ".join(str(error).split())}
-    return found
-
-
-def _figures(run: Run, elf: pathlib.Path) -> dict:
-    functions = firmware.function_sizes(elf)
-    largest = list(functions.items())[:10]
-    return {
-        "cycles": run.total("cycles"), "least": run.total("least"), "most": run.total("most"),
-        "instructions": run.total("instructions"), "flash": run.flash, "code": sum(functions.values()),
-        "ram": run.ram, "stack": run.stack, "arena": run.arena, "equal": run.equal,
-        "largest_functions": dict(largest), "layers": [[layer.op, layer.output, layer.cycles] for layer in run.layers],
-    }  # fmt: skip
-
-
-def one(path: str) -> int:
-    """Measures a model on every core; what is there already and still holds is left alone."""
-    data, output = files.read(path), pathlib.Path(_COMMAND.output.value)
-    store = _stored(output, path)
-    result = json.loads(store.read_text()) if store.is_file() else {}
-    sides = [STOCK, _BITS.value]
-    try:
-        c.translate(data, "model", Tflm())
-    except ModelError as error:
-        _write(store, {"reason": f"{peers_report.NO_C}: {c_corpus.reasons(error)}"})
-        return command.EXIT_OK
-    result.pop("reason", None)
-    for cpu in _CPU.value:
-        library = tflm.find(_TFLM.value, cpu)
-        cell = result.setdefault(cpu, {})
-        conditions = [hashlib.sha256(data).hexdigest(), _SAMPLES.value]
-        key = _digest(library.digest, _sources("benchmarks"), *conditions)
-        if cell.get("tflm_key") != key:
-            cell |= {"tflm": theirs(pathlib.Path(path).stem, data, library, _SAMPLES.value), "title": library.title}
-            cell["tflm_key"] = key
-            _write(store, result)
-        if "reason" in cell["tflm"]:
-            cell.pop("c", None)
-            continue
-        same = to_int8(data).data if cell["tflm"].get("converted") else data
-        key = _digest(_sources("benchmarks"), _sources("tflm_export"), _TOOLCHAIN.value, sides, *conditions)
-        if cell.get("c_key") != key:
-            cell["c"] = ours(pathlib.Path(path).stem, same, cpu, _SAMPLES.value, _TOOLCHAIN.value, sides)
-            cell["c_key"] = key
-            _write(store, result)
+    peers_runs.update(result, pathlib.Path(path).stem, files.read(path), _settings(), keep)
     return command.EXIT_OK
 
 
@@ -142,34 +75,16 @@ def _stored(output: pathlib.Path, path: str) -> pathlib.Path:
     return output / "models" / f"{pathlib.Path(path).stem}.json"
 
 
-def _write(store: pathlib.Path, result: dict) -> None:
-    command.make_folder(store.parent)
-    files.write({str(store): command.to_json(result)})
-
-
-def _digest(*parts) -> str:
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
-
-
-def _sources(package: str) -> str:
-    """A digest of what computes: sources of a package, for benchmarks only of what a run of firmware depends on."""
-    folder = _ROOT / package
-    kinds = ("*.py", "*.c", "*.h", "*.S", "*.ld")
-    if package == "benchmarks":
-        paths = [*(folder / "emulators").glob("*.*"), *map(folder.joinpath, _COMPUTING)]
-    else:
-        paths = [path for kind in kinds for path in folder.rglob(kind)]
-    return _digest(*((path.name, path.read_bytes()) for path in sorted(paths)))
-
-
-_COMPUTING = ("cycles.py", "device_runs.py", "natural_inputs.py", "tflm_application.py")
+def _read(store: pathlib.Path) -> dict:
+    """A stored result; empty where there is none."""
+    return json.loads(store.read_text()) if store.is_file() else {}
 
 
 def _measure(paths: list[str], console) -> dict[str, dict]:
     """Results by model, each from a process of its own."""
     output = _COMMAND.folder
     own = [f"--{flag.name}={value}" for flag, value in _passed()]
-    results = {}
+    results = {pathlib.Path(path).stem: _read(_stored(output, path)) for path in paths}
     for path in track(paths, "models", console=console):
         line = [sys.executable, "-m", "benchmarks.peers", "--one", *own, path]
         try:
@@ -177,8 +92,7 @@ def _measure(paths: list[str], console) -> dict[str, dict]:
             problem = done.stderr.strip().splitlines()[-1:] if done.returncode else []
         except subprocess.TimeoutExpired:
             problem = [f"not done within {SECONDS} seconds"]
-        store = _stored(output, path)
-        results[pathlib.Path(path).stem] = json.loads(store.read_text()) if store.is_file() else {}
+        results[pathlib.Path(path).stem] = _read(_stored(output, path))
         if problem:
             console.print(f"{path}: {problem[0]}")
             results[pathlib.Path(path).stem]["problem"] = problem[0]
@@ -196,35 +110,37 @@ def _passed():
 
 
 def _report(results: dict[str, dict], output: pathlib.Path) -> str:
-    """Writes tables and figure; returns the page."""
-    line = _COMMAND.provenance()
-    page = peers_report.markdown(results, _CPU.value, _BITS.value, _TOOLCHAIN.value, line["command"], _ABOUT.value)
+    """Writes the tables; returns the page."""
+    line, about = _COMMAND.provenance(), _settings().libraries[0].about
+    page = peers_report.markdown(results, _CPU.value, _BITS.value, _TOOLCHAIN.value, line["command"], about)
     tables = {"peers.md": page.encode(), "peers.csv": peers_report.to_csv(results).encode()}
-    tables |= {"peers.json": command.to_json({"kind": "peers", **line, "models": results})}
-    figure = peers_report.figure(results, _CPU.value, _BITS.value)
-    tables |= {"peers.png": figure} if figure else {}
+    tables |= {"peers.json": command.to_json({"kind": "peers", "tflm": about, **line, "models": results})}
     files.write({str(output / name): content for name, content in tables.items()})
     return page
 
 
 def _main(*models: str) -> int:
     if _ONE.value:
-        return one(models[0])
-    for cpu in _CPU.value:
-        tflm.find(_TFLM.value, cpu)
+        return _one(models[0])
+    _settings()  # before anything is measured
     paths = list(models) or _corpus()
+    names = [pathlib.Path(path).stem for path in paths]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(f"several models are called {', '.join(twice)}; results are kept by name: rename all but one")
     paths.sort(key=lambda path: pathlib.Path(path).stat().st_size)
     console = command.console()
     results = _measure(paths, console)
     output = _COMMAND.folder
-    page = _report(results, output)
+    page, figure = _report(results, output), peers_report.figure(results, _CPU.value, _BITS.value)
+    files.write({str(output / "peers.png"): figure} if figure else {})
     for cpu in _CPU.value:
         console.print(peers_report.table(results, cpu, _BITS.value))
     if _PUBLISH.value:
         folder = pathlib.Path(_PUBLISH.value)
         command.make_folder(folder / "results")
         files.write({str(folder / "peers.md"): page.encode()})
-        copied = ("peers.csv", "peers.json", "peers.png")
+        copied = ("peers.csv", *(["peers.png"] if figure else []))
         files.write({str(folder / "results" / name): (output / name).read_bytes() for name in copied})
     print(f"{output}: peers.md, peers.csv, peers.json and peers.png; cycles are modelled, zero wait states")
     return command.EXIT_MODEL if any("problem" in result for result in results.values()) else command.EXIT_OK

@@ -52,6 +52,12 @@ class Library:
         """What it is, for people."""
         return "TFLM + CMSIS-NN" if self.has_cmsis_nn else "TFLM, reference kernels"
 
+    @property
+    def about(self) -> str:
+        """What the user says it is, in about.txt of the folder; empty without one."""
+        path = self.folder / "about.txt"
+        return " ".join(path.read_text(encoding="utf-8").split()) if path.is_file() else ""
+
     @functools.cached_property
     def digest(self) -> str:
         """Of the library's bytes."""

@@ -109,6 +109,13 @@ def test_without_tflm_it_is_wrong_usage(tmp_path, monkeypatch, capsys):
     assert "pass --tflm_dir or set TFLM_DIR" in capsys.readouterr().err
 
 
+def test_results_are_kept_by_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(peers, "_settings", lambda: None)
+    paths = [tmp_path / folder / "model.tflite" for folder in ("a", "b")]
+    assert peers.main(["peers", f"--output={tmp_path}", *map(str, paths)]) == command.EXIT_USAGE
+    assert "several models are called model;" in capsys.readouterr().err
+
+
 @pytest.fixture
 def models(tmp_path) -> list[str]:
     """A small network, one of uint8, which TFLM refuses, and a file without C."""

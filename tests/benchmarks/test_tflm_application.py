@@ -120,6 +120,9 @@ def test_what_was_built_is_told_from_the_library(library):
     assert again.title == "TFLM + CMSIS-NN"
     assert "-DCMSIS_NN" in again.options()
     assert again.digest != before
+    assert again.about == ""
+    (library.folder / "about.txt").write_text("of August,\ngcc 12\n")
+    assert again.about == "of August, gcc 12"
 
 
 def test_a_folder_without_tflm_is_wrong_usage(library, monkeypatch):
