@@ -55,7 +55,9 @@ def _settings() -> Settings:
       UsageError: there is no such TFLM.
     """
     libraries = tuple(tflm.find(_TFLM.value, cpu) for cpu in _CPU.value)
-    return Settings(libraries, _BITS.value, _SAMPLES.value, _TOOLCHAIN.value)
+    return Settings(
+        libraries, pathlib.Path(_COMMAND.output.value) / "programs", _BITS.value, _SAMPLES.value, _TOOLCHAIN.value
+    )
 
 
 def _one(path: str) -> int:

@@ -4,8 +4,9 @@
 import dataclasses
 import hashlib
 import pathlib
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from benchmarks import c_corpus, tflm_application
 from benchmarks.device_runs import STOCK, Run, measure, measure_elf
@@ -18,9 +19,11 @@ from tflm_export.arithmetic import Tflm
 from tflm_export.flatbuffer.model import parse
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
-_SOURCES = ("*.py", "*.c", "*.cc", "*.h", "*.S", "*.ld")
-# Of the benchmarks, what figures depend on beside what emulates.
-_MEASURING = ("cycles.py", "device_runs.py", "natural_inputs.py", "peers_runs.py", "tflm_application.py")
+# What figures depend on: TFLM's programs, what measures, and the C.
+_MAKING = ("benchmarks/tflm_application.py", "benchmarks/emulators/tflm*.py", "benchmarks/emulators/firmware.[cl]*")
+_MEASURING = ("benchmarks/cycles.py", "benchmarks/device_runs.py", "benchmarks/natural_inputs.py")
+_MEASURING += ("benchmarks/peers_runs.py", "benchmarks/emulators/*.*", "tflm_export/simulator.py")
+_WRITING = tuple(f"tflm_export/**/*.{kind}" for kind in ("py", "c", "cc", "h", "S"))
 _SHOWN = 10  # functions, the largest ones
 
 
@@ -30,12 +33,14 @@ class Settings:
 
     Attributes:
       libraries: TFLM for each core.
+      programs: folder of ELF files with TFLM, which are kept.
       bits: width of the narrowed C, which stands beside the stock one.
       samples: inferences.
       toolchain: compiler of the C.
     """
 
     libraries: tuple[tflm.Library, ...]
+    programs: pathlib.Path
     bits: int
     samples: int
     toolchain: str
@@ -59,21 +64,44 @@ def update(result: dict, name: str, data: bytes, settings: Settings, keep: Calla
         keep(result)
         return
     result.pop("reason", None)
-    conditions = (hashlib.sha256(data).hexdigest(), settings.samples, _sources("benchmarks"))
     for library in settings.libraries:
-        cell = result.setdefault(library.cpu, {})
-        key = _digest(library.digest, *conditions)
-        if cell.get("tflm_key") != key:
-            cell |= {"title": library.title, "tflm": theirs(name, data, library, settings.samples), "tflm_key": key}
+        cell = result.setdefault(library.cpu, {"keys": {}})
+        for _ in _on_core(cell, name, data, library, settings):
             keep(result)
-        if "reason" in cell["tflm"]:
-            cell.pop("c", None)
-            continue
-        key = _digest(_sources("tflm_export"), settings.toolchain, settings.bits, *conditions)
-        if cell.get("c_key") != key:
-            same = to_int8(data).data if cell["tflm"].get("converted") else data
-            cell |= {"c": ours(name, same, library.cpu, settings), "c_key": key}
-            keep(result)
+
+
+def _on_core(cell: dict, name: str, data: bytes, library: tflm.Library, settings: Settings) -> Iterator[None]:
+    """Measures what of a core's part does not hold; yields whenever there is more of it."""
+    cell["title"] = library.title
+    elf = settings.programs / f"{name}_{library.cpu}.elf"
+    if not elf.is_file() and "reason" not in cell.get("program", {}):
+        cell["keys"].pop("program", None)
+    made = (library.digest, hashlib.sha256(data).hexdigest(), *_files(_MAKING))
+    yield from _renewed(cell, "program", made, lambda: program(data, library, elf))
+    ran = (*made, settings.samples, *_files(_MEASURING))
+    if "reason" in cell["program"]:
+        cell["tflm"] = cell["program"]
+        cell.pop("c", None)
+        return
+    data = to_int8(data).data if "converted" in cell["program"] else data
+    yield from _renewed(cell, "tflm", ran, lambda: cell["program"] | theirs(elf, name, data, library.cpu, settings))
+    written = (*ran, settings.toolchain, settings.bits, *_files(_WRITING))
+    yield from _renewed(cell, "c", written, lambda: ours(name, data, library.cpu, settings))
+
+
+def _renewed(cell: dict, part: str, depends: tuple, make: Callable[[], dict]) -> Iterator[None]:
+    """Makes a part again where what it depends on has changed, and then yields."""
+    key = hashlib.sha256(repr(depends).encode()).hexdigest()
+    if cell["keys"].get(part) != key:
+        cell[part] = make()
+        cell["keys"][part] = key
+        yield
+
+
+def _files(patterns: tuple[str, ...]) -> list[tuple[str, bytes]]:
+    """The project's files that figures depend on."""
+    paths = sorted({path for pattern in patterns for path in _ROOT.glob(pattern) if path.is_file()})
+    return [(path.name, path.read_bytes()) for path in paths]
 
 
 def rows_of(name: str, data: bytes, samples: int) -> Rows:
@@ -82,25 +110,33 @@ def rows_of(name: str, data: bytes, samples: int) -> Rows:
     return natural_inputs(name, model, samples) or random_inputs(model, samples)
 
 
-def theirs(name: str, data: bytes, library: tflm.Library, samples: int) -> dict:
-    """TFLM's side of a model on a core; with `reason` where it does not run."""
-    result = {}
-    try:
-        with tempfile.TemporaryDirectory() as folder:
+def program(data: bytes, library: tflm.Library, elf: pathlib.Path) -> dict:
+    """Builds the application around a model; with `converted` where TFLM takes it as int8 only, `reason` where never."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
             try:
-                built = tflm_application.build(data, library, pathlib.Path(folder))
+                built, found = tflm_application.build(data, library, pathlib.Path(folder)), {}
             except ModelError as error:
                 try:
                     data = to_int8(data).data
                 except ModelError:
                     raise error from None
-                result = {"converted": True, "why": str(error)}
-                built = tflm_application.build(data, library, pathlib.Path(folder))
-            rows = rows_of(name, data, samples)
-            run = measure_elf(built.path, data, name, library.cpu, rows.arrays, keeps_state=True)
-            return result | {"rows": rows.source, "samples": rows.count} | _figures(run, built.path)
-    except (ModelError, EngineError, firmware.BuildError) as error:
-        return result | {"reason": " ".join(str(error).split())}
+                built, found = tflm_application.build(data, library, pathlib.Path(folder)), {"converted": str(error)}
+        except (ModelError, firmware.BuildError) as error:
+            return {"reason": " ".join(str(error).split())}
+        elf.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(built.path, elf)
+    return found
+
+
+def theirs(elf: pathlib.Path, name: str, data: bytes, cpu: str, settings: Settings) -> dict:
+    """TFLM's side of a model on a core; with `reason` where it does not run."""
+    rows = rows_of(name, data, settings.samples)
+    try:
+        run = measure_elf(elf, data, name, cpu, rows.arrays, keeps_state=True)
+    except (ModelError, EngineError) as error:
+        return {"reason": " ".join(str(error).split())}
+    return {"rows": rows.source, "samples": rows.count} | _figures(run, elf)
 
 
 def ours(name: str, data: bytes, cpu: str, settings: Settings) -> dict:
@@ -126,18 +162,3 @@ def _figures(run: Run, elf: pathlib.Path) -> dict:
         "largest_functions": dict(list(functions.items())[:_SHOWN]),
         "layers": [[layer.op, layer.output, layer.cycles] for layer in run.layers],
     }  # fmt: skip
-
-
-def _digest(*parts) -> str:
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
-
-
-def _sources(package: str) -> str:
-    """A digest of the code that figures depend on."""
-    folder = _ROOT / package
-    if package == "benchmarks":
-        paths = [path for kind in _SOURCES for path in (folder / "emulators").glob(kind)]
-        paths += [folder / name for name in _MEASURING]
-    else:
-        paths = [path for kind in _SOURCES for path in folder.rglob(kind)]
-    return _digest(*((path.name, path.read_bytes()) for path in sorted(paths)))
