@@ -111,7 +111,7 @@ def rows_of(name: str, data: bytes, samples: int) -> Rows:
 
 
 def program(data: bytes, library: tflm.Library, elf: pathlib.Path) -> dict:
-    """Builds the application around a model; with `converted` where TFLM takes it as int8 only, `reason` where never."""
+    """Builds the application around a model; with `converted` where TFLM takes it as int8 only, or with a `reason`."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             try:
