@@ -189,9 +189,10 @@ def measure(
     program = c.translate(data, name, arithmetic, cpu if kernels == AUTO else kernels)
     with tempfile.TemporaryDirectory() as scratch:
         built = firmware.build(program, cpu, folder or pathlib.Path(scratch), toolchain)
-        layers = [program.layer(step) for step in program.steps]
+        layers = [program.layer(step) for step in program.steps] or ["firmware_infer"]  # where it only copies
         execution, outputs, expected = _run(built, layers, Borders.of(program), engine, data, inputs, arithmetic, part)
     steps = [_Layer(s.origin.index, s.origin.name, s.output.name, s.multiplications) for s in program.steps]
+    steps = steps or [_Layer(0, "INFERENCE", name, 0)]
     return Run(
         name, cpu, rescale, engine, toolchain, multiplier, _equal(outputs, expected), False,
         len(execution.outputs), _accuracy(outputs[0], labels), built.flash, built.ram, program.arena.size,

@@ -10,6 +10,7 @@ Every model is measured in a process of its own. What --output has already is ke
 library nor this project have changed; ending the program loses only the model that is being measured.
 
 usage: python -m benchmarks.peers [--tflm_dir DIR] [--cpu cortex-m4] [--bits 1] [--publish docs] [MODEL.tflite ...]
+       python -m benchmarks.peers --part stm32l4plus [...]
 
 Without models, those of the data folder.
 """
@@ -24,8 +25,11 @@ from rich.progress import track
 
 from benchmarks import command, peers_report, peers_runs
 from benchmarks.datasets import DATA_VARIABLE, data_folder
+from benchmarks.device import describe
 from benchmarks.emulators import firmware, tflm
 from benchmarks.emulators.execution import EngineError
+from benchmarks.parts import IDEAL, PARTS, Part
+from benchmarks.peers_report import Made
 from benchmarks.peers_runs import Settings
 from tflm_export import UsageError, files
 
@@ -42,10 +46,27 @@ _SAMPLES = flags.DEFINE_integer("samples", 2, "Inferences to run.", lower_bound=
 _TOOLCHAIN = flags.DEFINE_enum(
     "toolchain", "gcc", firmware.TOOLCHAINS, "Compiler of the C; that of TFLM is gcc.", flag_values=_FLAGS
 )
+_PART = flags.DEFINE_enum("part", None, sorted(PARTS), "Microcontroller, instead of --cpu.", flag_values=_FLAGS)
 _PUBLISH = flags.DEFINE_string(
     "publish", None, "Also write the page here, its CSV and figure to results.", flag_values=_FLAGS
 )
 _ONE = flags.DEFINE_bool("one", False, "For the program's own use: a single model.", flag_values=_FLAGS)
+
+
+def _part() -> Part:
+    return PARTS.get(_PART.value, IDEAL)
+
+
+def _cpus() -> tuple[str, ...]:
+    """The cores.
+
+    Raises:
+      UsageError: --part has another one than --cpu.
+    """
+    part = _part()
+    if part.cpu and _CPU.present and _CPU.value != [part.cpu]:
+        raise UsageError(f"--part {part.name} has a {part.cpu}; leave out --cpu {' '.join(_CPU.value)}")
+    return (part.cpu,) if part.cpu else tuple(_CPU.value)
 
 
 def _settings() -> Settings:
@@ -54,10 +75,9 @@ def _settings() -> Settings:
     Raises:
       UsageError: there is no such TFLM.
     """
-    libraries = tuple(tflm.find(_TFLM.value, cpu) for cpu in _CPU.value)
-    return Settings(
-        libraries, pathlib.Path(_COMMAND.output.value) / "programs", _BITS.value, _SAMPLES.value, _TOOLCHAIN.value
-    )
+    libraries = tuple(tflm.find(_TFLM.value, cpu) for cpu in _cpus())
+    programs = pathlib.Path(_COMMAND.output.value) / "programs"
+    return Settings(libraries, programs, _BITS.value, _SAMPLES.value, _TOOLCHAIN.value, _part())
 
 
 def _one(path: str) -> int:
@@ -104,19 +124,23 @@ def _measure(paths: list[str], console) -> dict[str, dict]:
 
 def _passed():
     """The flags that measuring depends on, and their values."""
-    for flag in (_COMMAND.output, _TFLM, _BITS, _SAMPLES, _TOOLCHAIN):
+    for flag in (_COMMAND.output, _TFLM, _BITS, _SAMPLES, _TOOLCHAIN, _PART):
         if flag.value is not None:
             yield flag, flag.value
-    for cpu in _CPU.value:
-        yield _CPU, cpu
+    if _PART.value is None:
+        yield from ((_CPU, cpu) for cpu in _CPU.value)
 
 
 def _report(results: dict[str, dict], output: pathlib.Path) -> str:
     """Writes the tables; returns the page."""
     line, about = _COMMAND.provenance(), _settings().libraries[0].about
-    page = peers_report.markdown(results, _CPU.value, _BITS.value, _TOOLCHAIN.value, line["command"], about)
+    conditions = describe(_part())
+    made = Made(_cpus(), _BITS.value, _TOOLCHAIN.value, conditions, line["command"], about)
+    page = peers_report.markdown(results, made)
     tables = {"peers.md": page.encode(), "peers.csv": peers_report.to_csv(results).encode()}
-    tables |= {"peers.json": command.to_json({"kind": "peers", "tflm": about, **line, "models": results})}
+    tables |= {
+        "peers.json": command.to_json({"kind": "peers", "tflm": about, "part": _part().name, **line, "models": results})
+    }
     files.write({str(output / name): content for name, content in tables.items()})
     return page
 
@@ -134,9 +158,9 @@ def _main(*models: str) -> int:
     console = command.console()
     results = _measure(paths, console)
     output = _COMMAND.folder
-    page, figure = _report(results, output), peers_report.figure(results, _CPU.value, _BITS.value)
+    page, figure = _report(results, output), peers_report.figure(results, _cpus(), _BITS.value)
     files.write({str(output / "peers.png"): figure} if figure else {})
-    for cpu in _CPU.value:
+    for cpu in _cpus():
         console.print(peers_report.table(results, cpu, _BITS.value))
     if _PUBLISH.value:
         folder = pathlib.Path(_PUBLISH.value)
@@ -144,7 +168,7 @@ def _main(*models: str) -> int:
         files.write({str(folder / "peers.md"): page.encode()})
         copied = ("peers.csv", *(["peers.png"] if figure else []))
         files.write({str(folder / "results" / name): (output / name).read_bytes() for name in copied})
-    print(f"{output}: peers.md, peers.csv, peers.json and peers.png; cycles are modelled, zero wait states")
+    print(f"{output}: peers.md, peers.csv, peers.json and peers.png; cycles are modelled, {describe(_part())}")
     return command.EXIT_MODEL if any("problem" in result for result in results.values()) else command.EXIT_OK
 
 

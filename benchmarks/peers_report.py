@@ -116,28 +116,41 @@ def table(results: dict[str, dict], cpu: str, bits: int) -> Table:
     return command.table(_head(bits, _title(results, cpu)), rows, 1, title=title, box=None, pad_edge=False)
 
 
-def markdown(results: dict[str, dict], cpus: list[str], bits: int, toolchain: str, line: str, about: str = "") -> str:
-    """The page.
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """How results were made, for the page.
 
-    Args:
-      results: by model.
+    Attributes:
       cpus: the cores, a table each.
       bits: width of the narrowed C.
       toolchain: its compiler.
-      line: the command that made the page.
-      about: what the library is that was brought.
+      conditions: of the cycle model.
+      command: the command line.
+      about: what the library is that was brought; empty where nobody says.
     """
+
+    cpus: tuple[str, ...]
+    bits: int
+    toolchain: str
+    conditions: str
+    command: str
+    about: str = ""
+
+
+def markdown(results: dict[str, dict], made: Made) -> str:
+    """The page."""
+    cpus, bits = made.cpus, made.bits
     text = [
         f"""# TFLM beside C
 
-Made by `{line}`: each model in TensorFlow Lite Micro, and as the C that `--c_source` writes, stock and at
+Made by `{made.command}`: each model in TensorFlow Lite Micro, and as the C that `--c_source` writes, stock and at
 k = {bits}. The models with the smallest gain come first.
 
-- **Cycles** are modelled by [the device harness](device.md) at zero wait states, mean over the same inputs on both
+- **Cycles** are modelled by [the device harness](device.md), {made.conditions}; mean over the same inputs on both
   sides: photographs, test rows or speech where it is known what a model was made for, else random ones.
-- **TFLM** is the library that `--tflm_dir` holds{f" ({about})" if about else ""}, in an
+- **TFLM** is the library that `--tflm_dir` holds{f" ({made.about})" if made.about else ""}, in an
   [application of its own](tflm.md#beside-c) for each model.
-- **C** is built by {toolchain} -O2. Both sides stand in the same firmware.
+- **C** is built by {made.toolchain} -O2. Both sides stand in the same firmware.
 - **Flash** is code and constants, the model among them. **RAM** is static data, with an arena no larger than needed and
   the firmware's arrays for input and output, and the stack at its deepest.
 - **TFLM = simulator**: whether every output is what `simulate(model, inputs, "tflm")` gives. C always gives what the

@@ -13,6 +13,7 @@ from benchmarks.device_runs import STOCK, Run, measure, measure_elf
 from benchmarks.emulators import firmware, tflm
 from benchmarks.emulators.execution import EngineError
 from benchmarks.natural_inputs import Rows, natural_inputs, random_inputs
+from benchmarks.parts import IDEAL, Part
 from benchmarks.peers_report import NO_C
 from tflm_export import ModelError, c, to_int8
 from tflm_export.arithmetic import Tflm
@@ -37,6 +38,7 @@ class Settings:
       bits: width of the narrowed C, which stands beside the stock one.
       samples: inferences.
       toolchain: compiler of the C.
+      part: what cycles are modelled for.
     """
 
     libraries: tuple[tflm.Library, ...]
@@ -44,6 +46,7 @@ class Settings:
     bits: int
     samples: int
     toolchain: str
+    part: Part = IDEAL
 
 
 def update(result: dict, name: str, data: bytes, settings: Settings, keep: Callable[[dict], None]) -> None:
@@ -78,7 +81,7 @@ def _on_core(cell: dict, name: str, data: bytes, library: tflm.Library, settings
         cell["keys"].pop("program", None)
     made = (library.digest, hashlib.sha256(data).hexdigest(), *_files(_MAKING))
     yield from _renewed(cell, "program", made, lambda: program(data, library, elf))
-    ran = (*made, settings.samples, *_files(_MEASURING))
+    ran = (*made, settings.samples, settings.part, *_files(_MEASURING))
     if "reason" in cell["program"]:
         cell["tflm"] = cell["program"]
         cell.pop("c", None)
@@ -133,7 +136,7 @@ def theirs(elf: pathlib.Path, name: str, data: bytes, cpu: str, settings: Settin
     """TFLM's side of a model on a core; with `reason` where it does not run."""
     rows = rows_of(name, data, settings.samples)
     try:
-        run = measure_elf(elf, data, name, cpu, rows.arrays, keeps_state=True)
+        run = measure_elf(elf, data, name, cpu, rows.arrays, part=settings.part, keeps_state=True)
     except (ModelError, EngineError) as error:
         return {"reason": " ".join(str(error).split())}
     return {"rows": rows.source, "samples": rows.count} | _figures(run, elf)
@@ -146,7 +149,10 @@ def ours(name: str, data: bytes, cpu: str, settings: Settings) -> dict:
     for rescale in (STOCK, settings.bits):
         try:
             with tempfile.TemporaryDirectory() as folder:
-                run = measure(data, "model", cpu, rescale, rows.arrays, None, pathlib.Path(folder), settings.toolchain)
+                run = measure(
+                    data, "model", cpu, rescale, rows.arrays, None, pathlib.Path(folder), settings.toolchain,
+                    part=settings.part,
+                )  # fmt: skip
                 found[str(rescale)] = _figures(run, pathlib.Path(folder, "model.elf"))
         except (ModelError, EngineError, firmware.BuildError) as error:
             found[str(rescale)] = {"reason": " ".join(str(error).split())}

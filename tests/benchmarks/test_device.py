@@ -74,6 +74,17 @@ def test_cores_without_a_published_table_have_instructions_only(model, inputs):
     assert run.to_dict()["no_cycles_because"].startswith("cortex-m7: there is no table")
 
 
+def test_a_model_without_layers():
+    """It copies its input."""
+    b = TFLiteBuilder(1)
+    x = b.input([1, 5])
+    data = b.build(x, x)
+    run = device.measure(data, "model", "cortex-m4", "stock", device.inputs_for(data, 2, None, 1.0)[0])
+    assert run.equal
+    assert [layer.op for layer in run.layers] == ["INFERENCE"]
+    assert run.total("cycles") > 0
+
+
 def test_counts_in_c_and_in_python_agree_and_repeat(model, inputs, tmp_path):
     program = translate(narrow(model, 1)[0], "model", 1)
     built = firmware.build(program, "cortex-m0plus", tmp_path)

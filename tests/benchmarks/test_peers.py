@@ -17,6 +17,7 @@ from benchmarks import command, peers, peers_report  # noqa: E402
 from benchmarks.emulators import tflm  # noqa: E402
 
 M4 = "cortex-m4"
+MADE = peers_report.Made((M4,), 1, "gcc", "zero wait states", "python -m benchmarks.peers", "of August")
 
 
 def side(cycles: float, flash: int = 1000, equal: bool = True) -> dict:
@@ -64,7 +65,7 @@ def test_what_is_not_compared_has_its_reason():
 
 
 def test_the_page():
-    page = peers_report.markdown(RESULTS, [M4], 1, "gcc", "python -m benchmarks.peers", "of August")
+    page = peers_report.markdown(RESULTS, MADE)
     lines = [line for line in page.splitlines() if line.startswith("| ")]
     head, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     cells = [dict(zip(head[:6], row, strict=False)) for row in rows]
@@ -84,7 +85,7 @@ def test_the_page():
 def test_c_that_is_wrong_is_said_to_be():
     wrong = ran(8e6, 4e6, 2e6)
     wrong[M4]["c"]["1"]["equal"] = False
-    page = peers_report.markdown({"bad": wrong}, [M4], 1, "gcc", "")
+    page = peers_report.markdown({"bad": wrong}, MADE)
     assert "C that differs from the simulator: bad." in page
 
 
@@ -107,6 +108,12 @@ def test_without_tflm_it_is_wrong_usage(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv(tflm.VARIABLE, raising=False)
     assert peers.main(["peers", f"--output={tmp_path}", "some.tflite"]) == command.EXIT_USAGE
     assert "pass --tflm_dir or set TFLM_DIR" in capsys.readouterr().err
+
+
+def test_a_part_has_one_core(tmp_path, capsys):
+    line = ["peers", "--part=stm32g0", f"--cpu={M4}", f"--output={tmp_path}", "some.tflite"]
+    assert peers.main(line) == command.EXIT_USAGE
+    assert "--part stm32g0 has a cortex-m0plus" in capsys.readouterr().err
 
 
 def test_results_are_kept_by_name(tmp_path, monkeypatch, capsys):
