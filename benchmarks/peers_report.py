@@ -96,12 +96,16 @@ def _head(bits: int, title: str) -> tuple[str, ...]:
 def _row(pair: Pair) -> tuple[str, ...]:
     sides = (pair.tflm, pair.narrow)
     flash = [f"{side['flash'] / 1e3:.1f}" for side in sides]
-    ram = [f"{(side['ram'] + (side['stack'] or 0)) / 1e3:.1f}" for side in sides]
+    ram = [f"{_ram(side) / 1e3:.1f}" for side in sides]
     cycles = [f"{side['cycles'] / 1e6:.3f}" for side in (pair.tflm, pair.stock, pair.narrow)]
     equal = "yes" if pair.tflm["equal"] else "no"
     return (
         pair.label, *cycles, f"{pair.stock_ratio:.2f}", f"{pair.ratio:.2f}", flash[0], flash[1], ram[0], ram[1], equal,
     )  # fmt: skip
+
+
+def _ram(side: dict) -> int:
+    return side["ram"] + (side["stack"] or 0)
 
 
 def _title(results: dict[str, dict], cpu: str) -> str:
@@ -171,13 +175,15 @@ def _section(results: dict[str, dict], cpu: str, bits: int) -> list[str]:
     ratios, stock = [pair.ratio for pair in found], [pair.stock_ratio for pair in found]
     slower = [f"{pair.label} ({pair.ratio:.2f})" for pair in found if pair.ratio < 1]
     larger = [pair.label for pair in found if pair.narrow["flash"] > pair.tflm["flash"]]
+    more_ram = [pair.label for pair in found if _ram(pair.narrow) > _ram(pair.tflm)]
     wrong = [pair.label for pair in found if not (pair.stock["equal"] and pair.narrow["equal"])]
     text = [
         f"## {cores.find(cpu).title}",
         "",
         f"{len(found)} models run on both sides. Geometric mean: {geometric_mean(ratios):.2f} times fewer cycles than "
         f"{title} at k = {bits}, {geometric_mean(stock):.2f} times with the stock rescale. Slower: "
-        f"{', '.join(slower) or 'none'}. More flash: {', '.join(larger) or 'none'}.",
+        f"{', '.join(slower) or 'none'}. More flash: {', '.join(larger) or 'none'}. More RAM: "
+        f"{', '.join(more_ram) or 'none'}.",
         *([f"C that differs from the simulator: {', '.join(wrong)}."] if wrong else []),
         "",
         *_table(_head(bits, title), [_row(pair) for pair in found]),

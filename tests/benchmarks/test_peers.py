@@ -77,6 +77,7 @@ def test_the_page():
     assert "`--tflm_dir` holds (of August)" in page
     assert "Slower: loses (0.50)." in page
     assert "More flash: fat." in page
+    assert "More RAM: none." in page
     assert "differs" not in page
     assert "| theirs | TFLM has no LOG_SOFTMAX |" in page
     assert "| none | there is no C of them" in page
