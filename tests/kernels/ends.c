@@ -12,16 +12,14 @@
 #include "narrow_depthwise_conv_2d_planes_dsp.h"
 NARROW_CONV_2D_TILES_DSP(tile_shift, SHIFT, EACH, 4, 1, 1, 0, 0, 4, 4, 4, 256, 1, 4)
 NARROW_CONV_2D_TILES_DSP(tile_stock, STOCK, EACH, 4, 1, 1, 0, 0, 4, 4, 4, 256, 1, 4)
-#include "ends_planes.h" /* plane_shift and plane_stock, from test_ends.py: four outputs of one tap */
 #else
 #include "narrow_conv_2d_tiles_v6m.h"
 #define NO_WEIGHTS 1
-#include "narrow_depthwise_conv_2d_planes_v6m.h"
+#include "narrow_depthwise_conv_2d_pairs_v6m.h"
 NARROW_CONV_2D_TILES_V6M(tile_shift, SHIFT, 1, 1, 0, 1, 0, 256, 1, 4)
 NARROW_CONV_2D_TILES_V6M(tile_stock, STOCK, 1, 1, 0, 1, 0, 256, 1, 4)
-NARROW_DEPTHWISE_CONV_2D_PLANES_V6M(plane_shift, SHIFT, 4, 1, 1, 0, 1, 3)
-NARROW_DEPTHWISE_CONV_2D_PLANES_V6M(plane_stock, STOCK, 4, 1, 1, 0, 1, 3)
 #endif
+#include "ends_planes.h" /* plane_shift and plane_stock, from test_ends.py: four outputs of one tap */
 
 static const int32_t zeros[128];
 static int32_t stream[128][8];
@@ -43,23 +41,14 @@ static void tiles(const ends_input *all, int stock, int8_t *output) {
   (stock ? tile_stock : tile_shift)(rows, output, stream[0]);
 }
 
-#if defined(__ARM_FEATURE_DSP)
 static void planes(const ends_input *all, int stock, int8_t *output) {
-  static const int16_t plane[PIXELS];
+  static const narrow_plane_element plane[2 * PIXELS];
   for (int32_t c = 0; c < ENDS_COUNT; ++c, output += PIXELS) {
-    const int32_t record[] = {all->start[c], all->shift[c], all->multiplier[c], all->fold[c], 0};
     const int32_t shift_record[] = {all->start[c], all->shift[c], 0};
-    (stock ? plane_stock : plane_shift)(plane, output, stock ? record : shift_record, 1);
+    const int32_t stock_record[] = {all->start[c], all->shift[c], all->multiplier[c], all->fold[c], 0};
+    (stock ? plane_stock : plane_shift)(plane, output, stock ? stock_record : shift_record, 1);
   }
 }
-#else
-static void planes(const ends_input *all, int stock, int8_t *output) {
-  for (int32_t c = 0; c < ENDS_COUNT; ++c, output += PIXELS) {
-    const narrow_channel channel = {all->start[c], all->multiplier[c], all->fold[c], all->shift[c], 1};
-    (stock ? plane_stock : plane_shift)(zeros, output, zeros, &channel);
-  }
-}
-#endif
 
 void ends(const int8_t *input, int8_t *output) {
   const ends_input *all = (const ends_input *)(const void *)input;

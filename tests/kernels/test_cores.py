@@ -173,4 +173,4 @@ def test_which_tensors_are_kept_channel_by_channel(core):
     third = b.conv(b.add(b.depthwise(second, name="d2"), second), 8, name="third")
     program = translate(b.build(x, b.conv(b.depthwise(third, kernel=2, name="d3"), 4)), "model", 1, core=core)
     kept = {step.output.name: step.channels_first for step in program.steps if step.channels_first}
-    assert kept == {"first": ("y",), "d1": ("x0",)}
+    assert kept == {"first": ("y",), "d1": ("x0",), "third": ("y",), "d3": ("x0",)}

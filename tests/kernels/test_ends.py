@@ -12,6 +12,7 @@ from tests.helpers import definition
 from tflm_export import kernels
 from tflm_export.c.dsp_plane_loop import PlaneLoop
 from tflm_export.c.epilogue import Sums, fold_stock
+from tflm_export.c.pair_plane_loop import PairLoop
 from tflm_export.c.plane_walk import strip_kernel
 from tflm_export.rescale import Rescale
 
@@ -61,11 +62,14 @@ def test_assembly(cpu, tmp_path):
 
     files = {name: (FOLDER / name).read_bytes() for name in ("ends.c", "ends.h")}
     core = "dsp" if cpu == "cortex-m4" else "v6m"
-    headers = (f"narrow_conv_2d_tiles_{core}.h", f"narrow_depthwise_conv_2d_planes_{core}.h")
-    files |= kernels.sources(headers)
-    macro = "NARROW_DEPTHWISE_CONV_2D_PLANES_DSP"
-    loops = {end: PlaneLoop(end, 1, (((0, None),),), 1, 1, 8, 8, 4, 4, 1) for end in ("SHIFT", "STOCK")}
-    made = [strip_kernel(macro, f"plane_{end.lower()}", end, [0] * 12, loop.assembly()) for end, loop in loops.items()]
+    planes = "planes_dsp" if core == "dsp" else "pairs_v6m"
+    files |= kernels.sources((f"narrow_conv_2d_tiles_{core}.h", f"narrow_depthwise_conv_2d_{planes}.h"))
+    macro, made = f"NARROW_DEPTHWISE_CONV_2D_{planes.upper()}", []
+    for end in ("SHIFT", "STOCK"):
+        dsp = PlaneLoop(end, 1, (((0, None),),), 1, 1, 8, 8, 4, 4, 1)
+        pairs = PairLoop(end, 1, 1, 1, 1, 1, 8, 8, 4, 4, 1)
+        loop, sizes = (dsp, 12) if core == "dsp" else (pairs, 10)
+        made.append(strip_kernel(macro, f"plane_{end.lower()}", end, [0] * sizes, loop.assembly()))
     files["ends_planes.h"] = "\n".join(made).encode()
     built = firmware.link("ends", files, "ends", ("sizeof(ends_input)", "ENDS_OUTPUT_BYTES"), cpu, tmp_path, "zig")
     rng = np.random.default_rng(0)

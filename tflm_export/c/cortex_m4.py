@@ -9,7 +9,7 @@ from tflm_export.c import work
 from tflm_export.c.dsp_planes import DspPlanes, dsp_planes
 from tflm_export.c.dsp_tiling import Tiling, tilings
 from tflm_export.c.dsp_weights import each, fours_of_channels, in_fours, in_order, lanes, lanes_hold, together
-from tflm_export.c.portable import is_image, pixels_of, rescale_statement, window_statement
+from tflm_export.c.portable import pixels_of, rescale_statement, window_statement
 from tflm_export.c.step import CStep
 from tflm_export.c.tiled import Tiled
 from tflm_export.c.tiles import Tiles, pairs_of
@@ -60,13 +60,9 @@ class CortexM4(Tiled):
 
     def tiles(self, step, folded, rows) -> list[CStep]:
         packed = functools.cache(lambda is_in_order, cut: _packed(rows, folded, is_in_order, cut))
-        ways = [
+        return [
             self.tiled(step, folded, tiling, *packed(tiling.is_in_order, tiling.rows)) for tiling in tilings(step.form)
         ]
-        if step.form.input_channels > 1 or not is_image(step.form):
-            return ways
-        plane = self.plane_by_plane(step, folded, np.ascontiguousarray(rows.T))
-        return ways if plane is None else [plane, *ways]
 
     def tiled(self, step, folded, tiling: Tiling, form: str, words: np.ndarray) -> CStep:
         """In tiles of a few pixels and two channels, in one of the ways to do so.

@@ -7,9 +7,9 @@ SMLAD, the others one SMLAxy. Four outputs that are next to one another are summ
 loaded once for all of them; what words and taps meet is known at export, and no instruction of the loop is spent on it.
 
 Weights are words of two taps, from records of bytes. At an odd stride windows begin at either half of a word, and taps
-are paired both ways: (0, 1), (1, 2), (2, 3) and so on; at an even stride, or with dilation, as (0, 1), (2, 3).
-They stay in registers where there are at most six of them, as of 3x3 kernels; else they are loaded for every four
-outputs, in pieces of four words.
+are paired both ways: (0, 1), (1, 2), (2, 3) and so on; at an even stride, or with dilation, as (0, 1), (2, 3). They
+stay in registers where there are at most six of them, as of 3x3 kernels; else they are loaded for every four outputs,
+in pieces of four words.
 """
 
 import itertools

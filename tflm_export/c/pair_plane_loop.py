@@ -89,6 +89,7 @@ class PairLoop:
         lines += [_stored("r2", "weights")]
         if self._is_looped:
             lines += [f"ldr r1, ={4 * self.rows * self.taps}", "adds r1, r1, r2", "mov lr, r1"]
+        lines += self._skips(self.outputs) if self._has_one_kind else []
         row, _ = self._row()
         return [*lines, "1:", *row, f"add sp, sp, #{_FRAME}", "NARROW_V6M_RETURN", ".ltorg"]
 
@@ -112,6 +113,11 @@ class PairLoop:
         """Whether the rows of the kernel are a loop."""
         return self.rows > 1 and self.rows * sum(map(_instructions, self._taps(2)[0])) > _LONGEST
 
+    @property
+    def _has_one_kind(self) -> bool:
+        """Whether all tiles are of the same number of pairs, and so leave r0 at the same distance."""
+        return self.outputs < TILE or self._pairs(self.outputs % TILE or TILE) == self._pairs(TILE)
+
     def _pairs(self, outputs: int) -> int:
         return 1 if outputs == 1 or (outputs == 2 and self.stride > 1) else 2
 
@@ -123,10 +129,10 @@ class PairLoop:
             if tiles > 1:
                 tile += [_loaded("r1", "end"), "cmp r0, r1", "beq 5f", "b 2b", "5:"]
                 lines += [f"ldr r1, ={tiles * step}", "adds r1, r0, r1", _stored("r1", "end")]
-            lines += [*self._skips(TILE), "2:", *tile]
-            cycles += 14 + tiles * (_cycles(tile) + 1 + self._repeated(TILE))
+            lines += [*([] if self._has_one_kind else self._skips(TILE)), "2:", *tile]
+            cycles += 8 + tiles * (_cycles(tile) + 1 + self._repeated(TILE))
         if rest:
-            tile = [*self._skips(rest), *self._tile(rest), *self._ending(rest)]
+            tile = [*([] if self._has_one_kind else self._skips(rest)), *self._tile(rest), *self._ending(rest)]
             lines += tile
             cycles += _cycles(tile) + self._repeated(rest)
         end = [_loaded("r0", "row"), f"ldr r1, ={self.stride_row}", "adds r0, r0, r1", _stored("r0", "row")]

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Depthwise convolution of any kernel, stride and dilation for ARMv6-M: two outputs in one product.
 
-A plane is kept as words x[i] + 2^16 * x[i + lane]; a weight times such a word is a product for two outputs. Products of
-a few taps are added before the halves are split, which is exact while the lower one is an int16: 128 times the sum
-of their |w| is below 2^15, so they may add up to 255. Channels whose weights are larger than that of the others have a
-kernel of their own, which splits more often.
+A plane is kept as words x[i] + 2^16 * x[i + lane]; a weight times such a word is a product for two outputs. The
+products of a few taps are added before the halves are split, which is exact while the lower one is an int16: 128 times
+the sum of their |w| is below 2^15, so they may add up to 255. Channels whose weights are larger than those of the
+others have a kernel of their own, which splits more often.
 """
 
 import functools
@@ -99,8 +99,10 @@ class PairPlanes(PlaneWalk):
     def records(self, columns: np.ndarray) -> np.ndarray:
         """[channels, words]: what the walk reads for each channel, of weights [taps, channels]."""
         taps = self.taps(columns).transpose(2, 0, 1).reshape(columns.shape[1], -1)
-        words = np.ascontiguousarray(np.pad(taps, ((0, 0), (0, -taps.shape[1] % 4)))).view("<i4")
-        return np.concatenate([self.fields(), words], 1)
+        shift = [] if self.end == "SUM" else [self.folded.shift[:, None]]
+        bytes_ = np.concatenate([taps, *shift], 1)
+        words = np.ascontiguousarray(np.pad(bytes_, ((0, 0), (0, -bytes_.shape[1] % 4)))).view("<i4")
+        return np.concatenate([self.fields(has_shift=False), words], 1)
 
     def layer(self, records: np.ndarray) -> str:
         """The narrow_plane_layer."""

@@ -123,11 +123,11 @@ class PlaneWalk(abc.ABC):
         weights = columns.reshape(windows.height.kernel, windows.width.kernel, -1).astype(np.int8)
         return weights.swapaxes(0, 1) if self.transposed else weights
 
-    def fields(self) -> np.ndarray:
-        """[channels, words]: what a record begins with."""
+    def fields(self, has_shift: bool = True) -> np.ndarray:
+        """[channels, words]: what a record begins with, with or without a word for the shift."""
         folded = self.folded
         found = [folded.start]
-        found += [folded.shift] if self.end != "SUM" else []
+        found += [folded.shift] if has_shift and self.end != "SUM" else []
         found += [folded.multiplier, folded.fold] if self.end in ("MULTIPLY", "STOCK") else []
         return np.stack([field.astype(np.int32) for field in found], 1)
 

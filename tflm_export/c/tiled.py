@@ -6,13 +6,13 @@ import numpy as np
 from tflm_export.c.cost import Work
 from tflm_export.c.epilogue import FoldedRescale
 from tflm_export.c.plane_walk import PlaneWalk
-from tflm_export.c.planes import LARGEST_PLANE
 from tflm_export.c.portable import Portable, is_image, rescale_statement, window_statement
 from tflm_export.c.step import CStep, UnsupportedError
 from tflm_export.c.tiles import Tiles
 from tflm_export.program.program import Origin, Step
 from tflm_export.program.weighted_sum import WeightedSum
 
+_LARGEST_PLANE = 65535  # bytes
 _NOWHERE = Origin(0, 0, "", "", "")
 
 
@@ -38,12 +38,23 @@ class Tiled(Portable):
     def depthwise(self, step, folded, columns):
         return self._chosen(self.columns(step, folded, columns)) or super().depthwise(step, folded, columns)
 
+    def plane_by_plane(self, step: Step, folded: FoldedRescale, columns: np.ndarray) -> CStep | None:
+        """A layer each of whose outputs is of one input channel, None where its shape does not allow it."""
+        raise NotImplementedError
+
     def convolution(self, step, folded, rows):
-        return self._chosen(self.tiles(step, folded, rows)) or super().convolution(step, folded, rows)
+        return self._chosen(self.over_image(step, folded, rows)) or super().convolution(step, folded, rows)
 
     def dense(self, step, folded, rows):
-        in_tiles = self.tiles(step, folded, rows) if is_image(step.form) else []
-        return self._chosen([*in_tiles, self.packed(step, folded, rows)]) or super().dense(step, folded, rows)
+        ways = self.over_image(step, folded, rows) if is_image(step.form) else []
+        return self._chosen([*ways, self.packed(step, folded, rows)]) or super().dense(step, folded, rows)
+
+    def over_image(self, step: Step, folded: FoldedRescale, rows: np.ndarray) -> list[CStep | None]:
+        """A convolution over an image tile by tile and, of one channel, plane by plane, in all ways."""
+        ways = list(self.tiles(step, folded, rows))
+        if step.form.input_channels == 1 and is_image(step.form):
+            ways.append(self.plane_by_plane(step, folded, np.ascontiguousarray(rows.T)))
+        return ways
 
     def _chosen(self, ways: list[CStep | None]) -> CStep | None:
         """The best of the ways that the layer's sizes allow, None where there is none."""
@@ -77,9 +88,10 @@ class Tiled(Portable):
     def gives_channels_first(self, form):
         if not isinstance(form, WeightedSum) or form.is_depthwise or not is_image(form):
             return False
-        if form.windows.outputs > LARGEST_PLANE or self._has_problem(form):
+        if form.windows.outputs > _LARGEST_PLANE or self._has_problem(form):
             return False
-        return bool(self.tilings(form))
+        one_channel = form.input_channels == 1 and self.planes(form) is not None
+        return bool(self.tilings(form)) or one_channel
 
     def takes_channels_first(self, form):
         if not isinstance(form, WeightedSum) or not form.is_depthwise or self._has_problem(form):
@@ -87,7 +99,7 @@ class Tiled(Portable):
         return self.planes(form) is not None
 
     def planes(self, form: WeightedSum, folded: FoldedRescale | None = None) -> PlaneWalk | None:
-        """How a depthwise layer goes plane by plane, None where it does not."""
+        """How a layer goes plane by plane, None where it does not; folded: None where only the shape matters."""
         raise NotImplementedError
 
     def _has_problem(self, form: WeightedSum) -> bool:

@@ -21,9 +21,10 @@
  * lane is 2 at a stride_column of 1, else that stride. Of three taps at stride 2 without dilation, the fourth of every
  * four words, which nothing reads, is left out.
  *
- * Records in flash have the start; but for SUM then the shift; of MULTIPLY and STOCK then multiplier and fold; then one
- * byte for each of `taps`; those that kernels read, a word. line: elements of a row with its padding, all that its words
- * are made of. */
+ * Records in flash have the start; of MULTIPLY and STOCK then multiplier and fold; then bytes: one for each of `taps`,
+ * row by row, and but for SUM the shift. Kernels read the start; but for SUM then the shift; of MULTIPLY and STOCK then
+ * multiplier and fold; then a word for each tap.
+ * line: elements of a row with its padding, all that its words are made of. */
 #ifndef NARROW_DEPTHWISE_CONV_2D_PAIRS_V6M_H
 #define NARROW_DEPTHWISE_CONV_2D_PAIRS_V6M_H
 
@@ -200,9 +201,11 @@ static NARROW_INLINE void narrow_pair_whole_row_2(const int8_t *row, int32_t wid
                                                   int32_t words, int32_t *to) {
   const int32_t *const end = to + words;
   for (int32_t start = -left; to < end; start += 4, to += 3) {
-    const int8_t *from = row + start;
+    const int8_t *from = row;
     int8_t edge[5];
-    if (start < 0 || start + 4 >= width) {
+    if (start >= 0 && start + 4 < width) {
+      from += start;
+    } else {
       for (int32_t i = 0; i < 5; ++i) {
         const int32_t at = start + i;
         edge[i] = at >= 0 && at < width ? row[at] : (int8_t)padding;
@@ -270,12 +273,14 @@ static NARROW_INLINE void narrow_plane_row(const narrow_plane_layer *layer, cons
 
 static NARROW_INLINE const int32_t *narrow_plane_record(const narrow_plane_layer *layer, const int32_t *record,
                                                         int8_t *own) {
-  const int32_t fields = layer->record - (layer->taps + 3) / 4;
+  const int32_t taps = layer->taps, shifts = layer->end == NARROW_END_NONE;
+  const int32_t words = layer->record - (taps + shifts + 3) / 4, fields = words + shifts;
+  const int32_t *const bytes = record + words;
   int32_t *const to = (int32_t *)(void *)own;
-  for (int32_t i = 0; i < fields; ++i) to[i] = record[i];
-  for (int32_t i = 0; i < layer->taps; ++i) {
-    to[fields + i] = (int8_t)((uint32_t)record[fields + i / 4] >> (8 * (i & 3)));
-  }
+  to[0] = record[0];
+  if (shifts != 0) to[1] = (int8_t)((uint32_t)bytes[taps / 4] >> (8 * (taps & 3)));
+  for (int32_t i = 1; i < words; ++i) to[i + 1] = record[i];
+  for (int32_t i = 0; i < taps; ++i) to[fields + i] = (int8_t)((uint32_t)bytes[i / 4] >> (8 * (i & 3)));
   return to;
 }
 

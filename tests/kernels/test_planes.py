@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Depthwise layers of every kind plane by plane: each one against the simulator, on the host and on emulated cores."""
+
+import numpy as np
+import pytest
+
+from tests.helpers import definition, native
+from tests.helpers.c_internals import translate
+from tests.helpers.programs import assert_equals_simulator
+from tests.helpers.tflite_builder import TFLiteBuilder, schema
+from tflm_export import narrow
+
+CORES = {"cortex-m4": "planes_dsp", "cortex-m0plus": "pairs_v6m"}
+# Image (height, width, channels), multiplier, kernel, stride, dilation, SAME or VALID.
+LAYERS = {
+    "3x3": ((6, 6, 3), 1, (3, 3), (1, 1), (1, 1), True),
+    "wide and low": ((2, 13, 2), 1, (3, 3), (1, 1), (1, 1), True),
+    "narrow and high": ((13, 5, 2), 1, (3, 3), (1, 1), (1, 1), True),
+    "stride 2": ((12, 12, 2), 1, (3, 3), (2, 2), (1, 1), True),
+    "stride 2 behind padding": ((11, 9, 2), 1, (3, 3), (2, 2), (1, 1), True),
+    "multiplier 3": ((7, 7, 2), 3, (3, 3), (1, 1), (1, 1), True),
+    "k x 1 on one column": ((28, 1, 5), 1, (5, 1), (1, 1), (1, 1), False),
+    "long k x 1": ((24, 1, 3), 2, (10, 1), (1, 1), (1, 1), False),
+    "k x 1": ((9, 6, 3), 1, (4, 1), (1, 1), (1, 1), True),
+    "1 x k": ((3, 20, 2), 1, (1, 7), (1, 1), (1, 1), True),
+    "2x2": ((6, 7, 3), 1, (2, 2), (1, 1), (1, 1), True),
+    "5x5": ((9, 10, 2), 1, (5, 5), (1, 1), (1, 1), True),
+    "5x5 at stride 2": ((9, 10, 2), 1, (5, 5), (2, 2), (1, 1), True),
+    "7x4": ((9, 10, 2), 1, (7, 4), (1, 1), (1, 1), True),
+    "9x9": ((11, 12, 1), 2, (9, 9), (1, 1), (1, 1), True),
+    "stride 3": ((13, 14, 2), 1, (4, 5), (3, 3), (1, 1), True),
+    "two strides": ((13, 14, 2), 1, (3, 4), (1, 2), (1, 1), False),
+    "dilation 2": ((11, 12, 2), 1, (3, 3), (1, 1), (2, 2), True),
+    "dilations": ((12, 11, 2), 1, (3, 4), (1, 1), (3, 2), True),
+    "dilation and stride": ((12, 15, 2), 2, (3, 3), (2, 3), (2, 2), True),
+    "one output": ((5, 4, 6), 1, (5, 4), (1, 1), (1, 1), False),
+    "pointwise": ((5, 6, 3), 2, (1, 1), (1, 1), (1, 1), True),
+    "pointwise at stride 2": ((5, 6, 3), 1, (1, 1), (2, 2), (1, 1), True),
+    "strips": ((60, 50, 1), 2, (3, 3), (1, 1), (1, 1), True),
+    "strips at stride 2": ((90, 61, 1), 3, (5, 4), (2, 2), (1, 1), True),
+    "one channel": ((20, 10, 1), 4, (10, 8), (2, 2), (1, 1), True),
+}
+_SCALE, _ZERO = 0.0613, -5
+
+
+def depthwise(kind: str, seed: int, batch: int = 1, extreme: bool = False) -> bytes:
+    """A model of one layer; extreme: with weights of -127 and 127 alone."""
+    (height, width, inputs), multiplier, kernel, stride, dilation, same = LAYERS[kind]
+    random = np.random.default_rng(seed)
+    b = TFLiteBuilder(seed)
+    x = b.input([batch, height, width, inputs], zero_point=int(random.choice([-128, -3, 0, 127])))
+    channels, shape = inputs * multiplier, [1, *kernel, inputs * multiplier]
+    w, bias = b.weights(x, shape, 3, kernel[0] * kernel[1], "layer", None, True, True, _SCALE)
+    if extreme:
+        data = random.choice([-127, 127], shape)
+        b.model.buffers[b.buffer(w)].data = data.astype(np.int8).reshape(-1).view(np.uint8)
+    axes = zip((height, width), kernel, stride, dilation, strict=True)
+    size = [definition.output_size(*axis, same)[0] for axis in axes]
+    y = b.tensor("layer", [batch, *size, channels], scale=_SCALE, zero_point=_ZERO)
+    padding = schema.Padding.SAME if same else schema.Padding.VALID
+    b.operator(
+        "DEPTHWISE_CONV_2D", [x, w, bias], [y], 3, activation="NONE", padding=padding, depthMultiplier=multiplier,
+        strideH=stride[0], strideW=stride[1], dilationHFactor=dilation[0], dilationWFactor=dilation[1],
+    )  # fmt: skip
+    return b.build(x, y)
+
+
+@native.requires_gcc
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("kind", LAYERS)
+def test_on_the_host(kind, core):
+    """With a shift, with multipliers, in 64 bits and with the stock rescale; memory beyond the layer's is trapped."""
+    seed = list(LAYERS).index(kind)
+    stock = depthwise(kind, seed, batch=1 + seed % 2, extreme=seed % 3 == 0)
+    program = translate(narrow(stock, 1)[0], "model", 1, core=core)
+    assert f"narrow_depthwise_conv_2d_{CORES[core]}.h" in program.steps[0].kernels
+    for bits in (1, 8, 31):
+        assert_equals_simulator(narrow(stock, bits)[0] if bits < 31 else stock, bits, "narrow", rows=1, core=core)
+    assert_equals_simulator(stock, 31, "tflm", rows=1, core=core)
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("kind", LAYERS)
+def test_on_an_emulated_core(kind, core):
+    """The assembly, which the tests on the host do not have."""
+    for module in ("unicorn", "capstone", "elftools", "ziglang"):
+        pytest.importorskip(module, reason=f"{module} is not installed")
+    from benchmarks import device
+
+    seed = list(LAYERS).index(kind)
+    data = depthwise(kind, seed, extreme=seed % 2 == 0)
+    inputs, _ = device.inputs_for(data, 2, None, 1.0)
+    inputs[1] = np.where(inputs[1] > 0, 127, -128)
+    for rescale in (1, ("stock", 8)[seed % 2]):
+        assert device.measure(data, "model", core, rescale, inputs).equal
