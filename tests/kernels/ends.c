@@ -42,7 +42,7 @@ static void tiles(const ends_input *all, int stock, int8_t *output) {
 }
 
 static void planes(const ends_input *all, int stock, int8_t *output) {
-  static const narrow_plane_element plane[2 * PIXELS];
+  static const int32_t plane[2 * PIXELS];
   for (int32_t c = 0; c < ENDS_COUNT; ++c, output += PIXELS) {
     const int32_t shift_record[] = {all->start[c], all->shift[c], 0};
     const int32_t stock_record[] = {all->start[c], all->shift[c], all->multiplier[c], all->fold[c], 0};

@@ -44,7 +44,7 @@ _SCALE, _ZERO = 0.0613, -5
 
 
 def depthwise(kind: str, seed: int, batch: int = 1, extreme: bool = False) -> bytes:
-    """A model of one layer; extreme: with weights of -127 and 127 alone."""
+    """A model of one layer; extreme: with weights of -128 and 127 alone."""
     (height, width, inputs), multiplier, kernel, stride, dilation, same = LAYERS[kind]
     random = np.random.default_rng(seed)
     b = TFLiteBuilder(seed)
@@ -52,7 +52,7 @@ def depthwise(kind: str, seed: int, batch: int = 1, extreme: bool = False) -> by
     channels, shape = inputs * multiplier, [1, *kernel, inputs * multiplier]
     w, bias = b.weights(x, shape, 3, kernel[0] * kernel[1], "layer", None, True, True, _SCALE)
     if extreme:
-        data = random.choice([-127, 127], shape)
+        data = random.choice([-128, 127], shape)
         b.model.buffers[b.buffer(w)].data = data.astype(np.int8).reshape(-1).view(np.uint8)
     axes = zip((height, width), kernel, stride, dilation, strict=True)
     size = [definition.output_size(*axis, same)[0] for axis in axes]

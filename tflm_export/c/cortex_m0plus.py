@@ -38,7 +38,7 @@ class CortexM0Plus(Tiled):
             return None
         sums = () if folded.in_assembly else (rescale_statement(folded),)
         records, wide = sizes.records(columns), sizes.blocks[2]
-        statements = (*sums, sizes.layer(records), "narrow_plane_walk(&layer, x0, y, scratch);")
+        statements = (*sums, sizes.layer(records), "narrow_plane_walk(&layer, NARROW_PLANE_PAIRS, x0, y, scratch);")
         constants = {"records": records} | ({"wide": np.packbits(wide, bitorder="little")} if wide.any() else {})
         constants |= {} if folded.in_assembly else folded.constants()
         header = "narrow_depthwise_conv_2d_pairs_v6m.h"

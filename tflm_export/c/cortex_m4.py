@@ -33,7 +33,7 @@ class CortexM4(Tiled):
         if sizes is None:
             return None
         sums = () if folded.in_assembly else (rescale_statement(folded),)
-        call = "narrow_plane_walk(&layer, x0, y, scratch);"
+        call = "narrow_plane_walk(&layer, NARROW_PLANE_INT16, x0, y, scratch);"
         records = sizes.records(columns)
         statements = (*sums, sizes.statement(records), call)
         constants = {"records": records} | ({} if folded.in_assembly else folded.constants())

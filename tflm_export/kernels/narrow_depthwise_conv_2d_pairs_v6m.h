@@ -30,12 +30,8 @@
 
 #include <stdint.h>
 
-#include "narrow_memory.h"
-#include "narrow_v6m.h"
-
-typedef int32_t narrow_plane_element;
-
 #include "narrow_plane_walk.h"
+#include "narrow_v6m.h"
 
 #if NARROW_V6M_LOOPS
 
@@ -140,148 +136,12 @@ static NARROW_INLINE void narrow_pair_strip(const narrow_pair_sizes *sizes, narr
 #define NARROW_DEPTHWISE_CONV_2D_PAIRS_V6M(name, end, kernel_rows, kernel_columns, block, tap_row, tap_column,     \
                                            stride_row, stride_column, columns, output_row, output_column,          \
                                            assembly)                                                               \
-  static void name(const int32_t *plane, void *output, const int32_t *record, int32_t rows) {                      \
+  static void name(const void *plane, void *output, const int32_t *record, int32_t rows) {                      \
     const narrow_pair_sizes sizes = {kernel_rows, kernel_columns, block,   tap_row,    tap_column,                 \
                                      stride_row,  stride_column,  columns, output_row, output_column};             \
-    narrow_pair_strip(&sizes, NARROW_LOOP_##end, plane, output, record, rows);                                     \
+    narrow_pair_strip(&sizes, NARROW_LOOP_##end, (const int32_t *)plane, output, record, rows);                                     \
   }
 
 #endif
-
-/* One row of a plane as words, at stride 1. line: the row with its padding, and two elements more than words. */
-static NARROW_INLINE void narrow_pair_row_1(const int8_t *line, int32_t words, int32_t *to) {
-  int32_t a = line[0], b = line[1];
-  line += 2;
-  for (int32_t i = 0; i < words; i += 2, line += 2) { /* an odd number of words writes one more */
-    const int32_t c = line[0], d = line[1];
-    *to++ = a + c * (1 << 16);
-    *to++ = b + d * (1 << 16);
-    a = c;
-    b = d;
-  }
-}
-
-/* The same at stride 2: three words for every four elements. */
-static NARROW_INLINE void narrow_pair_row_2(const int8_t *line, int32_t words, int32_t *to) {
-  int32_t first = line[0];
-  for (const int32_t *const last = to + words; to < last; line += 4) {
-    const int32_t third = line[2], fifth = line[4];
-    *to++ = first + third * (1 << 16);
-    *to++ = line[1] + line[3] * (1 << 16);
-    *to++ = third + fifth * (1 << 16);
-    first = fifth;
-  }
-}
-
-/* Row of a plane that is stored as such, at stride 1, as words: `left` (0 or 1) elements of padding, `width` of the row,
- * padding behind it. */
-static NARROW_INLINE void narrow_pair_whole_row(const int8_t *from, int32_t width, int32_t left, int32_t padding,
-                                                int32_t words, int32_t *to) {
-  const int32_t *const end = to + words;
-  const int8_t *const behind = from + width;
-  int32_t a = left != 0 ? padding : *from++;
-  int32_t b = from < behind ? *from++ : padding;
-  for (; from + 1 < behind && to + 1 < end; from += 2, to += 2) {
-    const int32_t c = from[0], d = from[1];
-    to[0] = a + c * (1 << 16);
-    to[1] = b + d * (1 << 16);
-    a = c;
-    b = d;
-  }
-  for (; to < end; ++to) {
-    const int32_t c = from < behind ? *from++ : padding;
-    *to = a + c * (1 << 16);
-    a = b;
-    b = c;
-  }
-}
-
-/* The same at stride 2: three words for every four elements. */
-static NARROW_INLINE void narrow_pair_whole_row_2(const int8_t *row, int32_t width, int32_t left, int32_t padding,
-                                                  int32_t words, int32_t *to) {
-  const int32_t *const end = to + words;
-  for (int32_t start = -left; to < end; start += 4, to += 3) {
-    const int8_t *from = row;
-    int8_t edge[5];
-    if (start >= 0 && start + 4 < width) {
-      from += start;
-    } else {
-      for (int32_t i = 0; i < 5; ++i) {
-        const int32_t at = start + i;
-        edge[i] = at >= 0 && at < width ? row[at] : (int8_t)padding;
-      }
-      from = edge;
-    }
-    const int32_t middle = from[2];
-    to[0] = from[0] + middle * (1 << 16);
-    to[1] = from[1] + from[3] * (1 << 16);
-    to[2] = middle + from[4] * (1 << 16);
-  }
-}
-
-/* Any lane. */
-static NARROW_INLINE void narrow_pair_any_row(const int8_t *line, int32_t lane, int32_t words, int32_t *to) {
-  for (int32_t i = 0; i < words; ++i) to[i] = line[i] + line[i + lane] * (1 << 16);
-}
-
-static NARROW_INLINE narrow_plane_element narrow_plane_padding(const narrow_plane_layer *layer) {
-  return layer->padding * ((1 << 16) + 1);
-}
-
-/* `own` has a record, then a row. */
-static NARROW_INLINE int8_t *narrow_pair_line(const narrow_plane_layer *layer, int8_t *own) {
-  return own + 4 * (4 + layer->taps);
-}
-
-static NARROW_INLINE void narrow_plane_begin(const narrow_plane_layer *layer, int8_t *own) {
-  memset(narrow_pair_line(layer, own), layer->padding, (size_t)layer->line);
-}
-
-static NARROW_INLINE void narrow_plane_row(const narrow_plane_layer *layer, const int8_t *from,
-                                           narrow_plane_element *row, int8_t *own) {
-  const int32_t columns = layer->columns, pitch = layer->pitch, column = layer->column;
-  if (column == 1 && layer->packed != 0) { /* the row is there as it is */
-    narrow_pair_whole_row_2(from, columns, layer->left, layer->padding, pitch, row);
-    return;
-  }
-  if (column == 1 && layer->lane == 2 && layer->left <= 1) {
-    narrow_pair_whole_row(from, columns, layer->left, layer->padding, pitch, row);
-    return;
-  }
-  int8_t *const line = narrow_pair_line(layer, own);
-  int8_t *to = line + layer->left;
-  int32_t x = 0;
-  for (; x + 3 < columns; x += 4, to += 4) {
-    to[0] = *from;
-    from += column;
-    to[1] = *from;
-    from += column;
-    to[2] = *from;
-    from += column;
-    to[3] = *from;
-    from += column;
-  }
-  for (; x < columns; ++x, from += column) *to++ = *from;
-  if (layer->packed != 0) {
-    narrow_pair_row_2(line, pitch, row);
-  } else if (layer->lane == 2) {
-    narrow_pair_row_1(line, pitch, row);
-  } else {
-    narrow_pair_any_row(line, layer->lane, pitch, row);
-  }
-}
-
-static NARROW_INLINE const int32_t *narrow_plane_record(const narrow_plane_layer *layer, const int32_t *record,
-                                                        int8_t *own) {
-  const int32_t taps = layer->taps, shifts = layer->end == NARROW_END_NONE;
-  const int32_t words = layer->record - (taps + shifts + 3) / 4, fields = words + shifts;
-  const int32_t *const bytes = record + words;
-  int32_t *const to = (int32_t *)(void *)own;
-  to[0] = record[0];
-  if (shifts != 0) to[1] = (int8_t)((uint32_t)bytes[taps / 4] >> (8 * (taps & 3)));
-  for (int32_t i = 1; i < words; ++i) to[i + 1] = record[i];
-  for (int32_t i = 0; i < taps; ++i) to[fields + i] = (int8_t)((uint32_t)bytes[i / 4] >> (8 * (i & 3)));
-  return to;
-}
 
 #endif

@@ -27,9 +27,6 @@
 #include <stdint.h>
 
 #include "narrow_assembly.h"
-
-typedef int16_t narrow_plane_element;
-
 #include "narrow_plane_walk.h"
 
 #if NARROW_DSP_LOOPS
@@ -91,50 +88,12 @@ static NARROW_INLINE void narrow_plane(const narrow_plane_sizes *sizes, narrow_e
 #define NARROW_DEPTHWISE_CONV_2D_PLANES_DSP(name, end, kernel_rows, kernel_columns, row_words, piece, overlap,     \
                                             tap_row, tap_column, stride_row, stride_column, columns, output_row,   \
                                             output_column, assembly)                                               \
-  static void name(const int16_t *plane, void *output, const int32_t *record, int32_t rows) {                      \
+  static void name(const void *plane, void *output, const int32_t *record, int32_t rows) {                      \
     const narrow_plane_sizes sizes = {kernel_rows, kernel_columns, row_words,     piece,   overlap,    tap_row,    \
                                       tap_column,  stride_row,     stride_column, columns, output_row, output_column}; \
-    narrow_plane(&sizes, NARROW_LOOP_##end, plane, output, record, rows);                                          \
+    narrow_plane(&sizes, NARROW_LOOP_##end, (const int16_t *)plane, output, record, rows);                                          \
   }
 
 #endif
-
-/* Widens `count` elements that are `step` bytes apart. */
-static NARROW_INLINE void narrow_widen_row(const int8_t *from, int32_t step, int32_t count, int16_t *to) {
-  for (; count > 3; count -= 4, from += 4 * step, to += 4) {
-    const int16_t a = from[0], b = from[step], c = from[2 * step], d = from[3 * step];
-    to[0] = a; /* behind all loads, which it might alias */
-    to[1] = b;
-    to[2] = c;
-    to[3] = d;
-  }
-  for (; count > 0; --count, from += step) *to++ = *from;
-}
-
-static NARROW_INLINE narrow_plane_element narrow_plane_padding(const narrow_plane_layer *layer) {
-  return (narrow_plane_element)layer->padding;
-}
-
-static NARROW_INLINE void narrow_plane_begin(const narrow_plane_layer *layer, int8_t *own) {
-  (void)layer;
-  (void)own;
-}
-
-static NARROW_INLINE void narrow_plane_row(const narrow_plane_layer *layer, const int8_t *from,
-                                           narrow_plane_element *row, int8_t *own) {
-  (void)own;
-  if (layer->column == 1) {
-    narrow_widen_row(from, 1, layer->columns, row + layer->left);
-  } else {
-    narrow_widen_row(from, layer->column, layer->columns, row + layer->left);
-  }
-}
-
-static NARROW_INLINE const int32_t *narrow_plane_record(const narrow_plane_layer *layer, const int32_t *record,
-                                                        int8_t *own) {
-  (void)layer;
-  (void)own;
-  return record;
-}
 
 #endif
