@@ -7,7 +7,7 @@ They differ in what is under a window: where it lies, and in which order. See na
 import dataclasses
 from collections.abc import Iterator
 
-from tflm_export.c.planes import LARGEST_OFFSET
+from tflm_export.c.dsp_plane_loop import LARGEST_OFFSET
 from tflm_export.c.tiles import MOST_ROWS
 from tflm_export.program.weighted_sum import WeightedSum
 from tflm_export.program.windows import Axis

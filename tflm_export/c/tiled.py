@@ -51,10 +51,9 @@ class Tiled(Portable):
 
     def over_image(self, step: Step, folded: FoldedRescale, rows: np.ndarray) -> list[CStep | None]:
         """A convolution over an image tile by tile and, of one channel, plane by plane, in all ways."""
-        ways = list(self.tiles(step, folded, rows))
-        if step.form.input_channels == 1 and is_image(step.form):
-            ways.append(self.plane_by_plane(step, folded, np.ascontiguousarray(rows.T)))
-        return ways
+        is_plane = step.form.input_channels == 1 and is_image(step.form)
+        planes = [self.plane_by_plane(step, folded, np.ascontiguousarray(rows.T))] if is_plane else []
+        return [*planes, *self.tiles(step, folded, rows)]
 
     def _chosen(self, ways: list[CStep | None]) -> CStep | None:
         """The best of the ways that the layer's sizes allow, None where there is none."""
