@@ -74,8 +74,7 @@ class PlaneLoop:
         outputs = min(self.outputs, TILE)
         inputs = max(word for piece in self.pieces for word in self._meetings(piece, outputs)) * 4
         inputs += self._x_base + (0 if self._is_looped else (self.rows - 1) * self.tap_row)
-        largest = (inputs, self.tap_row, (2 * TILE - 1) * self.output_column)
-        return max(largest) <= LARGEST_OFFSET
+        return max(inputs, self.tap_row, (outputs - 1) * self.output_column) <= LARGEST_OFFSET
 
     def assembly(self) -> list[str]:
         """The instructions of the kernel, r0: plane, r1: output, r2: record, r3: rows."""
@@ -101,22 +100,23 @@ class PlaneLoop:
         tiles, rest = divmod(self.outputs, TILE)
         step_x, step_y = 2 * TILE * self.stride, TILE * self.output_column
         lines, cycles = [], 0
+        moves = tiles > 1 or step_y + (rest - 1) * self.output_column > LARGEST_OFFSET  # r1, behind a tile
         if tiles > 1:
             tile = [*self._tile(TILE, 0, 0), *_add("r0", step_x), *self._ending(TILE, 0), *_add("r1", step_y)]
             tile += [f"ldr r2, [sp, #{_END}]", "cmp r0, r2", "bne 2b"]
             lines += [*_add("r2", tiles * step_x, "r0"), f"str r2, [sp, #{_END}]", "2:", *tile]
             cycles += 3 + tiles * (_cycles(tile) + self._repeated)
         elif tiles:
-            tile = [*self._tile(TILE, 0, 0), *self._ending(TILE, 0)]
+            tile = [*self._tile(TILE, 0, 0), *self._ending(TILE, 0), *(_add("r1", step_y) if moves else [])]
             lines += tile
             cycles += _cycles(tile) + self._repeated
-        at_x, at_y = (0, 0) if tiles > 1 else (tiles * step_x, tiles * step_y)
+        at_x, at_y = (0, 0) if tiles > 1 else (tiles * step_x, 0 if moves else tiles * step_y)
         if rest:
             tile = [*self._tile(rest, at_x, 0), *self._ending(rest, at_y)]
             lines += tile
             cycles += _cycles(tile) + self._repeated
-        passed = tiles if tiles > 1 else 0
-        end = [*_add("r0", self.stride_row - passed * step_x), *_add("r1", self.output_row - passed * step_y)]
+        passed_x, passed_y = (tiles if tiles > 1 else 0) * step_x, (tiles if moves else 0) * step_y
+        end = [*_add("r0", self.stride_row - passed_x), *_add("r1", self.output_row - passed_y)]
         end += [f"ldr r2, [sp, #{_ROWS}]", "subs r2, r2, #1", f"str r2, [sp, #{_ROWS}]", "bne 1b"]
         return lines + end, cycles + _cycles(end)
 
