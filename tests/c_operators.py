@@ -27,9 +27,10 @@ OWN, FAST, ANY, NOTHING, NOT_SIMULATED = "core", "int8", "any", "none", "not sim
 LEGEND = f"""\
 - `{OWN}`: kernels for this core alone, with assembly where it helps;
 - `{FAST}`: C99 for int8, of which dot products use the M4's DSP instructions where the compiler has them;
-- `{ANY}`: C99 for every type and shape, exact and small, several times slower;
+- `{ANY}`: C99 for every type and shape, exact and small, slower; products of neighbours use DSP instructions, too;
 - `{NOTHING}`: no code: its output is its input's memory, or a constant;
 - `{NOT_SIMULATED}`: the simulator has no integers for these types, and so there is no C."""
+TYPE_CHANGE = ("narrow_flip.h",)  # uint8 to int8 and back, between whichever operators
 _LABEL = re.compile(r"^operator \d+ \S+.*?: ")
 _NAMED = re.compile(r"tensor \d+ \([^)]*\) is ")
 
@@ -71,7 +72,8 @@ def cells(name: str, kind: str) -> dict[tuple[str, str], collections.Counter]:
                 continue
             portable = portable or [step.kernels for step in steps]
             for index, operator in enumerate(names):
-                own = [(step, usual) for step, usual in zip(steps, portable, strict=True) if step.origin.index == index]
+                both = zip(steps, portable, strict=True)
+                own = [(s, usual) for s, usual in both if s.origin.index == index and s.kernels != TYPE_CHANGE]
                 found[operator, core].update({_kind(*pair) for pair in own} or {NOTHING})
         if made == DRAWN:
             break
@@ -114,7 +116,9 @@ by the type of its activations and by the core. Where several are named, sizes a
 
 {LEGEND}
 
-Every other core has the kernels of one of these: see `tflm_export/cores.py`.
+Every other core has the kernels of one of these: see `tflm_export/cores.py`. A uint8 model with convolutions or dense
+layers computes in int8, exactly, wherever an operator can: those that cannot are of uint8, and so is a model without such
+layers.
 
 {table}
 """
