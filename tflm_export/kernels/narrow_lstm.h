@@ -4,6 +4,7 @@
 #define NARROW_LSTM_H
 
 #include "narrow_curves.h"
+#include "narrow_four_channels_dsp.h"
 #include "narrow_products.h"
 #include "narrow_two_channels_v6m.h"
 
@@ -52,22 +53,10 @@ static NARROW_INLINE void narrow_widened(const int8_t *x, int32_t count, int32_t
 /* Sums of products of all gates of a unit, from their start values, which wrap. depth4: a multiple of 4. */
 static NARROW_INLINE void narrow_four_gates(int32_t depth4, const int32_t *wide, const int32_t *words,
                                             const int32_t *start, int32_t sums[4]) {
-#if NARROW_PAIRED_PRODUCTS
-  int32_t a = start[0], b = start[1], c = start[2], d = start[3];
-  const int32_t *others = words + depth4 / 2;
-  for (int32_t i = 0; i < depth4 / 2; ++i) {
-    const int32_t x = wide[i];
-    a = narrow_mac2(x, narrow_even(words[i]), a);
-    b = narrow_mac2(x, narrow_odd(words[i]), b);
-    c = narrow_mac2(x, narrow_even(others[i]), c);
-    d = narrow_mac2(x, narrow_odd(others[i]), d);
-  }
-  sums[0] = a;
-  sums[1] = b;
-  sums[2] = c;
-  sums[3] = d;
-#else
   for (int32_t g = 0; g < 4; ++g) sums[g] = start[g];
+#if NARROW_PAIRED_PRODUCTS
+  narrow_four_channels(depth4, wide, words, sums);
+#else
   narrow_two_channels(depth4, wide, words, sums);
   narrow_two_channels(depth4, wide, words + depth4 / 2, sums + 2);
 #endif

@@ -27,8 +27,9 @@ static NARROW_INLINE int64_t narrow_window_products(narrow_type sum, int is_dept
                                                     int32_t depth, const narrow_covered *covered, narrow_elements x,
                                                     narrow_elements w) {
   const int32_t next_column = windows->width.element_step * depth, next_tap = windows->width.tap_step * windows->inputs;
-  const int in_a_row = !is_depthwise && windows->inputs < 16 && next_column == windows->inputs &&
-                       next_tap == windows->inputs; /* long enough loops are faster with a count that is known */
+  const int is_short = windows->inputs < 16 && (NARROW_PAIRED_PRODUCTS || windows->inputs > 4); /* as measured */
+  const int in_a_row = !is_depthwise && is_short && next_column == windows->inputs &&
+                       next_tap == windows->inputs;
   const int32_t x_at = x.at, w_at = w.at;
   int64_t total = 0;
   x.step = is_depthwise ? next_column : 1;
