@@ -89,6 +89,9 @@ _WAITS = {
         "prefetch", None, "Read the next line of instructions ahead of its use.", flag_values=_FLAGS
     ),
 }
+_LOOPS_IN_RAM = flags.DEFINE_bool(
+    "loops_in_ram", False, "Run kernels and layers from RAM, which does not wait.", flag_values=_FLAGS
+)
 _COMPARE = flags.DEFINE_multi_string(
     "compare",
     [],
@@ -244,7 +247,7 @@ def _rescales(data: bytes, name: str, cpu: str, toolchain: str, inputs, labels, 
         runs.append(
             measure(
                 data, name, cpu, rescale, inputs, labels, folder, toolchain, _KERNELS.value, _ENGINE.value,
-                int(_MULTIPLIER.value), _part(),
+                int(_MULTIPLIER.value), _part(), _LOOPS_IN_RAM.value,
             )
         )  # fmt: skip
         if runs[-1].layers:

@@ -11,10 +11,10 @@ from benchmarks import command, plots
 from benchmarks.device_runs import STOCK, Run, why_no_cycles
 
 _HEAD = (
-    "model", "cpu", "compiler", "rescale", "outputs", "top-1", "modelled cycles", "range", "waited for flash", "ms",
-    "cycles an output", "saved cycles", "instructions", "flash bytes", "arena bytes", "stack bytes",
+    "model", "cpu", "compiler", "rescale", "loops", "outputs", "top-1", "modelled cycles", "range", "waited for flash",
+    "ms", "cycles an output", "saved cycles", "instructions", "flash bytes", "arena bytes", "stack bytes",
 )  # fmt: skip
-_TEXTS = 5  # the first columns are texts, the others numbers
+_TEXTS = 6  # the first columns are texts, the others numbers
 _HELD = ("waited", "instruction_misses", "data_misses", "unaligned")  # of a layer: what holds the core up
 
 
@@ -36,6 +36,7 @@ def _row(run: Run, runs: list[Run]) -> tuple[str, ...]:
         run.cpu,
         run.toolchain,
         run.label,
+        "in RAM" if run.loops_in_ram else "",
         _outputs(run),
         "" if run.accuracy is None else f"{run.accuracy:.2%}",
         "" if spent is None else f"{spent:,.0f}",

@@ -91,6 +91,7 @@ class Run:
       layers: in execution order; empty where the engine does not tell.
       part: what the cycles are modelled for.
       network: of MLPerf Tiny, by its name in `silicon`; empty for others.
+      loops_in_ram: whether kernels and layers run from there.
     """
 
     model: str
@@ -114,6 +115,7 @@ class Run:
     layers: tuple[LayerCost, ...]
     part: Part = IDEAL
     network: str = ""
+    loops_in_ram: bool = False
 
     def total(self, what: str) -> float | None:
         """Sum over layers of any of their numbers; None where it is not known."""
@@ -161,7 +163,7 @@ def why_no_cycles(run: Run) -> str:
 def measure(
     data: bytes, name: str, cpu: str, rescale: str | int, inputs: Inputs, labels: np.ndarray | None = None,
     folder: pathlib.Path | None = None, toolchain: str = "zig", kernels: str = AUTO, engine: str = "unicorn",
-    multiplier: int = 1, part: Part = IDEAL,
+    multiplier: int = 1, part: Part = IDEAL, loops_in_ram: bool = False,
 ) -> Run:  # fmt: skip
     """Builds and runs a model.
 
@@ -178,6 +180,7 @@ def measure(
       engine: one of ENGINES.
       multiplier: cycles of MULS on an M0 or M0+, 1 or 32, an option of the chip.
       part: whose flash makes the core wait; engines other than unicorn do not tell.
+      loops_in_ram: whether kernels and layers are to run from there.
 
     Raises:
       BuildError: the compiler is missing or fails.
@@ -188,7 +191,7 @@ def measure(
     arithmetic = Tflm() if stock else Narrow(Grid(rescale))
     program = c.translate(data, name, arithmetic, cpu if kernels == AUTO else kernels)
     with tempfile.TemporaryDirectory() as scratch:
-        built = firmware.build(program, cpu, folder or pathlib.Path(scratch), toolchain)
+        built = firmware.build(program, cpu, folder or pathlib.Path(scratch), toolchain, loops_in_ram=loops_in_ram)
         layers = [program.layer(step) for step in program.steps] or ["firmware_infer"]  # where it only copies
         execution, outputs, expected = _run(built, layers, Borders.of(program), engine, data, inputs, arithmetic, part)
     steps = [_Layer(s.origin.index, s.origin.name, s.output.name, s.multiplications) for s in program.steps]
@@ -198,6 +201,7 @@ def measure(
         len(execution.outputs), _accuracy(outputs[0], labels), built.flash, built.ram, program.arena.size,
         program.arena.lower_bound, execution.stack, _rescaled(data), execution.instructions, execution.resolution,
         _layers(execution, steps, cpu, len(execution.outputs), multiplier), part, silicon.network(data),
+        loops_in_ram,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 from elftools.common.exceptions import ELFError
@@ -29,8 +30,7 @@ _GCC = "-fno-ipa-icf -mthumb -mfloat-abi=soft -nostartfiles --specs=nano.specs -
 _COMMON = (
     "-std=c99 -Wall -Wextra -Werror -ffreestanding -fomit-frame-pointer -ffunction-sections -fdata-sections".split()
 )
-
-
+_HOT = '-DNARROW_HOT_SECTION=".ramfunc"'  # firmware.ld puts it into RAM
 _SHOWN = 20  # lines of a compiler's complaint
 
 
@@ -78,21 +78,31 @@ class Firmware:
         return self.symbols[found[0]]
 
 
-def build(program: CProgram, cpu: str, folder: pathlib.Path, toolchain: str = "zig", optimize: str = "-O2") -> Firmware:
+def build(
+    program: CProgram, cpu: str, folder: pathlib.Path, toolchain: str = "zig", optimize: str = "-O2",
+    loops_in_ram: bool = False,
+) -> Firmware:  # fmt: skip
     """Compiles and links a program in a folder, which is made.
+
+    Args:
+      program, cpu, folder, toolchain, optimize: what of, for what, where and how.
+      loops_in_ram: whether kernels and layers run from there.
 
     Raises:
       BuildError: the compiler is missing or fails.
     """
     borders = Borders.of(program)
     files = program.files() | {borders.file: borders.header()}
-    built = link(program.name, files, borders.function, borders.sizes, cpu, folder, toolchain, optimize, borders.file)
+    built = link(
+        program.name, files, borders.function, borders.sizes, cpu, folder, toolchain, optimize, borders.file,
+        [_HOT] if loops_in_ram else [],
+    )  # fmt: skip
     return dataclasses.replace(built, keeps_state=program.keeps_state)
 
 
 def link(
     name: str, files: dict[str, bytes], invoke: str, sizes: tuple, cpu: str, folder: pathlib.Path, toolchain: str,
-    optimize: str = "-O2", header: str = "",
+    optimize: str = "-O2", header: str = "", flags: Sequence[str] = (),
 ) -> Firmware:  # fmt: skip
     """Compiles C files, links them with firmware.c and reads the result.
 
@@ -106,6 +116,7 @@ def link(
       toolchain: one of TOOLCHAINS.
       optimize: the compiler's flag.
       header: that declares or defines `invoke`; NAME.h where it is left out.
+      flags: more of them.
 
     Raises:
       BuildError: the compiler is missing or fails.
@@ -118,6 +129,7 @@ def link(
         *_compiler(toolchain, cpu),
         *_COMMON,
         optimize,
+        *flags,
         f'-DFIRMWARE_HEADER="{header or f"{name}.h"}"',
         f"-DFIRMWARE_INPUT_BYTES={sizes[0]}",
         f"-DFIRMWARE_OUTPUT_BYTES={sizes[1]}",
@@ -193,17 +205,19 @@ def load(path: pathlib.Path, cpu: str) -> Firmware:
         symbols = {s.name: s["st_value"] & ~1 for s in known}
         sizes = {s.name: s["st_size"] for s in known if s["st_info"]["type"] == "STT_OBJECT"}
         sections = [s for s in elf.iter_sections() if s["sh_flags"] & _ALLOC and s["sh_size"]]
+        copied = [s for s in elf.iter_segments() if s["p_type"] == "PT_LOAD" and s["p_paddr"] != s["p_vaddr"]]
     missing = [name for name in CONTRACT if name not in symbols]
     if missing:
         raise ModelError(f"{path} has no symbols {', '.join(missing)}; docs/device.md says what an ELF file must have")
+    in_ram = [s for s in sections if s["sh_flags"] & _WRITE or any(p.section_in_segment(s) for p in copied)]
     stored = [s for s in sections if s["sh_type"] != "SHT_NOBITS"]
-    constant = [s for s in stored if not s["sh_flags"] & _WRITE]
-    ram_code = [s for s in stored if s["sh_flags"] & _WRITE and s["sh_flags"] & _EXECUTE]
+    constant = [s for s in stored if s not in in_ram]
+    ram_code = [s for s in in_ram if s in stored and s["sh_flags"] & _EXECUTE]
     return Firmware(
         path,
         cpu,
         sum(s["sh_size"] for s in stored),
-        sum(s["sh_size"] for s in sections if s["sh_flags"] & _WRITE),
+        sum(s["sh_size"] for s in in_ram),
         symbols,
         segments,
         max(s["sh_addr"] + s["sh_size"] for s in constant),

@@ -117,17 +117,14 @@ class CProgram:
  * {GENERATED}. */
 #include "{self.name}.h"
 
-#ifdef NARROW_CONFIG /* a header of yours that defines any of the macros below */
-#include NARROW_CONFIG
-#endif
-
+/* The macros below are for a header of yours to define, which NARROW_CONFIG names and all of these include. */
 {includes}
 
 /* One function for each layer, so that profilers and debuggers see them. */
 #if !defined(NARROW_LAYER) && NARROW_GNU && defined(__clang__)
-#define NARROW_LAYER static __attribute__((noinline))
+#define NARROW_LAYER static NARROW_HOT __attribute__((noinline))
 #elif !defined(NARROW_LAYER) && NARROW_GNU
-#define NARROW_LAYER static __attribute__((noinline, noclone)) /* a clone would go by another name */
+#define NARROW_LAYER static NARROW_HOT __attribute__((noinline, noclone)) /* a clone would go by another name */
 #elif !defined(NARROW_LAYER)
 #define NARROW_LAYER static
 #endif

@@ -4,13 +4,21 @@
 #ifndef NARROW_ASSEMBLY_H
 #define NARROW_ASSEMBLY_H
 
-#define NARROW_ASSEMBLY_BEGIN(name)                \
-  ".ifndef " name "\n\t"                           \
-  ".syntax unified\n\t"                            \
-  ".section .text." name ", \"ax\", %progbits\n\t" \
-  ".align 2\n\t"                                   \
-  ".weak " name "\n\t"                             \
-  ".type " name ", %function\n\t"                  \
+#include "narrow_compiler.h"
+
+#ifdef NARROW_HOT_SECTION
+#define NARROW_ASSEMBLY_SECTION NARROW_HOT_SECTION
+#else
+#define NARROW_ASSEMBLY_SECTION ".text"
+#endif
+
+#define NARROW_ASSEMBLY_BEGIN(name)                                        \
+  ".ifndef " name "\n\t"                                                   \
+  ".syntax unified\n\t"                                                    \
+  ".section " NARROW_ASSEMBLY_SECTION "." name ", \"ax\", %progbits\n\t"   \
+  ".align 2\n\t"                                                           \
+  ".weak " name "\n\t"                                                     \
+  ".type " name ", %function\n\t"                                          \
   ".thumb_func\n" name ":\n\t"
 
 #define NARROW_ASSEMBLY_END(name)    \

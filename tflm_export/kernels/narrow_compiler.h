@@ -23,6 +23,10 @@
 #ifndef NARROW_COMPILER_H
 #define NARROW_COMPILER_H
 
+#ifdef NARROW_CONFIG /* a header of yours that defines any of the macros that are for you */
+#include NARROW_CONFIG
+#endif
+
 /* GNU's attributes, builtins and assembly: gcc, clang and their descendants, such as Arm Compiler 6. IAR's compiler and
  * Arm Compiler 5 may say that they are, but do not read GNU's assembly: they get plain C. */
 #if defined(__GNUC__) && !defined(__ICCARM__) && !defined(__CC_ARM) && !defined(NARROW_NO_GNU)
@@ -75,12 +79,20 @@
 #define NARROW_V6M_LOOPS 0
 #endif
 
+/* In front of a function with loops, in C; narrow_assembly.h does the same for those in assembly. NARROW_HOT_SECTION is
+ * yours, a string: the section of code that your start-up code copies to RAM, where flash makes the core wait. */
+#if defined(NARROW_HOT_SECTION) && NARROW_GNU
+#define NARROW_HOT __attribute__((section(NARROW_HOT_SECTION)))
+#else
+#define NARROW_HOT
+#endif
+
 /* In front of a kernel's definition: of several in a program, all the same, the linker keeps one. Other compilers need
  * a library for each exported folder, or the kernels of one. */
 #if defined(NARROW_KERNEL)
 /* as given */
 #elif NARROW_GNU
-#define NARROW_KERNEL __attribute__((weak))
+#define NARROW_KERNEL NARROW_HOT __attribute__((weak))
 #elif defined(__ICCARM__) || defined(__CC_ARM)
 #define NARROW_KERNEL __weak
 #else
