@@ -44,11 +44,11 @@ PARTS = {
     for part in (
         Part(
             "stm32l4", "STM32L47x, L48x", "cortex-m4", 80, Flash(4, 8, 1024, 256),
-            "RM0351, section 3.3: read access latency, ART Accelerator", _LINES,
+            "RM0351, section 3.3; ART Accelerator as in RM0440, section 3.3.4", _LINES,
         ),
         Part(
             "stm32l4plus", "STM32L4R5 (NUCLEO-L4R5ZI), single bank", "cortex-m4", 120, Flash(5, 16, 1024, 256),
-            "RM0432, section 3.3: read access latency, ART Accelerator",
+            "RM0432, section 3.3; ART Accelerator as in RM0440, section 3.3.4",
             f"{_LINES}; dual bank, as it leaves the factory, is --flash_line_bytes 8",
         ),
         Part(
@@ -63,7 +63,7 @@ PARTS = {
         ),
         Part(
             "stm32g0", "STM32G0 (NUCLEO-G0B1RE)", "cortex-m0plus", 64, Flash(2, 8, 16, 0, prefetch=True),
-            "RM0444, section 3.3: read access latency, prefetch, cache; in the same words RM0490, section 4.3.3",
+            "RM0444, section 3.3; prefetch and cache as in RM0490 (STM32C0), section 4.3.3",
             "every read of a constant waits, as there is no data cache",
         ),
         Part(

@@ -146,6 +146,36 @@ def test_the_command_line(model, tmp_path, capsys):
     assert rows[1].startswith("0,CONV_2D,")
 
 
+def test_the_command_line_with_a_part(model, tmp_path, capsys):
+    path = tmp_path / "net.tflite"
+    path.write_bytes(model)
+    out = tmp_path / "out"
+    assert main(f"--model {path} --part stm32l4plus --bits 1 --output {out}") == 0
+    text = capsys.readouterr().out
+    assert "STM32L4R5 (NUCLEO-L4R5ZI), single bank: 5 wait states a line of 16 bytes, 1024 bytes of cache" in text
+    assert "waited for flash" in text
+    assert "a cycle, of 2" in text  # the table of layers
+    run = json.loads((out / "report.json").read_text())["runs"][1]
+    assert (run["cpu"], run["part"]["name"], run["part"]["flash"]["wait_states"]) == ("cortex-m4", "stm32l4plus", 5)
+    assert run["cycle_model"]["wait_states"] == 5
+    assert run["total_waited"] == sum(layer["waited"] for layer in run["layers"]) > 0
+    with_part = run["total_cycles"]
+    by_hand = "--cpu cortex-m4 --flash_wait_states 5 --flash_line_bytes 16 --cache_bytes 1024 --data_cache_bytes 256"
+    assert main(f"--model {path} {by_hand} --bits 1 --output {out}") == 0
+    run = json.loads((out / "report.json").read_text())["runs"][1]
+    assert (run["total_cycles"], run["part"]["name"], run["milliseconds"]) == (with_part, "", None)
+    assert main(f"--model {path} --part stm32l4plus --flash_wait_states 0 --bits 1 --output {out}") == 0
+    assert json.loads((out / "report.json").read_text())["runs"][1]["total_waited"] == 0
+    capsys.readouterr()
+    for arguments, said in (
+        ("--part stm32g0 --cpu cortex-m4", "--part stm32g0 has a cortex-m0plus; leave out --cpu cortex-m4"),
+        ("--part stm32l4 --engine qemu", "--engine qemu does not tell what waits for flash"),
+        ("--cpu cortex-m4 --cache_bytes 1024", "without --flash_wait_states"),
+    ):
+        assert main(f"--model {path} {arguments} --output {out}") == 2
+        assert said in capsys.readouterr().err
+
+
 def main(arguments: str) -> int:
     return device.main(["device", *arguments.split()])
 
@@ -194,8 +224,12 @@ def test_a_program_that_the_user_brings(model, tmp_path, capsys):
     assert [run["rescale"] for run in runs] == ["stock", 1, "tflm", "stock", 1]
     stock, narrow_one, brought = runs[:3]
     assert brought["equal"]
-    for what in ("total_instructions", "total_cycles", "total_least", "total_most", "stack"):
+    for what in ("total_instructions", "total_cycles", "total_least", "total_most", "total_multiplications", "stack"):
         assert brought[what] == stock[what]
+    assert main(f"--model {path} --part stm32l4 --bits 1 --output {tmp_path / 'out'} --compare {elf}") == 0
+    stock, _, brought = json.loads((tmp_path / "out" / "report.json").read_text())["runs"]
+    for what in ("total_waited", "total_unaligned", "total_cycles"):
+        assert brought[what] == stock[what] > 0
     assert brought["total_cycles"] > narrow_one["total_cycles"]
     assert "= stock" in capsys.readouterr().out
 
