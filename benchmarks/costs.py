@@ -4,6 +4,8 @@
 Layers of random sizes are computed in every way there are kernels for, on emulated cores, and the counts of each
 kernel's loops are fitted to its modelled cycles (least squares of relative errors, no part below 0). Other layers,
 drawn apart, say how far off the model is, and what its choices cost. `--write` puts the table beside the model.
+
+usage: python -m benchmarks.costs [--cpu cortex-m4] [--seed N] [--write]
 """
 
 import pathlib

@@ -17,7 +17,18 @@ COMMANDS = sorted(
 
 
 def test_all_of_them_are_known():
-    assert COMMANDS == ["accuracy", "corpus", "demo", "device", "exporter", "fetch_data", "page", "peers", "training"]
+    assert COMMANDS == [
+        "accuracy",
+        "corpus",
+        "costs",
+        "demo",
+        "device",
+        "exporter",
+        "fetch_data",
+        "page",
+        "peers",
+        "training",
+    ]
 
 
 @pytest.mark.parametrize("module", COMMANDS)
