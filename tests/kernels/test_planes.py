@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Depthwise layers of every kind plane by plane: each one against the simulator, on the host and on emulated cores."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,12 @@ from tests.helpers import definition, native
 from tests.helpers.c_internals import translate
 from tests.helpers.programs import assert_equals_simulator
 from tests.helpers.tflite_builder import TFLiteBuilder, schema
-from tflm_export import narrow
+from tflm_export import lowering, narrow
+from tflm_export.arithmetic import Tflm
+from tflm_export.c.dsp_planes import DspPlanes
+from tflm_export.c.pair_planes import PairPlanes
+from tflm_export.c.tiles import Layout
+from tflm_export.flatbuffer.model import parse
 
 CORES = {"cortex-m4": "planes_dsp", "cortex-m0plus": "pairs_v6m"}
 # Image (height, width, channels), multiplier, kernel, stride, dilation, SAME or VALID.
@@ -94,3 +101,39 @@ def test_on_an_emulated_core(kind, core):
     inputs[1] = np.where(inputs[1] > 0, 127, -128)
     for rescale in (1, ("stock", 8)[seed % 2]):
         assert device.measure(data, "model", core, rescale, inputs).equal
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("largest", [20, 60, 128])
+def test_products_that_are_added_before_they_are_split_fit_a_lane(kind, largest):
+    """The sum of |w| * 128 of any run of taps between splits is an int16, of the kernel that a channel has."""
+    (step,) = lowering.lower(parse(depthwise(kind, 1)), Tflm()).main.steps
+    rows = np.random.default_rng(2).integers(-largest, largest, step.form.rows.shape)
+    rows[0] = -128  # a channel of its own
+    form = dataclasses.replace(step.form, weights=rows.reshape(step.form.weights.shape).astype(np.int8))
+    layout = Layout(form.channels, 1, form.output.size)
+    for transposed in (False, True):
+        planes = PairPlanes(form, layout, layout, None, transposed)
+        usual, least, wide = planes.blocks
+        weights = np.abs(planes.taps(form.rows.T).astype(np.int64))  # [rows, columns, channels]
+        for channels, block in ((~wide, usual), (wide, least)):
+            for start in range(0, weights.shape[1], block):
+                assert (128 * weights[:, start : start + block, channels].sum(1) < 1 << 15).all()
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_plane_loads_are_of_whole_words(kind):
+    """Every load of inputs is at a multiple of 4 bytes from an aligned row, and within the strip."""
+    (step,) = lowering.lower(parse(depthwise(kind, 1)), Tflm()).main.steps
+    form = step.form
+    layout = Layout(form.channels, 1, form.output.size)
+    for transposed in (False, True):
+        planes = DspPlanes(form, layout, layout, None, transposed)
+        assert planes.pitch % 2 == 0
+        rows, columns = planes.axes
+        needed = (columns.output - 1) * columns.stride + (columns.kernel - 1) * columns.dilation + 1
+        assert needed <= planes.pitch
+        assert (rows.output - 1) % planes.strip * rows.stride + (rows.kernel - 1) * rows.dilation < planes.height
+        offsets = [int(line.split("#")[1][:-1]) for line in planes.loop.assembly() if line.startswith("ldr r2, [r0")]
+        assert offsets
+        assert all(offset % 4 == 0 for offset in offsets)
