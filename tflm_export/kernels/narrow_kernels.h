@@ -95,9 +95,9 @@ narrow_dense_dsp narrow_fully_connected_dsp_shift, narrow_fully_connected_dsp_mu
 narrow_dense_dsp narrow_fully_connected_lanes_dsp_shift, narrow_fully_connected_lanes_dsp_multiply,
     narrow_fully_connected_lanes_dsp_wide, narrow_fully_connected_lanes_dsp_stock;
 
-/* Depthwise convolution for cores with the DSP extension; as many output as input channels, a multiple of 4. (3x3
- * kernels go plane by plane, and all other convolutions tile by tile, through loops with the layer's sizes in them: see
- * narrow_depthwise_conv_2d_planes_dsp.h and narrow_conv_2d_tiles_dsp.h, and likewise _v6m.h.)
+/* Depthwise convolution for cores with the DSP extension; as many output as input channels, a multiple of 4. (Where their
+ * sizes allow, layers go plane by plane, and all other convolutions tile by tile, through loops with the sizes in them:
+ * see narrow_plane_walk.h and narrow_tiles.h.)
  *
  * weights: [channels / 4, kernel_height, kernel_width, 2] words: int16 pairs of channels (0, 2), (1, 3) of the four.
  * patch: scratch of kernel_height * kernel_width * input_channels bytes. */
