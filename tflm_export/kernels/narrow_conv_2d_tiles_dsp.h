@@ -9,8 +9,8 @@
  *          and A with it: that sum is A's and 256 times B's. Their difference is exact modulo 2^32, so B's sum is what
  *          it says if that is within 2^23, whatever the sums on the way. lanes_hold of c/dsp_weights.py proves it.
  *
- * NARROW_CONV_2D_TILES_DSP(name, end, form, tile, height, loops, unrolled, rest, second, third, fourth, channels, pixel,
- * channel) makes a narrow_tile_kernel:
+ * NARROW_CONV_2D_TILES_DSP(name, end, form, tile, height, loops, unrolled, rest, second, third, fourth, channels,
+ * pixel, channel) makes a narrow_tile_kernel:
  *
  *   end      SHIFT, MULTIPLY or STOCK (folded): int8 outputs; SUM: int32 sums [channels, tile], whatever pixel and
  *            channel.
@@ -171,88 +171,88 @@
 #define NARROW_TILE_NEXT_STOCK(tile, channel) channel
 #define NARROW_TILE_NEXT_SUM(tile, channel) "4*" tile
 
-#define NARROW_CONV_2D_TILES_DSP(name, end, form, tile, height, loops, unrolled, rest, second, third, fourth, channels, \
-                                 pixel, channel)                                                                        \
-  NARROW_C narrow_tile_kernel name;                                                                                     \
-  __asm__(NARROW_ASSEMBLY_BEGIN(#name)                                                                                  \
-          ".set narrow_pair, 4*(2+" #height "*(" #loops "*" #unrolled "+" #rest ")+" NARROW_TILE_TAIL_##end ")\n\t"     \
-          ".set narrow_all, narrow_pair*((" #channels "+1)/2)\n\t"                                                      \
-          ".set narrow_loop, 4*" #loops "*" #unrolled "\n\t"                                                            \
-          "push {r4-r11, lr}\n\t"                                                                                       \
-          "sub  sp, sp, #20\n\t"                                                                                        \
-          "movw r3, #(narrow_all & 0xffff)\n\t"                                                                         \
-          "movt r3, #(narrow_all >> 16)\n\t"                                                                            \
-          "add  r3, r3, r2\n\t"                                                                                         \
-          ".if " #height " == 1\n\t"                                                                                    \
-          "ldr  r0, [r0]\n\t"                                                                                           \
-          ".endif\n\t"                                                                                                  \
-          "str  r0, [sp]\n\t"                                                                                           \
-          "str  r1, [sp, #4]\n\t"                                                                                       \
-          "str  r3, [sp, #8]\n"                                                                                         \
-          "1:\n\t" /* two channels */                                                                                   \
-          ".if " #height " > 1\n\t"                                                                                     \
-          "ldr  r0, [sp]\n\t"                                                                                           \
-          "ldr  r4, [r2], #4\n\t"                                                                                       \
-          "ldr  r8, [r2], #4\n\t"                                                                                       \
-          "ldr  r1, [r0], #4\n\t"                                                                                       \
-          ".else\n\t"                                                                                                   \
-          "ldr  r1, [sp]\n\t"                                                                                           \
-          "ldr  r4, [r2], #4\n\t"                                                                                       \
-          "ldr  r8, [r2], #4\n\t"                                                                                       \
-          ".endif\n\t"                                                                                                  \
-          "mov  r5, r4\n\t"                                                                                             \
-          "mov  r9, r8\n\t" NARROW_TILE_ABOVE(2, #tile, "mov r6, r4\n\tmov r10, r8\n\t")                                \
-          NARROW_TILE_ABOVE(3, #tile, "mov r7, r4\n\tmov r11, r8\n\t")                                                  \
-          "\n2:\n\t" /* a row of the kernel */                                                                          \
-          ".if " #height " > 1\n\t"                                                                                     \
-          "str  r0, [sp, #12]\n\t"                                                                                      \
-          ".endif\n\t"                                                                                                  \
-          ".if " #loops " > 1\n\t"                                                                                      \
-          ".if narrow_loop > 4095\n\t"                                                                                  \
-          "movw r0, #narrow_loop\n\t"                                                                                   \
-          "add  r0, r0, r1\n\t"                                                                                         \
-          ".else\n\t"                                                                                                   \
-          "addw r0, r1, #narrow_loop\n\t"                                                                               \
-          ".endif\n\t"                                                                                                  \
-          ".if " #tile " > 3\n\t"                                                                                       \
-          "str  r0, [sp, #16]\n\t"                                                                                      \
-          ".else\n\t"                                                                                                   \
-          "mov  r11, r0\n\t"                                                                                            \
-          ".endif\n"                                                                                                    \
-          "3:\n\t"                                                                                                      \
-          ".endif\n\t"                                                                                                  \
-          ".rept " #unrolled "\n\t" NARROW_TILE_STEP_##tile(form, #second, #third, #fourth)                             \
-          ".endr\n\t"                                                                                                   \
-          ".if " #loops " > 1\n\t"                                                                                      \
-          ".if " #tile " > 3\n\t"                                                                                       \
-          "ldr  r0, [sp, #16]\n\t"                                                                                      \
-          "cmp  r1, r0\n\t"                                                                                             \
-          ".else\n\t"                                                                                                   \
-          "cmp  r1, r11\n\t"                                                                                            \
-          ".endif\n\t"                                                                                                  \
-          "bne.w  3b\n\t"                                                                                               \
-          ".endif\n\t"                                                                                                  \
-          ".rept " #rest "\n\t" NARROW_TILE_STEP_##tile(form, #second, #third, #fourth)                                 \
-          ".endr\n\t"                                                                                                   \
-          ".if " #height " > 1\n\t"                                                                                     \
-          "ldr  r0, [sp, #12]\n\t"                                                                                      \
-          "ldr  r1, [r0], #4\n\t"                                                                                       \
-          "cmp  r1, #0\n\t" /* rows end with a null pointer */                                                          \
-          "bne.w  2b\n\t"                                                                                               \
-          ".endif\n\t" NARROW_TILE_FINISH_##end(form, #tile, #pixel, #channel)                                          \
-          ".if (" #channels ") & 1\n\t" /* the last pair begins one channel earlier */                                  \
-          "subs lr, r0, r2\n\t"                                                                                         \
-          "movw r12, #narrow_pair\n\t"                                                                                  \
-          "cmp  lr, r12\n\t"                                                                                            \
-          "movw r12, #" NARROW_TILE_NEXT_##end(#tile, #channel) "\n\t"                                                  \
-          "it   eq\n\t"                                                                                                 \
-          "subeq r3, r3, r12\n\t"                                                                                       \
-          ".endif\n\t"                                                                                                  \
-          "str  r3, [sp, #4]\n\t"                                                                                       \
-          "cmp  r2, r0\n\t"                                                                                             \
-          "bne.w  1b\n\t"                                                                                               \
-          "add  sp, sp, #20\n\t"                                                                                        \
-          "pop  {r4-r11, pc}\n\t"                                                                                       \
+#define NARROW_CONV_2D_TILES_DSP(name, end, form, tile, height, loops, unrolled, rest, second, third, fourth,       \
+                                 channels, pixel, channel)                                                          \
+  NARROW_C narrow_tile_kernel name;                                                                                 \
+  __asm__(NARROW_ASSEMBLY_BEGIN(#name)                                                                              \
+          ".set narrow_pair, 4*(2+" #height "*(" #loops "*" #unrolled "+" #rest ")+" NARROW_TILE_TAIL_##end ")\n\t" \
+          ".set narrow_all, narrow_pair*((" #channels "+1)/2)\n\t"                                                  \
+          ".set narrow_loop, 4*" #loops "*" #unrolled "\n\t"                                                        \
+          "push {r4-r11, lr}\n\t"                                                                                   \
+          "sub  sp, sp, #20\n\t"                                                                                    \
+          "movw r3, #(narrow_all & 0xffff)\n\t"                                                                     \
+          "movt r3, #(narrow_all >> 16)\n\t"                                                                        \
+          "add  r3, r3, r2\n\t"                                                                                     \
+          ".if " #height " == 1\n\t"                                                                                \
+          "ldr  r0, [r0]\n\t"                                                                                       \
+          ".endif\n\t"                                                                                              \
+          "str  r0, [sp]\n\t"                                                                                       \
+          "str  r1, [sp, #4]\n\t"                                                                                   \
+          "str  r3, [sp, #8]\n"                                                                                     \
+          "1:\n\t" /* two channels */                                                                               \
+          ".if " #height " > 1\n\t"                                                                                 \
+          "ldr  r0, [sp]\n\t"                                                                                       \
+          "ldr  r4, [r2], #4\n\t"                                                                                   \
+          "ldr  r8, [r2], #4\n\t"                                                                                   \
+          "ldr  r1, [r0], #4\n\t"                                                                                   \
+          ".else\n\t"                                                                                               \
+          "ldr  r1, [sp]\n\t"                                                                                       \
+          "ldr  r4, [r2], #4\n\t"                                                                                   \
+          "ldr  r8, [r2], #4\n\t"                                                                                   \
+          ".endif\n\t"                                                                                              \
+          "mov  r5, r4\n\t"                                                                                         \
+          "mov  r9, r8\n\t" NARROW_TILE_ABOVE(2, #tile, "mov r6, r4\n\tmov r10, r8\n\t")                            \
+          NARROW_TILE_ABOVE(3, #tile, "mov r7, r4\n\tmov r11, r8\n\t")                                              \
+          "\n2:\n\t" /* a row of the kernel */                                                                      \
+          ".if " #height " > 1\n\t"                                                                                 \
+          "str  r0, [sp, #12]\n\t"                                                                                  \
+          ".endif\n\t"                                                                                              \
+          ".if " #loops " > 1\n\t"                                                                                  \
+          ".if narrow_loop > 4095\n\t"                                                                              \
+          "movw r0, #narrow_loop\n\t"                                                                               \
+          "add  r0, r0, r1\n\t"                                                                                     \
+          ".else\n\t"                                                                                               \
+          "addw r0, r1, #narrow_loop\n\t"                                                                           \
+          ".endif\n\t"                                                                                              \
+          ".if " #tile " > 3\n\t"                                                                                   \
+          "str  r0, [sp, #16]\n\t"                                                                                  \
+          ".else\n\t"                                                                                               \
+          "mov  r11, r0\n\t"                                                                                        \
+          ".endif\n"                                                                                                \
+          "3:\n\t"                                                                                                  \
+          ".endif\n\t"                                                                                              \
+          ".rept " #unrolled "\n\t" NARROW_TILE_STEP_##tile(form, #second, #third, #fourth)                         \
+          ".endr\n\t"                                                                                               \
+          ".if " #loops " > 1\n\t"                                                                                  \
+          ".if " #tile " > 3\n\t"                                                                                   \
+          "ldr  r0, [sp, #16]\n\t"                                                                                  \
+          "cmp  r1, r0\n\t"                                                                                         \
+          ".else\n\t"                                                                                               \
+          "cmp  r1, r11\n\t"                                                                                        \
+          ".endif\n\t"                                                                                              \
+          "bne.w  3b\n\t"                                                                                           \
+          ".endif\n\t"                                                                                              \
+          ".rept " #rest "\n\t" NARROW_TILE_STEP_##tile(form, #second, #third, #fourth)                             \
+          ".endr\n\t"                                                                                               \
+          ".if " #height " > 1\n\t"                                                                                 \
+          "ldr  r0, [sp, #12]\n\t"                                                                                  \
+          "ldr  r1, [r0], #4\n\t"                                                                                   \
+          "cmp  r1, #0\n\t" /* rows end with a null pointer */                                                      \
+          "bne.w  2b\n\t"                                                                                           \
+          ".endif\n\t" NARROW_TILE_FINISH_##end(form, #tile, #pixel, #channel)                                      \
+          ".if (" #channels ") & 1\n\t" /* the last pair begins one channel earlier */                              \
+          "subs lr, r0, r2\n\t"                                                                                     \
+          "movw r12, #narrow_pair\n\t"                                                                              \
+          "cmp  lr, r12\n\t"                                                                                        \
+          "movw r12, #" NARROW_TILE_NEXT_##end(#tile, #channel) "\n\t"                                              \
+          "it   eq\n\t"                                                                                             \
+          "subeq r3, r3, r12\n\t"                                                                                   \
+          ".endif\n\t"                                                                                              \
+          "str  r3, [sp, #4]\n\t"                                                                                   \
+          "cmp  r2, r0\n\t"                                                                                         \
+          "bne.w  1b\n\t"                                                                                           \
+          "add  sp, sp, #20\n\t"                                                                                    \
+          "pop  {r4-r11, pc}\n\t"                                                                                   \
           NARROW_ASSEMBLY_END(#name));
 
 #else
@@ -286,12 +286,12 @@ static NARROW_INLINE void narrow_conv_2d_tile_dsp(const int32_t *const *rows, vo
   }
 }
 
-#define NARROW_CONV_2D_TILES_DSP(name, end, form, tile, height, loops, unrolled, rest, second, third, fourth, channels, \
-                                 pixel, channel)                                                                        \
-  static void name(const int32_t *const *rows, void *output, const int32_t *weights) {                                  \
-    const int32_t offsets[4] = {0, second, third, fourth};                                                              \
-    narrow_conv_2d_tile_dsp(rows, output, weights, NARROW_LOOP_##end, NARROW_TILE_##form, tile, height,                 \
-                            (loops) * (unrolled) + (rest), offsets, channels, pixel, channel);                          \
+#define NARROW_CONV_2D_TILES_DSP(name, end, form, tile, height, loops, unrolled, rest, second, third, fourth, \
+                                 channels, pixel, channel)                                                    \
+  static void name(const int32_t *const *rows, void *output, const int32_t *weights) {                        \
+    const int32_t offsets[4] = {0, second, third, fourth};                                                    \
+    narrow_conv_2d_tile_dsp(rows, output, weights, NARROW_LOOP_##end, NARROW_TILE_##form, tile, height,       \
+                            (loops) * (unrolled) + (rest), offsets, channels, pixel, channel);                \
   }
 
 #endif

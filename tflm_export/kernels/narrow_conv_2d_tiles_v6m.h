@@ -28,9 +28,9 @@
 
 #if NARROW_V6M_LOOPS
 
-/* r0: inputs, r1: weights and all else in the order of its use, r6, r7: sums of both pixels for A, B, r8, r9: sums of A,
- * r10, r11: of B, r12: end of the loop, r2-r5: all else. Stack: 0 rows, 4 output, 8 pairs left, 12 the row at hand, 16
- * bytes of the loop, 20 the longer of pixel and channel. */
+/* r0: inputs, r1: weights and all else in the order of its use, r6, r7: sums of both pixels for A, B, r8, r9: sums of
+ * A, r10, r11: of B, r12: end of the loop, lr: the row at hand, r2-r5: all else. Stack: 0 rows, 4 output, 8 pairs left,
+ * 12 bytes of the loop, 16 the longer of pixel and channel. */
 
 /* The first step of a block begins its sums: 17 cycles; the others are NARROW_V6M_STEP. */
 #define NARROW_V6M_FIRST   \
@@ -75,7 +75,7 @@
   ".if planar\n\t"         \
   "strb r2, [r6]\n\t"      \
   "strb r3, [r6, #1]\n\t"  \
-  "ldr  r5, [sp, #20]\n\t" \
+  "ldr  r5, [sp, #16]\n\t" \
   "adds r5, r5, r6\n\t"    \
   ".else\n\t"              \
   "strb r2, [r5, #1]\n\t"  \
@@ -118,7 +118,7 @@
 
 #define NARROW_V6M_OUTPUTS(end, words)                                                                    \
   "ldr  r5, [sp, #4]\n\t"                                                                                 \
-  "ldr  r6, [sp, #20]\n\t"                                                                                \
+  "ldr  r6, [sp, #16]\n\t"                                                                                \
   "adds r6, r5, r6\n\t" NARROW_V6M_CHANNEL_##end("r8", "r9", 0) NARROW_V6M_CHANNEL_##end("r10", "r11", 1) \
   "adds r1, r1, #4*" words "\n\t"
 
@@ -147,15 +147,15 @@
   NARROW_C narrow_tile_kernel name;                                                                         \
   __asm__(NARROW_ASSEMBLY_BEGIN(#name)                                                                      \
           NARROW_V6M_SAVE                                                                                   \
-          "sub  sp, sp, #24\n\t"                                                                            \
+          "sub  sp, sp, #20\n\t"                                                                            \
           "str  r0, [sp]\n\t"                                                                               \
           "str  r1, [sp, #4]\n\t"                                                                           \
           "ldr  r4, 7f\n\t"                                                                                 \
           "ldr  r5, 8f\n\t"                                                                                 \
           "ldr  r6, 9f\n\t"                                                                                 \
           "str  r4, [sp, #8]\n\t"                                                                           \
-          "str  r5, [sp, #16]\n\t"                                                                          \
-          "str  r6, [sp, #20]\n\t"                                                                          \
+          "str  r5, [sp, #12]\n\t"                                                                          \
+          "str  r6, [sp, #16]\n\t"                                                                          \
           "movs r1, r2\n\t"                                                                                 \
           "b    1f\n\t"                                                                                     \
           ".align 2\n"                                                                                      \
@@ -181,10 +181,14 @@
           "ldm  r2!, {r0}\n"                                                                                \
           "2:\n\t" /* a row of the kernel */                                                                \
           ".if " #height " > 1\n\t"                                                                         \
-          "str  r2, [sp, #12]\n\t"                                                                          \
+          "mov  lr, r2\n\t"                                                                                 \
           ".endif\n\t"                                                                                      \
           ".if " #loops " > 1\n\t"                                                                          \
-          "ldr  r2, [sp, #16]\n\t"                                                                          \
+          ".if 8*" #loops "*" #unrolled "*" #block " < 256\n\t"                                             \
+          "movs r2, #8*" #loops "*" #unrolled "*" #block "\n\t"                                             \
+          ".else\n\t"                                                                                       \
+          "ldr  r2, [sp, #12]\n\t"                                                                          \
+          ".endif\n\t"                                                                                      \
           "adds r2, r0, r2\n\t"                                                                             \
           "mov  r12, r2\n"                                                                                  \
           "3:\n\t"                                                                                          \
@@ -220,7 +224,7 @@
           "bne  5b\n"                                                                                       \
           "6:\n\t"                                                                                          \
           ".if " #height " > 1\n\t"                                                                         \
-          "ldr  r2, [sp, #12]\n\t"                                                                          \
+          "mov  r2, lr\n\t"                                                                                 \
           "ldm  r2!, {r0}\n\t"                                                                              \
           "cmp  r0, #0\n\t" /* rows end with a null pointer */                                              \
           "beq  4f\n\t"                                                                                     \
@@ -247,7 +251,7 @@
           "beq  4f\n\t"                                                                                     \
           "b    1b\n"                                                                                       \
           "4:\n\t"                                                                                          \
-          "add  sp, sp, #24\n\t"                                                                            \
+          "add  sp, sp, #20\n\t"                                                                            \
           NARROW_V6M_RETURN                                                                                 \
           NARROW_ASSEMBLY_END(#name));
 
@@ -465,8 +469,8 @@ static NARROW_INLINE void narrow_put_column(const int8_t *const *lines, int32_t 
  * are 1; the output has two pixels or more in an image. Of an odd number of them the second one is computed twice.
  *
  * length: bytes of a row with its padding.
- * scratch: kernel_height * kernel_width * input_channels words and 1 more, for sums 8 bytes a channel, then kernel_height *
- * length bytes. */
+ * scratch: kernel_height * kernel_width * input_channels words and 1 more, for sums 8 bytes a channel, then
+ * kernel_height * length bytes. */
 static NARROW_INLINE void narrow_conv_2d_columns_v6m(const narrow_window *window, const narrow_tile_layer *layer,
                                                      int32_t length, int32_t image, const int8_t *input,
                                                      int8_t *output, int8_t *scratch) {
