@@ -22,8 +22,8 @@ typedef struct {
 /* All outputs of a row, or int32 sums.
  *
  * The inputs are a multiple of 4, at least 4, and so are the channels. weights: [channels / 4, depth / 4, 4] words, for
- * four channels first the two words of A and B, then those of C and D, in one of the forms of narrow_conv_2d_tiles_dsp.h,
- * EACH or LANES. start: of LANES, that of B and D is 256 times theirs with that of A and C on top. */
+ * four channels first the two words of A and B, then those of C and D, in one of the forms of
+ * narrow_conv_2d_tiles_dsp.h, EACH or LANES. start: of LANES, that of B and D is 256 times theirs with that of A and C on top. */
 #if NARROW_DSP_LOOPS
 
 /* r4-r7: sums, r1: inputs, r2: weights, lr: end of the inputs, the rest unpacks. Stack: the row. */
@@ -160,7 +160,9 @@ static NARROW_INLINE void narrow_dense_row_of(narrow_dense_row *row, narrow_end 
       }
     }
     for (int32_t i = 0; i < 4; ++i) {
-      if (form == NARROW_DENSE_LANES && (i & 1) != 0) sums[i] = (int32_t)((uint32_t)sums[i] - (uint32_t)sums[i - 1]) >> 8;
+      if (form == NARROW_DENSE_LANES && (i & 1) != 0) {
+        sums[i] = (int32_t)((uint32_t)sums[i] - (uint32_t)sums[i - 1]) >> 8;
+      }
       if (end != NARROW_END_NONE) {
         ((int8_t *)row->output)[c + i] = narrow_finish(end, &rescale, c + i, sums[i]);
       } else {

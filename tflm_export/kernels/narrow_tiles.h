@@ -8,9 +8,9 @@
 /* A few pixels that are next to one another, and all channels. Made by a macro, which has the sizes in it.
  *
  * rows: for each row of the kernel, the inputs under the first pixel's window.
- * weights: for each pair of channels, in the order of their use: where the two start; the weights; where the kernel ends
- *   the layer itself, two multipliers and two folds but for NARROW_END_SHIFT, and a word of both shifts, the first one's
- *   lowest. Of an odd number of channels the last two are a pair, too. */
+ * weights: for each pair of channels, in the order of their use: where the two start; the weights; where the kernel
+ *   ends the layer itself, two multipliers and two folds but for NARROW_END_SHIFT, and a word of both shifts, the first
+ *   one's lowest. Of an odd number of channels the last two are a pair, too. */
 typedef void narrow_tile_kernel(const int32_t *const *rows, void *output, const int32_t *weights);
 
 #define NARROW_TILE_ROWS 15 /* of a kernel, at most, where rows are not side by side */
