@@ -155,6 +155,8 @@ def dense(kernel: str, folded: FoldedRescale, vectors: int, depth: int, channels
         "layer": 1, "vectors": vectors, "inputs": vectors * depth, f"groups {end_of(folded)}": groups,
         "steps": groups * depth4,
         "sixteens": groups * sixteens, "fours": groups * fours, "no fours": groups * (fours == 0),
+        "padded vectors": vectors * (depth % 4 > 0), "padded inputs": vectors * depth * (depth % 4 > 0),
+        "last groups": vectors * (channels % at_once > 0),
     }  # fmt: skip
     return Work(kernel, counts, {"layer": 1, f"file {end_of(folded)}": 1})
 
