@@ -117,8 +117,8 @@ by the type of its activations and by the core. Where several are named, sizes a
 {LEGEND}
 
 Every other core has the kernels of one of these: see `tflm_export/cores.py`. A uint8 model with convolutions or dense
-layers computes in int8, exactly, wherever an operator can: those that cannot are of uint8, and so is a model without such
-layers.
+layers computes in int8, exactly, wherever an operator can; those that cannot are of uint8, and so is a model without
+such layers.
 
 {table}
 """

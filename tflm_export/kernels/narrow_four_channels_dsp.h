@@ -5,35 +5,36 @@
 
 #include "narrow_assembly.h"
 #include "narrow_dsp.h"
+#include "narrow_products.h"
+
+#if NARROW_PAIRED_PRODUCTS
 
 /* Adds the products of depth4 steps to the accumulators of 4 channels, which wrap.
  *
- * depth4: a multiple of 4, at least 4. wide: [depth4 / 2] pairs of int16 inputs. weights: [2, depth4 / 2] words
- * (A k, B k, A k + 1, B k + 1) of channels A and B, lowest byte first, and then of C and D. */
+ * depth4: a multiple of 4, at least 4. wide: [depth4 / 2] pairs of int16 inputs. weights: [depth4 / 2, 2] words
+ * (A k, B k, A k + 1, B k + 1) of channels A and B, lowest byte first, and of C and D. */
 #if NARROW_DSP_LOOPS
 
 NARROW_C void narrow_four_channels(int32_t depth4, const int32_t *wide, const int32_t *weights, int32_t sums[4]);
 
-/* Four steps of two channels: r8, r9: the inputs; r10, r11: their weights. */
-#define NARROW_FOUR_STEPS(from, a, b)           \
-  "ldrd   r10, r11, [" from "], #8\n\t"         \
-  "sxtb16 r12, r10\n\t"                         \
-  "smlad  " a ", r8, r12, " a "\n\t"            \
-  "sxtb16 r12, r10, ror #8\n\t"                 \
-  "smlad  " b ", r8, r12, " b "\n\t"            \
-  "sxtb16 r12, r11\n\t"                         \
-  "smlad  " a ", r9, r12, " a "\n\t"            \
-  "sxtb16 r12, r11, ror #8\n\t"                 \
-  "smlad  " b ", r9, r12, " b "\n\t"
+/* Two steps of four channels. input: their inputs; r10, r11: weights, r12 unpacks them. */
+#define NARROW_EIGHT_PRODUCTS(input)           \
+  "ldrd   r10, r11, [r2], #8\n\t"              \
+  "sxtb16 r12, r10\n\t"                        \
+  "smlad  r4, " input ", r12, r4\n\t"          \
+  "sxtb16 r12, r10, ror #8\n\t"                \
+  "smlad  r5, " input ", r12, r5\n\t"          \
+  "sxtb16 r12, r11\n\t"                        \
+  "smlad  r6, " input ", r12, r6\n\t"          \
+  "sxtb16 r12, r11, ror #8\n\t"                \
+  "smlad  r7, " input ", r12, r7\n\t"
 
-/* 25 cycles for 16 products on a Cortex-M4. r1, r2, lr point to inputs and both rows of weights, r0 to the inputs' end. */
-#define NARROW_SIXTEEN_PRODUCTS    \
-  "ldrd   r8, r9, [r1], #8\n\t" NARROW_FOUR_STEPS("r2", "r4", "r5") NARROW_FOUR_STEPS("lr", "r6", "r7")
+/* 25 cycles on a Cortex-M4. r1, r2: inputs and weights, r0: the inputs' end. */
+#define NARROW_SIXTEEN_PRODUCTS "ldrd   r8, r9, [r1], #8\n\t" NARROW_EIGHT_PRODUCTS("r8") NARROW_EIGHT_PRODUCTS("r9")
 
 __asm__(NARROW_ASSEMBLY_BEGIN("narrow_four_channels")
         "push   {r3-r11, lr}\n\t"
         "ldm    r3, {r4-r7}\n\t"
-        "add    lr, r2, r0, lsl #1\n\t"
         "add    r0, r1, r0, lsl #1\n\t"
         "sub    r3, r0, r1\n\t"
         "lsls   r3, r3, #28\n\t"
@@ -52,14 +53,15 @@ __asm__(NARROW_ASSEMBLY_BEGIN("narrow_four_channels")
 #else
 
 static inline void narrow_four_channels(int32_t depth4, const int32_t *wide, const int32_t *weights, int32_t sums[4]) {
-  const int32_t *others = weights + depth4 / 2;
-  for (int32_t i = 0; i < depth4 / 2; ++i) {
-    sums[0] = narrow_mac2(wide[i], narrow_even(weights[i]), sums[0]);
-    sums[1] = narrow_mac2(wide[i], narrow_odd(weights[i]), sums[1]);
-    sums[2] = narrow_mac2(wide[i], narrow_even(others[i]), sums[2]);
-    sums[3] = narrow_mac2(wide[i], narrow_odd(others[i]), sums[3]);
+  for (int32_t i = 0; i < depth4 / 2; ++i, weights += 2) {
+    sums[0] = narrow_mac2(wide[i], narrow_even(weights[0]), sums[0]);
+    sums[1] = narrow_mac2(wide[i], narrow_odd(weights[0]), sums[1]);
+    sums[2] = narrow_mac2(wide[i], narrow_even(weights[1]), sums[2]);
+    sums[3] = narrow_mac2(wide[i], narrow_odd(weights[1]), sums[3]);
   }
 }
+
+#endif
 
 #endif
 

@@ -4,9 +4,9 @@
 #define NARROW_LSTM_H
 
 #include "narrow_curves.h"
+#include "narrow_dense_v6m.h"
 #include "narrow_four_channels_dsp.h"
 #include "narrow_products.h"
-#include "narrow_two_channels_v6m.h"
 
 /* A gate: weights [units, inputs] and [units, units], bias [units], and the factors of both products. */
 typedef struct {
@@ -25,11 +25,11 @@ typedef struct {
   int32_t cell_clip; /* largest magnitude of the cell state; 32768 for none */
 } narrow_lstm_layer;
 
-/* The same of int8 with sums of 32 bits, two gates side by side.
+/* The same of int8 with sums of 32 bits, all gates side by side.
  *
- * input_words, hidden_words: [units, 2, inputs4 / 2] and [units, 2, units4 / 2] weights, with zeros up to multiples of 4:
- *   words (A k, B k, A k + 1, B k + 1), lowest byte first, of the input gate A and the forget gate B, and then of the
- *   cell gate and the output gate.
+ * input_words, hidden_words: [units, inputs4 / 2, 2] and [units, units4 / 2, 2] weights, with zeros up to multiples of 4:
+ *   words (A k, B k, A k + 1, B k + 1), lowest byte first, of the input gate A and the forget gate B, and of the cell gate
+ *   and the output gate.
  * input_start, hidden_start: [units, 4] what sums of raw integers start with, biases among them. */
 typedef struct {
   const int32_t *input_words, *hidden_words;
@@ -38,7 +38,7 @@ typedef struct {
 
 static NARROW_INLINE int32_t narrow_up_to_four(int32_t count) { return (count + 3) & ~3; }
 
-/* int8 elements, with zeros up to a multiple of 4, as narrow_four_gates reads them. */
+/* int8 elements, with zeros up to a multiple of 4, as narrow_four_channels reads them. */
 static NARROW_INLINE void narrow_widened(const int8_t *x, int32_t count, int32_t *wide) {
 #if NARROW_PAIRED_PRODUCTS
   int32_t i = 0;
@@ -50,17 +50,14 @@ static NARROW_INLINE void narrow_widened(const int8_t *x, int32_t count, int32_t
 #endif
 }
 
-/* Sums of products of all gates of a unit, from their start values, which wrap. depth4: a multiple of 4. */
-static NARROW_INLINE void narrow_four_gates(int32_t depth4, const int32_t *wide, const int32_t *words,
-                                            const int32_t *start, int32_t sums[4]) {
-  for (int32_t g = 0; g < 4; ++g) sums[g] = start[g];
-#if NARROW_PAIRED_PRODUCTS
-  narrow_four_channels(depth4, wide, words, sums);
-#else
-  narrow_two_channels(depth4, wide, words, sums);
-  narrow_two_channels(depth4, wide, words + depth4 / 2, sums + 2);
-#endif
+#if !NARROW_PAIRED_PRODUCTS && NARROW_V6M_LOOPS
+NARROW_DENSE_V6M_SUMS(narrow_four_channels, EACH)
+#elif !NARROW_PAIRED_PRODUCTS
+static NARROW_INLINE void narrow_four_channels(int32_t depth4, const int32_t *wide, const int32_t *words,
+                                               int32_t sums[4]) {
+  narrow_dense_v6m_sums(NARROW_DENSE_V6M_EACH, depth4, wide, words, sums);
 }
+#endif
 
 /* What goes into a gate's curve, from both sums of products. saturates: whether what the second one becomes is, before
  * it is added. */
@@ -132,9 +129,12 @@ static NARROW_INLINE void narrow_lstm(narrow_type sum, narrow_rounding gate_roun
         int32_t gates[4], of_hidden[4];
         int64_t h;
         if (packed) {
-          narrow_four_gates(inputs4, wide, packed->input_words + unit * inputs4, packed->input_start + unit * 4, gates);
-          narrow_four_gates(units4, wide + inputs4, packed->hidden_words + unit * units4,
-                            packed->hidden_start + unit * 4, of_hidden);
+          for (int32_t g = 0; g < 4; ++g) {
+            gates[g] = packed->input_start[unit * 4 + g];
+            of_hidden[g] = packed->hidden_start[unit * 4 + g];
+          }
+          narrow_four_channels(inputs4, wide, packed->input_words + unit * inputs4, gates);
+          narrow_four_channels(units4, wide + inputs4, packed->hidden_words + unit * units4, of_hidden);
         }
         for (int32_t g = 0; g < 4; ++g) {
           gates[g] = packed ? narrow_gate_of(gate_rounding, per_unit, saturates, &layer->gates[g], unit, gates[g],

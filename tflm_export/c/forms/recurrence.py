@@ -175,17 +175,17 @@ def _side_by_side(form: Lstm) -> tuple[dict[str, np.ndarray], tuple[str, ...], i
         "input_start": _wrapped(bias - zero_x * of_input.sum(2, dtype=np.int64)),
         "hidden_start": _wrapped(-zero_h * of_hidden.sum(2, dtype=np.int64)),
     }
-    depth4 = 2 * (arrays["input_words"].shape[2] + arrays["hidden_words"].shape[2])
+    depth4 = 2 * (arrays["input_words"].shape[1] + arrays["hidden_words"].shape[1])
     statement = f"static const narrow_gates packed = {initializer(dict(zip(arrays, arrays, strict=True)))};"
     return arrays, (statement,), 4 * depth4
 
 
 def _gate_words(weights: np.ndarray) -> np.ndarray:
-    """Weights [units, gates, inputs] as words [units, pairs of gates, pairs of inputs]: see narrow_gates."""
+    """Weights [units, gates, inputs] as words [units, pairs of inputs, pairs of gates]: see narrow_gates."""
     padded = np.pad(weights.astype(np.int8), ((0, 0), (0, 0), (0, -weights.shape[2] % 4)))
     # [unit, pair of gates, second of it, pair of inputs, second of it]
     grouped = padded.reshape(len(padded), 2, 2, -1, 2)
-    words = np.ascontiguousarray(grouped.transpose(0, 1, 3, 4, 2))
+    words = np.ascontiguousarray(grouped.transpose(0, 3, 1, 4, 2))
     return words.reshape(*words.shape[:3], 4).view("<i4")[..., 0]
 
 
