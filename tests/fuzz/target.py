@@ -32,7 +32,7 @@ from tflm_export.explain import explain
 from tflm_export.flatbuffer.model import Model, parse
 from tflm_export.grid import Grid
 from tflm_export.ops import op_for
-from tflm_export.program.passes import simplified
+from tflm_export.program.passes import drop_channels, simplified
 from tflm_export.simulator import simulate
 
 SECONDS = 1
@@ -151,9 +151,11 @@ def _run(data: bytes, model: Model, arithmetic: Arithmetic, source: random.Rando
     if row is None:
         return
     trace = simulate(model, [np.atleast_1d(array) for array in row], arithmetic)
-    simpler = simplified(program).run([array[None] for array in row])
-    for value, array in zip(program.main.outputs, trace.outputs, strict=True):
-        np.testing.assert_array_equal(simpler[value.key].reshape(array.shape), array, value.label)
+    simpler = simplified(program)
+    for one in (simpler, drop_channels(simpler, source.choice((1, 4)))):
+        values = one.run([array[None] for array in row])
+        for value, array in zip(program.main.outputs, trace.outputs, strict=True):
+            np.testing.assert_array_equal(values[value.key].reshape(array.shape), array, value.label)
     if not source.randrange(COMPILED_EVERY):
         made = c.translate(data, "model", arithmetic, source.choice(cores.NAMES))
         if compiled.is_quick(made):
