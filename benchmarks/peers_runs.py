@@ -68,7 +68,7 @@ def update(result: dict, name: str, data: bytes, settings: Settings, keep: Calla
         return
     result.pop("reason", None)
     for library in settings.libraries:
-        cell = result.setdefault(library.cpu, {"keys": {}})
+        cell = result.setdefault(library.cpu, {})
         for _ in _on_core(cell, name, data, library, settings):
             keep(result)
 
@@ -76,6 +76,7 @@ def update(result: dict, name: str, data: bytes, settings: Settings, keep: Calla
 def _on_core(cell: dict, name: str, data: bytes, library: tflm.Library, settings: Settings) -> Iterator[None]:
     """Measures what of a core's part does not hold; yields whenever there is more of it."""
     cell["title"] = library.title
+    cell.setdefault("keys", {})
     elf = settings.programs / f"{name}_{library.cpu}.elf"
     if not elf.is_file() and "reason" not in cell.get("program", {}):
         cell["keys"].pop("program", None)
