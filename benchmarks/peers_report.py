@@ -20,6 +20,7 @@ from tflm_export import cores
 FORM = "as int8"  # behind the name of a model that had another type
 UNCHANGED = "stock"  # behind the name of one in which there is nothing to narrow
 NO_C = "there is no C"  # begins the reason of models that have none
+NETWORK = 3  # layers from which on a model is counted as a network, not as the test of an operator
 _WHY_NO_C = "there is no C of them; [the corpus](corpus.md) and [its C](c_corpus.md) say why"
 
 
@@ -89,7 +90,7 @@ def geometric_mean(values: list[float]) -> float:
 def _head(bits: int, title: str) -> tuple[str, ...]:
     return (
         "model", f"{title}, M cycles", "stock C", f"k = {bits}", "stock, times fewer", f"k = {bits}, times fewer",
-        "flash, kB", "of C", "RAM, kB", "of C", "TFLM = simulator",
+        "flash, kB: TFLM", "C", "RAM, kB: TFLM", "C", "TFLM = simulator",
     )  # fmt: skip
 
 
@@ -170,9 +171,15 @@ k = {bits}. The models with the smallest gain come first.
     return "\n".join(text) + "\n"
 
 
+def _means(found: list[Pair]) -> str:
+    """What models win in the geometric mean: narrowed, and stock."""
+    ratios, stock = [pair.ratio for pair in found], [pair.stock_ratio for pair in found]
+    return f"{geometric_mean(ratios):.2f} ({geometric_mean(stock):.2f} with the stock rescale)"
+
+
 def _section(results: dict[str, dict], cpu: str, bits: int) -> list[str]:
     found, title = pairs(results, cpu, bits), _title(results, cpu)
-    ratios, stock = [pair.ratio for pair in found], [pair.stock_ratio for pair in found]
+    networks = [pair for pair in found if len(pair.stock["layers"]) >= NETWORK]
     slower = [f"{pair.label} ({pair.ratio:.2f})" for pair in found if pair.ratio < 1]
     larger = [pair.label for pair in found if pair.narrow["flash"] > pair.tflm["flash"]]
     more_ram = [pair.label for pair in found if _ram(pair.narrow) > _ram(pair.tflm)]
@@ -180,8 +187,8 @@ def _section(results: dict[str, dict], cpu: str, bits: int) -> list[str]:
     text = [
         f"## {cores.find(cpu).title}",
         "",
-        f"{len(found)} models run on both sides. Geometric mean: {geometric_mean(ratios):.2f} times fewer cycles than "
-        f"{title} at k = {bits}, {geometric_mean(stock):.2f} times with the stock rescale. Slower: "
+        f"{len(found)} models run on both sides. Times fewer cycles than {title}, geometric mean: {_means(found)}; of "
+        f"the {len(networks)} networks of {NETWORK} layers or more, {_means(networks)}. Slower: "
         f"{', '.join(slower) or 'none'}. More flash: {', '.join(larger) or 'none'}. More RAM: "
         f"{', '.join(more_ram) or 'none'}.",
         *([f"C that differs from the simulator: {', '.join(wrong)}."] if wrong else []),

@@ -21,7 +21,8 @@ MADE = peers_report.Made((M4,), 1, "gcc", "zero wait states", "python -m benchma
 
 
 def side(cycles: float, flash: int = 1000, equal: bool = True) -> dict:
-    return {"cycles": cycles, "flash": flash, "ram": 300, "stack": 100, "equal": equal}
+    layers = [["CONV_2D", "y", cycles]]
+    return {"cycles": cycles, "flash": flash, "ram": 300, "stack": 100, "equal": equal, "layers": layers}
 
 
 def ran(theirs: float, stock: float, narrow: float, **more) -> dict:
@@ -43,6 +44,7 @@ RESULTS = {
     "died": {"problem": "not done within 3600 seconds"},
 }
 RESULTS["fat"][M4]["c"]["1"]["flash"] = 5000
+RESULTS["wins"][M4]["c"]["stock"]["layers"] *= 3
 
 
 def test_the_smallest_gain_comes_first():
@@ -73,7 +75,10 @@ def test_the_page():
     assert cells[0]["TFLM + CMSIS-NN, M cycles"] == "1.000"
     assert (cells[0]["stock C"], cells[0]["k = 1"], cells[0]["k = 1, times fewer"]) == ("4.000", "2.000", "0.50")
     assert rows[3][6:10] == ["1.0", "5.0", "0.4", "0.4"]
-    assert "5 models run on both sides. Geometric mean: 1.32 times" in page
+    assert (
+        "5 models run on both sides. Times fewer cycles than TFLM + CMSIS-NN, geometric mean: 1.32 (1.00 with" in page
+    )
+    assert "of the 1 networks of 3 layers or more, 4.00 (2.00 with the stock rescale)." in page
     assert "`--tflm_dir` holds (of August)" in page
     assert "Slower: loses (0.50)." in page
     assert "More flash: fat." in page
