@@ -117,8 +117,8 @@ def walks(data: bytes, core: str, take) -> set[str]:
     [
         ("12 pixels", {"pixels"}, {"pixels"}),
         ("pointwise of odd inputs", {"columns"}, {"pixels"}),
-        ("first, stride 1", {"columns", "rows"}, {"columns", "rows"}),
-        ("fours", {"columns", "rows"}, {"columns", "rows"}),
+        ("first, stride 1", {"columns", "rows"}, {"columns", "rows", "windows"}),
+        ("fours", {"columns", "rows"}, {"columns", "rows", "windows"}),
         ("too high", {"windows"}, {"windows"}),
     ],
 )

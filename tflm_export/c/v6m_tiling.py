@@ -32,16 +32,15 @@ class PairTiling:
 
 
 def tilings(form: WeightedSum) -> list[PairTiling]:
-    """All ways that a layer's shape allows. Gathering windows is slower than all others."""
+    """All ways that a layer's shape allows. Gathering windows is slower but for outputs of a single column."""
     taps, windows = form.rows.shape[1], form.windows
     if form.channels < 2 or windows.outputs < PIXELS or 4 * (taps + 1) > _FARTHEST:
         return []
     tiles, columns = form.image_shape[0] * -(-windows.outputs // PIXELS), 4 * (taps + 1)
     if windows.is_pointwise:
         return [PairTiling("pixels", ("pixels",), tiles, 1, 0, columns)]
-    ways = _of_rows(form)
     patches = 2 * taps + 3 & ~3
-    return ways or [PairTiling("windows", ("windows", taps), tiles, 1, 0, columns + patches)]
+    return [*_of_rows(form), PairTiling("windows", ("windows", taps), tiles, 1, 0, columns + patches)]
 
 
 def _of_rows(form: WeightedSum) -> list[PairTiling]:
