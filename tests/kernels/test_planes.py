@@ -12,6 +12,7 @@ from tests.helpers.programs import assert_equals_simulator
 from tests.helpers.tflite_builder import TFLiteBuilder, schema
 from tflm_export import lowering, narrow
 from tflm_export.arithmetic import Tflm
+from tflm_export.c import cost
 from tflm_export.c.dsp_planes import DspPlanes
 from tflm_export.c.pair_planes import PairPlanes
 from tflm_export.c.tiles import Layout
@@ -49,6 +50,12 @@ LAYERS = {
     "one channel": ((20, 10, 1), 4, (10, 8), (2, 2), (1, 1), True),
 }
 _SCALE, _ZERO = 0.0613, -5
+
+
+@pytest.fixture(autouse=True)
+def first_ways(monkeypatch):
+    """Planes are the first way that a core has, and taken where costs are unknown."""
+    monkeypatch.setattr(cost, "table", dict)
 
 
 def depthwise(kind: str, seed: int, batch: int = 1, extreme: bool = False) -> bytes:
