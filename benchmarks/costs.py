@@ -51,7 +51,7 @@ def fit(found: Sequence[Sample]) -> dict[str, dict[str, float]]:
 
 def is_wide(work: cost.Work) -> bool:
     """Whether its ends take 64 bits."""
-    return any(part.endswith((" wide", " sums")) for part in work.counts)
+    return any(not {"wide", "sums"}.isdisjoint(part.split()) for part in work.counts)
 
 
 def _solved(counted: list[Mapping[str, float]], spent: list[float], known: dict[str, float]) -> dict[str, float]:

@@ -73,8 +73,10 @@ def tiles_dsp(form: WeightedSum, folded: FoldedRescale, tiling: Tiling, sizes: t
     (loops, unrolled, rest), height, end = sizes, tiling.height, end_of(folded)
     pairs, tiles = -(-form.channels // 2), sum(tiling.count.values())
     pixels = sum(count * number for count, number in tiling.count.items())
+    # Ends in C are written out for the tiles' sizes.
+    sizes_in_c = "" if folded.in_assembly else " of " + " and ".join(str(n) for n, many in tiling.count.items() if many)
     counts = {
-        "layer": 1, "tiles": tiles, f"pairs {end}": tiles * pairs, f"ends {end}": pixels * pairs,
+        "layer": 1, "tiles": tiles, f"pairs {end}": tiles * pairs, f"ends {end}{sizes_in_c}": pixels * pairs,
         "loop starts": tiles * pairs * height * (loops > 1), "kernel rows": tiles * pairs * height * (height > 1),
     }  # fmt: skip
     code = {"layer": 1, f"loop {end}": len([n for n in tiling.count.values() if n])}
