@@ -67,7 +67,9 @@ static NARROW_INLINE int32_t narrow_paired_products(const narrow_elements *x, co
     total = narrow_mac2(b, q, narrow_mac2(a, p, total));
   }
   uint32_t rest = (uint32_t)total;
-  for (; i < count; ++i) rest += (uint32_t)narrow_centred(x, i) * (uint32_t)narrow_centred(w, i);
+  for (int32_t left = count & 3; left > 0; --left, ++i) { /* so counted, compilers see that it is short */
+    rest += (uint32_t)narrow_centred(x, i) * (uint32_t)narrow_centred(w, i);
+  }
   return (int32_t)rest;
 }
 
@@ -89,7 +91,9 @@ static NARROW_INLINE int64_t narrow_products(narrow_type sum, const narrow_eleme
       total += (uint32_t)narrow_centred(x, i + 2) * (uint32_t)narrow_centred(w, i + 2);
       total += (uint32_t)narrow_centred(x, i + 3) * (uint32_t)narrow_centred(w, i + 3);
     }
-    for (; i < count; ++i) total += (uint32_t)narrow_centred(x, i) * (uint32_t)narrow_centred(w, i);
+    for (int32_t left = count & 3; left > 0; --left, ++i) {
+      total += (uint32_t)narrow_centred(x, i) * (uint32_t)narrow_centred(w, i);
+    }
     return (int32_t)total;
   }
   int64_t total = 0;
