@@ -28,6 +28,8 @@ from tflm_export.program.program import Program, Step
 
 KERNELS = {"portable": Portable, "cortex-m0plus": CortexM0Plus, "cortex-m4": CortexM4}  # by `Core.kernels`
 
+_SHARING = 6  # layers that go the same way: fewer ones are smaller with their own sizes in them
+
 
 def emit(
     data: bytes, name: str, bits: int, core: str = "portable", has_integer_borders: bool = False,
@@ -125,8 +127,15 @@ def lower(program: Program, name: str, core: str = "portable", optimize: str = "
     name = f"model_{name}" if name[0].isdigit() else name
     first = frozenset(i for i, is_first in enumerate(kept) if is_first)
     return CProgram(
-        name, main.inputs, main.outputs, tuple(steps), first, place(main.inputs, main.outputs, steps, every, starts)
-    )
+        name, main.inputs, main.outputs, tuple(steps), first, place(main.inputs, main.outputs, steps, every, starts),
+        is_small=optimize == "size" and _share_walks(steps),
+    )  # fmt: skip
+
+
+def _share_walks(steps: Sequence[CStep]) -> bool:
+    """Whether layers that share what walks over their tiles and planes take less flash than with a walk for each."""
+    walks = collections.Counter(kernel for step in steps for kernel in step.kernels if step.definitions)
+    return max(walks.values(), default=0) >= _SHARING
 
 
 def _in_order(program: Program) -> list[tuple[Step, bool]]:

@@ -22,6 +22,7 @@ class CProgram:
       steps: in execution order.
       first: which of the steps belong to the first inference only.
       placement: where everything lives.
+      is_small: whether layers share more code than is fastest.
       left: operators and subgraphs of the model that are not in the program, for messages.
     """
 
@@ -32,6 +33,7 @@ class CProgram:
     first: frozenset[int]
     placement: Placement
     left: tuple[str, ...] = ()
+    is_small: bool = False
 
     @property
     def input(self) -> Value:
@@ -113,10 +115,15 @@ class CProgram:
         made = "\n".join(dict.fromkeys(definition for step in self.steps for definition in step.definitions))
         made = f"/* Loops with the sizes of these layers in them. */\n{made}\n\n" if made else ""
         layers = "\n".join(self._layer(step) for step in self.steps)
+        small = (
+            "\n#define NARROW_SMALL /* layers share what walks over their tiles and planes */\n"
+            if self.is_small
+            else ""
+        )
         return f"""/* SPDX-License-Identifier: Apache-2.0
  * {GENERATED}. */
 #include "{self.name}.h"
-
+{small}
 /* The macros below are for a header of yours to define, which NARROW_CONFIG names and all of these include. */
 {includes}
 

@@ -87,6 +87,14 @@
 #define NARROW_HOT
 #endif
 
+/* In front of what walks over the tiles or planes of a layer: each layer has it with its own sizes in it, which is the
+ * fastest. NARROW_SMALL makes it a function that layers share. */
+#if defined(NARROW_SMALL) && NARROW_GNU
+#define NARROW_WALK NARROW_HOT __attribute__((noinline, unused))
+#else
+#define NARROW_WALK NARROW_INLINE
+#endif
+
 /* In front of a kernel's definition: of several in a program, all the same, the linker keeps one. Other compilers need
  * a library for each exported folder, or the kernels of one. */
 #if defined(NARROW_KERNEL)

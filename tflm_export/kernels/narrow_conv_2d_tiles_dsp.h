@@ -345,9 +345,9 @@ static NARROW_INLINE void narrow_widen_in_order(const int8_t *from, int32_t byte
  * For all layers: the output has as many pixels as a tile or more, here in an image, below in a row; a tile that would
  * go beyond them starts earlier and computes some pixels again. image: bytes from image to image of the output.
  * scratch: 2 * pixels of a tile * input_channels bytes, then for sums 4 * pixels of a tile a channel. */
-static NARROW_INLINE void narrow_conv_2d_pixels_dsp(const narrow_window *window, const narrow_tile_layer *layer,
-                                                    int32_t image, const int8_t *input, int8_t *output,
-                                                    int8_t *scratch) {
+static NARROW_WALK void narrow_conv_2d_pixels_dsp(const narrow_window *window, const narrow_tile_layer *layer,
+                                                  int32_t image, const int8_t *input, int8_t *output,
+                                                  int8_t *scratch) {
   const int32_t depth = window->input_channels, pixels = window->output_height * window->output_width;
   int32_t *const columns = (int32_t *)(void *)scratch;
   const int32_t *rows[2] = {columns, 0};
@@ -365,9 +365,9 @@ static NARROW_INLINE void narrow_conv_2d_pixels_dsp(const narrow_window *window,
  *
  * depth4: kernel_height * kernel_width * input_channels, rounded up to a multiple of 4.
  * scratch: (2 * pixels of a tile + 1) * depth4 bytes, then for sums 4 * pixels of a tile a channel. */
-static NARROW_INLINE void narrow_conv_2d_windows_dsp(const narrow_window *window, const narrow_tile_layer *layer,
-                                                     int32_t depth4, int32_t image, const int8_t *input,
-                                                     int8_t *output, int8_t *scratch) {
+static NARROW_WALK void narrow_conv_2d_windows_dsp(const narrow_window *window, const narrow_tile_layer *layer,
+                                                   int32_t depth4, int32_t image, const int8_t *input,
+                                                   int8_t *output, int8_t *scratch) {
   const narrow_window own = *window; /* which no store through an int8_t pointer can reach */
   const int32_t width = own.output_width, pixels = own.output_height * width;
   int32_t *const columns = (int32_t *)(void *)scratch;
@@ -446,9 +446,9 @@ static NARROW_INLINE void narrow_ring_forward(const narrow_window *window, narro
  *
  * length: words of a row with its padding, twice that of NARROW_ROW_TWICE.
  * scratch: kernel_height * length words, then for sums 4 * pixels of a tile bytes a channel. */
-static NARROW_INLINE void narrow_conv_2d_rows_dsp(const narrow_window *window, const narrow_tile_layer *layer,
-                                                  narrow_row_order order, int32_t length, int32_t image,
-                                                  const int8_t *input, int8_t *output, int8_t *scratch) {
+static NARROW_WALK void narrow_conv_2d_rows_dsp(const narrow_window *window, const narrow_tile_layer *layer,
+                                                narrow_row_order order, int32_t length, int32_t image,
+                                                const int8_t *input, int8_t *output, int8_t *scratch) {
   const narrow_window own = *window; /* which no store through an int8_t pointer can reach */
   const int32_t height = own.kernel_height, width = own.output_width;
   const int32_t step = own.stride_width * own.input_channels;
@@ -477,10 +477,10 @@ static NARROW_INLINE void narrow_conv_2d_rows_dsp(const narrow_window *window, c
  *
  * words: of a row under a window. scratch: kernel_height * (length + pixels of a tile * words) words, then for sums 4 *
  * pixels of a tile bytes a channel. */
-static NARROW_INLINE void narrow_conv_2d_columns_dsp(const narrow_window *window, const narrow_tile_layer *layer,
-                                                     narrow_row_order order, int32_t length, int32_t words,
-                                                     int32_t image, const int8_t *input, int8_t *output,
-                                                     int8_t *scratch) {
+static NARROW_WALK void narrow_conv_2d_columns_dsp(const narrow_window *window, const narrow_tile_layer *layer,
+                                                   narrow_row_order order, int32_t length, int32_t words,
+                                                   int32_t image, const int8_t *input, int8_t *output,
+                                                   int8_t *scratch) {
   const narrow_window own = *window; /* which no store through an int8_t pointer can reach */
   const int32_t height = own.kernel_height, width = own.output_width, pixels = own.output_height * width;
   const int32_t step = own.stride_width * own.input_channels;

@@ -329,9 +329,9 @@ static NARROW_INLINE int32_t *narrow_pair_up(const int8_t *a, int32_t step_a, co
 
 /* A 1x1 convolution of stride 1 without padding; the output has two pixels or more in an image, the last tile may
  * compute one again. scratch: input_channels words and 1 more, then for sums 8 bytes a channel. */
-static NARROW_INLINE void narrow_conv_2d_pixels_v6m(const narrow_window *window, const narrow_tile_layer *layer,
-                                                    int32_t image, const int8_t *input, int8_t *output,
-                                                    int8_t *scratch) {
+static NARROW_WALK void narrow_conv_2d_pixels_v6m(const narrow_window *window, const narrow_tile_layer *layer,
+                                                  int32_t image, const int8_t *input, int8_t *output,
+                                                  int8_t *scratch) {
   const int32_t depth = window->input_channels;
   const int32_t pixels = window->output_height * window->output_width;
   int32_t *const columns = (int32_t *)(void *)scratch;
@@ -353,9 +353,9 @@ static NARROW_INLINE void narrow_conv_2d_pixels_v6m(const narrow_window *window,
  *
  * depth: kernel_height * kernel_width * input_channels.
  * scratch: depth words and 1 more, 2 * depth bytes up to a multiple of 4, then for sums 8 bytes a channel. */
-static NARROW_INLINE void narrow_conv_2d_windows_v6m(const narrow_window *window, const narrow_tile_layer *layer,
-                                                     int32_t depth, int32_t image, const int8_t *input,
-                                                     int8_t *output, int8_t *scratch) {
+static NARROW_WALK void narrow_conv_2d_windows_v6m(const narrow_window *window, const narrow_tile_layer *layer,
+                                                   int32_t depth, int32_t image, const int8_t *input,
+                                                   int8_t *output, int8_t *scratch) {
   const narrow_window own = *window; /* which no store through an int8_t pointer can reach */
   const int32_t width = own.output_width, pixels = own.output_height * width;
   int32_t *const columns = (int32_t *)(void *)scratch;
@@ -404,9 +404,9 @@ static NARROW_INLINE void narrow_pair_row(const int8_t *row, int32_t bytes, cons
  * words: of a row with its padding. flat: 0, or how many words of a row are under a window, which are copied side by
  * side then, for a kernel of a single row: that is faster where rows are short and channels many.
  * scratch: kernel_height * (words + flat) + 1 words, then for sums 8 bytes a channel. */
-static NARROW_INLINE void narrow_conv_2d_rows_v6m(const narrow_window *window, const narrow_tile_layer *layer,
-                                                  int32_t words, int32_t flat, int32_t image, const int8_t *input,
-                                                  int8_t *output, int8_t *scratch) {
+static NARROW_WALK void narrow_conv_2d_rows_v6m(const narrow_window *window, const narrow_tile_layer *layer,
+                                                int32_t words, int32_t flat, int32_t image, const int8_t *input,
+                                                int8_t *output, int8_t *scratch) {
   const narrow_window own = *window; /* which no store through an int8_t pointer can reach */
   const int32_t depth = own.input_channels, height = own.kernel_height, width = own.output_width;
   const int32_t bytes = own.input_width * depth, next = own.stride_width * depth;
@@ -471,9 +471,9 @@ static NARROW_INLINE void narrow_put_column(const int8_t *const *lines, int32_t 
  * length: bytes of a row with its padding.
  * scratch: kernel_height * kernel_width * input_channels words and 1 more, for sums 8 bytes a channel, then
  * kernel_height * length bytes. */
-static NARROW_INLINE void narrow_conv_2d_columns_v6m(const narrow_window *window, const narrow_tile_layer *layer,
-                                                     int32_t length, int32_t image, const int8_t *input,
-                                                     int8_t *output, int8_t *scratch) {
+static NARROW_WALK void narrow_conv_2d_columns_v6m(const narrow_window *window, const narrow_tile_layer *layer,
+                                                   int32_t length, int32_t image, const int8_t *input,
+                                                   int8_t *output, int8_t *scratch) {
   const narrow_window own = *window; /* which no store through an int8_t pointer can reach */
   const int32_t depth = own.input_channels, height = own.kernel_height, width = own.output_width;
   const int32_t bytes = own.input_width * depth, row = own.kernel_width * depth, pixels = own.output_height * width;

@@ -143,8 +143,8 @@ static NARROW_INLINE void narrow_plane_sums(const narrow_plane_layer *layer, nar
 
 /* The layer. scratch: height rows of the plane, then for sums output_columns words, then of pairs 4 + taps words and
  * `line` bytes; aligned to 4. */
-static NARROW_INLINE void narrow_plane_walk(const narrow_plane_layer *layer, narrow_plane_kind kind,
-                                            const int8_t *input, int8_t *output, int8_t *scratch) {
+static NARROW_WALK void narrow_plane_walk(const narrow_plane_layer *layer, narrow_plane_kind kind,
+                                          const int8_t *input, int8_t *output, int8_t *scratch) {
   const int32_t pitch = narrow_plane_pitch(layer, kind);
   int32_t *const sums = (int32_t *)(void *)(scratch + ((layer->height * pitch + 3) & ~3));
   int32_t *const own = sums + (layer->end == NARROW_END_NONE ? 0 : layer->output_columns);
