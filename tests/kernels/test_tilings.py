@@ -14,9 +14,9 @@ from tests.helpers.programs import assert_equals_simulator
 from tests.helpers.tflite_builder import TFLiteBuilder
 from tflm_export import narrow
 from tflm_export.c import choice
-from tflm_export.c.cortex_m4 import loop_sizes
 from tflm_export.c.dsp_tiling import counts
 from tflm_export.c.dsp_weights import lanes, lanes_hold, together
+from tflm_export.c.tiles import loop_sizes
 
 # Layers: height, width, inputs, channels, kernel, stride.
 LAYERS = {

@@ -7,6 +7,7 @@ import numpy as np
 
 from tflm_export.c import work
 from tflm_export.c.dsp_weights import fours_of_channels, in_order
+from tflm_export.c.int16_tiles import int16_tiles, is_int16_by_int8, v6m_tiling
 from tflm_export.c.pair_planes import PairPlanes, pair_planes
 from tflm_export.c.portable import pixels_of, rescale_statement
 from tflm_export.c.step import CStep
@@ -26,6 +27,10 @@ class CortexM0Plus(Tiled):
 
     def planes(self, form, folded=None) -> PairPlanes | None:
         return pair_planes(form, self.layout(form.inputs[0], form), self.layout(form.output, form), folded)
+
+    def of_int16(self, step) -> CStep | None:
+        tiling = v6m_tiling(step.form) if is_int16_by_int8(step.form) else None
+        return None if tiling is None else int16_tiles(step, tiling)
 
     def columns(self, step, folded, columns) -> list[CStep]:
         way = self.plane_by_plane(step, folded, columns)

@@ -9,19 +9,23 @@ from tflm_export.c import work
 from tflm_export.c.dsp_planes import DspPlanes, dsp_planes
 from tflm_export.c.dsp_tiling import Tiling, tilings
 from tflm_export.c.dsp_weights import each, fours_of_channels, in_fours, in_order, lanes, lanes_hold, together
+from tflm_export.c.int16_tiles import dsp_tiling, int16_tiles, is_int16_by_int8
 from tflm_export.c.portable import pixels_of, rescale_statement, window_statement
 from tflm_export.c.step import CStep
 from tflm_export.c.tiled import Tiled
-from tflm_export.c.tiles import Tiles, pairs_of
+from tflm_export.c.tiles import Tiles, loop_sizes, pairs_of
 
 _TILES = "narrow_conv_2d_tiles_dsp"
-_WRITTEN_OUT = 12  # words of a loop and behind it: no more than an instruction cache of 1 KiB holds with what is around
 
 
 class CortexM4(Tiled):
     """Two products an instruction where shapes allow; everything else as on any core."""
 
     channel_multiple = 4
+
+    def of_int16(self, step) -> CStep | None:
+        tiling = dsp_tiling(step.form) if is_int16_by_int8(step.form) else None
+        return None if tiling is None else int16_tiles(step, tiling)
 
     def columns(self, step, folded, columns) -> list[CStep]:
         ways = (self.plane_by_plane(step, folded, columns), self.channel_groups(step, folded, columns))
@@ -103,15 +107,6 @@ def _packed(rows: np.ndarray, folded, is_in_order: bool, cut: int) -> tuple[str,
     pack = in_order if is_in_order else in_fours
     steps = pack(rows.reshape(len(rows) * cut, -1)).reshape(len(rows), -1, 2)
     return ("LANES", lanes(steps)) if lanes_hold(rows, folded.start) else ("EACH", each(steps))
-
-
-def loop_sizes(words: int) -> tuple[int, int, int]:
-    """How often a loop runs, the words written out in it and those behind it: the fewest turns, then the least rest."""
-    if words <= _WRITTEN_OUT:
-        return 1, words, 0
-    sizes = [(*divmod(words, n), n) for n in range(1, _WRITTEN_OUT + 1)]
-    loops, rest, unrolled = min(size for size in sizes if size[1] + size[2] <= _WRITTEN_OUT)
-    return loops, unrolled, rest
 
 
 def channel_pairs(columns: np.ndarray) -> np.ndarray:

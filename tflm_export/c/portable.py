@@ -91,7 +91,7 @@ class Portable:
         return dataclasses.replace(emitted, multiplications=step.form.multiplications, note=note)
 
     def _emitted(self, step: Step) -> CStep:
-        """From the kernels for int8, which are the faster ones, or from those for all types."""
+        """From the kernels for int8 or int16, which are the faster ones, or from those for all types."""
         fast, general = self.forms.get(type(step.form)), GENERAL.get(type(step.form))
         values = (*step.form.inputs, *step.form.outputs)
         if fast is not None and all(value.dtype == np.int8 for value in values):
@@ -104,9 +104,16 @@ class Portable:
             other = [value for value in values if value.dtype != np.int8]
             found = f" of {other[0].dtype.name.upper()}" if fast is not None and other else ""
             raise UnsupportedError(f"there is no kernel for it{found}")
+        own = self.of_int16(step) if isinstance(step.form, WeightedSum) else None
+        if own is not None:
+            return own
         return dataclasses.replace(general(step), is_general=True)
 
     # Sums with constant weights.
+
+    def of_int16(self, step: Step[WeightedSum]) -> CStep | None:
+        """A layer of int16 with a kernel of the core, None where it has none for its types and sizes."""
+        return None
 
     def weighted_sum(self, step: Step[WeightedSum]) -> CStep:
         form = step.form
@@ -396,8 +403,8 @@ def extents(form: Reduction) -> tuple[int, int, int]:
     return outer, count, inner
 
 
-def window_statement(form: WeightedSum | Pool) -> str:
-    """The narrow_window of a form."""
+def window_statement(form: WeightedSum | Pool, element_bytes: int = 1) -> str:
+    """The narrow_window of a form, with as many bytes as channels where elements have more than one."""
     height, width = form.windows.height, form.windows.width
     if isinstance(form, Pool):
         image, channels, padding = form.inputs[0].shape, form.output.shape[3], form.inputs[0].zero_point
@@ -407,7 +414,7 @@ def window_statement(form: WeightedSum | Pool) -> str:
         "batches": image[0],
         "input_height": image[1],
         "input_width": image[2],
-        "input_channels": image[3],
+        "input_channels": element_bytes * image[3],
         "output_height": height.output,
         "output_width": width.output,
         "output_channels": channels,

@@ -11,6 +11,7 @@ from tflm_export.c.initializer import initializer
 
 MOST_ROWS = 15  # NARROW_TILE_ROWS
 _MOST_SHIFT = 31
+_WRITTEN_OUT = 12  # words of a loop and behind it: no more than an instruction cache of 1 KiB holds with what is around
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,9 +56,7 @@ class Tiles:
         """The name of a tile kernel, and the line of C that makes it from its arguments before `channels`."""
         end = self.folded.epilogue.value if self.is_whole else "sum"
         places = (self.layout.pixel, self.layout.channel) if self.is_whole else (0, 0)
-        every = [*map(str, sizes), *map(str, (self.channels, *places))]
-        name = "_".join(["narrow_tile", end, *every]).lower()
-        return name, f"{macro}({name}, {end.upper()}, {', '.join(every)})"
+        return tile_kernel(macro, end, *sizes, self.channels, *places)
 
     def statement(self, kernel: str, shorter: str | int = 0) -> str:
         """The narrow_tile_layer of a kernel and of one for a pixel less."""
@@ -101,7 +100,23 @@ class Tiles:
         return 0 if self.is_whole else 4 * self.pixels * self.channels
 
 
+def tile_kernel(macro: str, end: str, *sizes: int | str) -> tuple[str, str]:
+    """The name of a tile kernel, and the line of C that makes it from all arguments of its macro behind its end."""
+    every = [*map(str, sizes)]
+    name = "_".join(["narrow_tile", end, *every]).lower()
+    return name, f"{macro}({name}, {end.upper()}, {', '.join(every)})"
+
+
 def pairs_of(channels: int) -> np.ndarray:
     """The channels of each pair, [pairs, 2]; of an odd number the last two are a pair, too."""
     first = np.minimum(np.arange(0, channels, 2), channels - 2)
     return np.stack([first, first + 1], 1)
+
+
+def loop_sizes(words: int) -> tuple[int, int, int]:
+    """How often a loop runs, the words written out in it and those behind it: the fewest turns, then the least rest."""
+    if words <= _WRITTEN_OUT:
+        return 1, words, 0
+    sizes = [(*divmod(words, n), n) for n in range(1, _WRITTEN_OUT + 1)]
+    loops, rest, unrolled = min(size for size in sizes if size[1] + size[2] <= _WRITTEN_OUT)
+    return loops, unrolled, rest
