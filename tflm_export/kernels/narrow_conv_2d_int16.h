@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Convolution of int16 with weights of int8 and sums of 32 bits, a few pixels and two channels at a time.
  *
- * The tile kernels of narrow_conv_2d_tiles_dsp.h read pairs of int16, whatever these once were: here they are the inputs
- * themselves, in order, and the kernels those of sums and of weights EACH. narrow_conv_2d_int16_v6m.h has the others. */
+ * The tile kernels of narrow_conv_2d_tiles_dsp.h read pairs of int16, whatever these once were: here they are the
+ * inputs themselves, in order, and the kernels those of sums and of weights EACH. Those of cores without the DSP
+ * extension are in narrow_conv_2d_int16_v6m.h. */
 #ifndef NARROW_CONV_2D_INT16_H
 #define NARROW_CONV_2D_INT16_H
 
@@ -50,14 +51,15 @@ static NARROW_INLINE void narrow_conv_2d_int16(narrow_rounding rounding, int per
       const int32_t line = (first + p) / width, batch = line / height;
       const int32_t top = (line - batch * height) * own.stride_height - own.pad_top;
       const int32_t left = (first + p - line * width) * own.stride_width - own.pad_left;
-      narrow_gather(&own, (const int8_t *)x + batch * image, top, left, scratch + p * pitch);
+      narrow_gather_of(2, &own, (const int8_t *)x + batch * image, top, left, scratch + p * pitch);
     }
     narrow_first_lowest(scratch, tile * pitch);
     (tile == layer->pixels ? layer->kernel : layer->shorter)(rows, sums, layer->weights);
     const int32_t *sum = sums;
     for (int32_t c = 0; c < channels; ++c) {
       for (int32_t p = 0; p < tile; ++p) {
-        narrow_give(NARROW_INT32, *sum++, rounding, factors, per_channel ? c : 0, output, y, (first + p) * channels + c);
+        const int32_t at = (first + p) * channels + c;
+        narrow_give(NARROW_INT32, *sum++, rounding, factors, per_channel ? c : 0, output, y, at);
       }
     }
   }

@@ -2,8 +2,8 @@
 /* Tiles of narrow_conv_2d_int16.h for cores without the DSP extension: two pixels and two channels, 35 cycles for 8
  * products on a Cortex-M0+, and 3 for every 16.
  *
- * NARROW_CONV_2D_INT16_V6M(name, end, words, channels) makes a narrow_tile_kernel. end: SUM, there is no other. words: of
- * inputs under a window, an even number. channels: 2 or more. */
+ * NARROW_CONV_2D_INT16_V6M(name, end, words, channels) makes a narrow_tile_kernel. end: SUM, there is no other. words:
+ * of inputs under a window, an even number. channels: 2 or more. */
 #ifndef NARROW_CONV_2D_INT16_V6M_H
 #define NARROW_CONV_2D_INT16_V6M_H
 
