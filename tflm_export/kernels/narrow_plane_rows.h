@@ -12,8 +12,11 @@ static NARROW_INLINE void narrow_widen_row(const int8_t *from, int32_t step, int
   for (; count > 3; count -= 4, from += 4 * step, to += 4) {
     const int16_t a = from[0], b = from[step], c = from[2 * step], d = from[3 * step];
     to[0] = a; /* behind all loads, which it might alias */
+    NARROW_STORES_APART;
     to[1] = b;
+    NARROW_STORES_APART;
     to[2] = c;
+    NARROW_STORES_APART;
     to[3] = d;
   }
   for (; count > 0; --count, from += step) *to++ = *from;
