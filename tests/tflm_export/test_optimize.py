@@ -61,6 +61,34 @@ def test_on_a_board_the_smaller_one_is_smaller_and_the_faster_one_faster(model, 
     assert spent["speed"] < spent["size"]
 
 
+@native.requires_gcc
+@pytest.mark.parametrize("optimize", ["speed", "size"])
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("side", [2, 3, 6])
+def test_what_writes_planes_is_no_dense_layer(side, core, optimize):
+    b = TFLiteBuilder()
+    x = y = b.input([1, side, side, 36])
+    for i, channels in enumerate((36, 36, 60, 44, 52)):  # once one has them, dense loops are the smallest for others
+        y = b.depthwise(b.conv(y, channels, 1, name=f"c{i}"), name=f"d{i}")
+    model = narrow(b.build(x, b.conv(y, 36, 1, name="last")), 1)[0]
+    compiled = Compiled(program(model, core, optimize))
+    (x,) = random_inputs(compiled.program, 1)
+    expected = simulate(model, x[None].reshape(1, side, side, 36), Narrow(Grid(1))).outputs[0]
+    np.testing.assert_array_equal(compiled.invoke(x).reshape(-1), expected.reshape(-1))
+
+
+@native.requires_gcc
+def test_what_writes_planes_is_no_dense_layer_where_that_is_faster_either():
+    b = TFLiteBuilder()
+    x = b.input([1, 1, 3, 256])
+    y = b.depthwise(b.conv(x, 16, 1, name="c"), name="d")
+    model = narrow(b.build(x, b.conv(y, 8, 1, name="last")), 1)[0]
+    compiled = Compiled(program(model, "cortex-m0plus", "speed"))
+    (x,) = random_inputs(compiled.program, 1)
+    expected = simulate(model, x[None].reshape(1, 1, 3, 256), Narrow(Grid(1))).outputs[0]
+    np.testing.assert_array_equal(compiled.invoke(x).reshape(-1), expected.reshape(-1))
+
+
 def test_few_layers_do_not_share():
     b = TFLiteBuilder()
     x = b.input([1, 9, 10, 8])

@@ -47,7 +47,9 @@ class Tiled(Portable):
 
     def dense(self, step, folded, rows):
         ways = self.over_image(step, folded, rows) if is_image(step.form) else []
-        return self._chosen([*ways, self.packed(step, folded, rows)]) or super().dense(step, folded, rows)
+        if step.form.output.key not in self.channels_first:  # which the dense kernels cannot write
+            ways = [*ways, self.packed(step, folded, rows)]
+        return self._chosen(ways) or super().dense(step, folded, rows)
 
     def over_image(self, step: Step, folded: FoldedRescale, rows: np.ndarray) -> list[CStep | None]:
         """A convolution over an image tile by tile and, of one channel, plane by plane, in all ways."""
