@@ -49,7 +49,17 @@ class CortexM0Plus(Tiled):
         header = "narrow_depthwise_conv_2d_pairs_v6m.h"
         others = [(int(wide.sum()), sizes.others)] if sizes.others is not None else []
         done = work.plane_walk(header, sizes, [(int((~wide).sum()), sizes.loop), *others])
-        return self.clamped(step, statements, constants, sizes.scratch, header, folded, sizes.definitions(), work=done)
+        return self.clamped(
+            step,
+            statements,
+            constants,
+            sizes.scratch,
+            header,
+            folded,
+            sizes.definitions(),
+            work=done,
+            layouts=("x0", "y"),
+        )
 
     def tilings(self, form) -> list[PairTiling]:
         return tilings(form)

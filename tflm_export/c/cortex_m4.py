@@ -43,7 +43,17 @@ class CortexM4(Tiled):
         constants = {"records": records} | ({} if folded.in_assembly else folded.constants())
         header = "narrow_depthwise_conv_2d_planes_dsp.h"
         done = work.plane_walk(header, sizes, [(step.form.channels, sizes.loop)])
-        return self.clamped(step, statements, constants, sizes.scratch, header, folded, [sizes.definition()], work=done)
+        return self.clamped(
+            step,
+            statements,
+            constants,
+            sizes.scratch,
+            header,
+            folded,
+            [sizes.definition()],
+            work=done,
+            layouts=("x0", "y"),
+        )
 
     def channel_groups(self, step, folded, columns) -> CStep | None:
         """Four channels of a pixel at a time."""

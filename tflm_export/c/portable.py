@@ -153,6 +153,11 @@ class Portable:
         steps = (1, height * width) if value.key in self.channels_first else (channels, 1)
         return Layout(*steps, height * width * channels)
 
+    def kept_channels_first(self, step: Step) -> tuple[str, ...]:
+        """Which of "x0" and "y" of a layer are kept channel by channel."""
+        held = {"x0": step.form.inputs[0], "y": step.form.output}
+        return tuple(name for name, value in held.items() if value.key in self.channels_first)
+
     def depthwise(self, step: Step[WeightedSum], folded: FoldedRescale, columns: np.ndarray) -> CStep:
         """Windows over one input channel each; weights [taps, channels]."""
         patch = columns.shape[0] * step.form.input_channels
@@ -183,9 +188,12 @@ class Portable:
 
     def clamped(
         self, step: Step, statements, constants, scratch=0, kernel="", folded=None, definitions=(), inputs=None,
-        work=None,
+        work=None, layouts=(),
     ) -> CStep:  # fmt: skip
-        """A step whose kernel saturates to int8, with a clamp that is narrower than that behind it."""
+        """A step whose kernel saturates to int8, with a clamp that is narrower than that behind it.
+
+        layouts: which of "x0" and "y" the kernel takes in any layout; of the others only pixel by pixel.
+        """
         form, kernels = step.form, (kernel,)
         low, high = form.clamp
         if (low, high) != INT8:
@@ -193,8 +201,7 @@ class Portable:
             kernels = (kernel, "narrow_clamp.c")
         note = "" if folded is None else f"rescale: {folded.epilogue.value}"
         inputs = form.inputs if inputs is None else inputs
-        held = {"x0": inputs[0], "y": form.output}
-        first = tuple(name for name, value in held.items() if value.key in self.channels_first)
+        first = tuple(name for name in self.kept_channels_first(step) if name in layouts)
         return CStep(
             step.origin, tuple(inputs), form.outputs, tuple(statements), constants, scratch, kernels,
             tuple(definitions), note, first, work=work,

@@ -36,20 +36,18 @@ class Tiled(Portable):
         raise NotImplementedError
 
     def depthwise(self, step, folded, columns):
-        return self._chosen(self.columns(step, folded, columns)) or super().depthwise(step, folded, columns)
+        return self._chosen(step, self.columns(step, folded, columns)) or super().depthwise(step, folded, columns)
 
     def plane_by_plane(self, step: Step, folded: FoldedRescale, columns: np.ndarray) -> CStep | None:
         """A layer each of whose outputs is of one input channel, None where its shape does not allow it."""
         raise NotImplementedError
 
     def convolution(self, step, folded, rows):
-        return self._chosen(self.over_image(step, folded, rows)) or super().convolution(step, folded, rows)
+        return self._chosen(step, self.over_image(step, folded, rows)) or super().convolution(step, folded, rows)
 
     def dense(self, step, folded, rows):
         ways = self.over_image(step, folded, rows) if is_image(step.form) else []
-        if step.form.output.key not in self.channels_first:  # which the dense kernels cannot write
-            ways = [*ways, self.packed(step, folded, rows)]
-        return self._chosen(ways) or super().dense(step, folded, rows)
+        return self._chosen(step, [*ways, self.packed(step, folded, rows)]) or super().dense(step, folded, rows)
 
     def over_image(self, step: Step, folded: FoldedRescale, rows: np.ndarray) -> list[CStep | None]:
         """A convolution over an image tile by tile and, of one channel, plane by plane, in all ways."""
@@ -57,9 +55,10 @@ class Tiled(Portable):
         planes = [self.plane_by_plane(step, folded, np.ascontiguousarray(rows.T))] if is_plane else []
         return [*planes, *self.tiles(step, folded, rows)]
 
-    def _chosen(self, ways: list[CStep | None]) -> CStep | None:
-        """The best of the ways that the layer's sizes allow, None where there is none."""
-        possible = [way for way in ways if way is not None]
+    def _chosen(self, step: Step, ways: list[CStep | None]) -> CStep | None:
+        """The best of the ways that the layer's sizes and the layouts of its values allow, None where there is none."""
+        layouts = self.kept_channels_first(step)
+        possible = [way for way in ways if way is not None and way.channels_first == layouts]
         return self.choose(possible) if possible else None
 
     def tile_step(
@@ -84,7 +83,9 @@ class Tiled(Portable):
         rescaling = () if tiles.is_whole else (rescale_statement(folded),)
         statements = (window_statement(step.form), *rescaling, layer, call)
         scratch += tiles.sums
-        return self.clamped(step, statements, constants, scratch, header, folded, definitions, work=work)
+        return self.clamped(
+            step, statements, constants, scratch, header, folded, definitions, work=work, layouts=("y",)
+        )
 
     def gives_channels_first(self, form):
         if not isinstance(form, WeightedSum) or form.is_depthwise or not is_image(form):
