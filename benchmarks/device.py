@@ -74,10 +74,10 @@ _WAITS = {
         "flash_line_bytes", None, "Bytes of a read of flash, a power of two.", 0, flag_values=_FLAGS
     ),
     "cache_bytes": flags.DEFINE_integer(
-        "cache_bytes", None, "Lines of instructions that are kept.", 0, flag_values=_FLAGS
+        "cache_bytes", None, "Bytes of the cache of instructions.", 0, flag_values=_FLAGS
     ),
     "data_cache_bytes": flags.DEFINE_integer(
-        "data_cache_bytes", None, "Lines of constants that are kept.", 0, flag_values=_FLAGS
+        "data_cache_bytes", None, "Bytes of the cache of constants.", 0, flag_values=_FLAGS
     ),
     "ways": flags.DEFINE_integer(
         "cache_ways", None, "Lines of which an address has the choice, 0 for all.", 0, flag_values=_FLAGS

@@ -56,6 +56,8 @@ class Flash:
             if any(dataclasses.astuple(self)[1:]):
                 raise UsageError("lines, caches and prefetch mean nothing without --flash_wait_states")
             return
+        if not line:
+            raise UsageError("--flash_wait_states needs --flash_line_bytes: how many bytes a read of the flash gives")
         if line < _LEAST_LINE or line & (line - 1):
             raise UsageError(f"--flash_line_bytes must be a power of two from {_LEAST_LINE} on, got {line}")
         for flag in ("cache_bytes", "data_cache_bytes"):
@@ -64,11 +66,10 @@ class Flash:
             ways = self.ways or lines
             sets = lines // ways if ways else 0
             if rest or sets * ways != lines or sets & (sets - 1):
-                raise UsageError(
-                    f"--{flag} must be a number of lines of {line} bytes that the ways divide into 2^n, got {value}"
-                )
+                sizes = f"{line} bytes times {self.ways} ways times a power of two" if self.ways else f"of {line} bytes"
+                raise UsageError(f"--{flag} must be whole lines, {sizes}; got {value}")
         if self.is_shared and self.data_cache_bytes:
-            raise UsageError("--shared_cache keeps constants with the instructions; leave out --data_cache_bytes")
+            raise UsageError("--shared_cache keeps constants with the instructions; add --data_cache_bytes 0")
 
     def sets(self, cache_bytes: int) -> tuple[int, int]:
         """How many sets of how many lines a cache has."""

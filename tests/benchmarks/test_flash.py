@@ -216,16 +216,16 @@ def test_layers_know_their_multiplications_and_limits():
     ("given", "reason"),
     [
         ({"cache_bytes": 1024}, "without --flash_wait_states"),
-        ({"wait_states": 5}, "--flash_line_bytes must be a power of two from 4 on, got 0"),
+        ({"wait_states": 5}, "--flash_wait_states needs --flash_line_bytes"),
         ({"wait_states": 5, "line_bytes": 12}, "power of two from 4 on, got 12"),
         (
             {"wait_states": 5, "line_bytes": 16, "cache_bytes": 100},
-            "--cache_bytes must be a number of lines of 16 bytes",
+            "--cache_bytes must be whole lines, of 16 bytes; got 100",
         ),
         ({"wait_states": 1, "line_bytes": 8, "data_cache_bytes": 48, "ways": 2}, "--data_cache_bytes must be"),
         (
             {"wait_states": 1, "line_bytes": 8, "data_cache_bytes": 64, "is_shared": True},
-            "leave out --data_cache_bytes",
+            "add --data_cache_bytes 0",
         ),
     ],
 )

@@ -11,6 +11,10 @@ from tflm_export.c.planner import Arena
 from tflm_export.c.step import CStep
 from tflm_export.program.value import Value
 
+_SMALL = """#ifndef NARROW_SMALL
+#define NARROW_SMALL /* layers share what walks over their tiles and planes */
+#endif"""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CProgram:
@@ -115,11 +119,7 @@ class CProgram:
         made = "\n".join(dict.fromkeys(definition for step in self.steps for definition in step.definitions))
         made = f"/* Loops with the sizes of these layers in them. */\n{made}\n\n" if made else ""
         layers = "\n".join(self._layer(step) for step in self.steps)
-        small = (
-            "\n#define NARROW_SMALL /* layers share what walks over their tiles and planes */\n"
-            if self.is_small
-            else ""
-        )
+        small = f"\n{_SMALL}\n" if self.is_small else ""
         return f"""/* SPDX-License-Identifier: Apache-2.0
  * {GENERATED}. */
 #include "{self.name}.h"
