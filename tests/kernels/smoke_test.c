@@ -44,7 +44,7 @@ static void layers(void) {
   check("depthwise_dsp", (narrow_depthwise_conv_2d_dsp_shift(&window, &same, pairs, x, y, scratch), x));
   check("dense", (narrow_fully_connected_shift(PIXELS, CHANNELS, CHANNELS, &quarter, square, x, y), means));
   check("dense_in_place", (narrow_fully_connected_in_place_shift(PIXELS, 4, 4, &quarter, square, x, y), means));
-  check("dense_dsp", (narrow_fully_connected_dsp_shift(PIXELS, CHANNELS, CHANNELS, &quarter, words, x, y), means));
+  check("dense_dsp", (narrow_fully_connected_dsp_shift(PIXELS, 4, 4, &quarter, words, x, y, scratch), means));
   check("dense_v6m", (narrow_fully_connected_v6m_shift(PIXELS, 4, 4, &quarter, words, x, y, scratch), means));
   void *const used[] = {square, kernel, centre, scratch, words, pairs};
   for (size_t i = 0; i < sizeof used / sizeof used[0]; ++i) free(used[i]);
