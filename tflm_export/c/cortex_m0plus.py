@@ -36,31 +36,6 @@ class CortexM0Plus(Tiled):
         way = self.plane_by_plane(step, folded, columns)
         return [] if way is None else [way]
 
-    def plane_by_plane(self, step, folded, columns) -> CStep | None:
-        """One input channel after the other."""
-        sizes = self.planes(step.form, folded)
-        if sizes is None:
-            return None
-        sums = () if folded.in_assembly else (rescale_statement(folded),)
-        records, wide = sizes.records(columns), sizes.blocks[2]
-        statements = (*sums, sizes.layer(records), "narrow_plane_walk(&layer, NARROW_PLANE_PAIRS, x0, y, scratch);")
-        constants = {"records": records} | ({"wide": np.packbits(wide, bitorder="little")} if wide.any() else {})
-        constants |= {} if folded.in_assembly else folded.constants()
-        header = "narrow_depthwise_conv_2d_pairs_v6m.h"
-        others = [(int(wide.sum()), sizes.others)] if sizes.others is not None else []
-        done = work.plane_walk(header, sizes, [(int((~wide).sum()), sizes.loop), *others])
-        return self.clamped(
-            step,
-            statements,
-            constants,
-            sizes.scratch,
-            header,
-            folded,
-            sizes.definitions(),
-            work=done,
-            layouts=("x0", "y"),
-        )
-
     def tilings(self, form) -> list[PairTiling]:
         return tilings(form)
 

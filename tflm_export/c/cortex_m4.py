@@ -31,30 +31,6 @@ class CortexM4(Tiled):
         ways = (self.plane_by_plane(step, folded, columns), self.channel_groups(step, folded, columns))
         return [way for way in ways if way is not None]
 
-    def plane_by_plane(self, step, folded, columns) -> CStep | None:
-        """One input channel after the other."""
-        sizes = self.planes(step.form, folded)
-        if sizes is None:
-            return None
-        sums = () if folded.in_assembly else (rescale_statement(folded),)
-        call = "narrow_plane_walk(&layer, NARROW_PLANE_INT16, x0, y, scratch);"
-        records = sizes.records(columns)
-        statements = (*sums, sizes.statement(records), call)
-        constants = {"records": records} | ({} if folded.in_assembly else folded.constants())
-        header = "narrow_depthwise_conv_2d_planes_dsp.h"
-        done = work.plane_walk(header, sizes, [(step.form.channels, sizes.loop)])
-        return self.clamped(
-            step,
-            statements,
-            constants,
-            sizes.scratch,
-            header,
-            folded,
-            [sizes.definition()],
-            work=done,
-            layouts=("x0", "y"),
-        )
-
     def channel_groups(self, step, folded, columns) -> CStep | None:
         """Four channels of a pixel at a time."""
         form = step.form

@@ -26,6 +26,7 @@ from tflm_export.program.weighted_sum import WeightedSum
 class DspPlanes(PlaneWalk):
     """How a layer goes plane by plane: planes of int16."""
 
+    header, kind = "narrow_depthwise_conv_2d_planes_dsp.h", "NARROW_PLANE_INT16"
     element = 2
     channel_cycles, row_cycles, element_cycles = 90, 14, 3.5
 
@@ -54,8 +55,7 @@ class DspPlanes(PlaneWalk):
             rows.stride * down, columns.output, *self.output_steps,
         )  # fmt: skip
 
-    def definition(self) -> str:
-        """The lines of C that make the kernel."""
+    def definitions(self) -> list[str]:
         rows, columns = self.axes
         loop = self.loop
         piece = len({tap for word in self.pieces[0] for tap in word if tap is not None})
@@ -64,10 +64,12 @@ class DspPlanes(PlaneWalk):
             rows.kernel, columns.kernel, loop.row_words, piece, overlap, loop.tap_row // 2, columns.dilation,
             loop.stride_row // 2, columns.stride, columns.output, *self.output_steps,
         )  # fmt: skip
-        return strip_kernel("NARROW_DEPTHWISE_CONV_2D_PLANES_DSP", self.kernel, self.end, sizes, loop.assembly())
+        return [strip_kernel("NARROW_DEPTHWISE_CONV_2D_PLANES_DSP", self.kernel, self.end, sizes, loop.assembly())]
+
+    def layer(self, records: np.ndarray) -> str:
+        return self.statement(records)
 
     def records(self, columns: np.ndarray) -> np.ndarray:
-        """[channels, words]: what the kernel reads for each channel, of weights [taps, channels]."""
         weights, loop = self.taps(columns), self.loop
         none = weights.shape[1]
         order = [none if tap is None else tap for piece in self.pieces for word in piece for tap in word]

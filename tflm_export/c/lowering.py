@@ -15,7 +15,7 @@ from tflm_export.c.cortex_m4 import CortexM4
 from tflm_export.c.placement import aliases, place
 from tflm_export.c.portable import Portable
 from tflm_export.c.source import CProgram
-from tflm_export.c.step import CStep, Problem, UnsupportedError, UnwritableError
+from tflm_export.c.step import CStep, Problem, UnsupportedError, UnwritableError, channels_first
 from tflm_export.cc_array import identifier
 from tflm_export.flatbuffer.model import Model, parse
 from tflm_export.grid import Grid
@@ -115,10 +115,9 @@ def lower(program: Program, name: str, core: str = "portable", optimize: str = "
     main = program.main
     given = _channels_first(every, {value.key for value in main.outputs}, back_end())
     steps, problems = _emitted(every, back_end(given, choice(optimize)))
-    if not problems and any(_arranged(step) != _expected(step, given) for step in steps):
-        steps, problems = _emitted(
-            every, back_end(choose=choice(optimize))
-        )  # a layer was left to kernels that know one order only
+    if not problems and any(step.channels_first != channels_first(step.inputs, step.outputs, given) for step in steps):
+        # A layer was left to kernels that know one order only.
+        steps, problems = _emitted(every, back_end(choose=choice(optimize)))
     if problems:
         raise UnwritableError(problems)
     moved = aliases(every)
@@ -192,16 +191,6 @@ def _emitted(steps: Sequence[Step], emitter: Portable) -> tuple[list[CStep], lis
 
 def _is_moved(step: Step, moved: dict) -> bool:
     return any(value.key in moved for value in step.form.outputs)
-
-
-def _arranged(step: CStep) -> set[str]:
-    return set(step.channels_first)
-
-
-def _expected(step: CStep, given: frozenset) -> set[str]:
-    """Which of its values are channels first."""
-    held = [("x0", value) for value in step.inputs[:1]] + [("y", value) for value in step.outputs[:1]]
-    return {name for name, value in held if value.key in given}
 
 
 def _channels_first(steps: Sequence[Step], outputs: set[Hashable], emitter: Portable) -> frozenset:

@@ -24,6 +24,7 @@ _SECOND = 0.1  # share of splits that a second kernel must save
 class PairPlanes(PlaneWalk):
     """How a layer goes plane by plane: planes of words of two inputs."""
 
+    header, kind = "narrow_depthwise_conv_2d_pairs_v6m.h", "NARROW_PLANE_PAIRS"
     element = 4
     channel_cycles, row_cycles, element_cycles = 140, 60, 11
 
@@ -92,12 +93,20 @@ class PairPlanes(PlaneWalk):
         rows, columns = self.axes
         return super().scratch + 4 * (4 + rows.kernel * columns.kernel) + (self.line + 3 & ~3)
 
+    def constants(self) -> dict[str, np.ndarray]:
+        _, _, wide = self.blocks
+        return {"wide": np.packbits(wide, bitorder="little")} if wide.any() else {}
+
+    @property
+    def kernels(self) -> list[tuple[int, PairLoop]]:
+        _, _, wide = self.blocks
+        others = [] if self.others is None else [(int(wide.sum()), self.others)]
+        return [(int((~wide).sum()), self.loop), *others]
+
     def definitions(self) -> list[str]:
-        """The lines of C that make the kernels."""
-        return [self._definition(loop) for loop in (self.loop, self.others) if loop is not None]
+        return [self._definition(loop) for _, loop in self.kernels]
 
     def records(self, columns: np.ndarray) -> np.ndarray:
-        """[channels, words]: what the walk reads for each channel, of weights [taps, channels]."""
         taps = self.taps(columns).transpose(2, 0, 1).reshape(columns.shape[1], -1)
         shift = [] if self.end == "SUM" else [self.folded.shift[:, None]]
         bytes_ = np.concatenate([taps, *shift], 1)
@@ -105,7 +114,6 @@ class PairPlanes(PlaneWalk):
         return np.concatenate([self.fields(has_shift=False), words], 1)
 
     def layer(self, records: np.ndarray) -> str:
-        """The narrow_plane_layer."""
         rows, columns = self.axes
         own: dict[str, object] = {"kernel": self._name(self.loop)}
         if self.others is not None:

@@ -32,6 +32,8 @@ class PlaneWalk(abc.ABC):
       transposed: whether the image lies on its side.
     """
 
+    header: ClassVar[str]  # with the macro that makes its kernels
+    kind: ClassVar[str]  # narrow_plane_kind
     element: ClassVar[int]  # bytes
     channel_cycles: ClassVar[float]  # of a channel of a strip, about
     row_cycles: ClassVar[float]  # of a row of a strip that is copied, about
@@ -52,6 +54,27 @@ class PlaneWalk(abc.ABC):
     @abc.abstractmethod
     def loop(self) -> Any:
         """The kernel: it has row_cycles, the cycles of a row of outputs, about, and the words of a record."""
+
+    @abc.abstractmethod
+    def definitions(self) -> list[str]:
+        """The lines of C that make the kernels."""
+
+    @abc.abstractmethod
+    def records(self, columns: np.ndarray) -> np.ndarray:
+        """[channels, words]: what the walk reads for each channel, of weights [taps, channels]."""
+
+    @abc.abstractmethod
+    def layer(self, records: np.ndarray) -> str:
+        """The narrow_plane_layer."""
+
+    def constants(self) -> dict[str, np.ndarray]:
+        """What the layer reads besides its records."""
+        return {}
+
+    @property
+    def kernels(self) -> list[tuple[int, Any]]:
+        """How many channels each of its kernels computes."""
+        return [(self.form.channels, self.loop)]
 
     @property
     def axes(self) -> tuple[Axis, Axis]:

@@ -13,7 +13,7 @@ from tflm_export.c.epilogue import INT32_LIMIT, Epilogue, FoldedRescale, Sums, f
 from tflm_export.c.forms import GENERAL
 from tflm_export.c.forms.weighted_sum import with_chosen
 from tflm_export.c.initializer import initializer
-from tflm_export.c.step import CStep, UnsupportedError
+from tflm_export.c.step import CStep, UnsupportedError, channels_first
 from tflm_export.c.tiles import Layout
 from tflm_export.program.aligned_sum import AlignedSum, RescaledSum
 from tflm_export.program.form import Form
@@ -155,8 +155,7 @@ class Portable:
 
     def kept_channels_first(self, step: Step) -> tuple[str, ...]:
         """Which of "x0" and "y" of a layer are kept channel by channel."""
-        held = {"x0": step.form.inputs[0], "y": step.form.output}
-        return tuple(name for name, value in held.items() if value.key in self.channels_first)
+        return channels_first(step.form.inputs, step.form.outputs, self.channels_first)
 
     def depthwise(self, step: Step[WeightedSum], folded: FoldedRescale, columns: np.ndarray) -> CStep:
         """Windows over one input channel each; weights [taps, channels]."""

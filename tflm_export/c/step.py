@@ -2,7 +2,7 @@
 """What a form becomes: C statements on named buffers, constants, and the kernels they call."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Hashable, Sequence
 
 import numpy as np
 
@@ -48,6 +48,12 @@ class UnwritableError(ModelError):
         shown += [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
         super().__init__(f"the model cannot be written as C: {'; '.join(shown)}{fix}")
         self.problems = tuple(problems)
+
+
+def channels_first(inputs: Sequence[Value], outputs: Sequence[Value], keys: Collection[Hashable]) -> tuple[str, ...]:
+    """Which of `x0` and `y` are among the values that are kept channel by channel."""
+    held = [("x0", value) for value in inputs[:1]] + [("y", value) for value in outputs[:1]]
+    return tuple(name for name, value in held if value.key in keys)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ from tflm_export.c.plane_walk import PlaneWalk
 from tflm_export.c.portable import Portable, is_image, rescale_statement, window_statement
 from tflm_export.c.step import CStep, UnsupportedError
 from tflm_export.c.tiles import Tiles
+from tflm_export.c.work import plane_walk
 from tflm_export.program.program import Origin, Step
 from tflm_export.program.weighted_sum import WeightedSum
 
@@ -40,7 +41,16 @@ class Tiled(Portable):
 
     def plane_by_plane(self, step: Step, folded: FoldedRescale, columns: np.ndarray) -> CStep | None:
         """A layer each of whose outputs is of one input channel, None where its shape does not allow it."""
-        raise NotImplementedError
+        sizes = self.planes(step.form, folded)
+        if sizes is None:
+            return None
+        records, sums = sizes.records(columns), () if folded.in_assembly else (rescale_statement(folded),)
+        statements = (*sums, sizes.layer(records), f"narrow_plane_walk(&layer, {sizes.kind}, x0, y, scratch);")
+        constants = {"records": records} | sizes.constants() | ({} if folded.in_assembly else folded.constants())
+        return self.clamped(
+            step, statements, constants, sizes.scratch, sizes.header, folded, sizes.definitions(),
+            work=plane_walk(sizes), layouts=("x0", "y"),
+        )  # fmt: skip
 
     def convolution(self, step, folded, rows):
         return self._chosen(step, self.over_image(step, folded, rows)) or super().convolution(step, folded, rows)

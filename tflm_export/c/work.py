@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """How often the parts of each kernel run for a layer: counts of its loops, which follow from the layer's sizes."""
 
-from typing import Any
-
 import numpy as np
 
 from tflm_export.c.cost import Work
@@ -163,19 +161,13 @@ def dense(kernel: str, folded: FoldedRescale, vectors: int, depth: int, channels
     return Work(kernel, counts, {"layer": 1, f"file {end_of(folded)}": 1})
 
 
-def plane_walk(header: str, sizes: PlaneWalk, kernels: list[tuple[int, Any]]) -> Work:
-    """Of a depthwise layer that goes plane by plane.
-
-    Args:
-      header: whose kernels they are.
-      sizes: how it goes.
-      kernels: how many channels each of its kernels computes.
-    """
+def plane_walk(sizes: PlaneWalk) -> Work:
+    """Of a depthwise layer that goes plane by plane."""
     form, (rows, columns) = sizes.form, sizes.axes
     images, strips = form.image_shape[0], -(-rows.output // sizes.strip)
     each = images * strips
     copied = each * form.input_channels * min(sizes.height, rows.size)
-    spent = sum(channels * loop.row_cycles for channels, loop in kernels) * images * rows.output
+    spent = sum(channels * loop.row_cycles for channels, loop in sizes.kernels) * images * rows.output
     end = end_of(sizes.folded)
     counts = {
         "layer": 1, f"channels {end}": each * form.channels, "planes": each * form.input_channels,
@@ -185,5 +177,9 @@ def plane_walk(header: str, sizes: PlaneWalk, kernels: list[tuple[int, Any]]) ->
         "padding": each * sizes.height * sizes.pitch,
     }  # fmt: skip
     order = "side by side" if sizes.is_contiguous else "apart"
-    code = {"layer": 1, "loops": len(kernels), "instructions": sum(len(loop.assembly()) for _, loop in kernels)}
-    return Work(f"{header} {order}", counts, code)
+    code = {
+        "layer": 1,
+        "loops": len(sizes.kernels),
+        "instructions": sum(len(loop.assembly()) for _, loop in sizes.kernels),
+    }
+    return Work(f"{sizes.header} {order}", counts, code)
