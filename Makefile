@@ -28,7 +28,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed; set PYTHON=")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade -c constraints.txt pip setuptools wheel
-	$(BIN)/python -m pip install -c constraints.txt -e '.[train,runtimes,device,dev]'
+	$(BIN)/python -m pip install -c constraints.txt -e '.[train,runtimes,device,hardware,dev]'
 	$(BIN)/python -m pip check
 	@touch $@
 
