@@ -27,7 +27,14 @@ FLOORS = (
         "tflm_export.rules_file",
         "tflm_export.factors",
     ),
-    ("tflm_export.bounds", "tflm_export.simulator", "tflm_export.c", "tflm_export.runtimes", "tflm_export.report"),
+    (
+        "tflm_export.bounds",
+        "tflm_export.simulator",
+        "tflm_export.c",
+        "tflm_export.rtl",
+        "tflm_export.runtimes",
+        "tflm_export.report",
+    ),
     (
         "tflm_export.metadata",
         "tflm_export.explain",

@@ -5,7 +5,7 @@ import pathlib
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FOLDERS = ("benchmarks", "bazel", "cmake", "keras_rat", "tests", "tflm_export")
-SUFFIXES = {".bazel", ".bzl", ".c", ".cc", ".cmake", ".h", ".ld", ".py"}
+SUFFIXES = {".bazel", ".bzl", ".c", ".cc", ".cmake", ".h", ".ld", ".py", ".v"}
 
 
 def test_spdx():

@@ -58,7 +58,12 @@ def test_wheel_holds_every_file_of_the_packages(distributions):
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert held == packages
-    assert {"keras_rat/py.typed", "tflm_export/py.typed", "tflm_export/kernels/narrow_kernels.h"} <= held
+    assert {
+        "keras_rat/py.typed",
+        "tflm_export/py.typed",
+        "tflm_export/kernels/narrow_kernels.h",
+        "tflm_export/rtl/verilog/narrow_rescale.v",
+    } <= held
 
 
 def test_source_distribution_holds_the_gate(distributions):
