@@ -67,6 +67,6 @@ def reading(
       parameters: their values; others keep their defaults.
       sources: Verilog files; None for those of the package.
     """
-    files = " ".join(quoted(path) for path in (rtl.sources() if sources is None else sources))
+    files = " ".join(quoted(path.resolve()) for path in (rtl.sources() if sources is None else sources))
     values = "".join(f" -chparam {name} {int(value)}" for name, value in (parameters or {}).items())
     return [f"read_verilog {files}", f"hierarchy -check -top {top}{values}", f"rename -top {top}"]

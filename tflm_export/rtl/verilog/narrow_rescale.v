@@ -22,6 +22,7 @@ module narrow_rescale #(
     parameter SHIFT_BITS = 5,
     parameter OUT_BITS = 8,
     parameter FOLDED = 0,
+    parameter BOOTH = MULTIPLIER_BITS > 4,  // how to multiply, see narrow_multiply.v; for DSP blocks 0
     parameter REGISTER_PRODUCT = 0,
     parameter REGISTER_SHIFT = 0,
     parameter REGISTER_OUTPUT = 0,
@@ -46,16 +47,16 @@ module narrow_rescale #(
   wire [OUT_BITS-1:0] zero_point_held, low_held, high_held;
 
   generate
-    if (MULTIPLIER_BITS == 1) begin : power
-      if (HIDDEN_BIT != 0) assign product = acc;
-      else assign product = multiplier[0] ? acc : {ACC_BITS{1'b0}};
-    end else begin : multiply
-      wire [MULTIPLIER_BITS:0] m;  // positive
-      if (HIDDEN_BIT != 0) assign m = {2'b01, multiplier};
-      else assign m = {1'b0, multiplier};
-      wire signed [PRODUCT_BITS-1:0] wide_acc = {{MULTIPLIER_BITS{acc[ACC_BITS-1]}}, acc};
-      wire signed [PRODUCT_BITS-1:0] wide_m = {{(PRODUCT_BITS - MULTIPLIER_BITS - 1) {1'b0}}, m};
-      assign product = wide_acc * wide_m;
+    if (MULTIPLIER_BITS > 1) begin : multiply
+      narrow_multiply #(
+          .ACC_BITS(ACC_BITS), .PORT_BITS(PORT_BITS), .HIDDEN_BIT(HIDDEN_BIT), .BOOTH(BOOTH)
+      ) multiplication (
+          .acc(acc), .multiplier(multiplier), .product(product)
+      );
+    end else if (HIDDEN_BIT != 0) begin : one
+      assign product = acc;
+    end else begin : zero_or_one
+      assign product = acc & {ACC_BITS{multiplier[0]}};
     end
   endgenerate
 

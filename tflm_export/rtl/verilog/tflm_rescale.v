@@ -18,6 +18,7 @@ module tflm_rescale #(
     parameter SHIFT_MIN = 31,  // below 31: with shifts to the left
     parameter SHIFT_BITS = 5,
     parameter OUT_BITS = 8,
+    parameter BOOTH = 1,  // how to multiply, see narrow_multiply.v; for DSP blocks 0
     parameter REGISTER_PRODUCT = 0,
     parameter REGISTER_SHIFT = 0,
     parameter REGISTER_OUTPUT = 0
@@ -38,7 +39,6 @@ module tflm_rescale #(
 
   wire signed [ACC_BITS-1:0] moved;
   wire [SHIFT_BITS-1:0] right;
-  wire [30:0] m;
 
   generate
     if (LEFT_MOST > 0) begin : left
@@ -49,16 +49,17 @@ module tflm_rescale #(
       assign moved = acc;
       assign right = shift;
     end
-    if (HIDDEN_BIT != 0) assign m = {1'b1, multiplier};
-    else assign m = multiplier;
   endgenerate
 
-  wire signed [PRODUCT_BITS-1:0] wide_acc = {{31{moved[ACC_BITS-1]}}, moved};
-  wire signed [PRODUCT_BITS-1:0] wide_m = {{ACC_BITS{1'b0}}, m};
-  wire signed [PRODUCT_BITS-1:0] rounding = {{ACC_BITS{1'b0}}, 31'h40000000};
   // verilator lint_off UNUSED
-  wire signed [PRODUCT_BITS-1:0] sum = wide_acc * wide_m + rounding;  // whose low 31 bits have done their work
+  wire [PRODUCT_BITS-1:0] product;  // whose low 31 bits have done their work when half a unit was added
   // verilator lint_on UNUSED
+
+  narrow_multiply #(
+      .ACC_BITS(ACC_BITS), .PORT_BITS(31 - HIDDEN_BIT), .HIDDEN_BIT(HIDDEN_BIT), .HALF_AT(31), .BOOTH(BOOTH)
+  ) multiplication (
+      .acc(moved), .multiplier(multiplier), .product(product)
+  );
 
   wire [ACC_BITS-1:0] doubled_high;
   wire [SHIFT_BITS-1:0] right_held;
@@ -68,7 +69,7 @@ module tflm_rescale #(
       .BITS(ACC_BITS + SHIFT_BITS + 3 * OUT_BITS), .ENABLE(REGISTER_PRODUCT)
   ) product_stage (
       .clk(clk),
-      .d({sum[31+:ACC_BITS], right, zero_point, low, high}),
+      .d({product[PRODUCT_BITS-1:31], right, zero_point, low, high}),
       .q({doubled_high, right_held, zero_point_held, low_held, high_held})
   );
 
