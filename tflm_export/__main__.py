@@ -2,6 +2,7 @@
 """Narrows the rescales of an int8 .tflite model to k-bit multipliers.
 
 usage: python -m tflm_export --bits K [flags] MODEL.tflite     write MODEL_kK.tflite
+       python -m tflm_export --grid csd2 [flags] MODEL.tflite  factors of two signed digits: write MODEL_csd2.tflite
        python -m tflm_export --check --bits K MODEL.tflite     exit with 0 if every rescale is on the k-bit grid, else 1
        python -m tflm_export --search --max_drop X --calibration FILE.npz MODEL.tflite
                                                                write the narrowest MODEL_searched.tflite within X

@@ -6,14 +6,15 @@ from absl import flags
 from tflm_export import command_line, cores, metadata, rescale
 from tflm_export.c.choice import OPTIMIZE as GOALS
 from tflm_export.errors import UsageError
+from tflm_export.grid import NAMED, Grid, grid_of
 from tflm_export.narrow import METHODS
 from tflm_export.narrow import SYNTHETIC as SYNTHETIC_CHOICES
 from tflm_export.setting import KEEP
 from tflm_export.to_int8 import IO as BORDERS
 
 USED = {  # by the ways to call it that write no model: the other flags
-    "check": {"bits", "report", "overwrite", "quiet", "jobs"},
-    "explain": set(),
+    "check": {"bits", "grid", "report", "overwrite", "quiet", "jobs"},
+    "explain": {"grid"},
     "dump": set(),
 }
 NEEDED = {  # flag: those without any of which it means nothing
@@ -28,6 +29,14 @@ FLAGS = flags.FlagValues()
 BITS = flags.DEFINE_integer(
     "bits", None, f"Width k of the multipliers: 1 (pure shifts) to {rescale.MAX_BITS}.", flag_values=FLAGS
 )
+GRID = flags.DEFINE_enum(
+    "grid",
+    None,
+    [*NAMED],
+    "In place of --bits, factors of another form. csd2: two signed digits, 2^a, 2^a + 2^b and 2^a - 2^b, for hardware "
+    "that applies them with two shifts and an addition.",
+    flag_values=FLAGS,
+)
 METHOD = flags.DEFINE_enum(
     "method",
     METHODS[0],
@@ -36,7 +45,10 @@ METHOD = flags.DEFINE_enum(
     flag_values=FLAGS,
 )
 OUTPUT = flags.DEFINE_string(
-    "output", None, "File to write, - for standard output. Default: MODEL_kK.tflite.", flag_values=FLAGS
+    "output",
+    None,
+    "File to write, - for standard output. Default: MODEL_kK.tflite, MODEL_csd2.tflite.",
+    flag_values=FLAGS,
 )
 OUTPUT_DIR = flags.DEFINE_string(
     "output_dir",
@@ -91,14 +103,14 @@ CALIBRATION = flags.DEFINE_string(
 BITS_CONFIG = flags.DEFINE_string(
     "bits_config",
     None,
-    "YAML or JSON file of bits (or {bits, method}) by operator index or by regular expression on the name of its "
-    "output tensor; --bits holds for the others.",
+    "YAML or JSON file of bits (or {bits, method}, {grid, method}) by operator index or by regular expression on the "
+    "name of its output tensor; --bits or --grid holds for the others.",
     flag_values=FLAGS,
 )
 ADD_BITS = flags.DEFINE_integer(
     "add_bits",
     None,
-    "Width of the multipliers of ADD and SUB that --bits_config does not name; --bits holds for the others.",
+    "Width of the multipliers of ADD and SUB that --bits_config does not name; --bits or --grid holds for the others.",
     lower_bound=1,
     upper_bound=rescale.MAX_BITS,
     flag_values=FLAGS,
@@ -129,7 +141,7 @@ VERIFY = flags.DEFINE_integer(
 TO_INT8 = flags.DEFINE_bool(
     "to_int8",
     False,
-    "Convert a per-tensor uint8 model to int8 first, per channel; without --bits, do nothing else.",
+    "Convert a per-tensor uint8 model to int8 first, per channel; without --bits or --grid, do nothing else.",
     flag_values=FLAGS,
 )
 IO = flags.DEFINE_enum(
@@ -142,7 +154,9 @@ IO = flags.DEFINE_enum(
 )
 STRICT = flags.DEFINE_bool("strict", False, "Write nothing if any rescale cannot be narrowed.", flag_values=FLAGS)
 CHECK = flags.DEFINE_bool("check", False, "Only check.", flag_values=FLAGS)
-EXPLAIN = flags.DEFINE_bool("explain", False, "Only show each rescale.", flag_values=FLAGS)
+EXPLAIN = flags.DEFINE_bool(
+    "explain", False, "Only show each rescale; with --grid csd2, as shifts and additions.", flag_values=FLAGS
+)
 DUMP = flags.DEFINE_bool("dump", False, f"Only print metadata entry {metadata.NAME} as JSON.", flag_values=FLAGS)
 JOBS = flags.DEFINE_integer("jobs", 1, "Models that are worked on at once, of several.", flag_values=FLAGS)
 QUIET = flags.DEFINE_bool("quiet", False, "Print nothing but errors.", flag_values=FLAGS)
@@ -160,6 +174,18 @@ def parse(argv: list[str]) -> list[str]:
 def _given() -> set[str]:
     """The flags of the command line."""
     return {name for name in FLAGS if FLAGS[name].present and name != "flagfile"}
+
+
+def grid() -> Grid | None:
+    """What --bits or --grid asks for; None without both.
+
+    Raises:
+      UsageError: there are both, or bits out of range.
+    """
+    if GRID.value is not None and BITS.value is not None:
+        raise UsageError(f"--bits {BITS.value} and --grid {GRID.value} exclude each other; leave one of them out")
+    wanted = BITS.value if GRID.value is None else GRID.value
+    return None if wanted is None else grid_of(wanted)
 
 
 def is_conversion() -> bool:
@@ -188,15 +214,15 @@ def require_meaning() -> None:
 def require_possible() -> None:
     """Raises UsageError where what the flags say cannot be, whatever the model."""
     if SEARCH.value:
+        if GRID.value is not None:
+            raise UsageError(f"--search tries numbers of bits, and --grid {GRID.value} is none; leave one of them out")
         if any(flag.value is not None for flag in (BITS, BITS_CONFIG, ADD_BITS)):
             raise UsageError("--search chooses the bits; leave out --bits, --bits_config and --add_bits")
-    elif BITS.value is None and not is_conversion():
+    elif grid() is None and not is_conversion():
         others = ", --".join(sorted(_given() - CONVERSION))
         alone = f"--to_int8 without --bits takes no --{others}; add --bits, 31 to narrow nothing"
-        raise UsageError(alone if TO_INT8.value else "--bits is required; see --help")
+        raise UsageError(alone if TO_INT8.value else "--bits K or --grid csd2 is required; see --help")
     _require_images_to_matter()
-    if BITS.value is not None:
-        rescale.check_bits(BITS.value)
     if JOBS.value < 1:
         raise UsageError(f"--jobs must be at least 1, got {JOBS.value}")
     cores.find(CORE.value)

@@ -2,23 +2,27 @@
 """A grid of factors that hardware can apply: which there are, and which one a real factor is put on."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
 from tflm_export import rescale
+from tflm_export.errors import UsageError
 from tflm_export.rescale import MAX_BITS, Rescale
+from tflm_export.signed_digits import CSD2
 
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
     """Multipliers of k bits: factors `m * 2**-s` with `2**(k-1) <= m < 2**k`.
 
-    Whatever has these methods and attributes, and a `str`, can stand in its place (two signed digits, say): solver,
-    exporter and check ask for nothing else; training asks for a twin in TensorFlow too (`keras_rat.grid.Family`). With
-    the powers of two on a grid no scale more than doubles.
+    Whatever has these methods and attributes, and a `str`, can stand in its place (`signed_digits.TwoDigits` does):
+    solver, exporter and check ask for nothing else; training asks for a twin in TensorFlow too
+    (`keras_rat.grid.Family`). With the powers of two on a grid no scale more than doubles.
 
     Attributes:
       bits: width k, 1 to 31: of the widest multiplier, for reports and for products that need room.
+      name: short, for names of files and for reports: "k4".
 
     Raises:
       UsageError: bits out of range.
@@ -28,6 +32,10 @@ class Grid:
 
     def __post_init__(self):
         object.__setattr__(self, "bits", rescale.check_bits(self.bits))
+
+    @property
+    def name(self) -> str:
+        return f"k{self.bits}"
 
     def snap(self, factor, rounding: str = "nearest") -> np.ndarray:
         """Real factors on the grid; one that is there already stays, whatever the rounding.
@@ -62,13 +70,24 @@ class Grid:
         return "1 bit" if self.bits == 1 else f"{self.bits} bits"
 
 
+NAMED: dict[str, Any] = {CSD2.name: CSD2}  # those that are no number of bits
+
+
 def grid_of(bits) -> Grid:
-    """The grid of multipliers of some bits; a grid is returned as it is.
+    """The grid of multipliers of some bits, or of a name: "csd2"; a grid is returned as it is.
 
     Raises:
-      UsageError: bits is neither a grid nor an integer from 1 to 31.
+      UsageError: bits is neither a grid, nor a name of one, nor an integer from 1 to 31.
     """
-    return bits if hasattr(bits, "snap") else Grid(bits)
+    if hasattr(bits, "snap"):
+        return bits
+    if isinstance(bits, str):
+        if bits not in NAMED:
+            raise UsageError(
+                f"bits must be an integer from 1 to {MAX_BITS}, or the name of a grid, {', '.join(NAMED)}; got {bits!r}"
+            )
+        return NAMED[bits]
+    return Grid(bits)
 
 
 STOCK = Grid(MAX_BITS)

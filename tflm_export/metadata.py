@@ -7,6 +7,8 @@ Entry `keras_rat.rescale`, a FlexBuffer:
      "operators": [{"subgraph": i, "operator": j, "op": "CONV_2D", "bits": k, "multiplier": [m...], "shift": [s...],
                     "accumulator_bound": largest |acc| over all int8 inputs, left out where unknown}, ...]}
 
+Beside bits, which are then those of its widest multiplier, a grid that has a name is there by that: `"grid": "csd2"`.
+
 with one multiplier and shift for each rescale factor: output channels, or the inputs of an operator without weights.
 Stock runtimes ignore it, and it is never the only source: the same pairs follow from the scales (`Grid.recover`).
 
@@ -19,6 +21,7 @@ import numpy as np
 from tflm_export.errors import ModelError
 from tflm_export.flatbuffer.metadata_buffers import add_metadata, metadata_names, read_metadata
 from tflm_export.flatbuffer.model import parse
+from tflm_export.grid import Grid
 from tflm_export.ops import op_for
 from tflm_export.report import Report
 
@@ -42,7 +45,7 @@ def attach(data: bytes, report: Report) -> bytes:
         for key, value in (("version", VERSION), ("bits", report.bits)):
             builder.Key(key)
             builder.Int(value)
-        for key, value in (("method", report.method), ("rounding", "half_up")):
+        for key, value in (("method", report.method), ("rounding", "half_up"), *_named(report.grid)):
             builder.Key(key)
             builder.String(value)
         builder.Key("operators")
@@ -63,6 +66,11 @@ def detach(data: bytes) -> bytes:
     return add_metadata(data, {}, without=(NAME, SUMMARY)) if {NAME, SUMMARY} & {*metadata_names(data)} else data
 
 
+def _named(grid: Grid) -> list[tuple[str, str]]:
+    """The entry of a grid that is no number of bits."""
+    return [] if isinstance(grid, Grid) else [("grid", grid.name)]
+
+
 def _operator(builder, operator, row) -> None:
     recovered = row.grid.recover(op_for(operator).factors(operator))
     with builder.Map():
@@ -75,8 +83,9 @@ def _operator(builder, operator, row) -> None:
             if value is not None:
                 builder.Key(key)
                 builder.Int(value)
-        builder.Key("op")
-        builder.String(row.op)
+        for key, value in (("op", row.op), *_named(row.grid)):
+            builder.Key(key)
+            builder.String(value)
         for key, values in (("multiplier", recovered.multiplier), ("shift", recovered.shift)):
             builder.Key(key)
             builder.TypedVectorFromElements(np.ravel(values).tolist())

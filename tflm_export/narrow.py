@@ -34,7 +34,7 @@ LARGEST_BOUND = 2**62  # an accumulator that may grow beyond this is reported so
 
 def narrow(
     data: bytes | str | os.PathLike[str],
-    bits: int | Grid,
+    bits: int | str | Grid,
     method: str = REQUANTIZE,
     calibration: dict[str, np.ndarray] | np.ndarray | None = None,
     rules: Mapping | str | os.PathLike[str] | None = None,
@@ -45,7 +45,8 @@ def narrow(
 
     Args:
       data: a .tflite file with int8 operators, or its path.
-      bits: multiplier width k, 1 (a pure shift) to 31 (TFLite's own; changes nothing); or another grid of factors.
+      bits: multiplier width k, 1 (a pure shift) to 31 (TFLite's own; changes nothing); or another grid of factors, or
+        its name: "csd2", two signed digits.
       method: "requantize" rounds factors up and re-rounds the weights to match (no gain error, slightly coarser
         weights; with INT4 weights, down where that changes outputs less); "keep" rounds factors to nearest and leaves
         every weight and bias as it is (with data, every weight).
@@ -54,9 +55,9 @@ def narrow(
         these inputs make of them, and weighs clipping against coarser steps; "keep" rounds each factor down or up, and
         corrects biases, for what these inputs make of the outputs (`kept`), and moves scales of activations as
         "requantize" does.
-      rules: bits, or a dict of bits and method, for single operators: by index, or by a regular expression searched in
-        the name of the operator's output tensor, or "op:" and one for its type ("op:ADD|SUB"); or the path of a file of
-        them, as --bits_config takes.
+      rules: bits or a grid, or a dict of that and method, for single operators: by index, or by a regular expression
+        searched in the name of the operator's output tensor, or "op:" and one for its type ("op:ADD|SUB"); or the path
+        of a file of them, as --bits_config takes.
       synthetic: without calibration data, whether the biases of "requantize" are corrected for what synthetic images
         make of the rounded weights: "auto" where the model's one input is a colour image, [1, height, width, 3] in
         integers; "images" always; "none" never.
@@ -170,12 +171,12 @@ class _Decided:
         return choose(parse(self.edited(dict.fromkeys(kept))), trace, kept)
 
 
-def check(data: bytes | str | os.PathLike[str], bits: int | Grid) -> Report:
+def check(data: bytes | str | os.PathLike[str], bits: int | str | Grid) -> Report:
     """Reads the width of every rescale of a model.
 
     Args:
       data: a .tflite file, or its path.
-      bits: multiplier width k to check against, 1 to 31; or another grid of factors.
+      bits: multiplier width k to check against, 1 to 31; or another grid of factors, or its name.
 
     Returns:
       A report with one row for each operator that rescales; `Report.offenders` are those that are not on the grid.

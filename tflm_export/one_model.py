@@ -8,8 +8,9 @@ from tflm_export import files, flags, metadata, outputs, several
 from tflm_export.errors import ModelError, UsageError
 from tflm_export.explain import explain
 from tflm_export.flatbuffer.model import parse
+from tflm_export.grid import Grid
 from tflm_export.narrow import NothingToNarrowError, check, narrow
-from tflm_export.report import Report
+from tflm_export.report import Report, Row
 from tflm_export.rules import with_additions
 from tflm_export.rules_file import load_rules
 from tflm_export.terminal import Messages
@@ -50,7 +51,7 @@ class OneModel:
         """Does with a model what the flags say, whatever comes of it."""
         try:
             if flags.EXPLAIN.value:
-                self.out.say(*explain(files.read(self.source.path)).split("\n"))
+                self.out.say(*explain(files.read(self.source.path), flags.grid()).split("\n"))
                 return several.Outcome(self.source.path)
             if flags.DUMP.value:
                 self.out.say(json.dumps(metadata.dump(files.read(self.source.path))))
@@ -67,11 +68,10 @@ class OneModel:
     def _check(self) -> several.Outcome:
         report_path = flags.REPORT.value if self.source.is_alone else None
         outputs.require_writable([report_path], flags.OVERWRITE.value)
-        report = check(files.read(self.source.path), flags.BITS.value)
+        report = check(files.read(self.source.path), flags.grid())
         files.write(outputs.report_files(report, report_path), flags.OVERWRITE.value)
         for row in report.offenders:
-            width = f"{row.bits_after} bits" if row.bits_after is not None else row.reason
-            self.say(f"{row.label}: {width}")
+            self.say(f"{row.label}: {_width(row)}")
         self.say(f"{self.source.path}: {report.summary()}")
         return several.Outcome(self.source.path, EXIT_MODEL if report.offenders else EXIT_OK, report=report)
 
@@ -125,7 +125,7 @@ class OneModel:
     def _narrowed(self, converted: Conversion, train: dict | None) -> tuple[bytes, Report, tuple[str, ...]]:
         """The narrowed model, its report and notes. For C, which any model becomes, as it is where nothing narrows."""
         rules = _rules(converted.data)
-        settings = flags.BITS.value, flags.METHOD.value, train, rules, flags.SYNTHETIC.value
+        settings = flags.grid(), flags.METHOD.value, train, rules, flags.SYNTHETIC.value
         try:
             return *narrow(converted.data, *settings, converted.references), ()
         except NothingToNarrowError as error:
@@ -187,9 +187,17 @@ class OneModel:
         return (EXIT_UNVERIFIED, found.unverified) if found.unverified else (EXIT_OK, "")
 
 
+def _width(row: Row) -> str:
+    """What a rescale that is not on its grid has, for people."""
+    if row.bits_after is None:
+        return row.reason
+    return f"{row.bits_after} bits" + ("" if isinstance(row.grid, Grid) else f", not {row.grid}")
+
+
 def outputs_of(source: several.Source) -> outputs.Outputs:
     """The files to write for a model."""
-    suffix = "searched" if flags.SEARCH.value else f"k{flags.BITS.value}"
+    grid = flags.grid()
+    suffix = "searched" if grid is None else grid.name
     if flags.TO_INT8.value:
         suffix = "int8" if flags.is_conversion() else f"int8_{suffix}"
     return outputs.Outputs(

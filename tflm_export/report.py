@@ -91,7 +91,7 @@ class Report:
         return max((row.bits_after for row in self.rows if row.bits_after is not None), default=0)
 
     def to_dict(self) -> dict:
-        """The report as JSON-serialisable values; a grid is its `bits`."""
+        """The report as JSON-serialisable values; a grid is its `name`, and its `bits`."""
         return _values(self) | {"rows": [_values(row) for row in self.rows], "max_bits": self.max_bits}
 
     def require_narrow(self) -> None:
@@ -107,7 +107,8 @@ class Report:
         if not self.rows:
             return "no operator has a rescale"
         widest = max((row.grid for row in self.rows), key=lambda grid: grid.bits)
-        text = f"{narrowed} of {len(self.rows)} operators with a rescale are at most {widest} wide"
+        wide = f"at most {widest} wide" if isinstance(widest, Grid) else f"of {widest}"
+        text = f"{narrowed} of {len(self.rows)} operators with a rescale are {wide}"
         return text + (f"; {len(self.offenders)} not" if self.offenders else "")
 
     def table(self) -> str:
@@ -134,9 +135,9 @@ class Report:
 
 
 def _values(item: Report | Row) -> dict:
-    """The fields, with the width of a grid in its place."""
-    names = ("bits" if field.name == "grid" else field.name for field in dataclasses.fields(item))
-    return {name: getattr(item, name) for name in names}
+    """The fields, with the name and the width of a grid in its place."""
+    values = {"grid": item.grid.name, "bits": item.bits}
+    return values | {f.name: getattr(item, f.name) for f in dataclasses.fields(item) if f.name != "grid"}
 
 
 def columns(lines: list[tuple[str, ...]], right: set[int]) -> str:

@@ -135,7 +135,8 @@ def check_bits(bits) -> int:
     return int(bits)
 
 
-def _checked(factor) -> np.ndarray:
+def checked(factor) -> np.ndarray:
+    """Factors as float64; raises ValueError where one is negative, infinite or NaN."""
     factor = np.asarray(factor, np.float64)
     good = (factor >= 0) & (factor < np.inf)
     if not good.all():
@@ -159,7 +160,7 @@ def decompose(factor, bits: int, rounding: str = "nearest") -> Rescale:
       ValueError: a factor is negative, infinite or NaN.
     """
     bits = check_bits(bits)
-    factor = _checked(factor)
+    factor = checked(factor)
     mantissa, exponent = np.frexp(factor)  # factor == mantissa * 2**exponent, mantissa in [0.5, 1) or 0
     scaled = np.ldexp(mantissa, bits)  # exact: 53-bit mantissa, only its exponent changes
     if rounding == "nearest":
@@ -182,10 +183,10 @@ def _normalised(multiplier: np.ndarray, shift: np.ndarray, bits: int) -> Rescale
 
 def is_narrow(factor, bits: int) -> np.ndarray:
     """Whether factors lie on the k-bit grid, up to `FLOAT32_TOLERANCE`. Bool array of the factor's shape."""
-    return _is_near(factor, decompose(factor, bits))
+    return is_near(factor, decompose(factor, bits))
 
 
-def _is_near(factor, grid: Rescale) -> np.ndarray:
+def is_near(factor, grid: Rescale) -> np.ndarray:
     """Whether factors equal those of a grid up to `FLOAT32_TOLERANCE`."""
     with np.errstate(under="ignore", over="ignore"):  # a grid point beyond float64 is near to none
         return np.abs(factor - grid.value) <= FLOAT32_TOLERANCE * np.asarray(factor, np.float64)
@@ -193,8 +194,12 @@ def _is_near(factor, grid: Rescale) -> np.ndarray:
 
 def snap(factor, bits: int, rounding: str) -> Rescale:
     """`decompose`, but a factor that is on the grid already (`is_narrow`) stays there whatever the rounding."""
-    directed, nearest = decompose(factor, bits, rounding), decompose(factor, bits)
-    narrow = _is_near(factor, nearest)
+    return stay(factor, decompose(factor, bits), decompose(factor, bits, rounding))
+
+
+def stay(factor, nearest: Rescale, directed: Rescale) -> Rescale:
+    """Of a grid's points next to factors: the nearest where a factor is there already, else the directed one."""
+    narrow = is_near(factor, nearest)
     return Rescale(
         np.where(narrow, nearest.multiplier, directed.multiplier), np.where(narrow, nearest.shift, directed.shift)
     )
@@ -206,7 +211,7 @@ def significant_bits(factor) -> np.ndarray:
     Returns:
       int64 array of the factor's shape. Values of 17 to 30 do not occur: float32 scales hardly tell them from 31.
     """
-    factor = _checked(factor)
+    factor = checked(factor)
     mantissa, _ = np.frexp(factor)
     widths = np.arange(1, READABLE_BITS + 1).reshape(-1, *(1,) * factor.ndim)
     scaled = mantissa * 2.0**widths
@@ -225,7 +230,7 @@ def quantize_multiplier(factor) -> Rescale:
 
 def flush(factor) -> np.ndarray:
     """Factors with 0 in place of those that round to less than 2**-32 at 31 bits; float64."""
-    factor = _checked(factor)
+    factor = checked(factor)
     return np.where(factor < _FLUSHED_BELOW, 0.0, factor)
 
 

@@ -29,8 +29,9 @@ def resolve(
       model: the model.
       default: for operators that no rule names.
       rules: by operator index (of the main subgraph), by a regular expression that is searched in the name of the
-        operator's first output tensor, or by "op:" and one that is its type as a whole ("op:ADD|SUB"): the bits or a
-        grid, or a dict of bits and method. The first rule that fits counts. Or the path of a file of rules.
+        operator's first output tensor, or by "op:" and one that is its type as a whole ("op:ADD|SUB"): the bits, a
+        grid or its name, or a dict of bits or grid and method. The first rule that fits counts. Or the path of a file
+        of rules.
 
     Raises:
       UsageError: a rule is not of that form, or fits no operator with a rescale, or its regular expression takes
@@ -95,10 +96,12 @@ def _limited(keys: list):
 
 def _setting(key, value, default: Setting) -> Setting:
     if isinstance(value, dict):
-        unknown = value.keys() - {"bits", "method"}
+        unknown = value.keys() - {"bits", "grid", "method"}
         if unknown:
-            raise UsageError(f"rule {key!r}: {', '.join(map(str, unknown))} is none of bits, method")
-        bits, method = value.get("bits", default.grid), value.get("method", default.method)
+            raise UsageError(f"rule {key!r}: {', '.join(map(str, unknown))} is none of bits, grid, method")
+        if {"bits", "grid"} <= value.keys():
+            raise UsageError(f"rule {key!r} has bits and a grid, which exclude each other; leave one of them out")
+        bits, method = value.get("grid", value.get("bits", default.grid)), value.get("method", default.method)
     else:
         bits, method = value, default.method
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of rules, in JSON or YAML: bits, or bits and method, by operator."""
+"""Files of rules, in JSON or YAML: bits or a grid, or that and a method, by operator."""
 
 import collections
 import json
@@ -28,7 +28,7 @@ def load_rules(path: str) -> dict:
     for key, value in rules.items():
         parts = value.values() if isinstance(value, dict) else [value]
         if not all(isinstance(part, str | int | float | None) for part in parts):
-            raise UsageError(f"{path}: rule {key!r} must be bits, or a mapping of bits and method")
+            raise UsageError(f"{path}: rule {key!r} must be bits, or a mapping of bits or grid and method")
     return _unique([(_key(key), value) for key, value in rules.items()], path)
 
 

@@ -10,7 +10,7 @@ from tflm_export import lowering
 from tflm_export.arithmetic import Arithmetic, LiteRTReference, Narrow, Tflm
 from tflm_export.errors import UsageError
 from tflm_export.flatbuffer.model import Model, Tensor, parse
-from tflm_export.grid import Grid
+from tflm_export.grid import Grid, grid_of
 from tflm_export.program.value import dtype_of
 
 __all__ = ["ARITHMETICS", "Trace", "arithmetic_of", "simulate", "unsupported"]
@@ -45,13 +45,13 @@ def unsupported(model: bytes | Model) -> list[str]:
     return lowering.unsupported(_parsed(model))
 
 
-def arithmetic_of(rounding: Arithmetic | str, bits: int | None = None) -> Arithmetic:
+def arithmetic_of(rounding: Arithmetic | str, bits: int | str | Grid | None = None) -> Arithmetic:
     """An arithmetic by its name.
 
     Args:
       rounding: one of ARITHMETICS, or an arithmetic, which is taken as it is.
-      bits: width k that the model was narrowed to, for "narrow", 1 to 31; 31 where it is left out. Must be left out
-        otherwise.
+      bits: width k that the model was narrowed to, for "narrow", 1 to 31, or another grid; 31 where it is left out.
+        Must be left out otherwise.
 
     Raises:
       UsageError: rounding or bits out of range.
@@ -66,14 +66,14 @@ def arithmetic_of(rounding: Arithmetic | str, bits: int | None = None) -> Arithm
         return found
     if found != ARITHMETICS["narrow"]:
         raise UsageError(f"bits is for rounding 'narrow'; {rounding} says itself how wide its multipliers are")
-    return Narrow(Grid(bits))
+    return Narrow(grid_of(bits))
 
 
 def simulate(
     model: bytes | Model,
     inputs: np.ndarray | Sequence[np.ndarray],
     rounding: Arithmetic | str,
-    bits: int | None = None,
+    bits: int | str | Grid | None = None,
 ) -> Trace:
     """Runs a model on integer inputs.
 
@@ -83,8 +83,9 @@ def simulate(
         [inferences * first dimension, other dimensions] with the tensor's dimensions.
       rounding: whose integers: "narrow" (this package's kernels), "tflm" (TensorFlow Lite Micro), "tflite" (LiteRT's
         reference kernels), or an `Arithmetic`.
-      bits: width k that the model was narrowed to, for "narrow", 1 to 31; 31 where it is left out. Must be left out
-        otherwise. Factors that the file does not hold on a grid of at most 16 bits keep 31 (`rescale.recover_held`).
+      bits: width k that the model was narrowed to, for "narrow", 1 to 31, or another grid; 31 where it is left out.
+        Must be left out otherwise. Factors that the file does not hold on a grid of at most 16 bits keep 31
+        (`rescale.recover_held`).
 
     Returns:
       The Trace. State (resource variables, variable tensors) starts afresh with the call and goes on from one inference

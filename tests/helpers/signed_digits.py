@@ -1,22 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A grid that is not one of k-bit multipliers: factors of two signed digits."""
+"""Factors of signed digits: a grid of three that is none of ours, and how far a factor is from those of any number."""
 
 import dataclasses
+import itertools
 from fractions import Fraction
 
 import numpy as np
 
 from tflm_export.rescale import Rescale
 
-SPREAD = 6  # between the two digits
+
+def mantissas(digits: int, distance: int) -> list[Fraction]:
+    """All factors from 1 to 2 of at most so many signed digits, each up to `distance` bits below the one before."""
+    found = set()
+    below = itertools.product(range(1, distance + 1), (-1, 0, 1))
+    for leading, chain in itertools.product((1, 2), itertools.product(list(below), repeat=digits - 1)):
+        total, place = Fraction(leading), 0
+        for step, sign in chain:
+            place += step
+            total += Fraction(sign * leading, 2**place)
+        found.add(total)
+    return sorted(point for point in found if 1 <= point <= 2)
+
+
+def nearest(factor: Fraction, digits: int, distance: int) -> Fraction:
+    """The nearest of those factors in any octave, the larger of two; by trying all."""
+    a = factor.numerator.bit_length() - factor.denominator.bit_length()
+    points = [point * Fraction(2) ** i for point in mantissas(digits, distance) for i in range(a - 2, a + 2)]
+    return min(points, key=lambda point: (abs(point - factor), -point))
+
+
+def off_digits(factor: Fraction, digits: int, distance: int) -> Fraction:
+    """The relative distance to the nearest of those factors."""
+    return abs(nearest(factor, digits, distance) / factor - 1)
 
 
 @dataclasses.dataclass(frozen=True)
-class TwoDigits:
-    """Factors of two signed digits: `2**a`, `2**a + 2**b` and `2**a - 2**b`, with `a - 6 <= b < a`."""
+class ThreeDigits:
+    """Factors of up to three signed digits, each up to 3 bits below the one before."""
 
-    bits = SPREAD + 1
-    points = np.unique([2.0**a + d * 2.0**b for a in (0, 1) for b in range(a - SPREAD, a) for d in (-1, 0, 1)])
+    name = "three"
+    bits = 7
+    points = np.array([float(point) for point in mantissas(3, 3)])
 
     def snap(self, factor, rounding="nearest"):
         mantissa, exponent = np.frexp(np.asarray(factor, np.float64))  # in [0.5, 1)
@@ -38,12 +63,14 @@ class TwoDigits:
         return self.recover(factor)
 
     def __str__(self):
-        return "two signed digits"
+        return "three signed digits"
 
 
-def off_two_digits(factor: Fraction) -> Fraction:
-    """The relative distance to the nearest factor of two signed digits, by trying all."""
-    a = factor.numerator.bit_length() - factor.denominator.bit_length()
-    leading = [Fraction(2) ** i for i in range(a - 1, a + 3)]
-    points = [x + d * x / 2**j for x in leading for j in range(1, SPREAD + 1) for d in (-1, 0, 1)]
-    return min(abs(point / factor - 1) for point in points)
+def off_three_digits(factor: Fraction) -> Fraction:
+    """The relative distance to the nearest factor of that grid."""
+    return off_digits(factor, 3, 3)
+
+
+def off_csd2(factor: Fraction) -> Fraction:
+    """The relative distance to the nearest factor of two signed digits up to 3 bits apart."""
+    return off_digits(factor, 2, 3)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import peer
-from tests.helpers.signed_digits import TwoDigits, off_two_digits
+from tests.helpers.signed_digits import ThreeDigits, off_three_digits
 from tests.helpers.tflite_builder import residual_network
 from tflm_export import METHODS, check, narrow
 from tflm_export.grid import Grid
@@ -18,17 +18,11 @@ from tflm_export.solver import Problem, Product, Sum, Weighted, solve
 NETWORK = residual_network(batch=1)
 
 
-def is_two_digits(multiplier: int) -> bool:
-    """Whether at most two signed digits make an integer: `m = 2**a + d * 2**b`."""
-    odd = multiplier // (multiplier & -multiplier)
-    return odd == 1 or any((odd + d) & (odd + d - 1) == 0 for d in (-1, 1))
-
-
 def test_the_solver_takes_any_grid():
     """Every kind of node lands on it, and beside it nodes of other settings on theirs."""
     scales = {"x": 0.0311, "a": 0.0478, "y": 0.0529, "h": 0.061, "p": 0.0213, "b": 0.0617, "z": 0.0397, "v": 0.0773}
     scales = {key: float(np.float32(scale)) for key, scale in scales.items()}
-    digits = Setting(TwoDigits(), REQUANTIZE)
+    digits = Setting(ThreeDigits(), REQUANTIZE)
     nodes = [
         (Weighted("x", "a"), digits),
         (Sum(("a", "x"), "y"), digits),
@@ -36,36 +30,36 @@ def test_the_solver_takes_any_grid():
         (Product(("y", "h"), "p"), digits),
         (Weighted("y", "b"), digits),
         (Sum(("b", "y"), "z"), Setting(Grid(1))),
-        (Sum(("z",), "v"), Setting(TwoDigits(), KEEP)),
+        (Sum(("z",), "v"), Setting(ThreeDigits(), KEEP)),
     ]
     solution = solve(Problem(scales, nodes, [], {"x"}, set()))
     assert solution.unsolved == ()
     exact = {key: Fraction(scale) for key, scale in solution.scales.items()}
     factors = [exact["a"] / exact["y"], exact["x"] / exact["y"], exact["z"] / exact["v"]]
     factors += [exact["y"] * Fraction(0.0173) / exact["h"], exact["y"] * exact["h"] / exact["p"]]
-    assert max(map(off_two_digits, factors)) < 2.0**-22
+    assert max(map(off_three_digits, factors)) < 2.0**-22
     assert max(peer.off_grid(exact[key] / exact["z"], 1) for key in "by") < 2.0**-22
     assert sum(peer.off_grid(factor, 1) > 0.01 for factor in factors) >= 2
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_narrow_takes_any_grid(method):
-    narrowed, report = narrow(NETWORK, TwoDigits(), method)
-    assert report.offenders == check(narrowed, TwoDigits()).offenders == ()
+    narrowed, report = narrow(NETWORK, ThreeDigits(), method)
+    assert report.offenders == check(narrowed, ThreeDigits()).offenders == ()
     factors = [f for operator in peer.operators(narrowed) if operator.rescales for f in operator.factors]
-    assert max(map(off_two_digits, factors)) < 2.0**-21
+    assert max(map(off_three_digits, factors)) < 2.0**-21
     stock = [f for operator in peer.operators(NETWORK) if operator.rescales for f in operator.factors]
-    assert max(map(off_two_digits, stock)) > 0.01
+    assert max(map(off_three_digits, stock)) > 0.01
     assert check(narrowed, 2).offenders
-    assert narrow(narrowed, TwoDigits(), method)[0] == narrowed
-    assert "at most two signed digits wide" in report.summary()
+    assert narrow(narrowed, ThreeDigits(), method)[0] == narrowed
+    assert "of three signed digits" in report.summary()
     assert {row["bits"] for row in report.to_dict()["rows"]} == {7}
     written = dump(attach(narrowed, report))["operators"]
-    assert all(is_two_digits(m) for operator in written for m in operator["multiplier"])
+    assert not any(off_three_digits(Fraction(m)) for operator in written for m in operator["multiplier"])
 
 
 def test_single_operators_take_any_grid():
-    narrowed, report = narrow(NETWORK, 1, rules={"^stem$": TwoDigits()})
+    narrowed, report = narrow(NETWORK, 1, rules={"^stem$": ThreeDigits()})
     assert report.offenders == ()
     first = peer.operators(narrowed)[0].factors
-    assert max(map(off_two_digits, first)) < 2.0**-21 < max(peer.off_grid(f, 1) for f in first)
+    assert max(map(off_three_digits, first)) < 2.0**-21 < max(peer.off_grid(f, 1) for f in first)

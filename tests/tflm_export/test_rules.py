@@ -78,7 +78,7 @@ def test_a_rule_for_operators_of_a_type():
         ({7: 4}, "fit no operator with a rescale: 7"),  # a MAX_POOL_2D
         ({0: 0}, "rule 0: bits must be"),
         ({0: "4"}, "bits must be"),
-        ({0: {"bits": 4, "width": 3}}, "width is none of bits, method"),
+        ({0: {"bits": 4, "width": 3}}, "width is none of bits, grid, method"),
         ({0: {"method": "kept"}}, "rule 0: method must be one of"),
         ({1.5: 4}, "neither an operator index"),
         ({"op:AD": 4}, "fit no operator with a rescale: 'op:AD'"),

@@ -18,7 +18,7 @@ from tflm_export.c.source import CProgram
 from tflm_export.c.step import CStep, Problem, UnsupportedError, UnwritableError, channels_first
 from tflm_export.cc_array import identifier
 from tflm_export.flatbuffer.model import Model, parse
-from tflm_export.grid import Grid
+from tflm_export.grid import grid_of
 from tflm_export.integer_part import integer_part
 from tflm_export.lowering import forms_of, origin_of
 from tflm_export.program.call import CallOnce
@@ -40,7 +40,7 @@ def emit(
     Args:
       data: a .tflite file.
       name: prefix of files and functions; made a C identifier.
-      bits: multiplier width k that the model was narrowed to.
+      bits: multiplier width k that the model was narrowed to, or another grid.
       core: whose kernels, a name of `cores.CORES`; on any other machine they run as plain C.
       has_integer_borders: whether float32 inputs and outputs are left to the caller, who gives and gets the integers
         behind and before them; so are operators at both ends that have no integer form.
@@ -54,7 +54,7 @@ def emit(
       ModelError: the bytes are no TFLite model.
       UnwritableError: a ModelError; there are operators without a kernel.
     """
-    return translate(data, name, Narrow(Grid(bits)), core, has_integer_borders, optimize).files()
+    return translate(data, name, Narrow(grid_of(bits)), core, has_integer_borders, optimize).files()
 
 
 def translate(
