@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rescale-aware training: quantisation-aware training that sees k-bit rescale multipliers (arXiv 2510.11484)."""
 
-from keras_rat import callbacks
+from keras_rat import callbacks, signed_digits
 from keras_rat.calibrate import calibrate
 from keras_rat.convert import convert
 from keras_rat.phases import Phase, phase
@@ -30,5 +30,6 @@ __all__ = [
     "quantize_model",
     "quantize_scope",
     "rescale_layers",
+    "signed_digits",
     "widths",
 ]

@@ -71,6 +71,9 @@ class SnappingSchedule(keras.callbacks.Callback):
     Calibrate the model first. The schedule sets its multipliers anew when training begins with epoch 0, at the grid
     point of the first stage; a training that is resumed goes on from the saved ones.
 
+    Multipliers of two signed digits (`grid="csd2"`) come from wider ones, too, which have `start_bits` or the bits of a
+    stage above 4; a stage of at most 4 puts them on their own grid, as a share does.
+
     Args:
       stages: {epoch: bits} to narrow all channels together, 8 -> 4 -> 1 for example as {0: 8, 4: 4, 8: 1}; widths below
         a layer's own stand for its own. Or {epoch: share} with floats from 0 to 1, the share of every layer's channels

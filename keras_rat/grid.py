@@ -56,6 +56,9 @@ class Family(Protocol):
 
     `register` makes one known. The two methods give the same numbers.
 
+    A family of one grid only, such as `signed_digits.TwoDigits`, has another attribute, `bits`: of its widest
+    multiplier. Models are then made without `bits`, and wider multipliers are what a schedule starts from.
+
     Attributes:
       name: what saved models call it.
     """
@@ -79,6 +82,11 @@ class KBits:
 
     def exact(self, bits: int) -> Grid:
         return Grid(bits)
+
+
+def only_bits(family: Family) -> int | None:
+    """The width of the widest multiplier where a family has one grid only; None where it has one for every width."""
+    return getattr(family, "bits", None)
 
 
 _FAMILIES: dict[str, Family] = {}

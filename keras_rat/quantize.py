@@ -11,7 +11,7 @@ import tf_keras as keras
 from keras_rat import batch_norm, configs, quantizers, rewrite, tfmot_internals, wiring
 from keras_rat.grid import K_BITS, Family
 from keras_rat.rescales import rescale_layers
-from keras_rat.scheme import BATCH_NORM, DEFAULT_BITS, NORMALISED, SUMS, RescaleAwareScheme
+from keras_rat.scheme import BATCH_NORM, NORMALISED, SUMS, RescaleAwareScheme
 from tflm_export.errors import UsageError
 from tflm_export.rescale import check_bits
 from tflm_export.setting import REQUANTIZE
@@ -62,7 +62,7 @@ def quantize_scope(*args: Mapping[str, Any]) -> keras.utils.CustomObjectScope:
 
 def quantize_model(
     model: keras.Model,
-    bits: int | Mapping[str, int] = DEFAULT_BITS,
+    bits: int | Mapping[str, int] | None = None,
     method: str = REQUANTIZE,
     quantized_layer_name_prefix: str = "quant_",
     *,
@@ -77,17 +77,17 @@ def quantize_model(
 
     Args:
       model: a Sequential or functional tf_keras model, trained or not.
-      bits: width k of the multipliers, 1 (pure shifts) to 31 (plain quantisation-aware training). Or a mapping
-        {regular expression: k}: every layer that rescales (those with weights, additions and global poolings) takes the
-        first pattern found in its name; patterns must cover all of them (end with ".*" for the others) and each be of
-        use. Layers annotated with bits of their own keep these.
+      bits: width k of the multipliers, 1 (pure shifts) to 31 (plain quantisation-aware training); 4 if left out. Or a
+        mapping {regular expression: k}: every layer that rescales (those with weights, additions and global poolings)
+        takes the first pattern found in its name; patterns must cover all of them (end with ".*" for the others) and
+        each be of use. Layers annotated with bits of their own keep these.
       method: "requantize" trains weights at the scales that the narrow multipliers imply; "keep" trains a network
         whose weight integers do not depend on the multipliers.
       quantized_layer_name_prefix: put before the names of quantised layers.
       weight_bits: 8, or 4 for weights of -7..7 (see `convert`).
       multiplier_rate: learning rate of the multipliers over that of the weights, with any optimizer.
-      grid: the numbers that multipliers can be: by default those of k bits, or another registered
-        `keras_rat.grid.Family`, or its name; what `bits` means to another is its own affair.
+      grid: the numbers that multipliers can be: by default those of k bits; "csd2" for two signed digits, then without
+        bits; or another registered `keras_rat.grid.Family`, or its name; what `bits` means to it is its own affair.
 
     Returns:
       A new tf_keras model, not compiled.
@@ -165,7 +165,7 @@ def quantize_apply(
     scheme: RescaleAwareScheme | None = None,
     quantized_layer_name_prefix: str = "quant_",
     *,
-    bits: int | Mapping[str, int] = DEFAULT_BITS,
+    bits: int | Mapping[str, int] | None = None,
     method: str = REQUANTIZE,
     grid: str | Family = K_BITS,
 ) -> keras.Model:

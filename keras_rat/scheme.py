@@ -13,7 +13,7 @@ from tensorflow_model_optimization.quantization.keras.default_8bit import defaul
 from tensorflow_model_optimization.quantization.keras.graph_transformations import model_transformer, transforms
 
 from keras_rat import batch_norm, configs, quantizers, rewrite, tfmot_internals, wiring
-from keras_rat.grid import K_BITS, Family, family_of
+from keras_rat.grid import K_BITS, Family, family_of, only_bits
 from keras_rat.quantizers import RangeQuantizer
 from tflm_export.errors import UsageError
 from tflm_export.rescale import MAX_BITS, check_bits
@@ -327,7 +327,8 @@ class RescaleAwareScheme(default_8bit.Default8BitQuantizeScheme):
 
     Args:
       bits: width k of the multipliers, 1 to 31; or a mapping {regular expression: k} that is searched for in the
-        names of the given model's layers, the first match counts.
+        names of the given model's layers, the first match counts. Of None, `DEFAULT_BITS`, or those of a family that
+        has no others.
       method: "requantize", or "keep" for hardware that cannot change the weights' integers.
       weight_bits: 8, or 4 for int4 weights.
       multiplier_rate: learning rate of the multipliers over that of the weights.
@@ -339,7 +340,7 @@ class RescaleAwareScheme(default_8bit.Default8BitQuantizeScheme):
 
     def __init__(
         self,
-        bits: int | Mapping[str, int] = DEFAULT_BITS,
+        bits: int | Mapping[str, int] | None = None,
         method: str = REQUANTIZE,
         *,
         weight_bits: int = 8,
@@ -350,7 +351,7 @@ class RescaleAwareScheme(default_8bit.Default8BitQuantizeScheme):
         self.weight_bits = quantizers.check_weight_bits(weight_bits)
         self.multiplier_rate = quantizers.check_rate(multiplier_rate)
         self.grid = family_of(grid)
-        self.bits = _check_patterns(bits) if isinstance(bits, Mapping) else check_bits(bits)
+        self.bits = _check_widths(bits, self.grid)
         if method not in METHODS:
             raise UsageError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
         self.method = method
@@ -372,8 +373,14 @@ class RescaleAwareScheme(default_8bit.Default8BitQuantizeScheme):
             model as it is given. Parts of separable convolutions take its width.
 
         Raises:
-          UsageError: layers that no pattern matches, or patterns that match no layer; all are listed.
+          UsageError: layers that no pattern matches, patterns that match no layer, or widths of layers on a grid that
+            has no other; all are listed.
         """
+        own = [name for name, bits in annotated.items() if bits is not None]
+        if own and only_bits(self.grid) is not None:
+            raise UsageError(
+                f"layers {', '.join(own)} are annotated with bits, of which grid {self.grid.name} has none"
+            )
         found = {name: self.bits_of(name) if bits is None else bits for name, bits in annotated.items()}
         if missing := [name for name, bits in found.items() if bits is None]:
             raise UsageError(
@@ -396,6 +403,18 @@ class RescaleAwareScheme(default_8bit.Default8BitQuantizeScheme):
 
     def get_quantize_registry(self) -> Registry:
         return Registry(self.bits_of, self.method, self.weight_bits, self.multiplier_rate, self.grid)
+
+
+def _check_widths(bits: int | Mapping[str, int] | None, family: Family) -> int | dict[str, int]:
+    """Returns the widths to train with, `bits` or their default, if the family has them, else raises UsageError."""
+    only = only_bits(family)
+    if only is not None:
+        if bits is not None:
+            raise UsageError(f"grid {family.name} stands in place of bits; leave one of them out, got bits {bits!r}")
+        return only
+    if isinstance(bits, Mapping):
+        return _check_patterns(bits)
+    return check_bits(DEFAULT_BITS if bits is None else bits)
 
 
 def _check_patterns(patterns: Mapping[str, int]) -> dict[str, int]:

@@ -11,19 +11,19 @@ import keras_rat
 import tflm_export
 from keras_rat import grid, wiring
 from tests.helpers import networks, peer
-from tests.helpers.signed_digits import TwoDigits, off_two_digits
+from tests.helpers.signed_digits import ThreeDigits, off_three_digits
 from tflm_export.grid import Grid
 
 L = keras.layers
 
 
-class TwoDigitsFamily:
-    """Two signed digits, whatever the width."""
+class ThreeDigitsFamily:
+    """Three signed digits, whatever the width."""
 
-    name = "two_signed_digits"
+    name = "three_signed_digits"
 
     def snap(self, factor, bits, rounding):
-        points = tf.constant(TwoDigits.points, tf.float32)
+        points = tf.constant(ThreeDigits.points, tf.float32)
         power = tf.bitcast(tf.bitwise.bitwise_and(tf.bitcast(factor, tf.int32), 0x7F800000), tf.float32)
         mantissa = tf.math.divide_no_nan(factor, power)  # in [1, 2)
         above = tf.maximum(tf.searchsorted(points, mantissa), 1)
@@ -33,10 +33,10 @@ class TwoDigitsFamily:
         return tf.where(stays, nearest, high) * power
 
     def exact(self, bits):
-        return TwoDigits()
+        return ThreeDigits()
 
 
-FAMILY = grid.register(TwoDigitsFamily())
+FAMILY = grid.register(ThreeDigitsFamily())
 
 
 def network(x):
@@ -65,7 +65,7 @@ def trained(request, digits):
 def test_the_twin_is_the_exact_grid(rounding):
     random = np.random.default_rng(0)
     factors = np.exp2(random.uniform(-100, 100, 20_000)).astype(np.float32)
-    points = TwoDigits().snap(factors[:5_000]).astype(np.float32)
+    points = ThreeDigits().snap(factors[:5_000]).astype(np.float32)
     around = [np.nextafter(points, np.float32(0)), points, np.nextafter(points, np.float32(np.inf))]
     factors = np.concatenate([factors, *around, points * np.float32(1 + 2.0**-20), np.float32([0, grid.SMALLEST])])
     snapped = FAMILY.snap(tf.constant(factors), 4, rounding).numpy()
@@ -74,9 +74,9 @@ def test_the_twin_is_the_exact_grid(rounding):
 
 def test_every_factor_of_the_file_is_on_the_grid(trained):
     data = keras_rat.convert(trained)
-    assert tflm_export.check(data, TwoDigits()).offenders == ()
+    assert tflm_export.check(data, ThreeDigits()).offenders == ()
     factors = [f for operator in peer.operators(data) if operator.rescales for f in operator.factors]
-    assert max(map(off_two_digits, factors)) < 2.0**-21
+    assert max(map(off_three_digits, factors)) < 2.0**-21
     assert tflm_export.check(data, 2).offenders  # and on no narrow one by chance
 
 
@@ -85,7 +85,7 @@ def test_saved_models_keep_it_by_name(trained, digits, tmp_path, form):
     trained.save(tmp_path / f"model.{form}", save_format=form)
     with keras_rat.quantize_scope():
         loaded = keras.models.load_model(tmp_path / f"model.{form}")
-    assert {*keras_rat.rescales.grids(loaded).values()} == {TwoDigits()}
+    assert {*keras_rat.rescales.grids(loaded).values()} == {ThreeDigits()}
     np.testing.assert_array_equal(loaded(digits[2][:32]), trained(digits[2][:32]))
 
 
@@ -94,14 +94,14 @@ def test_what_is_off_the_grid_is_named(digits):
     keras_rat.calibrate(model, digits[0][:64])
     (added,) = (range_ for range_ in wiring.own_ranges(model) if range_.owner == "quant_add")
     added.high.assign(added.high * 1.1)
-    with pytest.raises(ValueError, match=r"ADD \(.*\): \d+ bits, not two signed digits"):
+    with pytest.raises(ValueError, match=r"ADD \(.*\): \d+ bits, not three signed digits"):
         keras_rat.convert(model)
 
 
 def test_annotated_models_take_it_too():
     annotated = keras_rat.quantize_annotate_model(networks.build(lambda: networks.functional(network)))
     model = keras_rat.quantize_apply(annotated, grid=FAMILY.name)
-    assert {*keras_rat.rescales.grids(model).values()} == {TwoDigits()}
+    assert {*keras_rat.rescales.grids(model).values()} == {ThreeDigits()}
 
 
 def test_files_from_before_have_k_bits(digits, tmp_path):
@@ -120,7 +120,7 @@ def test_files_from_before_have_k_bits(digits, tmp_path):
     np.testing.assert_array_equal(loaded(digits[2][:32]), model(digits[2][:32]))
 
 
-@pytest.mark.parametrize("unknown", ["three_signed_digits", TwoDigits()])
+@pytest.mark.parametrize("unknown", ["four_signed_digits", ThreeDigits()])
 def test_other_grids_are_refused(unknown):
-    with pytest.raises(ValueError, match=r"grid must be one of k_bits, .*two_signed_digits.*, got .*register"):
+    with pytest.raises(ValueError, match=r"grid must be one of k_bits, .*three_signed_digits.*, got .*register"):
         quantized(grid=unknown)
