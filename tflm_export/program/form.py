@@ -88,6 +88,15 @@ class Form:
         """Its rescales, in the order of the operator's factors; none where they are the stock runtimes' own steps."""
         return ()
 
+    def accumulators(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        """What each of its rescales gets of inputs as for `evaluate`, where each gives outputs of its own.
+
+        Returns:
+          An int64 array for each of `rescalings`, element by element as in the output; nothing where rescales are
+          aligned, or where an output takes several of them one after another.
+        """
+        return ()
+
     def saturated(self, integers: np.ndarray, clamp: tuple[int, int] | None = None) -> np.ndarray:
         """Integers in the type of the first output, within its limits or narrower ones."""
         return np.clip(integers, *(clamp or self.output.limits)).astype(self.output.dtype)

@@ -32,6 +32,11 @@ class MatrixProduct(Form):
     is_wide: bool = False
 
     def evaluate(self, a, b):
+        (sums,) = self.accumulators(a, b)
+        outputs = self.saturated(self.rescale.apply(sums) + self.zero_point, self.clamp)
+        return (outputs.reshape(len(outputs), *self.output.shape),)
+
+    def accumulators(self, a, b):
         rank = max(a.ndim, b.ndim) - 1
         a, b = (
             m.swapaxes(-1, -2) if transposed else m
@@ -42,10 +47,7 @@ class MatrixProduct(Form):
             )
         )
         sums = exact_product(a, b) + self.bias
-        outputs = self.saturated(
-            self.rescale.apply(sums if self.is_wide else wrapped(sums)) + self.zero_point, self.clamp
-        )
-        return (outputs.reshape(len(outputs), *self.output.shape),)
+        return (sums if self.is_wide else wrapped(sums),)
 
     @property
     def multiplications(self):

@@ -26,9 +26,13 @@ class Product(Broadcasting):
     clamp: tuple[int, int]
 
     def evaluate(self, *inputs):
+        (products,) = self.accumulators(*inputs)
+        return (self.saturated(self.rescale.apply(products) + self.zero_point, self.clamp),)
+
+    def accumulators(self, *inputs):
         rank = len(self.output.shape)
         a, b = (lined_up(centred(x, zero), rank) for x, zero in zip(inputs, self.zero_points, strict=True))
-        return (self.saturated(self.rescale.apply(a * b) + self.zero_point, self.clamp),)
+        return (a * b,)
 
     @property
     def rescalings(self):

@@ -97,8 +97,11 @@ class Total(RescaledReduction):
     zero_point: int
 
     def evaluate(self, x):
-        total = self.reduced(np.sum, centred(x, self.input_zero_point))
+        (total,) = self.accumulators(x)
         return (self.saturated(self.rescale.apply(total) + self.zero_point),)
+
+    def accumulators(self, x):
+        return (self.reduced(np.sum, centred(x, self.input_zero_point)),)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)

@@ -30,11 +30,14 @@ class Requantize(Broadcasting):
     clamp: tuple[int, int]
 
     def evaluate(self, x):
-        x = centred(x, self.input_zero_point)
+        x = self.accumulators(x)[0]
         integers = self.rescale.apply(x)
         if self.below is not None:
             integers = np.where(x >= 0, integers, self.below_sign * self.below.apply(x))
         return (self.saturated(integers + self.zero_point, self.clamp),)
+
+    def accumulators(self, x):
+        return (centred(x, self.input_zero_point),) * (1 if self.below is None else 2)
 
     @property
     def rescalings(self):
@@ -58,10 +61,14 @@ class Prelu(Broadcasting):
     zero_point: int
 
     def evaluate(self, *inputs):
+        x, products = self.accumulators(*inputs)
+        integers = np.where(x >= 0, self.above.apply(x), self.below.apply(products))
+        return (self.saturated(integers + self.zero_point),)
+
+    def accumulators(self, *inputs):
         rank = len(self.output.shape)
         x, alpha = (lined_up(centred(v, zero), rank) for v, zero in zip(inputs, self.zero_points, strict=True))
-        integers = np.where(x >= 0, self.above.apply(x), self.below.apply(x * alpha))
-        return (self.saturated(integers + self.zero_point),)
+        return x, x * alpha
 
     @property
     def rescalings(self):

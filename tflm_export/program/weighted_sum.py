@@ -89,17 +89,23 @@ class WeightedSum(Form):
     def evaluate(self, x):
         images = x.reshape(-1, *self.image_shape[1:])
         per_row = self.windows.outputs * (4 * self.rows.shape[1] * self.weights.shape[0] + 24 * self.channels)
-        outputs = [self._ended(self.sums(images[block])) for block in row_blocks(len(images), per_row)]
+        outputs = [self._ended(self._accumulated(images[block])) for block in row_blocks(len(images), per_row)]
         return (np.concatenate(outputs or [np.zeros(0, self.output.dtype)]).reshape(len(x), *self.output.shape),)
+
+    def accumulators(self, x):
+        return (self._accumulated(x.reshape(-1, *self.image_shape[1:])),)
 
     def sums(self, images: np.ndarray) -> np.ndarray:
         """Sums with their bias of raw inputs [images, *image_shape[1:]]; int64 [images, height, width, channels]."""
         return self._depthwise(images) if self.is_depthwise else self._grouped(images)
 
-    def _ended(self, sums: np.ndarray) -> np.ndarray:
-        """Outputs from sums without a start value, [images, height, width, channels]."""
-        sums = sums if self.is_wide else wrapped(sums)
-        return self.saturated(self.rescale.apply(sums) + self.zero_point, self.clamp)
+    def _accumulated(self, images: np.ndarray) -> np.ndarray:
+        sums = self.sums(images)
+        return sums if self.is_wide else wrapped(sums)
+
+    def _ended(self, accumulators: np.ndarray) -> np.ndarray:
+        """Outputs [images, height, width, channels]."""
+        return self.saturated(self.rescale.apply(accumulators) + self.zero_point, self.clamp)
 
     def _grouped(self, images: np.ndarray) -> np.ndarray:
         """Raw inputs are multiplied; their zero point is part of the start value."""

@@ -1,11 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rescalers in hardware: blocks in Verilog, in the folder `verilog`."""
+"""Rescalers in hardware: blocks in Verilog, and a model's tables, parameters and vectors for them."""
 
-import pathlib
+from tflm_export.rtl.blocks import VERILOG, sources
 
-VERILOG = pathlib.Path(__file__).parent / "verilog"
-
-
-def sources() -> list[pathlib.Path]:
-    """The Verilog files of all blocks, in order of their names. One module a file, with the file's name."""
-    return sorted(VERILOG.glob("*.v"))
+__all__ = ["VERILOG", "sources"]

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Output channels as a rescaler computes them, and other numbers for some of them that give the same outputs.
+
+A channel is a function of its accumulator that only grows. Where it has one value over all accumulators there can be, or
+two, other numbers give the same: a (nearly) dead channel, whose shift and bias would be the largest of the model, then
+takes no wider hardware than the others.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from tflm_export.rescale import Rescale
+from tflm_export.rtl.parameters import Parameters
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Channels:
+    """The numbers of some channels; int64 [channels] each.
+
+    Attributes:
+      offset: what is added to the model's accumulator.
+      multiplier, shift: of the rescale.
+      zero_point, low, high: added to its outcome, and what that is clamped to.
+    """
+
+    offset: np.ndarray
+    multiplier: np.ndarray
+    shift: np.ndarray
+    zero_point: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offset)
+
+    def __getitem__(self, which) -> "Channels":
+        return Channels(**{field.name: getattr(self, field.name)[which] for field in dataclasses.fields(self)})
+
+    def outputs(self, accumulator: np.ndarray) -> np.ndarray:
+        """What the rescaler gives for the model's accumulators, which broadcast against the channels; int64."""
+        integers = Rescale(self.multiplier, self.shift).apply(accumulator + self.offset) + self.zero_point
+        return np.clip(integers, self.low, self.high)
+
+    def replaced(self, where: np.ndarray, others: "Channels") -> "Channels":
+        """With the numbers of others in some places; bool or indices [channels]."""
+        fields = {field.name: getattr(self, field.name).copy() for field in dataclasses.fields(self)}
+        for name, array in fields.items():
+            array[where] = getattr(others, name)
+        return Channels(**fields)
+
+
+def normalised(rescale: Rescale, bits: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Multipliers of exactly k bits and their shifts, the same factors; int64 [channels] each. 0 stays 0.
+
+    Exact also where rounding is concerned: both the product and the rounding constant are shifted.
+    """
+    multiplier, shift = (np.broadcast_to(a, (channels,)).astype(np.int64) for a in (rescale.multiplier, rescale.shift))
+    missing = np.where(multiplier > 0, bits - np.frexp(multiplier.astype(np.float64))[1], 0)
+    assert (multiplier & ((np.int64(1) << np.maximum(-missing, 0)) - 1) == 0).all()
+    return (multiplier << np.maximum(missing, 0)) >> np.maximum(-missing, 0), shift + missing
+
+
+def accumulator_bits(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """The widths of the smallest signed integers that hold both ends; int64."""
+    reach = np.maximum(np.maximum(high, -low - 1), 0)
+    exact = np.frexp(reach.astype(np.float64))[1]  # below 2**53
+    return exact.astype(np.int64) + 1
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Bounded:
+    """Channels with the accumulators that they can get.
+
+    Attributes:
+      channels: the channels.
+      low, high: int64 [channels]: the ends of the model's accumulators.
+    """
+
+    channels: Channels
+    low: np.ndarray
+    high: np.ndarray
+
+    def __getitem__(self, which) -> "Bounded":
+        return Bounded(self.channels[which], self.low[which], self.high[which])
+
+    def fits(self, parameters: Parameters) -> np.ndarray:
+        """Which channels the hardware computes as they are; bool [channels]."""
+        own = self.channels
+        bits = accumulator_bits(self.low + own.offset, self.high + own.offset)
+        shifts = (own.shift >= parameters.shift_min) & (own.shift <= parameters.shift_max)
+        return (bits <= parameters.accumulator_bits) & shifts & (own.multiplier > 0)
+
+    def ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """The smallest and the largest output of each channel."""
+        return self.channels.outputs(self.low), self.channels.outputs(self.high)
+
+
+def within(bounded: Bounded, parameters: Parameters) -> tuple[Channels, np.ndarray]:
+    """Channels with numbers that the hardware has room for, and which have none.
+
+    Returns:
+      The Channels, which give the same output for every accumulator in their bounds; and bool [channels], those that
+      had to stay as they are and do not fit.
+    """
+    channels, misfits = bounded.channels, ~bounded.fits(parameters)
+    first, last = bounded.ends()
+    constant = np.flatnonzero(misfits & (first == last))
+    channels = channels.replaced(constant, _constant(bounded[constant], parameters))
+    for index in np.flatnonzero(misfits & (first != last)):
+        found = _threshold(bounded[[index]], parameters)
+        if found is not None:
+            channels = channels.replaced(np.array([index]), found)
+            misfits[index] = False
+    misfits[constant] = False
+    return channels, misfits
+
+
+def _constant(bounded: Bounded, parameters: Parameters) -> Channels:
+    """Channels of one output with numbers that fit: saturating through the bias, or at rest in one step, else clamped.
+
+    The last way takes limits of their own in the table; it is right whatever the accumulator is, and wraps to.
+    """
+    value, _ = bounded.ends()
+    own, count = bounded.channels, len(bounded.channels)
+    most = 1 << (parameters.accumulator_bits - 1)
+    todo = np.ones(count, bool)
+    power = np.full(count, 1 << (parameters.multiplier_bits - 1), np.int64)
+    shifts = [np.full(count, s, np.int64) for s in range(parameters.shift_min, parameters.shift_max + 1)]
+    found = dataclasses.replace(own, offset=-bounded.low, multiplier=power, shift=shifts[0], low=value, high=value)
+    for multiplier, shift in ((own.multiplier, own.shift), *((power, shift) for shift in shifts)):
+        centre = _centre(value - own.zero_point, multiplier, shift)
+        for offset in (own.offset, -most - bounded.low, most - 1 - bounded.high, centre - _middle(bounded)):
+            tried = dataclasses.replace(own, offset=offset, multiplier=multiplier, shift=shift)
+            other = Bounded(tried, bounded.low, bounded.high)
+            first, last = other.ends()
+            good = todo & other.fits(parameters) & (first == value) & (last == value)
+            found = found.replaced(good, tried[good])
+            todo &= ~good
+    return found
+
+
+def _middle(bounded: Bounded) -> np.ndarray:
+    return (bounded.low + bounded.high) >> 1
+
+
+def _centre(quotient: np.ndarray, multiplier: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """An accumulator in the middle of those that give a quotient, where it is of moderate size."""
+    real = np.ldexp(quotient.astype(np.float64), np.clip(shift, -62, 62)) / np.maximum(multiplier, 1)
+    return np.rint(np.clip(real, -(2.0**52), 2.0**52)).astype(np.int64)
+
+
+def _threshold(bounded: Bounded, parameters: Parameters) -> Channels | None:
+    """A channel of two outputs with numbers that fit: the step between them put where another shift has one."""
+    (own,), (first,), (last,) = (bounded.channels,), *bounded.ends()
+    step = first_at(own, int(first) + 1)
+    if own.outputs(np.array([step]))[0] != last:
+        return None  # there are more than two
+    for shift in range(parameters.shift_min, parameters.shift_max + 1):
+        tried = dataclasses.replace(
+            own,
+            offset=np.zeros(1, np.int64),
+            multiplier=np.array([1 << (parameters.multiplier_bits - 1)]),
+            shift=np.array([shift]),
+        )
+        there = first_at(tried, int(first) + 1)
+        tried = dataclasses.replace(tried, offset=np.array([there - step]))
+        other = Bounded(tried, bounded.low, bounded.high)
+        at = np.array([bounded.low[0], step - 1, step, bounded.high[0]])
+        if other.fits(parameters)[0] and (tried.outputs(at) == [first, first, last, last]).all():
+            return tried
+    return None
+
+
+def first_at(channel: Channels, output: int) -> int:
+    """The smallest accumulator of the model for which one channel gives an output or a larger one.
+
+    In exact integers: (acc + offset) * m + half >= (output - zero point) * 2**s.
+    """
+    multiplier, shift, offset = (int(a[0]) for a in (channel.multiplier, channel.shift, channel.offset))
+    right, left = max(shift, 0), max(-shift, 0)
+    needed = ((output - int(channel.zero_point[0])) << right) - ((1 << right) >> 1)
+    return -(-needed // (multiplier << left)) - offset
