@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Output channels as a rescaler computes them, and other numbers for some of them that give the same outputs.
 
-A channel is a function of its accumulator that only grows. Where it has one value over all accumulators there can be, or
-two, other numbers give the same: a (nearly) dead channel, whose shift and bias would be the largest of the model, then
-takes no wider hardware than the others.
+A channel is a function of its accumulator that only grows. Where it has one value over all accumulators there can be,
+or two, other numbers give the same: a (nearly) dead channel, whose shift and bias would be the largest of the model,
+then takes no wider hardware than the others.
 """
 
 import dataclasses
