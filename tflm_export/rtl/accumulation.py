@@ -12,17 +12,25 @@ from tflm_export.program.lookup import Lookup
 from tflm_export.program.matrix_product import MatrixProduct
 from tflm_export.program.move import Move
 from tflm_export.program.passes.ranges import Range, sum_ranges
-from tflm_export.program.pool import AveragePool
+from tflm_export.program.pool import AveragePool, MaxPool
 from tflm_export.program.product import Product
 from tflm_export.program.recurrence import Lstm, Svdf
 from tflm_export.program.reduction import Mean, Total
 from tflm_export.program.requantize import Prelu, Requantize
 from tflm_export.program.weighted_sum import WeightedSum
-from tflm_export.rescale import IDENTITY, MAX_BITS, WIDE_BITS, Rescale, Rescaler, WideNarrowRescale
+from tflm_export.rescale import IDENTITY, WIDE_BITS, Rescale, Rescaler, WideNarrowRescale
+from tflm_export.rtl.coding import Coding, odd, width
 
 _INT32 = 1 << 31
 _EXACT = float(1 << 53)
-SIGNS = {"above zero": True, "below zero": False}
+_SIGNS = {"above zero": True, "below zero": False}
+_ABSENT = {
+    AveragePool: "an average is no rescale: the sum over the window is divided",
+    MaxPool: "a maximum is no rescale",
+    Lookup: "a table of its outputs is all it takes",
+    Lstm: "the inner rescales of a recurrent layer have no block of their own",
+    Svdf: "the inner rescales of a recurrent layer have no block of their own",
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -69,51 +77,39 @@ class Accumulation:
         channels = np.resize(np.arange(self.channels, dtype=np.int32), found.size)
         if not self.part:
             return found, channels, slice(None)
-        kept = (np.broadcast_to(every[0], every[self.rescaling].shape).reshape(-1) >= 0) == SIGNS[self.part]
+        kept = (np.broadcast_to(every[0], every[self.rescaling].shape).reshape(-1) >= 0) == _SIGNS[self.part]
         return found[kept], channels[kept], kept
 
 
-def absent(form: Form, limit: int = MAX_BITS) -> str:
-    """Why no rescale of a form has a block; empty where one has, or where there is nothing to compute.
+def absent(form: Form, coding: Coding) -> str:
+    """Why no block computes the rescales of a form; empty where one does, or where there is nothing to compute.
 
     Args:
       form: of a program in the arithmetic `Narrow`, in int8 where it can be.
-      limit: the widest multiplier that blocks are made for.
+      coding: of the multipliers that there are.
     """
-    named = {
-        AveragePool: "an average is no rescale: the sum over the window is divided",
-        Lookup: "a table of its outputs is all it takes",
-        Lstm: "the inner rescales of a recurrent layer have no block of their own",
-        Svdf: "the inner rescales of a recurrent layer have no block of their own",
-    }
-    if type(form) in named:
-        return named[type(form)]
     if not isinstance(form, AlignedSum | Mean | WeightedSum | MatrixProduct | Product | Total | Requantize | Prelu):
-        return "it computes in its own fixed point"
+        return _ABSENT.get(type(form), "it computes in its own fixed point")
     if form.output.dtype.name not in ("int8", "int16"):
         return f"its output is {form.output.dtype}, and blocks give int8 or int16"
+    if any(value.is_variable for value in form.inputs):
+        return "it reads a variable"
     if isinstance(form, Requantize) and form.below is not None and form.below_sign < 0:
         return "it turns the sign of what it rescaled"
     rescales = [rescaling.rescale for rescaling in form.rescalings]
     if not all(isinstance(rescale, Rescale) for rescale in rescales):
         return "it rescales with float32"
-    widest = max((int(np.max(significant(r.multiplier), initial=1)) for r in rescales), default=1)
-    if widest > limit:
+    if not all(coding.holds(rescale.multiplier).all() for rescale in rescales):
+        widest = max(int(width(odd(rescale.multiplier)).max()) for rescale in rescales)
         return f"it was not narrowed: its multipliers have {widest} bits"
-    if widest > WIDE_BITS and any(isinstance(rescale, WideNarrowRescale) for rescale in rescales):
-        return f"wide accumulators take multipliers of {WIDE_BITS} bits, and it has {widest}"
+    if coding.bits > WIDE_BITS and any(isinstance(rescale, WideNarrowRescale) for rescale in rescales):
+        return f"wide accumulators take multipliers of {WIDE_BITS} bits"
     return ""
 
 
 def is_free(form: Form) -> bool:
     """Whether a form needs no arithmetic: it moves its input, or adds an offset."""
     return isinstance(form, Move) or (isinstance(form, Requantize) and form.rescale is IDENTITY and form.below is None)
-
-
-def significant(multiplier: np.ndarray) -> np.ndarray:
-    """How many bits multipliers have without the zeros at their ends; int64, 0 for 0."""
-    odd = multiplier // np.maximum(multiplier & -multiplier, 1)
-    return np.frexp(odd.astype(np.float64))[1].astype(np.int64)
 
 
 @functools.singledispatch

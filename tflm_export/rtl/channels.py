@@ -11,6 +11,7 @@ import dataclasses
 import numpy as np
 
 from tflm_export.rescale import Rescale
+from tflm_export.rtl.coding import width
 from tflm_export.rtl.parameters import Parameters
 
 
@@ -50,22 +51,9 @@ class Channels:
         return Channels(**fields)
 
 
-def normalised(rescale: Rescale, bits: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Multipliers of exactly k bits and their shifts, the same factors; int64 [channels] each. 0 stays 0.
-
-    Exact also where rounding is concerned: both the product and the rounding constant are shifted.
-    """
-    multiplier, shift = (np.broadcast_to(a, (channels,)).astype(np.int64) for a in (rescale.multiplier, rescale.shift))
-    missing = np.where(multiplier > 0, bits - np.frexp(multiplier.astype(np.float64))[1], 0)
-    assert (multiplier & ((np.int64(1) << np.maximum(-missing, 0)) - 1) == 0).all()
-    return (multiplier << np.maximum(missing, 0)) >> np.maximum(-missing, 0), shift + missing
-
-
 def accumulator_bits(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """The widths of the smallest signed integers that hold both ends; int64."""
-    reach = np.maximum(np.maximum(high, -low - 1), 0)
-    exact = np.frexp(reach.astype(np.float64))[1]  # below 2**53
-    return exact.astype(np.int64) + 1
+    return width(np.maximum(np.maximum(high, -low - 1), 0)) + 1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -125,7 +113,7 @@ def _constant(bounded: Bounded, parameters: Parameters) -> Channels:
     own, count = bounded.channels, len(bounded.channels)
     most = 1 << (parameters.accumulator_bits - 1)
     todo = np.ones(count, bool)
-    power = np.full(count, 1 << (parameters.multiplier_bits - 1), np.int64)
+    power = np.full(count, parameters.coding.power, np.int64)
     shifts = [np.full(count, s, np.int64) for s in range(parameters.shift_min, parameters.shift_max + 1)]
     found = dataclasses.replace(own, offset=-bounded.low, multiplier=power, shift=shifts[0], low=value, high=value)
     for multiplier, shift in ((own.multiplier, own.shift), *((power, shift) for shift in shifts)):
@@ -152,15 +140,15 @@ def _centre(quotient: np.ndarray, multiplier: np.ndarray, shift: np.ndarray) -> 
 
 def _threshold(bounded: Bounded, parameters: Parameters) -> Channels | None:
     """A channel of two outputs with numbers that fit: the step between them put where another shift has one."""
-    (own,), (first,), (last,) = (bounded.channels,), *bounded.ends()
+    own, (first, last) = bounded.channels, np.concatenate(bounded.ends())
     step = first_at(own, int(first) + 1)
-    if own.outputs(np.array([step]))[0] != last:
+    if own.outputs(np.array([step])) != last:
         return None  # there are more than two
     for shift in range(parameters.shift_min, parameters.shift_max + 1):
         tried = dataclasses.replace(
             own,
             offset=np.zeros(1, np.int64),
-            multiplier=np.array([1 << (parameters.multiplier_bits - 1)]),
+            multiplier=np.array([parameters.coding.power]),
             shift=np.array([shift]),
         )
         there = first_at(tried, int(first) + 1)

@@ -19,7 +19,8 @@ from tflm_export.program.passes.ranges import Ranges
 from tflm_export.program.program import Program, Step
 from tflm_export.program.reduction import Mean
 from tflm_export.rtl.accumulation import Accumulation, absent, accumulations, is_free
-from tflm_export.rtl.channels import Bounded, Channels, accumulator_bits, normalised, within
+from tflm_export.rtl.channels import Bounded, Channels, accumulator_bits, within
+from tflm_export.rtl.coding import Coding, coding_of
 from tflm_export.rtl.parameters import Parameters
 
 WIDEST = {8: 24, 16: 48}  # accumulators that hardware is made for without being asked, by the bits of outputs
@@ -100,23 +101,24 @@ def program_of(data: bytes, grid: Grid) -> tuple[Program, tuple[str, ...]]:
     return signed(lower(model, Narrow(grid))), tuple(operator.label for operator in left)
 
 
-def design(program: Program, bits: int, accumulators: int | None = None) -> Design:
+def design(program: Program, grid: Grid, accumulators: int | None = None) -> Design:
     """The hardware for a program.
 
     Args:
       program: in the arithmetic `Narrow`, in int8 where it can be (`signed`).
-      bits: the widest multiplier there is a block for; steps with wider ones have none.
+      grid: of the multipliers that there are blocks for; steps with others have none.
       accumulators: bits of accumulators; None for as few as there need be, up to WIDEST.
 
     Raises:
       UsageError: the accumulators are too narrow, or would be wider than WIDEST without being asked for.
       ModelError: no step has a block.
     """
-    ranges, found, without = Ranges(program.main), [], []
+    ranges, coding = Ranges(program.main), coding_of(grid)
+    found, without = [], []
     for step in program.main.steps:
         if is_free(step.form):
             continue
-        problem = absent(step.form, bits)
+        problem = absent(step.form, coding)
         if not problem and not isinstance(step.form, AlignedSum | Mean):
             try:
                 with running(step.origin.label):
@@ -128,8 +130,8 @@ def design(program: Program, bits: int, accumulators: int | None = None) -> Desi
             without.append((step.origin.label, problem))
     if not found:
         raise ModelError("the model has no narrow rescale that hardware could compute")
-    originals = [(step, part, _original(part, bits)) for step, part in found]
-    parameters = _parameters(originals, bits, accumulators)
+    originals = [(step, part, _original(part, coding)) for step, part in found]
+    parameters = _parameters(originals, coding, accumulators)
     rescaled = []
     for step, part, bounded in originals:
         channels, _ = within(bounded, parameters)
@@ -137,9 +139,9 @@ def design(program: Program, bits: int, accumulators: int | None = None) -> Desi
     return Design(parameters, tuple(rescaled), tuple(without))
 
 
-def _original(part: Accumulation, bits: int) -> Bounded:
-    count = part.channels
-    multiplier, shift = normalised(part.rescale, bits, count)
+def _original(part: Accumulation, coding: Coding) -> Bounded:
+    count, own = part.channels, coding.normalised(part.rescale)
+    multiplier, shift = (np.array(np.broadcast_to(a, count)) for a in (own.multiplier, own.shift))
     zero_point, low, high = (np.full(count, value, np.int64) for value in (part.zero_point, *part.clamp))
     channels = Channels(
         offset=np.zeros(count, np.int64), multiplier=multiplier, shift=shift,
@@ -148,14 +150,16 @@ def _original(part: Accumulation, bits: int) -> Bounded:
     return Bounded(channels, part.low, part.high)
 
 
-def _parameters(originals: Sequence[tuple[Step, Accumulation, Bounded]], bits: int, wanted: int | None) -> Parameters:
+def _parameters(
+    originals: Sequence[tuple[Step, Accumulation, Bounded]], coding: Coding, wanted: int | None
+) -> Parameters:
     """The narrowest hardware for all channels that take more than two values, with which the others fit, too."""
     outputs = max(8 * step.form.output.dtype.itemsize for step, _, _ in originals)
     limit = WIDEST[outputs] if wanted is None else wanted
     every = [(step, bounded) for step, _, bounded in originals]
     required = [_many_valued(bounded) for _, bounded in every]
     while True:
-        parameters = _spanning(every, required, bits, outputs, limit, wanted)
+        parameters = _spanning(every, required, coding, outputs, limit, wanted)
         unfit = [within(bounded, parameters)[1] & ~kept for (_, bounded), kept in zip(every, required, strict=True)]
         if not any(some.any() for some in unfit):
             return parameters
@@ -167,7 +171,7 @@ def _many_valued(bounded: Bounded) -> np.ndarray:
     return last - first > 1
 
 
-def _spanning(every, required, bits: int, outputs: int, limit: int, wanted: int | None) -> Parameters:
+def _spanning(every, required, coding: Coding, outputs: int, limit: int, wanted: int | None) -> Parameters:
     """Hardware for the channels that are required."""
     needs = [accumulator_bits(bounded.low, bounded.high) for _, bounded in every]
     kept = [need[own] for need, own in zip(needs, required, strict=True)]
@@ -187,4 +191,4 @@ def _spanning(every, required, bits: int, outputs: int, limit: int, wanted: int 
     if not shifts.size:
         shifts = np.concatenate([bounded.channels.shift for _, bounded in every])[:1]
     low, high = int(shifts.min()), int(shifts.max())
-    return Parameters(wanted or most, bits, low, max(1, (high - low).bit_length()), outputs)
+    return Parameters(wanted or most, coding, low, max(1, (high - low).bit_length()), outputs)

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The widths of the blocks that a model needs."""
+"""The widths of the rescaler that a model needs."""
 
 import dataclasses
+
+from tflm_export.rtl.coding import Coding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -10,14 +12,14 @@ class Parameters:
 
     Attributes:
       accumulator_bits: of accumulators, with their sign.
-      multiplier_bits: k; the top bit of a multiplier is always 1, and in no table.
+      coding: of multipliers.
       shift_min: the smallest shift; what a table holds is added to it.
       shift_bits: of that.
       output_bits: 8 or 16.
     """
 
     accumulator_bits: int
-    multiplier_bits: int
+    coding: Coding
     shift_min: int
     shift_bits: int
     output_bits: int
@@ -26,8 +28,3 @@ class Parameters:
     def shift_max(self) -> int:
         """The largest shift."""
         return self.shift_min + (1 << self.shift_bits) - 1
-
-    @property
-    def factor_bits(self) -> int:
-        """Of the shift and the multiplier in a record of a table."""
-        return self.shift_bits + self.multiplier_bits - 1

@@ -109,5 +109,5 @@ def vectors_of(
       UsageError: as `design` and `random_inputs`.
     """
     program, _ = program_of(data, grid)
-    found = design(program, grid.bits)
+    found = design(program, grid)
     yield from rescale_vectors(found, program, random_inputs(program, inferences) if inputs is None else inputs)
