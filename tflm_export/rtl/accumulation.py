@@ -119,6 +119,9 @@ def accumulations(form: Form, *inputs: Range) -> tuple[Accumulation, ...]:
     Args:
       form: one whose rescales are not `absent`.
       inputs: what its inputs can be.
+
+    Raises:
+      ValueError: accumulators leave their type, or are beyond what is computed here.
     """
     return ()
 
@@ -126,17 +129,15 @@ def accumulations(form: Form, *inputs: Range) -> tuple[Accumulation, ...]:
 @accumulations.register
 def _(form: WeightedSum, x: Range) -> tuple[Accumulation, ...]:
     low, high = sum_ranges(form, x)
-    if not form.is_wide:
-        wraps = (low < -_INT32) | (high >= _INT32)
-        low, high = np.where(wraps, -_INT32, low), np.where(wraps, _INT32 - 1, high)
+    _require_no_wrapping(form, low, high)
     return (_of(form.rescale, low, high, form.zero_point, form.clamp, form.bias),)
 
 
 @accumulations.register
 def _(form: MatrixProduct, a: Range, b: Range) -> tuple[Accumulation, ...]:
     bound = form.rescalings[0].accumulator
-    low, high = (-bound, bound) if form.is_wide else (np.maximum(-bound, -_INT32), np.minimum(bound, _INT32 - 1))
-    return (_of(form.rescale, low, high, form.zero_point, form.clamp, form.bias),)
+    _require_no_wrapping(form, -bound, bound)
+    return (_of(form.rescale, -bound, bound, form.zero_point, form.clamp, form.bias),)
 
 
 @accumulations.register
@@ -171,6 +172,11 @@ def _(form: Prelu, x: Range, alpha: Range) -> tuple[Accumulation, ...]:
         _of(form.above, max(low, 0), max(high, 0), *ended, part="above zero"),
         _of(form.below, below.min(), below.max(), *ended, part="below zero", rescaling=1),
     )
+
+
+def _require_no_wrapping(form: WeightedSum | MatrixProduct, low: np.ndarray, high: np.ndarray) -> None:
+    if not form.is_wide and (low.min() < -_INT32 or high.max() >= _INT32):
+        raise ValueError(f"sums of its products reach {max(-low.min(), high.max()):.0f}, and wrap in 32 bits")
 
 
 def _ends(x: Range, zero_point: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 """Output channels as a rescaler computes them, and other numbers for some of them that give the same outputs.
 
 A channel is a function of its accumulator that only grows. Where it has one value over all accumulators there can be,
-or two, other numbers give the same: a (nearly) dead channel, whose shift and bias would be the largest of the model,
+or a few, other numbers give the same: a (nearly) dead channel, whose shift and bias would be the largest of the model,
 then takes no wider hardware than the others.
 """
 
@@ -13,6 +13,8 @@ import numpy as np
 from tflm_export.rescale import Rescale
 from tflm_export.rtl.coding import width
 from tflm_export.rtl.parameters import Parameters
+
+_MOST_STEPS = 16  # outputs less one of a channel that gets another zero point
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -96,7 +98,7 @@ def within(bounded: Bounded, parameters: Parameters) -> tuple[Channels, np.ndarr
     constant = np.flatnonzero(misfits & (first == last))
     channels = channels.replaced(constant, _constant(bounded[constant], parameters))
     for index in np.flatnonzero(misfits & (first != last)):
-        found = _threshold(bounded[[index]], parameters)
+        found = _threshold(bounded[[index]], parameters) or _rebased(bounded[[index]], parameters)
         if found is not None:
             channels = channels.replaced(np.array([index]), found)
             misfits[index] = False
@@ -156,6 +158,30 @@ def _threshold(bounded: Bounded, parameters: Parameters) -> Channels | None:
         other = Bounded(tried, bounded.low, bounded.high)
         at = np.array([bounded.low[0], step - 1, step, bounded.high[0]])
         if other.fits(parameters)[0] and (tried.outputs(at) == [first, first, last, last]).all():
+            return tried
+    return None
+
+
+def _rebased(bounded: Bounded, parameters: Parameters) -> Channels | None:
+    """A channel of a few outputs, far from zero, with another zero point, around which its accumulators are smaller.
+
+    Its outputs start at accumulators that are 2**s / m apart, rounded up. With another zero point they start elsewhere,
+    and are as far apart as they were at some of them.
+    """
+    own, (first, last) = bounded.channels, map(int, np.concatenate(bounded.ends()))
+    if last - first > _MOST_STEPS:
+        return None
+    steps = range(first + 1, last + 1)
+    starts = [first_at(own, output) for output in steps]
+    most = 1 << (parameters.output_bits - 1)
+    for zero_point in range(max(-most, first - most), min(most, last + most)):
+        tried = dataclasses.replace(own, zero_point=np.array([zero_point]))
+        moves = {first_at(tried, output) - start for output, start in zip(steps, starts, strict=True)}
+        if len(moves) > 1:
+            continue
+        tried = dataclasses.replace(tried, offset=own.offset + moves.pop())
+        other = Bounded(tried, bounded.low, bounded.high)
+        if other.fits(parameters)[0] and np.concatenate(other.ends()).tolist() == [first, last]:
             return tried
     return None
 

@@ -2,6 +2,7 @@
 """How hardware of a grid holds multipliers: which there are, and the fields of a table that say which one."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -67,7 +68,7 @@ class Coding:
 class TwoDigitCoding(Coding):
     """Odd multipliers of two signed digits."""
 
-    grid: Grid
+    grid: Any  # of two signed digits, which has `digits` besides
     block = "narrow_rescale_csd"
 
     @property

@@ -2,12 +2,11 @@
 """A model's rescales on hardware: which block computes each, with which numbers, and how wide the blocks have to be."""
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 
 from tflm_export.arithmetic import Narrow
-from tflm_export.errors import ModelError, UsageError
+from tflm_export.errors import ModelError
 from tflm_export.flatbuffer.model import parse
 from tflm_export.grid import Grid
 from tflm_export.integer_part import integer_part
@@ -19,53 +18,13 @@ from tflm_export.program.passes.ranges import Ranges
 from tflm_export.program.program import Program, Step
 from tflm_export.program.reduction import Mean
 from tflm_export.rtl.accumulation import Accumulation, absent, accumulations, is_free
-from tflm_export.rtl.channels import Bounded, Channels, accumulator_bits, within
 from tflm_export.rtl.coding import Coding, coding_of
+from tflm_export.rtl.means import Averaged, averaged
 from tflm_export.rtl.parameters import Parameters
+from tflm_export.rtl.rescaled import Rescaled, rescaled
+from tflm_export.rtl.sums import Sum, sum_of
 
-WIDEST = {8: 24, 16: 48}  # accumulators that hardware is made for without being asked, by the bits of outputs
-MOST_BITS = {8: 32, 16: 48}  # the runtimes' own
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Rescaled:
-    """What one `narrow_rescale` computes of a step.
-
-    Attributes:
-      step: the step.
-      accumulation: which of its integers.
-      channels: the numbers in the table; as the model has them where `original` says so.
-      original: the model's own numbers, with normalised multipliers.
-    """
-
-    step: Step
-    accumulation: Accumulation
-    channels: Channels
-    original: Channels
-
-    @property
-    def label(self) -> str:
-        """How messages name it."""
-        part = self.accumulation.part
-        return f"{self.step.origin.label}{f', {part}' if part else ''}"
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether one multiplier and shift are for all channels: the model has one, and no channel got others."""
-        own = self.channels
-        is_one = self.accumulation.rescale.multiplier.size == 1
-        return is_one and bool((own.multiplier == own.multiplier[0]).all() and (own.shift == own.shift[0]).all())
-
-    @property
-    def bias(self) -> np.ndarray:
-        """What hardware adds to sums of products, int64 [channels]; modulo 2**accumulator bits in tables."""
-        return self.accumulation.bias + self.channels.offset
-
-    @property
-    def changed(self) -> int:
-        """How many channels have other numbers than in the model."""
-        pairs = ((getattr(self.channels, f.name), getattr(self.original, f.name)) for f in dataclasses.fields(Channels))
-        return int(np.any([a != b for a, b in pairs], axis=0).sum())
+Layer = Rescaled | Sum | Averaged
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -74,13 +33,28 @@ class Design:
 
     Attributes:
       parameters: of the rescaler.
-      rescaled: what it computes.
+      layers: what the blocks compute, in the order of the program.
       without: labels of the steps without a block, and why there is none.
     """
 
     parameters: Parameters
-    rescaled: tuple[Rescaled, ...]
+    layers: tuple[Layer, ...]
     without: tuple[tuple[str, str], ...]
+
+    @property
+    def rescaled(self) -> tuple[Rescaled, ...]:
+        """What the rescaler computes."""
+        return tuple(layer for layer in self.layers if isinstance(layer, Rescaled))
+
+    @property
+    def sums(self) -> tuple[Sum, ...]:
+        """What `narrow_add` computes."""
+        return tuple(layer for layer in self.layers if isinstance(layer, Sum))
+
+    @property
+    def means(self) -> tuple[Averaged, ...]:
+        """What `narrow_mean` computes."""
+        return tuple(layer for layer in self.layers if isinstance(layer, Averaged))
 
 
 def program_of(data: bytes, grid: Grid) -> tuple[Program, tuple[str, ...]]:
@@ -107,88 +81,44 @@ def design(program: Program, grid: Grid, accumulators: int | None = None) -> Des
     Args:
       program: in the arithmetic `Narrow`, in int8 where it can be (`signed`).
       grid: of the multipliers that there are blocks for; steps with others have none.
-      accumulators: bits of accumulators; None for as few as there need be, up to WIDEST.
+      accumulators: bits of accumulators; None for as few as there need be, up to `rescaled.WIDEST`.
 
     Raises:
-      UsageError: the accumulators are too narrow, or would be wider than WIDEST without being asked for.
-      ModelError: no step has a block.
+      UsageError: a channel needs wider accumulators.
+      ModelError: no step has a rescaler.
     """
     ranges, coding = Ranges(program.main), coding_of(grid)
     found, without = [], []
     for step in program.main.steps:
         if is_free(step.form):
             continue
-        problem = absent(step.form, coding)
-        if not problem and not isinstance(step.form, AlignedSum | Mean):
-            try:
-                with running(step.origin.label):
-                    parts = accumulations(step.form, *map(ranges.of, step.form.inputs))
-                found += [(step, part) for part in parts]
-            except ModelError as error:
-                problem = str(error)
-        if problem:
-            without.append((step.origin.label, problem))
-    if not found:
-        raise ModelError("the model has no narrow rescale that hardware could compute")
-    originals = [(step, part, _original(part, coding)) for step, part in found]
-    parameters = _parameters(originals, coding, accumulators)
-    rescaled = []
-    for step, part, bounded in originals:
-        channels, _ = within(bounded, parameters)
-        rescaled.append(Rescaled(step, part, channels, bounded.channels))
-    return Design(parameters, tuple(rescaled), tuple(without))
+        parts = absent(step.form, coding) or _parts(step, ranges, coding)
+        if isinstance(parts, str):
+            without.append((step.origin.label, parts))
+        else:
+            found += [(step, part) for part in parts]
+    pairs = [(step, part) for step, part in found if isinstance(part, Accumulation)]
+    if not pairs:
+        reasons = "; ".join(f"{label}: {reason}" for label, reason in without)
+        raise ModelError(f"no rescale of the model is one that hardware for {grid} computes{reasons and ': '}{reasons}")
+    parameters, of_rescaler = rescaled(pairs, coding, accumulators)
+    numbered = iter(of_rescaler)
+    layers = tuple(next(numbered) if isinstance(part, Accumulation) else part for _, part in found)
+    return Design(parameters, layers, tuple(without))
 
 
-def _original(part: Accumulation, coding: Coding) -> Bounded:
-    count, own = part.channels, coding.normalised(part.rescale)
-    multiplier, shift = (np.array(np.broadcast_to(a, count)) for a in (own.multiplier, own.shift))
-    zero_point, low, high = (np.full(count, value, np.int64) for value in (part.zero_point, *part.clamp))
-    channels = Channels(
-        offset=np.zeros(count, np.int64), multiplier=multiplier, shift=shift,
-        zero_point=zero_point, low=low, high=high,
-    )  # fmt: skip
-    return Bounded(channels, part.low, part.high)
-
-
-def _parameters(
-    originals: Sequence[tuple[Step, Accumulation, Bounded]], coding: Coding, wanted: int | None
-) -> Parameters:
-    """The narrowest hardware for all channels that take more than two values, with which the others fit, too."""
-    outputs = max(8 * step.form.output.dtype.itemsize for step, _, _ in originals)
-    limit = WIDEST[outputs] if wanted is None else wanted
-    every = [(step, bounded) for step, _, bounded in originals]
-    required = [_many_valued(bounded) for _, bounded in every]
-    while True:
-        parameters = _spanning(every, required, coding, outputs, limit, wanted)
-        unfit = [within(bounded, parameters)[1] & ~kept for (_, bounded), kept in zip(every, required, strict=True)]
-        if not any(some.any() for some in unfit):
-            return parameters
-        required = [kept | some for kept, some in zip(required, unfit, strict=True)]
-
-
-def _many_valued(bounded: Bounded) -> np.ndarray:
-    first, last = bounded.ends()
-    return last - first > 1
-
-
-def _spanning(every, required, coding: Coding, outputs: int, limit: int, wanted: int | None) -> Parameters:
-    """Hardware for the channels that are required."""
-    needs = [accumulator_bits(bounded.low, bounded.high) for _, bounded in every]
-    kept = [need[own] for need, own in zip(needs, required, strict=True)]
-    most = int(np.concatenate(kept).max(initial=2))
-    if most > limit:
-        lines = [
-            f"{step.origin.label}, channel {i}"
-            for (step, _), need, own in zip(every, needs, required, strict=True)
-            for i in np.flatnonzero(own & (need > limit))
-        ]
-        more = f" and {len(lines) - 1} other channels" if len(lines) > 1 else ""
-        raise UsageError(
-            f"accumulators of {limit} bits are too narrow: {lines[0]}{more} needs {most}, and gives too many different "
-            f"outputs to be computed with other numbers; --rtl_accumulator_bits {most} makes wider hardware"
-        )
-    shifts = np.concatenate([bounded.channels.shift[own] for (_, bounded), own in zip(every, required, strict=True)])
-    if not shifts.size:
-        shifts = np.concatenate([bounded.channels.shift for _, bounded in every])[:1]
-    low, high = int(shifts.min()), int(shifts.max())
-    return Parameters(wanted or most, coding, low, max(1, (high - low).bit_length()), outputs)
+def _parts(step: Step, ranges: Ranges, coding: Coding) -> tuple[Accumulation | Sum | Averaged, ...] | str:
+    """What blocks compute of a step, or why none does."""
+    form, inputs = step.form, [ranges.of(value) for value in step.form.inputs]
+    if isinstance(form, AlignedSum):
+        found = sum_of(step, coding.bits)
+        return found if isinstance(found, str) else (found,)
+    if isinstance(form, Mean):
+        ends = np.array([inputs[0].low.min(), inputs[0].high.max()]) * form.count
+        found = averaged(step, *map(int, ends))
+        return found if isinstance(found, str) else (found,)
+    try:
+        with running(step.origin.label):
+            return accumulations(form, *inputs)
+    except ModelError as error:
+        return str(error.__cause__ or error)

@@ -72,5 +72,3 @@ def _candidates(form: Mean) -> Iterator[tuple[int, int]]:
     for shift in range(_MOST_SHIFT + 1):
         near = (form.factor << shift) // form.divisor
         yield from ((shift, multiplier) for multiplier in (near, near + 1) if multiplier > 0)
-
-

@@ -6,6 +6,8 @@ import dataclasses
 from tflm_export.program.aligned_sum import AlignedSum
 from tflm_export.program.program import Step
 
+_MOST_BITS = 62  # of a start value
+
 
 @dataclasses.dataclass(frozen=True)
 class Term:
@@ -63,6 +65,9 @@ def sum_of(step: Step[AlignedSum], bits: int) -> Sum | str:
     if not all(form.factors):
         return "one of its factors is 0"
     missing = max(0, *(bits - abs(factor).bit_length() for factor in form.factors))
+    start, shift = form.start << missing, form.shift + missing
+    if abs(start).bit_length() > _MOST_BITS:
+        return f"its terms are too far apart: the sum starts with {start}"
     terms = []
     for factor in form.factors:
         magnitude = abs(factor) << missing
@@ -70,4 +75,4 @@ def sum_of(step: Step[AlignedSum], bits: int) -> Sum | str:
         if magnitude & ((1 << align) - 1):
             return f"one of its factors, {factor}, has more than {bits} bits"
         terms.append(Term(magnitude >> align, align, factor < 0))
-    return Sum(step, (terms[0], terms[1]), form.start << missing, form.shift + missing, form.clamp)
+    return Sum(step, (terms[0], terms[1]), start, shift, form.clamp)

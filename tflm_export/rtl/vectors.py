@@ -10,7 +10,8 @@ from tflm_export.errors import UsageError
 from tflm_export.grid import Grid
 from tflm_export.program.program import Program
 from tflm_export.rtl.channels import Channels
-from tflm_export.rtl.design import Design, Rescaled, design, program_of
+from tflm_export.rtl.design import Design, design, program_of
+from tflm_export.rtl.rescaled import Rescaled
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rescales of a model, and the narrowest hardware that computes them all."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from tflm_export.errors import UsageError
+from tflm_export.program.program import Step
+from tflm_export.rtl.accumulation import Accumulation
+from tflm_export.rtl.channels import Bounded, Channels, accumulator_bits, within
+from tflm_export.rtl.coding import Coding
+from tflm_export.rtl.parameters import Parameters
+
+WIDEST = {8: 24, 16: 48}  # accumulators that hardware is made for without being asked, by the bits of outputs
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rescaled:
+    """What one `narrow_rescale` computes of a step.
+
+    Attributes:
+      step: the step.
+      accumulation: which of its integers.
+      channels: the numbers in the table; as the model has them where `original` says so.
+      original: the model's own numbers, with normalised multipliers.
+    """
+
+    step: Step
+    accumulation: Accumulation
+    channels: Channels
+    original: Channels
+
+    @property
+    def label(self) -> str:
+        """How messages name it."""
+        part = self.accumulation.part
+        return f"{self.step.origin.label}{f', {part}' if part else ''}"
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether one multiplier and shift are for all channels: the model has one, and no channel got others."""
+        own = self.channels
+        is_one = self.accumulation.rescale.multiplier.size == 1
+        return is_one and bool((own.multiplier == own.multiplier[0]).all() and (own.shift == own.shift[0]).all())
+
+    @property
+    def bias(self) -> np.ndarray:
+        """What hardware adds to sums of products, int64 [channels]; modulo 2**accumulator bits in tables."""
+        return self.accumulation.bias + self.channels.offset
+
+    @property
+    def changed(self) -> int:
+        """How many channels have other numbers than in the model."""
+        pairs = ((getattr(self.channels, f.name), getattr(self.original, f.name)) for f in dataclasses.fields(Channels))
+        return int(np.any([a != b for a, b in pairs], axis=0).sum())
+
+
+def rescaled(
+    found: Sequence[tuple[Step, Accumulation]], coding: Coding, wanted: int | None
+) -> tuple[Parameters, list[Rescaled]]:
+    """Hardware for accumulations, and the numbers of their channels on it.
+
+    Args:
+      found: the accumulations, with the steps they are of; at least one.
+      coding: of multipliers.
+      wanted: bits of accumulators; None for as few as there need be, up to WIDEST.
+
+    Raises:
+      UsageError: a channel with more than two outputs needs wider accumulators; names it and the width.
+    """
+    every = [(step, part, _original(part, coding)) for step, part in found]
+    parameters = _parameters([(step, bounded) for step, _, bounded in every], coding, wanted)
+    return parameters, [Rescaled(step, part, within(own, parameters)[0], own.channels) for step, part, own in every]
+
+
+def _original(part: Accumulation, coding: Coding) -> Bounded:
+    count, own = part.channels, coding.normalised(part.rescale)
+    multiplier, shift = (np.array(np.broadcast_to(a, count)) for a in (own.multiplier, own.shift))
+    zero_point, low, high = (np.full(count, value, np.int64) for value in (part.zero_point, *part.clamp))
+    channels = Channels(
+        offset=np.zeros(count, np.int64), multiplier=multiplier, shift=shift,
+        zero_point=zero_point, low=low, high=high,
+    )  # fmt: skip
+    return Bounded(channels, part.low, part.high)
+
+
+def _parameters(every: Sequence[tuple[Step, Bounded]], coding: Coding, wanted: int | None) -> Parameters:
+    """The narrowest hardware for the channels that stay as they are, with which the others fit, too.
+
+    Those of more than two outputs stay as long as their accumulators are within the limit.
+    """
+    outputs = max(8 * step.form.output.dtype.itemsize for step, _ in every)
+    limit = WIDEST[outputs] if wanted is None else wanted
+    needs = [accumulator_bits(bounded.low, bounded.high) for _, bounded in every]
+    lively = [_many_valued(bounded) for _, bounded in every]
+    bits = wanted or 2
+    while True:
+        kept = [own & (need <= limit) for own, need in zip(lively, needs, strict=True)]
+        bits = max(bits, *(int(need[own].max(initial=2)) for own, need in zip(kept, needs, strict=True)))
+        low, high = _shifts(every, lively)
+        parameters = Parameters(bits, coding, low, max(1, (high - low).bit_length()), outputs)
+        unfit = [within(bounded, parameters)[1] for _, bounded in every]
+        if not any(some.any() for some in unfit):
+            return parameters
+        grown = [own | some for own, some in zip(lively, unfit, strict=True)]
+        if all((own == more).all() for own, more in zip(lively, grown, strict=True)):
+            bits += 1
+        lively = grown
+        if bits > limit:
+            beyond = [(step, i) for (step, _), some in zip(every, unfit, strict=True) for i in np.flatnonzero(some)]
+            most = max(int(need[some].max(initial=2)) for need, some in zip(needs, unfit, strict=True))
+            raise UsageError(_too_narrow(beyond, limit, most))
+
+
+def _many_valued(bounded: Bounded) -> np.ndarray:
+    first, last = bounded.ends()
+    return last - first > 1
+
+
+def _shifts(every: Sequence[tuple[Step, Bounded]], lively: list[np.ndarray]) -> tuple[int, int]:
+    """The smallest and the largest shift of the channels that need their own."""
+    shifts = np.concatenate([bounded.channels.shift[own] for (_, bounded), own in zip(every, lively, strict=True)])
+    if not shifts.size:  # all channels are dead, and any shift will do
+        shifts = every[0][1].channels.shift[:1]
+    return int(shifts.min()), int(shifts.max())
+
+
+def _too_narrow(beyond: list[tuple[Step, int]], limit: int, most: int) -> str:
+    (step, channel), *others = beyond
+    more = f", as {len(others)} other channels do" if others else ""
+    return (
+        f"accumulators of {limit} bits are too narrow: {step.origin.label}, channel {channel}, needs up to {most}"
+        f"{more}, and takes too many outputs for other numbers to give the same; --rtl_accumulator_bits "
+        f"{most} makes wider hardware"
+    )
