@@ -184,7 +184,7 @@ def _mangled(name: str) -> str:
 def _compile(source: pathlib.Path, library: pathlib.Path) -> None:
     found = importlib.util.find_spec("pyosys")
     runtime = pathlib.Path(found.origin).parent / "share/include/backends/cxxrtl/runtime"
-    flags = ["-std=c++17", "-O2", "-w", "-shared", "-fPIC", f"-I{runtime}", str(source), "-o", str(library)]
+    flags = ["-std=c++17", "-O1", "-w", "-shared", "-fPIC", f"-I{runtime}", str(source), "-o", str(library)]
     done = subprocess.run([*_compiler(), *flags], capture_output=True, text=True, check=False)
     if done.returncode:
         raise UsageError(f"the C++ compiler stopped: {(done.stderr.strip().splitlines() or ['no message'])[0]}")

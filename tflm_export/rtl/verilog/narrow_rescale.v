@@ -30,9 +30,7 @@ module narrow_rescale #(
 ) (
     input wire clk,
     input wire signed [ACC_BITS-1:0] acc,
-    // verilator lint_off UNUSED
-    input wire [PORT_BITS-1:0] multiplier,  // where one hidden bit is all of it
-    // verilator lint_on UNUSED
+    input wire [PORT_BITS-1:0] multiplier,  // not read where one hidden bit is all of it
     input wire [SHIFT_BITS-1:0] shift,
     input wire signed [OUT_BITS-1:0] zero_point,
     input wire signed [OUT_BITS-1:0] low,
@@ -46,19 +44,11 @@ module narrow_rescale #(
   wire [SHIFT_BITS-1:0] shift_held;
   wire [OUT_BITS-1:0] zero_point_held, low_held, high_held;
 
-  generate
-    if (MULTIPLIER_BITS > 1) begin : multiply
-      narrow_multiply #(
-          .ACC_BITS(ACC_BITS), .PORT_BITS(PORT_BITS), .HIDDEN_BIT(HIDDEN_BIT), .BOOTH(BOOTH)
-      ) multiplication (
-          .acc(acc), .multiplier(multiplier), .product(product)
-      );
-    end else if (HIDDEN_BIT != 0) begin : one
-      assign product = acc;
-    end else begin : zero_or_one
-      assign product = acc & {ACC_BITS{multiplier[0]}};
-    end
-  endgenerate
+  narrow_multiply #(
+      .ACC_BITS(ACC_BITS), .MULTIPLIER_BITS(MULTIPLIER_BITS), .HIDDEN_BIT(HIDDEN_BIT), .BOOTH(BOOTH)
+  ) multiplication (
+      .acc(acc), .multiplier(multiplier), .product(product)
+  );
 
   optional_register #(
       .BITS(PRODUCT_BITS + SHIFT_BITS + 3 * OUT_BITS), .ENABLE(REGISTER_PRODUCT)

@@ -56,7 +56,7 @@ module tflm_rescale #(
   // verilator lint_on UNUSED
 
   narrow_multiply #(
-      .ACC_BITS(ACC_BITS), .PORT_BITS(31 - HIDDEN_BIT), .HIDDEN_BIT(HIDDEN_BIT), .HALF_AT(31), .BOOTH(BOOTH)
+      .ACC_BITS(ACC_BITS), .MULTIPLIER_BITS(31), .HIDDEN_BIT(HIDDEN_BIT), .HALF_AT(31), .BOOTH(BOOTH)
   ) multiplication (
       .acc(moved), .multiplier(multiplier), .product(product)
   );
