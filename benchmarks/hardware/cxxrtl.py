@@ -112,41 +112,78 @@ class Block:
         return {p.name: p.unpacked(array) for p, array in zip(self.ports, words, strict=True) if not p.is_input}
 
 
+@dataclasses.dataclass(frozen=True)
+class Design:
+    """What is to be built.
+
+    Attributes:
+      top: name of the module.
+      parameters: their values; others keep their defaults.
+      sources: Verilog files; None for those of the package.
+      script: commands of Yosys that read another form of the module, such as a netlist, instead.
+    """
+
+    top: str
+    parameters: Mapping[str, int] | None = None
+    sources: Sequence[pathlib.Path] | None = None
+    script: Sequence[str] | None = None
+
+    @property
+    def reading(self) -> list[str]:
+        """Commands of Yosys that read it."""
+        return list(self.script) if self.script else yosys.reading(self.top, self.parameters, self.sources)
+
+
 def build(
     top: str,
     parameters: Mapping[str, int] | None = None,
     sources: Sequence[pathlib.Path] | None = None,
     script: Sequence[str] | None = None,
 ) -> Block:
-    """Compiles a module.
+    """Compiles a module. Arguments as the attributes of `Design`, errors as `build_all`."""
+    return build_all([Design(top, parameters, sources, script)])[0]
 
-    Args:
-      top: name of the module.
-      parameters: their values; others keep their defaults.
-      sources: Verilog files; None for those of the package.
-      script: commands of Yosys that read another form of the module, such as a netlist, instead.
+
+def build_all(designs: Sequence[Design]) -> list[Block]:
+    """Compiles modules together, which takes little longer than one does.
 
     Raises:
       UsageError: pyosys or a C++ compiler is missing, or Yosys or the compiler stopped with an error.
     """
     with tempfile.TemporaryDirectory(prefix="cxxrtl") as name:
         folder = pathlib.Path(name)
-        reading = list(script) if script is not None else yosys.reading(top, parameters, sources)
-        yosys.run([*reading, "proc", "flatten", "write_json ports.json", "write_cxxrtl block.cc"], folder)
-        module = json.loads((folder / "ports.json").read_text(encoding="utf-8"))["modules"][top]
-        ports = tuple(
-            Port(name, len(port["bits"]), bool(port.get("signed")), port["direction"] == "input")
-            for name, port in module["ports"].items()
-            if name != _CLOCK
-        )
-        (folder / "driver.cc").write_text(_driver(top, ports, _CLOCK in module["ports"]), encoding="utf-8")
-        _compile(folder / "driver.cc", folder / "block.so")
-        run = ctypes.CDLL(str(folder / "block.so")).run  # stays loaded when the file is gone
-    run.argtypes, run.restype = [ctypes.c_void_p, ctypes.c_size_t], None
-    return Block(top, ports, run)
+        yosys.run([line for number, design in enumerate(designs) for line in _translation(number, design)], folder)
+        ports = [_ports(folder / f"{number}.json", design.top) for number, design in enumerate(designs)]
+        drivers = [_driver(n, design.top, *found) for n, (design, found) in enumerate(zip(designs, ports, strict=True))]
+        (folder / "driver.cc").write_text("\n".join(drivers), encoding="utf-8")
+        _compile(folder / "driver.cc", folder / "blocks.so")
+        library = ctypes.CDLL(str(folder / "blocks.so"))  # stays loaded when the file is gone
+    blocks = []
+    for number, (design, (of_it, _)) in enumerate(zip(designs, ports, strict=True)):
+        run = library[f"run_{number}"]
+        run.argtypes, run.restype = [ctypes.c_void_p, ctypes.c_size_t], None
+        blocks.append(Block(design.top, of_it, run))
+    return blocks
 
 
-def _driver(top: str, ports: Sequence[Port], has_clock: bool) -> str:
+def _translation(number: int, design: Design) -> list[str]:
+    """Commands that write a module's C++, in a namespace of its own, and its ports."""
+    writing = [f"write_json {number}.json", f"write_cxxrtl -g0 -namespace block_{number} {number}.cc"]
+    return ["design -reset", *design.reading, "proc", "flatten", *writing]
+
+
+def _ports(path: pathlib.Path, top: str) -> tuple[tuple[Port, ...], bool]:
+    """A module's ports but the clock, and whether there is one."""
+    module = json.loads(path.read_text(encoding="utf-8"))["modules"][top]
+    ports = tuple(
+        Port(name, len(port["bits"]), bool(port.get("signed")), port["direction"] == "input")
+        for name, port in module["ports"].items()
+        if name != _CLOCK
+    )
+    return ports, _CLOCK in module["ports"]
+
+
+def _driver(number: int, top: str, ports: Sequence[Port], has_clock: bool) -> str:
     """A loop over vectors, around the module."""
 
     def copies(is_input: bool) -> list[str]:
@@ -161,9 +198,9 @@ def _driver(top: str, ports: Sequence[Port], has_clock: bool) -> str:
     edge = ["    block.p_clk.set(true);", "    block.step();"] if has_clock else []
     before = ["    block.p_clk.set(false);"] if has_clock else []
     lines = [
-        '#include "block.cc"',
-        'extern "C" void run(uint32_t **ports, size_t count) {',
-        f"  cxxrtl_design::p_{_mangled(top)} block;",
+        f'#include "{number}.cc"',
+        f'extern "C" void run_{number}(uint32_t **ports, size_t count) {{',
+        f"  block_{number}::p_{_mangled(top)} block;",
         "  for (size_t i = 0; i < count; i++) {",
         *before, *copies(True), "    block.step();", *edge, *copies(False),
         "  }",
@@ -184,7 +221,7 @@ def _mangled(name: str) -> str:
 def _compile(source: pathlib.Path, library: pathlib.Path) -> None:
     found = importlib.util.find_spec("pyosys")
     runtime = pathlib.Path(found.origin).parent / "share/include/backends/cxxrtl/runtime"
-    flags = ["-std=c++17", "-O1", "-w", "-shared", "-fPIC", f"-I{runtime}", str(source), "-o", str(library)]
+    flags = ["-std=c++17", "-O2", "-w", "-shared", "-fPIC", f"-I{runtime}", str(source), "-o", str(library)]
     done = subprocess.run([*_compiler(), *flags], capture_output=True, text=True, check=False)
     if done.returncode:
         raise UsageError(f"the C++ compiler stopped: {(done.stderr.strip().splitlines() or ['no message'])[0]}")

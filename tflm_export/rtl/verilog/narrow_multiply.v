@@ -34,7 +34,7 @@ module narrow_multiply #(
 
   genvar i;
   generate
-    if (MULTIPLIER_BITS == 1) begin : single
+    if (MULTIPLIER_BITS == 1) begin : power
       if (HIDDEN_BIT != 0) assign product = acc;
       else assign product = acc & {ACC_BITS{multiplier[0]}};
 
