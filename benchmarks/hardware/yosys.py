@@ -68,5 +68,6 @@ def reading(
       sources: Verilog files; None for those of the package.
     """
     files = " ".join(quoted(path.resolve()) for path in (rtl.sources() if sources is None else sources))
-    values = "".join(f" -chparam {name} {int(value)}" for name, value in (parameters or {}).items())
+    # No sign is read there, so negative integers go as the bits they have.
+    values = "".join(f" -chparam {name} 32'b{int(value) & 0xFFFFFFFF:b}" for name, value in (parameters or {}).items())
     return [f"read_verilog {files}", f"hierarchy -check -top {top}{values}", f"rename -top {top}"]

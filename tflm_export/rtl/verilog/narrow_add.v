@@ -18,18 +18,18 @@
 `default_nettype none
 
 module narrow_add #(
-    parameter IN_BITS = 8,
-    parameter MULTIPLIER_BITS = 8,
-    parameter HIDDEN_BIT = 1,
-    parameter ALIGN_BITS = 3,
-    parameter START_BITS = 32,
-    parameter SHIFT_MIN = 0,
-    parameter SHIFT_BITS = 5,
-    parameter OUT_BITS = 8,
-    parameter REGISTER_PRODUCT = 0,
-    parameter REGISTER_SHIFT = 0,
-    parameter REGISTER_OUTPUT = 0,
-    parameter PORT_BITS = MULTIPLIER_BITS > HIDDEN_BIT ? MULTIPLIER_BITS - HIDDEN_BIT : 1  // follows; leave it
+    parameter integer IN_BITS = 8,
+    parameter integer MULTIPLIER_BITS = 8,
+    parameter integer HIDDEN_BIT = 1,
+    parameter integer ALIGN_BITS = 3,
+    parameter integer START_BITS = 32,
+    parameter integer SHIFT_MIN = 0,
+    parameter integer SHIFT_BITS = 5,
+    parameter integer OUT_BITS = 8,
+    parameter integer REGISTER_PRODUCT = 0,
+    parameter integer REGISTER_SHIFT = 0,
+    parameter integer REGISTER_OUTPUT = 0,
+    parameter integer PORT_BITS = MULTIPLIER_BITS > HIDDEN_BIT ? MULTIPLIER_BITS - HIDDEN_BIT : 1  // follows; leave it
 ) (
     input wire clk,
     input wire signed [IN_BITS-1:0] a,

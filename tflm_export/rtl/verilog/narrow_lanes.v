@@ -6,21 +6,21 @@
 `default_nettype none
 
 module narrow_lanes #(
-    parameter LANES = 16,
-    parameter SHARED_PARAMETERS = 0,
-    parameter ACC_BITS = 32,
-    parameter MULTIPLIER_BITS = 8,
-    parameter HIDDEN_BIT = 1,
-    parameter SHIFT_MIN = 1,
-    parameter SHIFT_BITS = 5,
-    parameter OUT_BITS = 8,
-    parameter FOLDED = 0,
-    parameter BOOTH = MULTIPLIER_BITS > 4,
-    parameter REGISTER_PRODUCT = 0,
-    parameter REGISTER_SHIFT = 0,
-    parameter REGISTER_OUTPUT = 0,
-    parameter PORT_BITS = MULTIPLIER_BITS > HIDDEN_BIT ? MULTIPLIER_BITS - HIDDEN_BIT : 1,  // follows, as the next
-    parameter SETS = SHARED_PARAMETERS != 0 ? 1 : LANES
+    parameter integer LANES = 16,
+    parameter integer SHARED_PARAMETERS = 0,
+    parameter integer ACC_BITS = 32,
+    parameter integer MULTIPLIER_BITS = 8,
+    parameter integer HIDDEN_BIT = 1,
+    parameter integer SHIFT_MIN = 1,
+    parameter integer SHIFT_BITS = 5,
+    parameter integer OUT_BITS = 8,
+    parameter integer FOLDED = 0,
+    parameter integer BOOTH = MULTIPLIER_BITS > 4 ? 1 : 0,
+    parameter integer REGISTER_PRODUCT = 0,
+    parameter integer REGISTER_SHIFT = 0,
+    parameter integer REGISTER_OUTPUT = 0,
+    parameter integer PORT_BITS = MULTIPLIER_BITS > HIDDEN_BIT ? MULTIPLIER_BITS - HIDDEN_BIT : 1,  // follows, as the next
+    parameter integer SETS = SHARED_PARAMETERS != 0 ? 1 : LANES
 ) (
     input wire clk,
     input wire [LANES*ACC_BITS-1:0] acc,

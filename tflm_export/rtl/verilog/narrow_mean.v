@@ -14,15 +14,15 @@
 `default_nettype none
 
 module narrow_mean #(
-    parameter SUM_BITS = 16,
-    parameter MULTIPLIER_BITS = 8,
-    parameter START_BITS = 32,
-    parameter SHIFT_MIN = 0,
-    parameter SHIFT_BITS = 5,
-    parameter OUT_BITS = 8,
-    parameter REGISTER_PRODUCT = 0,
-    parameter REGISTER_SHIFT = 0,
-    parameter REGISTER_OUTPUT = 0
+    parameter integer SUM_BITS = 16,
+    parameter integer MULTIPLIER_BITS = 8,
+    parameter integer START_BITS = 32,
+    parameter integer SHIFT_MIN = 0,
+    parameter integer SHIFT_BITS = 5,
+    parameter integer OUT_BITS = 8,
+    parameter integer REGISTER_PRODUCT = 0,
+    parameter integer REGISTER_SHIFT = 0,
+    parameter integer REGISTER_OUTPUT = 0
 ) (
     input wire clk,
     input wire signed [SUM_BITS-1:0] sum,

@@ -13,13 +13,13 @@
 `default_nettype none
 
 module narrow_multiply #(
-    parameter ACC_BITS = 32,
-    parameter MULTIPLIER_BITS = 8,  // k
-    parameter HIDDEN_BIT = 1,
-    parameter HALF_AT = 0,  // 0: nothing is added
-    parameter BOOTH = MULTIPLIER_BITS > 4,
-    parameter PORT_BITS = MULTIPLIER_BITS > HIDDEN_BIT ? MULTIPLIER_BITS - HIDDEN_BIT : 1,  // follows, as the next
-    parameter PRODUCT_BITS = MULTIPLIER_BITS > 1 ? ACC_BITS + MULTIPLIER_BITS : ACC_BITS
+    parameter integer ACC_BITS = 32,
+    parameter integer MULTIPLIER_BITS = 8,  // k
+    parameter integer HIDDEN_BIT = 1,
+    parameter integer HALF_AT = 0,  // 0: nothing is added
+    parameter integer BOOTH = MULTIPLIER_BITS > 4 ? 1 : 0,
+    parameter integer PORT_BITS = MULTIPLIER_BITS > HIDDEN_BIT ? MULTIPLIER_BITS - HIDDEN_BIT : 1,  // follows, as the next
+    parameter integer PRODUCT_BITS = MULTIPLIER_BITS > 1 ? ACC_BITS + MULTIPLIER_BITS : ACC_BITS
 ) (
     input wire [ACC_BITS-1:0] acc,  // signed
     // verilator lint_off UNUSED

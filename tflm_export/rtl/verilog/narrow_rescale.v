@@ -15,18 +15,18 @@
 `default_nettype none
 
 module narrow_rescale #(
-    parameter ACC_BITS = 32,
-    parameter MULTIPLIER_BITS = 8,
-    parameter HIDDEN_BIT = 1,
-    parameter SHIFT_MIN = 1,
-    parameter SHIFT_BITS = 5,
-    parameter OUT_BITS = 8,
-    parameter FOLDED = 0,
-    parameter BOOTH = MULTIPLIER_BITS > 4,  // how to multiply, see narrow_multiply.v; for DSP blocks 0
-    parameter REGISTER_PRODUCT = 0,
-    parameter REGISTER_SHIFT = 0,
-    parameter REGISTER_OUTPUT = 0,
-    parameter PORT_BITS = MULTIPLIER_BITS > HIDDEN_BIT ? MULTIPLIER_BITS - HIDDEN_BIT : 1  // follows; leave it
+    parameter integer ACC_BITS = 32,
+    parameter integer MULTIPLIER_BITS = 8,
+    parameter integer HIDDEN_BIT = 1,
+    parameter integer SHIFT_MIN = 1,
+    parameter integer SHIFT_BITS = 5,
+    parameter integer OUT_BITS = 8,
+    parameter integer FOLDED = 0,
+    parameter integer BOOTH = MULTIPLIER_BITS > 4 ? 1 : 0,  // how to multiply, see narrow_multiply.v; for DSP blocks 0
+    parameter integer REGISTER_PRODUCT = 0,
+    parameter integer REGISTER_SHIFT = 0,
+    parameter integer REGISTER_OUTPUT = 0,
+    parameter integer PORT_BITS = MULTIPLIER_BITS > HIDDEN_BIT ? MULTIPLIER_BITS - HIDDEN_BIT : 1  // follows; leave it
 ) (
     input wire clk,
     input wire signed [ACC_BITS-1:0] acc,

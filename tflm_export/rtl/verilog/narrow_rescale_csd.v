@@ -11,14 +11,14 @@
 `default_nettype none
 
 module narrow_rescale_csd #(
-    parameter ACC_BITS = 32,
-    parameter DISTANCE_BITS = 2,
-    parameter SHIFT_MIN = 1,
-    parameter SHIFT_BITS = 5,
-    parameter OUT_BITS = 8,
-    parameter REGISTER_PRODUCT = 0,
-    parameter REGISTER_SHIFT = 0,
-    parameter REGISTER_OUTPUT = 0
+    parameter integer ACC_BITS = 32,
+    parameter integer DISTANCE_BITS = 2,
+    parameter integer SHIFT_MIN = 1,
+    parameter integer SHIFT_BITS = 5,
+    parameter integer OUT_BITS = 8,
+    parameter integer REGISTER_PRODUCT = 0,
+    parameter integer REGISTER_SHIFT = 0,
+    parameter integer REGISTER_OUTPUT = 0
 ) (
     input wire clk,
     input wire signed [ACC_BITS-1:0] acc,

@@ -5,12 +5,12 @@
 `default_nettype none
 
 module narrow_term #(
-    parameter IN_BITS = 8,
-    parameter MULTIPLIER_BITS = 8,
-    parameter HIDDEN_BIT = 1,
-    parameter ALIGN_BITS = 3,
-    parameter PORT_BITS = MULTIPLIER_BITS > HIDDEN_BIT ? MULTIPLIER_BITS - HIDDEN_BIT : 1,  // follows, as the next
-    parameter TERM_BITS = IN_BITS + MULTIPLIER_BITS + (1 << ALIGN_BITS) - 1
+    parameter integer IN_BITS = 8,
+    parameter integer MULTIPLIER_BITS = 8,
+    parameter integer HIDDEN_BIT = 1,
+    parameter integer ALIGN_BITS = 3,
+    parameter integer PORT_BITS = MULTIPLIER_BITS > HIDDEN_BIT ? MULTIPLIER_BITS - HIDDEN_BIT : 1,  // follows, as the next
+    parameter integer TERM_BITS = IN_BITS + MULTIPLIER_BITS + (1 << ALIGN_BITS) - 1
 ) (
     input wire [IN_BITS-1:0] x,  // signed
     input wire [PORT_BITS-1:0] multiplier,

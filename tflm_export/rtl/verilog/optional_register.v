@@ -4,8 +4,8 @@
 `default_nettype none
 
 module optional_register #(
-    parameter BITS = 1,
-    parameter ENABLE = 0
+    parameter integer BITS = 1,
+    parameter integer ENABLE = 0
 ) (
     // verilator lint_off UNUSED
     input wire clk,  // by nothing where the stage is a wire

@@ -14,9 +14,9 @@
 `default_nettype none
 
 module rescale_clamp #(
-    parameter OUT_BITS = 8,
-    parameter FOLDED = 0,  // rounding and zero point are in the value already
-    parameter KEPT_BITS = FOLDED != 0 ? OUT_BITS : OUT_BITS + 2
+    parameter integer OUT_BITS = 8,
+    parameter integer FOLDED = 0,  // rounding and zero point are in the value already
+    parameter integer KEPT_BITS = FOLDED != 0 ? OUT_BITS : OUT_BITS + 2
 ) (
     input wire [KEPT_BITS-1:0] kept,  // t, or where FOLDED the quotient
     input wire negative,

@@ -8,14 +8,14 @@
 `default_nettype none
 
 module rescale_end #(
-    parameter VALUE_BITS = 40,
-    parameter SHIFT_MIN = 1,
-    parameter SHIFT_BITS = 5,
-    parameter OUT_BITS = 8,
-    parameter FOLDED = 0,
-    parameter AWAY = 0,
-    parameter REGISTER_SHIFT = 0,
-    parameter REGISTER_OUTPUT = 0
+    parameter integer VALUE_BITS = 40,
+    parameter integer SHIFT_MIN = 1,
+    parameter integer SHIFT_BITS = 5,
+    parameter integer OUT_BITS = 8,
+    parameter integer FOLDED = 0,
+    parameter integer AWAY = 0,
+    parameter integer REGISTER_SHIFT = 0,
+    parameter integer REGISTER_OUTPUT = 0
 ) (
     input wire clk,
     input wire [VALUE_BITS-1:0] value,  // signed

@@ -14,10 +14,10 @@
 `default_nettype none
 
 module rescale_shift #(
-    parameter VALUE_BITS = 40,
-    parameter BASE = 0,  // the constant part of the shift; to the left where it is negative, and then exact
-    parameter SHIFT_BITS = 5,
-    parameter KEEP_BITS = 10
+    parameter integer VALUE_BITS = 40,
+    parameter integer BASE = 0,  // the constant part of the shift; to the left where it is negative, and then exact
+    parameter integer SHIFT_BITS = 5,
+    parameter integer KEEP_BITS = 10
 ) (
     input wire [VALUE_BITS-1:0] value,  // signed
     input wire [SHIFT_BITS-1:0] shift,

@@ -13,15 +13,15 @@
 `default_nettype none
 
 module tflm_rescale #(
-    parameter ACC_BITS = 32,
-    parameter HIDDEN_BIT = 1,
-    parameter SHIFT_MIN = 31,  // below 31: with shifts to the left
-    parameter SHIFT_BITS = 5,
-    parameter OUT_BITS = 8,
-    parameter BOOTH = 1,  // how to multiply, see narrow_multiply.v; for DSP blocks 0
-    parameter REGISTER_PRODUCT = 0,
-    parameter REGISTER_SHIFT = 0,
-    parameter REGISTER_OUTPUT = 0
+    parameter integer ACC_BITS = 32,
+    parameter integer HIDDEN_BIT = 1,
+    parameter integer SHIFT_MIN = 31,  // below 31: with shifts to the left
+    parameter integer SHIFT_BITS = 5,
+    parameter integer OUT_BITS = 8,
+    parameter integer BOOTH = 1,  // how to multiply, see narrow_multiply.v; for DSP blocks 0
+    parameter integer REGISTER_PRODUCT = 0,
+    parameter integer REGISTER_SHIFT = 0,
+    parameter integer REGISTER_OUTPUT = 0
 ) (
     input wire clk,
     input wire signed [ACC_BITS-1:0] acc,
