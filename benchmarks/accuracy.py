@@ -3,8 +3,9 @@
 
 For every task and seed: a float network; from it plain quantisation-aware training (QAT, 31 bits, the control); that
 model narrowed after training, with both methods; and rescale-aware training (RAT) from the same float weights for the
-same epochs, on both grids. Every int8 figure is of the converted .tflite on LiteRT, on test rows. Cells that are
-there already are not made again; see docs/results.md for what is written.
+same epochs, on both grids. The width csd2 is that of factors of two signed digits. Every int8 figure is of the
+converted .tflite on LiteRT, on test rows. Cells that are there already are not made again; see docs/results.md for what
+is written.
 
 usage: python -m benchmarks.accuracy [--quick] [--output=DIR] [--jobs=N] [--publish=docs/results] [--tasks=...]
        [--bits=8,6,4,3,2,1] [--trained_bits=4,1] [--seeds=0,1,2] [--rows=test|validation] [--weight_bits=4] [--tflm]
@@ -25,12 +26,13 @@ from absl import flags
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from benchmarks import cells, command, summary, tasks
+from benchmarks import cells, command, summary, tasks, widths
 from benchmarks.cells import CONTROL, FLOAT, POST_TRAINING, TRAINED, Cell, Settings
-from tflm_export import MAX_BITS, METHODS, UsageError, check_bits, files
+from benchmarks.widths import Width
+from tflm_export import MAX_BITS, METHODS, UsageError, files
 
 # What is made first, in case a run is stopped: where there is most to win.
-URGENCY = (1, 2, 4, 8, 3, 6)
+URGENCY: tuple[Width, ...] = (1, 2, 4, 8, "csd2", 3, 6)
 # Every training and conversion leaves TensorFlow some 50 MB larger, so processes are replaced after as many jobs.
 JOBS_OF_A_PROCESS = 24
 
@@ -38,7 +40,7 @@ _COMMAND = command.Command("accuracy", __doc__)
 _FLAGS = _COMMAND.flags
 _PUBLISH = flags.DEFINE_string("publish", None, "Also write the results here, without the cells.", flag_values=_FLAGS)
 _TASKS = flags.DEFINE_list("tasks", None, "Tasks; default: all whose data are here.", flag_values=_FLAGS)
-_BITS = flags.DEFINE_list("bits", list("864321"), "Multiplier widths.", flag_values=_FLAGS)
+_BITS = flags.DEFINE_list("bits", list("864321"), "Multiplier widths; csd2 is two signed digits.", flag_values=_FLAGS)
 _TRAINED_BITS = flags.DEFINE_list(
     "trained_bits", None, "Multiplier widths to train at; default: --bits.", flag_values=_FLAGS
 )
@@ -71,7 +73,7 @@ class Suite:
 
     tasks: list[str]
     seeds: list[int]
-    bits: dict[str, list[int]]
+    bits: dict[str, list[Width]]
 
     def base(self, task: str, seed: int) -> list[Cell]:
         """The float model, the control, and the control narrowed after training: each needs those before it."""
@@ -82,8 +84,8 @@ class Suite:
         """The rescale-aware trained models, which need the base."""
         return [Cell(task, seed, *what) for what in self._narrowed(TRAINED)]
 
-    def _narrowed(self, model: str) -> list[tuple[str, str, int]]:
-        return list(itertools.product([model], METHODS, sorted(self.bits.get(model, []), reverse=True)))
+    def _narrowed(self, model: str) -> list[tuple[str, str, Width]]:
+        return list(itertools.product([model], METHODS, widths.ordered(self.bits.get(model, []))))
 
     def cells(self) -> list[Cell]:
         """All cells."""
@@ -183,8 +185,8 @@ def _suite() -> Suite:
     names = _TASKS.value or (quick if _QUICK.value else tasks.usual())
     if unknown := [name for name in names if name not in known]:
         raise UsageError(f"no task {', '.join(unknown)}; there are {', '.join(known)}")
-    bits, seeds = _widths(_BITS), sorted(set(_numbers(_SEEDS)))
-    trained = bits if _TRAINED_BITS.value is None else _widths(_TRAINED_BITS)
+    bits, seeds = widths.parsed(_BITS.value, _BITS.name, URGENCY), sorted(set(_numbers(_SEEDS)))
+    trained = bits if _TRAINED_BITS.value is None else widths.parsed(_TRAINED_BITS.value, _TRAINED_BITS.name, URGENCY)
     if _QUICK.value:
         bits, trained, seeds = [k for k in bits if k in (4, 1)], [k for k in trained if k in (4, 1)], seeds[:1]
     return Suite(names, seeds, {POST_TRAINING: bits, TRAINED: trained})
@@ -195,14 +197,6 @@ def _numbers(flag: flags.FlagHolder) -> list[int]:
         return [int(text) for text in flag.value]
     except ValueError as error:
         raise UsageError(f"--{flag.name} takes whole numbers: {error}") from error
-
-
-def _widths(flag: flags.FlagHolder) -> list[int]:
-    found = sorted({check_bits(k) for k in _numbers(flag)}, reverse=True)
-    if unknown := [k for k in found if k not in URGENCY]:
-        allowed, wrong = (", ".join(map(str, widths)) for widths in (sorted(URGENCY), unknown))
-        raise UsageError(f"--{flag.name} can be {allowed}, not {wrong}")
-    return found
 
 
 def _main() -> int:

@@ -14,8 +14,9 @@ import warnings
 
 import numpy as np
 
-from benchmarks import command, tasks
+from benchmarks import command, tasks, widths
 from benchmarks.tasks import Rows, Task
+from benchmarks.widths import Width
 from tflm_export import MAX_BITS, METHODS, check, factors, files, narrow, runtimes
 
 FLOAT, CONTROL, POST_TRAINING, TRAINED = "float", "QAT", "post-training", "RAT"
@@ -55,18 +56,18 @@ class Cell:
       task, seed: what was learnt, from where.
       model: "float", "QAT" (plain, 31 bits), "post-training" (that QAT model narrowed) or "RAT".
       method: "requantize" or "keep"; empty where nothing is narrowed.
-      bits: multiplier width; None for the float model.
+      bits: multiplier width, or the name of a grid; None for the float model.
     """
 
     task: str
     seed: int
     model: str
     method: str = ""
-    bits: int | None = None
+    bits: Width | None = None
 
     @property
     def name(self) -> str:
-        return "_".join(filter(None, (self.model.lower(), self.method, f"k{self.bits}" if self.method else "")))
+        return "_".join(filter(None, (self.model.lower(), self.method, widths.stem(self.bits) if self.method else "")))
 
     @property
     def label(self) -> str:
@@ -159,13 +160,16 @@ class Work:
         return narrow(control.with_suffix(".tflite").read_bytes(), cell.bits, cell.method)[0]
 
     def _tuned(self, cell: Cell, path: pathlib.Path) -> bytes:
-        """Fine-tunes the float model with k-bit rescales; at 31 bits that is plain quantisation-aware training."""
+        """Fine-tunes the float model with narrow rescales; at 31 bits that is plain quantisation-aware training."""
         import keras_rat
 
         float_model = self.task.build()
         float_model.load_weights(str(Cell(cell.task, cell.seed, FLOAT).path(self.folder).with_suffix(".h5")))
         model = keras_rat.quantize_model(
-            float_model, bits=cell.bits, method=cell.method or METHODS[0], weight_bits=self.settings.weight_bits
+            float_model,
+            method=cell.method or METHODS[0],
+            weight_bits=self.settings.weight_bits,
+            **widths.training(cell.bits),
         )
         keras_rat.calibrate(model, self.split.train.x[:CALIBRATION_ROWS])
         _fit(model, self.task, self.split.train, self.settings.epochs(self.task.tuning_epochs), self.settings.rate)
@@ -186,8 +190,8 @@ class Work:
         found = decided(runtimes.run_all(runtime, inputs))
         if self.settings.tflm:
             found["tflm_accuracy"] = decided(runtimes.run_all(runtimes.TFLM(data), inputs))["accuracy"]
-        widths = {name: np.log2(values).round(4).tolist() for name, values in factors(data).items()}
-        return found | {"width": check(data, MAX_BITS).max_bits, "multipliers": widths}
+        multipliers = {name: np.log2(values).round(4).tolist() for name, values in factors(data).items()}
+        return found | {"width": check(data, MAX_BITS).max_bits, "multipliers": multipliers}
 
     def _decided(self, outputs: np.ndarray) -> dict:
         """What a network's real outputs [rows, ...] come to."""

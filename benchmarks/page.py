@@ -15,7 +15,7 @@ import sys
 
 import jinja2
 
-from benchmarks import command, goals, plots, training
+from benchmarks import command, goals, plots, training, widths
 from benchmarks.cells import CONTROL, TRAINED
 from benchmarks.plots import Bar, Chart
 from benchmarks.summary import CONTROL_MODEL, FLOAT_MODEL, Results, Row, share
@@ -141,10 +141,12 @@ def _notes(about: dict) -> str:
 
 def _multipliers(factors: dict[str, dict]) -> list[Chart]:
     """The control's multipliers and those of the narrowest trained models."""
-    widths = [int(name.rpartition("_k")[2]) for name in factors if name.startswith(TRAINED.lower())]
     titles = {CONTROL.lower(): f"{CONTROL}, 31 bits"}
-    for method in METHODS if widths else ():
-        titles[f"{TRAINED.lower()}_{method}_k{min(widths)}"] = f"{TRAINED}, {method}, k = {min(widths)}"
+    for method in METHODS:
+        start = f"{TRAINED.lower()}_{method}_"
+        found = (widths.from_stem(name.removeprefix(start)) for name in factors if name.startswith(start))
+        for narrowest in widths.ordered(found)[-1:]:
+            titles[start + widths.stem(narrowest)] = f"{TRAINED}, {method}, {widths.title(narrowest)}"
     chosen = {title: factors[name] for name, title in titles.items() if name in factors}
     values = [round(value) for layers in chosen.values() for layer in layers.values() for value in layer]
     exponents = range(min(values, default=0), max(values, default=0) + 1)

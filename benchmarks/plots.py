@@ -16,7 +16,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks import widths
 from benchmarks.cells import CONTROL, POST_TRAINING, TRAINED
+from benchmarks.widths import Width
 from tflm_export import MAX_BITS, METHODS
 
 INK, SOFT, LINE, BAND, CARD, STOCK = "#1c2127", "#5a646f", "#dfe2e6", "#e9ebee", "#fefefe", "#8a95a1"
@@ -153,36 +155,41 @@ def _draw_widths(axes: Axes, rows: list, value: str, control) -> None:
         line = [row for row in rows if (row.model, row.method) == (model, method)]
         if line:
             shift = 1 + 0.02 * (offset - 1.5)  # so that error bars stand beside each other
-            _draw_line(axes, sorted(line, key=lambda row: row.bits), value, shift, floor, marks)
+            _draw_line(axes, sorted(line, key=lambda row: widths.place(row.bits)), value, shift, floor, marks)
     top = max(*shown, middle + error) + 1.0
     axes.set_ylim(max(floor, min(*shown, middle - error)) - 1.0, top if value == "difference" else min(top, 100.5))
-    _width_axis(axes, sorted({row.bits for row in rows}))
+    _width_axis(axes, widths.ordered(row.bits for row in rows)[::-1])
 
 
 def _draw_line(axes: Axes, rows: list, value: str, shift: float, floor: float, marks: _Marks) -> None:
-    """The line of one model and method; what is below the floor is written out."""
+    """The line of one model and method through bits, other grids as points beside it; below the floor in figures."""
     model, method, color = rows[0].model, rows[0].method, COLORS[rows[0].method]
     look = {"color": color, "linestyle": ":" if model == POST_TRAINING else "-", "linewidth": 1.2}
     look |= {"marker": "o", "markersize": 4.5, "markerfacecolor": CARD if model == POST_TRAINING else color}
-    x = [row.bits * shift for row in rows]
+    x = [widths.place(row.bits) * shift for row in rows]
     y = [100 * getattr(row, value) for row in rows]
     spread = [100 * getattr(row, _ERRORS[value]) for row in rows] if value in _ERRORS else None
-    axes.errorbar(x, y, spread, **look, capsize=2, label=f"{model}, {method}")
+    axes.errorbar(x, y, spread, **look | {"linestyle": ""}, capsize=2)
+    bits = [i for i, row in enumerate(rows) if isinstance(row.bits, int)]
+    axes.plot([x[i] for i in bits], [y[i] for i in bits], **look, label=f"{model}, {method}")
     for i, (at, height, row) in enumerate(zip(x, y, rows, strict=True)):
         sure = f" ± {spread[i]:.2f}" if spread else ""
-        text = f"{model}, {method}, k = {row.bits}: {height:.2f}{sure} {'points' if value == 'difference' else '%'}"
+        unit = "points" if value == "difference" else "%"
+        text = f"{model}, {method}, {widths.title(row.bits)}: {height:.2f}{sure} {unit}"
         if height >= floor:
-            axes.plot(at, height, **look, gid=marks(text))
+            shape = {} if isinstance(row.bits, int) else {"marker": "D"}
+            axes.plot(at, height, **look | shape, gid=marks(text))
             continue
         place = {"xytext": (0, 2), "textcoords": "offset points", "ha": "center"}
         axes.annotate(f"{height:.0f} ↓", (at, floor - 1.0), color=color, gid=marks(text), **place)
 
 
-def _width_axis(axes: Axes, bits: list[int]) -> None:
+def _width_axis(axes: Axes, shown: list[Width]) -> None:
+    places = [widths.place(width) for width in shown]
     axes.set_xscale("log", base=2)
-    axes.set_xticks(bits, [str(k) for k in bits])
+    axes.set_xticks(places, [str(width) if isinstance(width, int) else f"\n{width}" for width in shown])
     axes.minorticks_off()
-    axes.set_xlim(0.8 * bits[0], 1.25 * bits[-1])
+    axes.set_xlim(0.8 * places[0], 1.25 * places[-1])
     axes.set_xlabel("rescale multiplier, bits")
     axes.grid(alpha=0.6)
 

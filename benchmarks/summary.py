@@ -11,8 +11,9 @@ import textwrap
 import numpy as np
 from rich.table import Table
 
-from benchmarks import cells, command, goals, plots, significance, tasks
+from benchmarks import cells, command, goals, plots, significance, tasks, widths
 from benchmarks.cells import CONTROL, FLOAT, TRAINED, Cell, Settings
+from benchmarks.widths import Width
 from tflm_export import MAX_BITS, files
 
 FLOAT_MODEL, CONTROL_MODEL = (FLOAT, "", None), (CONTROL, "", MAX_BITS)
@@ -37,7 +38,7 @@ class Row:
     task: str
     model: str
     method: str
-    bits: int | None
+    bits: Width | None
     seeds: int = 0
     rows: int = 0
     accuracy: float | None = None
@@ -51,7 +52,7 @@ class Row:
     tflm_accuracy: float | None = None
 
     @property
-    def key(self) -> tuple[str, str, int | None]:
+    def key(self) -> tuple[str, str, Width | None]:
         """Which model of its task."""
         return self.model, self.method, self.bits
 
@@ -94,9 +95,9 @@ class Results:
         return Results(**{name: stored[name] for name in names}, table=rows, single=[])
 
     @property
-    def widths(self) -> list[int]:
-        """Of the narrowed models, largest first."""
-        return sorted({row.bits for row in self.table if row.method}, reverse=True)
+    def widths(self) -> list[Width]:
+        """Of the narrowed models, finest first."""
+        return widths.ordered(row.bits for row in self.table if row.method)
 
     def of(self, task: str) -> dict[tuple, Row]:
         """The rows of a task by `Row.key`."""
@@ -112,7 +113,7 @@ def summarise(planned: list[Cell], folder: pathlib.Path, settings: Settings, pro
     found = {cell: cells.read(cell, folder) for cell in planned}
     seeds = sorted({cell.seed for cell in planned})
     models = dict.fromkeys((cell.task, cell.model, cell.method, cell.bits) for cell in planned)
-    narrowest = min((cell.bits for cell in planned if cell.model == TRAINED), default=None)
+    narrowest = min((cell.bits for cell in planned if cell.model == TRAINED), key=widths.place, default=None)
     table, single, multipliers = [], [], {}
     for task, *model in models:
         pairs = [(found.get(Cell(task, seed, *model)), found.get(Cell(task, seed, *CONTROL_MODEL))) for seed in seeds]
@@ -214,7 +215,7 @@ def points(row: Row) -> str:
 
 def by_width(results: Results) -> Table:
     """Accuracy by task and model, a column for each width, for people."""
-    head = ("task", "model", *(f"k = {k}" for k in results.widths))
+    head = ("task", "model", *map(widths.title, results.widths))
     return command.table(
         head, _lines(results), 2,
         title=f"Accuracy on LiteRT with {results.weight_bits}-bit weights, % of {results.rows} rows ± standard error, "
@@ -315,7 +316,7 @@ def markdown(results: Results) -> str:
         "",
         *textwrap.wrap(ABOUT.strip().format(rows=results.rows, weight_bits=results.weight_bits), 119),
         "",
-        "| task | model | " + " | ".join(f"k = {k}" for k in results.widths) + " |",
+        "| task | model | " + " | ".join(map(widths.title, results.widths)) + " |",
         "|---|---|" + "--:|" * len(results.widths),
     ]
     text += ["| " + " | ".join(line) + " |" for line in _lines(results)]
