@@ -6,7 +6,10 @@ def _narrow_model(ctx):
     arguments = ctx.actions.args()
     arguments.add("--quiet")
     arguments.add("--overwrite")
-    arguments.add(ctx.attr.bits, format = "--bits=%s")
+    if ctx.attr.grid:
+        arguments.add(ctx.attr.grid, format = "--grid=%s")
+    else:
+        arguments.add(ctx.attr.bits, format = "--bits=%s")
     arguments.add(ctx.outputs.model, format = "--output=%s")
     arguments.add(folder, format = "--c_source=%s")
     arguments.add(ctx.attr.core, format = "--core=%s")
@@ -26,7 +29,8 @@ _narrow_model_rule = rule(
     implementation = _narrow_model,
     attrs = {
         "stock": attr.label(allow_single_file = True, mandatory = True),
-        "bits": attr.int(mandatory = True),
+        "bits": attr.int(),
+        "grid": attr.string(),
         "core": attr.string(mandatory = True),
         "flags": attr.string_list(),
         "data": attr.label_list(allow_files = True),
@@ -42,24 +46,28 @@ _narrow_model_rule = rule(
     },
 )
 
-def narrow_tflite(name, model, bits, core = "portable", flags = [], data = [], **kwargs):
+def narrow_tflite(name, model, bits = None, core = "portable", flags = [], data = [], grid = None, **kwargs):
     """A model as a C library: #include "NAME.h", call NAME_invoke. The narrowed file is NAME.narrow/NAME.tflite.
 
     Args:
       name: letters, digits and underscores.
       model: label of the stock .tflite file.
       bits: width k of the multipliers.
+      grid: in place of bits, as --grid of the exporter.
       core: whose kernels, as --core of the exporter.
       flags: further flags of the exporter, such as "--calibration=$(location rows.npz)".
       data: labels of the files that the flags name.
       **kwargs: what else a cc_library takes.
     """
+    if (bits == None) == (grid == None):
+        fail("narrow_tflite %s: give bits or grid, and not both" % name)
     folder = name + ".narrow"  # of its own, as the stock model may be called NAME.tflite, too
     output = "%s/%s" % (folder, name)
     _narrow_model_rule(
         name = name + "_narrow",
         stock = model,
         bits = bits,
+        grid = grid,
         core = core,
         flags = flags,
         data = data,

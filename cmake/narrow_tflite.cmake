@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-# narrow_tflite(TARGET MODEL file BITS k [CORE core] [CC_ARRAY] [FLAGS flag...] [DEPENDS file...])
+# narrow_tflite(TARGET MODEL file BITS k | GRID grid [CORE core] [CC_ARRAY] [FLAGS flag...] [DEPENDS file...])
 #
 # Narrows a .tflite model while building. TARGET is a static library of it:
 #   - as C with the kernels it needs: #include "TARGET.h", call TARGET_invoke; or
 #   - with CC_ARRAY, as C++ array for TensorFlow Lite Micro: #include "TARGET_model_data.h".
 # Its property NARROW_TFLITE is the narrowed file. In names of C, what is no letter, digit or underscore is an underscore.
 #
-#   MODEL    the stock model; like BITS, CORE and FLAGS as `python -m tflm_export --help` has it
+#   MODEL    the stock model; like BITS, GRID, CORE and FLAGS as `python -m tflm_export --help` has it
 #   FLAGS    further flags, such as --calibration=${CMAKE_CURRENT_SOURCE_DIR}/rows.npz
 #   DEPENDS  files that the flags name
 #
@@ -31,10 +31,19 @@ function(_narrow_kernels)
 endfunction()
 
 function(narrow_tflite target)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "CC_ARRAY" "MODEL;BITS;CORE" "FLAGS;DEPENDS")
-  if(arg_UNPARSED_ARGUMENTS OR NOT arg_MODEL OR NOT arg_BITS OR (arg_CC_ARRAY AND arg_CORE))
+  cmake_parse_arguments(PARSE_ARGV 1 arg "CC_ARRAY" "MODEL;BITS;GRID;CORE" "FLAGS;DEPENDS")
+  if(arg_UNPARSED_ARGUMENTS OR NOT arg_MODEL OR (arg_CC_ARRAY AND arg_CORE)
+     OR (NOT arg_BITS AND NOT arg_GRID) OR (arg_BITS AND arg_GRID))
     message(FATAL_ERROR
-      "narrow_tflite(TARGET MODEL file BITS k [CORE core | CC_ARRAY] [FLAGS ...] [DEPENDS ...]), got ${target} ${ARGN}")
+      "narrow_tflite(TARGET MODEL file BITS k | GRID grid [CORE core | CC_ARRAY] [FLAGS ...] [DEPENDS ...]), "
+      "got ${target} ${ARGN}")
+  endif()
+  if(arg_GRID)
+    set(grid --grid=${arg_GRID})
+    set(shown ${arg_GRID})
+  else()
+    set(grid --bits=${arg_BITS})
+    set(shown "k = ${arg_BITS}")
   endif()
   get_filename_component(stock ${arg_MODEL} ABSOLUTE)
   set(folder ${CMAKE_CURRENT_BINARY_DIR}/${target}.narrow)
@@ -53,10 +62,10 @@ function(narrow_tflite target)
   endif()
   add_custom_command(
     OUTPUT ${narrowed} ${sources}
-    COMMAND ${Python3_EXECUTABLE} -m tflm_export --quiet --overwrite --bits=${arg_BITS} ${kind} --output=${narrowed}
+    COMMAND ${Python3_EXECUTABLE} -m tflm_export --quiet --overwrite ${grid} ${kind} --output=${narrowed}
             ${arg_FLAGS} -- ${stock}
     DEPENDS ${stock} ${arg_DEPENDS}
-    COMMENT "Narrowing ${arg_MODEL}, k = ${arg_BITS}"
+    COMMENT "Narrowing ${arg_MODEL}, ${shown}"
     VERBATIM)
   add_library(${target} STATIC ${sources} ${narrowed})
   target_include_directories(${target} PUBLIC ${folder})

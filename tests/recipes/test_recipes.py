@@ -91,13 +91,13 @@ def test_cmake(folder):
 @needs["cmake"]
 @needs["gcc"]
 def test_cmake_with_an_array_and_flags(folder):
-    """Two models, of which one is an array; a name that is none of C."""
+    """Two models, of which one is an array; a name that is none of C; a grid that is no number of bits."""
     pathlib.Path("rules.json").write_text('{"stem": 8}')
     pathlib.Path("CMakeLists.txt").write_text("""
 cmake_minimum_required(VERSION 3.20)
 project(firmware C CXX)
 include(narrow_tflite.cmake)
-narrow_tflite(digits MODEL digits.tflite BITS 2)
+narrow_tflite(digits MODEL digits.tflite GRID csd2)
 narrow_tflite(my-array MODEL digits.tflite BITS 1 CC_ARRAY
               FLAGS --bits_config=${CMAKE_CURRENT_SOURCE_DIR}/rules.json DEPENDS rules.json)
 add_executable(firmware main.c)
@@ -109,7 +109,7 @@ target_link_libraries(size my-array)
         '#include <cstdio>\n#include "my_array_model_data.h"\n'
         'int main() { std::printf("%u %d\\n", g_my_array_model_data_size, g_my_array_model_data[4]); }\n'
     )
-    expect(narrow(generate.model(), 2)[0])
+    expect(narrow(generate.model(), "csd2")[0])
     run("cmake", "-S", ".", "-B", "build", f"-DPython3_EXECUTABLE={sys.executable}")
     run("cmake", "--build", "build")
     assert run("build/firmware") == "0 of 4 rows differ\n"
@@ -120,7 +120,10 @@ target_link_libraries(size my-array)
 
 
 @needs["cmake"]
-@pytest.mark.parametrize("arguments", ["digits BITS 1", "digits MODEL digits.tflite", "digits MODEL m BITS 1 BITTS 2"])
+@pytest.mark.parametrize(
+    "arguments",
+    ["digits BITS 1", "digits MODEL digits.tflite", "digits MODEL m BITS 1 BITTS 2", "d MODEL m BITS 1 GRID csd2"],
+)
 def test_cmake_refuses_what_it_does_not_know(folder, arguments):
     pathlib.Path("CMakeLists.txt").write_text(f"""
 cmake_minimum_required(VERSION 3.20)
@@ -131,4 +134,4 @@ narrow_tflite({arguments})
     command = ["cmake", "-S", ".", "-B", "build", f"-DPython3_EXECUTABLE={sys.executable}"]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert "narrow_tflite(TARGET MODEL file BITS k" in done.stderr
+    assert "narrow_tflite(TARGET MODEL file BITS k | GRID grid" in done.stderr
