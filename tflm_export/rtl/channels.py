@@ -93,16 +93,26 @@ def within(bounded: Bounded, parameters: Parameters) -> tuple[Channels, np.ndarr
       The Channels, which give the same output for every accumulator in their bounds; and bool [channels], those that
       had to stay as they are and do not fit.
     """
-    channels, misfits = bounded.channels, ~bounded.fits(parameters)
+    channels, unfit = _few_valued(bounded, parameters)
     first, last = bounded.ends()
-    constant = np.flatnonzero(misfits & (first == last))
-    channels = channels.replaced(constant, _constant(bounded[constant], parameters))
-    for index in np.flatnonzero(misfits & (first != last)):
+    constant = np.flatnonzero(~bounded.fits(parameters) & (first == last))
+    return channels.replaced(constant, _constant(bounded[constant], parameters)), unfit
+
+
+def unfit(bounded: Bounded, parameters: Parameters) -> np.ndarray:
+    """Which channels have no numbers that the hardware has room for; bool [channels]."""
+    return _few_valued(bounded, parameters)[1]
+
+
+def _few_valued(bounded: Bounded, parameters: Parameters) -> tuple[Channels, np.ndarray]:
+    """As `within`, but for channels of one output, which always get some that fit."""
+    channels, (first, last) = bounded.channels, bounded.ends()
+    misfits = ~bounded.fits(parameters) & (first != last)
+    for index in np.flatnonzero(misfits):
         found = _threshold(bounded[[index]], parameters) or _rebased(bounded[[index]], parameters)
         if found is not None:
             channels = channels.replaced(np.array([index]), found)
             misfits[index] = False
-    misfits[constant] = False
     return channels, misfits
 
 
@@ -142,9 +152,9 @@ def _centre(quotient: np.ndarray, multiplier: np.ndarray, shift: np.ndarray) -> 
 
 def _threshold(bounded: Bounded, parameters: Parameters) -> Channels | None:
     """A channel of two outputs with numbers that fit: the step between them put where another shift has one."""
-    own, (first, last) = bounded.channels, np.concatenate(bounded.ends())
-    step = first_at(own, int(first) + 1)
-    if own.outputs(np.array([step])) != last:
+    own, (first, last) = bounded.channels, map(int, np.concatenate(bounded.ends()))
+    step = _first_at(own, first + 1)
+    if int(own.outputs(np.array([step]))[0]) != last:
         return None  # there are more than two
     for shift in range(parameters.shift_min, parameters.shift_max + 1):
         tried = dataclasses.replace(
@@ -153,11 +163,12 @@ def _threshold(bounded: Bounded, parameters: Parameters) -> Channels | None:
             multiplier=np.array([parameters.coding.power]),
             shift=np.array([shift]),
         )
-        there = first_at(tried, int(first) + 1)
-        tried = dataclasses.replace(tried, offset=np.array([there - step]))
-        other = Bounded(tried, bounded.low, bounded.high)
+        move = _first_at(tried, first + 1) - step
+        if not _holds(bounded, move, parameters):
+            continue
+        tried = dataclasses.replace(tried, offset=np.array([move]))
         at = np.array([bounded.low[0], step - 1, step, bounded.high[0]])
-        if other.fits(parameters)[0] and (tried.outputs(at) == [first, first, last, last]).all():
+        if tried.outputs(at).tolist() == [first, first, last, last]:
             return tried
     return None
 
@@ -169,24 +180,30 @@ def _rebased(bounded: Bounded, parameters: Parameters) -> Channels | None:
     and are as far apart as they were at some of them.
     """
     own, (first, last) = bounded.channels, map(int, np.concatenate(bounded.ends()))
-    if last - first > _MOST_STEPS:
+    if last - first > _MOST_STEPS or not parameters.shift_min <= int(own.shift[0]) <= parameters.shift_max:
         return None
-    steps = range(first + 1, last + 1)
-    starts = [first_at(own, output) for output in steps]
+    starts = [_first_at(own, output) for output in range(first + 1, last + 1)]
     most = 1 << (parameters.output_bits - 1)
-    for zero_point in range(max(-most, first - most), min(most, last + most)):
+    for zero_point in range(-most, most):
         tried = dataclasses.replace(own, zero_point=np.array([zero_point]))
-        moves = {first_at(tried, output) - start for output, start in zip(steps, starts, strict=True)}
-        if len(moves) > 1:
+        move = _first_at(tried, first + 1) - starts[0]
+        if not _holds(bounded, move, parameters):
             continue
-        tried = dataclasses.replace(tried, offset=own.offset + moves.pop())
-        other = Bounded(tried, bounded.low, bounded.high)
-        if other.fits(parameters)[0] and np.concatenate(other.ends()).tolist() == [first, last]:
-            return tried
+        moved = (_first_at(tried, output) - move for output in range(first + 1, last + 1))
+        if all(a == b for a, b in zip(moved, starts, strict=True)):
+            tried = dataclasses.replace(tried, offset=own.offset + move)
+            if np.concatenate(Bounded(tried, bounded.low, bounded.high).ends()).tolist() == [first, last]:
+                return tried
     return None
 
 
-def first_at(channel: Channels, output: int) -> int:
+def _holds(bounded: Bounded, offset: int, parameters: Parameters) -> bool:
+    """Whether the accumulators of one channel fit with an offset."""
+    most = 1 << (parameters.accumulator_bits - 1)
+    return -most <= int(bounded.low[0]) + offset and int(bounded.high[0]) + offset < most
+
+
+def _first_at(channel: Channels, output: int) -> int:
     """The smallest accumulator of the model for which one channel gives an output or a larger one.
 
     In exact integers: (acc + offset) * m + half >= (output - zero point) * 2**s.

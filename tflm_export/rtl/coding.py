@@ -20,6 +20,16 @@ def width(integers: np.ndarray) -> np.ndarray:
     return np.frexp(np.asarray(integers).astype(np.float64))[1].astype(np.int64)
 
 
+def bits_for(*integers: int) -> int:
+    """The width of the smallest field that holds integers from 0 on; 1 at least."""
+    return max(1, *(integer.bit_length() for integer in integers))
+
+
+def signed_bits_for(*integers: int) -> int:
+    """The width of the smallest field that holds integers in two's complement; 2 at least."""
+    return 1 + bits_for(*(max(integer, ~integer) for integer in integers))
+
+
 @dataclasses.dataclass(frozen=True)
 class Coding:
     """Multipliers of k bits, the top one of which is always 1, and in no table.

@@ -19,10 +19,10 @@ from tflm_export.program.program import Program, Step
 from tflm_export.program.reduction import Mean
 from tflm_export.rtl.accumulation import Accumulation, absent, accumulations, is_free
 from tflm_export.rtl.coding import Coding, coding_of
-from tflm_export.rtl.means import Averaged, averaged
+from tflm_export.rtl.means import Averaged, MeanParameters, averaged
 from tflm_export.rtl.parameters import Parameters
 from tflm_export.rtl.rescaled import Rescaled, rescaled
-from tflm_export.rtl.sums import Sum, sum_of
+from tflm_export.rtl.sums import Sum, SumParameters, sum_of
 
 Layer = Rescaled | Sum | Averaged
 
@@ -55,6 +55,16 @@ class Design:
     def means(self) -> tuple[Averaged, ...]:
         """What `narrow_mean` computes."""
         return tuple(layer for layer in self.layers if isinstance(layer, Averaged))
+
+    @property
+    def sum_parameters(self) -> SumParameters:
+        """Of the block for sums, where there are any."""
+        return SumParameters.of(self.sums, self.parameters.coding.bits)
+
+    @property
+    def mean_parameters(self) -> MeanParameters:
+        """Of the block for means, where there are any."""
+        return MeanParameters.of(self.means)
 
 
 def program_of(data: bytes, grid: Grid) -> tuple[Program, tuple[str, ...]]:

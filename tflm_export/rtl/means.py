@@ -2,12 +2,14 @@
 """Means in the numbers of `narrow_mean`: a multiplication and a shift in place of the division by the count."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from tflm_export.program.program import Step
 from tflm_export.program.reduction import Mean
+from tflm_export.rtl.coding import bits_for, signed_bits_for
+from tflm_export.rtl.table import Field
 
 _MOST_SHIFT = 40
 
@@ -31,10 +33,60 @@ class Averaged:
     shift: int
     clamp: tuple[int, int]
 
+    block = "narrow_mean"
+
     @property
     def label(self) -> str:
         """How messages name it."""
         return self.step.origin.label
+
+
+@dataclasses.dataclass(frozen=True)
+class MeanParameters:
+    """The parameters of `narrow_mean`; see there."""
+
+    sum_bits: int
+    multiplier_bits: int
+    shift_min: int
+    shift_bits: int
+    start_bits: int
+    output_bits: int
+
+    @classmethod
+    def of(cls, means: Sequence[Averaged]) -> "MeanParameters":
+        """The narrowest block for some means."""
+        shifts = [each.shift for each in means]
+        return cls(
+            sum_bits=signed_bits_for(*(end for each in means for end in (each.low, each.high))),
+            multiplier_bits=bits_for(*(each.multiplier for each in means)),
+            shift_min=min(shifts),
+            shift_bits=bits_for(max(shifts) - min(shifts)),
+            start_bits=signed_bits_for(*(each.start for each in means)),
+            output_bits=max(8 * each.step.form.output.dtype.itemsize for each in means),
+        )
+
+    @property
+    def localparams(self) -> dict[str, int]:
+        """By the names that they have in Verilog."""
+        return {
+            "SUM_BITS": self.sum_bits,
+            "MULTIPLIER_BITS": self.multiplier_bits,
+            "SHIFT_MIN": self.shift_min,
+            "SHIFT_BITS": self.shift_bits,
+            "START_BITS": self.start_bits,
+            "OUT_BITS": self.output_bits,
+        }
+
+
+def mean_fields(means: Sequence[Averaged], parameters: MeanParameters) -> tuple[Field, ...]:
+    """What a table holds of means, a record for each, from bit 0 up."""
+    return (
+        Field.of("shift", parameters.shift_bits, (each.shift - parameters.shift_min for each in means)),
+        Field.of("multiplier", parameters.multiplier_bits, (each.multiplier for each in means)),
+        Field.of("start", parameters.start_bits, (each.start for each in means), is_signed=True),
+        Field.of("low", parameters.output_bits, (each.clamp[0] for each in means), is_signed=True),
+        Field.of("high", parameters.output_bits, (each.clamp[1] for each in means), is_signed=True),
+    )
 
 
 def averaged(step: Step[Mean], low: int, high: int) -> Averaged | str:

@@ -28,3 +28,14 @@ class Parameters:
     def shift_max(self) -> int:
         """The largest shift."""
         return self.shift_min + (1 << self.shift_bits) - 1
+
+    @property
+    def localparams(self) -> dict[str, int]:
+        """By the names that they have in Verilog."""
+        return {
+            "ACC_BITS": self.accumulator_bits,
+            **self.coding.parameters,
+            "SHIFT_MIN": self.shift_min,
+            "SHIFT_BITS": self.shift_bits,
+            "OUT_BITS": self.output_bits,
+        }

@@ -9,9 +9,10 @@ import numpy as np
 from tflm_export.errors import UsageError
 from tflm_export.program.program import Step
 from tflm_export.rtl.accumulation import Accumulation
-from tflm_export.rtl.channels import Bounded, Channels, accumulator_bits, within
+from tflm_export.rtl.channels import Bounded, Channels, accumulator_bits, unfit, within
 from tflm_export.rtl.coding import Coding
 from tflm_export.rtl.parameters import Parameters
+from tflm_export.rtl.table import Field
 
 WIDEST = {8: 24, 16: 48}  # accumulators that hardware is made for without being asked, by the bits of outputs
 
@@ -23,14 +24,16 @@ class Rescaled:
     Attributes:
       step: the step.
       accumulation: which of its integers.
-      channels: the numbers in the table; as the model has them where `original` says so.
+      channels: the numbers in the table.
       original: the model's own numbers, with normalised multipliers.
+      block: the module.
     """
 
     step: Step
     accumulation: Accumulation
     channels: Channels
     original: Channels
+    block: str
 
     @property
     def label(self) -> str:
@@ -49,6 +52,16 @@ class Rescaled:
     def bias(self) -> np.ndarray:
         """What hardware adds to sums of products, int64 [channels]; modulo 2**accumulator bits in tables."""
         return self.accumulation.bias + self.channels.offset
+
+    def fields(self, parameters: Parameters) -> tuple[Field, ...]:
+        """What the numbers of its channels are in hardware, a record for each, from bit 0 up."""
+        own, output = self.channels, parameters.output_bits
+        return (
+            Field("shift", parameters.shift_bits, own.shift - parameters.shift_min),
+            *(Field(*parts) for parts in parameters.coding.fields(own.multiplier)),
+            Field("bias", parameters.accumulator_bits, self.bias, is_signed=True),
+            *(Field(name, output, getattr(own, name), is_signed=True) for name in ("zero_point", "low", "high")),
+        )
 
     @property
     def changed(self) -> int:
@@ -72,7 +85,9 @@ def rescaled(
     """
     every = [(step, part, _original(part, coding)) for step, part in found]
     parameters = _parameters([(step, bounded) for step, _, bounded in every], coding, wanted)
-    return parameters, [Rescaled(step, part, within(own, parameters)[0], own.channels) for step, part, own in every]
+    return parameters, [
+        Rescaled(step, part, within(own, parameters)[0], own.channels, coding.block) for step, part, own in every
+    ]
 
 
 def _original(part: Accumulation, coding: Coding) -> Bounded:
@@ -87,31 +102,52 @@ def _original(part: Accumulation, coding: Coding) -> Bounded:
 
 
 def _parameters(every: Sequence[tuple[Step, Bounded]], coding: Coding, wanted: int | None) -> Parameters:
-    """The narrowest hardware for the channels that stay as they are, with which the others fit, too.
+    """The narrowest hardware for all channels.
 
-    Those of more than two outputs stay as long as their accumulators are within the limit.
+    Raises:
+      UsageError: as `rescaled`.
     """
-    outputs = max(8 * step.form.output.dtype.itemsize for step, _ in every)
-    limit = WIDEST[outputs] if wanted is None else wanted
+    limit = WIDEST[_output_bits(every)] if wanted is None else wanted
+    found, without = _within_limit(every, coding, limit, wanted or 2)
+    if found is not None:
+        return found
+    (step, channel), *others = without
+    enough = next(bits for bits in range(limit + 1, 64) if _within_limit(every, coding, bits, bits)[0] is not None)
+    more = f", as {len(others)} other channels do" if others else ""
+    raise UsageError(
+        f"accumulators of {limit} bits are too narrow: {step.origin.label}, channel {channel}, needs more{more}, and "
+        f"has too many outputs for other numbers to give the same; --rtl_accumulator_bits {enough} makes wider hardware"
+    )
+
+
+def _within_limit(
+    every: Sequence[tuple[Step, Bounded]], coding: Coding, limit: int, bits: int
+) -> tuple[Parameters | None, list[tuple[Step, int]]]:
+    """The narrowest hardware of up to `limit` bits, or which channels it has no room for.
+
+    Channels of more than two outputs stay as they are if their accumulators are within the limit, for which there have
+    to be the bits, and all with their own shift if they are not. The others get numbers that fit.
+    """
     needs = [accumulator_bits(bounded.low, bounded.high) for _, bounded in every]
     lively = [_many_valued(bounded) for _, bounded in every]
-    bits = wanted or 2
     while True:
-        kept = [own & (need <= limit) for own, need in zip(lively, needs, strict=True)]
-        bits = max(bits, *(int(need[own].max(initial=2)) for own, need in zip(kept, needs, strict=True)))
+        kept = [need[own & (need <= limit)] for own, need in zip(lively, needs, strict=True)]
+        bits = max(bits, *(int(need.max(initial=2)) for need in kept))
         low, high = _shifts(every, lively)
-        parameters = Parameters(bits, coding, low, max(1, (high - low).bit_length()), outputs)
-        unfit = [within(bounded, parameters)[1] for _, bounded in every]
-        if not any(some.any() for some in unfit):
-            return parameters
-        grown = [own | some for own, some in zip(lively, unfit, strict=True)]
+        parameters = Parameters(bits, coding, low, max(1, (high - low).bit_length()), _output_bits(every))
+        left = [unfit(bounded, parameters) for _, bounded in every]
+        if not any(some.any() for some in left):
+            return parameters, []
+        grown = [own | some for own, some in zip(lively, left, strict=True)]
         if all((own == more).all() for own, more in zip(lively, grown, strict=True)):
             bits += 1
         lively = grown
         if bits > limit:
-            beyond = [(step, i) for (step, _), some in zip(every, unfit, strict=True) for i in np.flatnonzero(some)]
-            most = max(int(need[some].max(initial=2)) for need, some in zip(needs, unfit, strict=True))
-            raise UsageError(_too_narrow(beyond, limit, most))
+            return None, [(step, i) for (step, _), some in zip(every, left, strict=True) for i in np.flatnonzero(some)]
+
+
+def _output_bits(every: Sequence[tuple[Step, Bounded]]) -> int:
+    return max(8 * step.form.output.dtype.itemsize for step, _ in every)
 
 
 def _many_valued(bounded: Bounded) -> np.ndarray:
@@ -125,13 +161,3 @@ def _shifts(every: Sequence[tuple[Step, Bounded]], lively: list[np.ndarray]) -> 
     if not shifts.size:  # all channels are dead, and any shift will do
         shifts = every[0][1].channels.shift[:1]
     return int(shifts.min()), int(shifts.max())
-
-
-def _too_narrow(beyond: list[tuple[Step, int]], limit: int, most: int) -> str:
-    (step, channel), *others = beyond
-    more = f", as {len(others)} other channels do" if others else ""
-    return (
-        f"accumulators of {limit} bits are too narrow: {step.origin.label}, channel {channel}, needs up to {most}"
-        f"{more}, and takes too many outputs for other numbers to give the same; --rtl_accumulator_bits "
-        f"{most} makes wider hardware"
-    )

@@ -2,6 +2,7 @@
 """Tables of records of bits, as hardware reads them."""
 
 import dataclasses
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -23,6 +24,11 @@ class Field:
     bits: int
     values: np.ndarray
     is_signed: bool = False
+
+    @classmethod
+    def of(cls, name: str, bits: int, integers: Iterable[int], is_signed: bool = False) -> "Field":
+        """A field of any integers."""
+        return cls(name, bits, np.array([int(integer) for integer in integers], np.int64), is_signed)
 
     @property
     def is_constant(self) -> bool:

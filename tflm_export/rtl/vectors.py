@@ -8,10 +8,13 @@ import numpy as np
 
 from tflm_export.errors import UsageError
 from tflm_export.grid import Grid
+from tflm_export.program.form import lined_up
 from tflm_export.program.program import Program
 from tflm_export.rtl.channels import Channels
 from tflm_export.rtl.design import Design, design, program_of
+from tflm_export.rtl.means import Averaged
 from tflm_export.rtl.rescaled import Rescaled
+from tflm_export.rtl.sums import Sum
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,15 +48,38 @@ class RescaleVectors:
         """Multiplier, shift, zero point, low and high of each vector."""
         return self.rescaled.channels[self.channel]
 
+    @property
+    def operands(self) -> tuple[np.ndarray, ...]:
+        """What comes from the network, where the table gives the rest."""
+        return (self.sum_of_products,)
+
     def __len__(self) -> int:
-        return len(self.channel)
+        return len(self.expected)
 
 
-def rescale_vectors(design: Design, program: Program, inputs: Sequence[np.ndarray]) -> Iterator[RescaleVectors]:
-    """Every rescale of some inferences, step by step.
+@dataclasses.dataclass(frozen=True, eq=False)
+class OtherVectors:
+    """All that `narrow_add` or `narrow_mean` computes for a layer in some inferences.
+
+    Attributes:
+      layer: the layer.
+      operands: int64 [vectors]: both inputs of a sum, or the sum of the inputs of a mean.
+      expected: int64 [vectors], the simulator's output.
+    """
+
+    layer: Sum | Averaged
+    operands: tuple[np.ndarray, ...]
+    expected: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.expected)
+
+
+def vectors(found: Design, program: Program, inputs: Sequence[np.ndarray]) -> Iterator[RescaleVectors | OtherVectors]:
+    """Every output that blocks compute in some inferences, layer by layer.
 
     Args:
-      design: of the program.
+      found: the design of the program.
       program: the program.
       inputs: an array for each input of the program, [inferences, *shape], in its type.
 
@@ -61,17 +87,46 @@ def rescale_vectors(design: Design, program: Program, inputs: Sequence[np.ndarra
       ModelError: the program cannot run.
     """
     values = program.run(inputs)
-    for rescaled in design.rescaled:
-        step = rescaled.step
-        arrays = [value.among(values) for value in step.form.inputs]
-        accumulator, channel, where = rescaled.accumulation.chosen(step.form, *arrays)
-        output = values[step.form.output.key]
+    for layer in found.layers:
+        form = layer.step.form
+        arrays = [value.among(values) for value in form.inputs]
         rows = max(map(len, arrays))  # one where all inputs are constant
-        yield RescaleVectors(rescaled, channel, accumulator, output[:rows].reshape(-1)[where].astype(np.int64))
+        output = values[form.output.key][:rows].astype(np.int64)
+        if isinstance(layer, Rescaled):
+            accumulator, channel, where = layer.accumulation.chosen(form, *arrays)
+            yield RescaleVectors(layer, channel, accumulator, output.reshape(-1)[where])
+        elif isinstance(layer, Sum):
+            raw = (np.broadcast_to(lined_up(a, len(form.output.shape)), output.shape) for a in arrays)
+            yield OtherVectors(layer, tuple(a.reshape(-1).astype(np.int64) for a in raw), output.reshape(-1))
+        else:
+            total = form.reduced(np.sum, arrays[0].astype(np.int64))
+            yield OtherVectors(layer, (total.reshape(-1),), output.reshape(-1))
+
+
+def vectors_of(
+    data: bytes, grid: Grid, inputs: Sequence[np.ndarray] | None = None, inferences: int = 1
+) -> Iterator[RescaleVectors]:
+    """Every rescale that a rescaler computes in some inferences of a narrowed model, layer by layer.
+
+    Args:
+      data: a .tflite file.
+      grid: that of its widest multiplier.
+      inputs: an array for each input that the program takes, [inferences, *shape], in its type; None for random ones.
+      inferences: how many random ones.
+
+    Raises:
+      ModelError: as `program_of` and `design`.
+      UsageError: as `design` and `random_inputs`.
+    """
+    program, _ = program_of(data, grid)
+    found = vectors(
+        design(program, grid), program, random_inputs(program, inferences) if inputs is None else inputs
+    )  # fmt: skip
+    yield from (own for own in found if isinstance(own, RescaleVectors))
 
 
 def random_inputs(program: Program, inferences: int = 1, seed: int = 0) -> list[np.ndarray]:
-    """Inputs of any integers of their types (float32: from -1 to 1), the same in every run.
+    """Inputs of any integers of their types (float32: of any that these stand for), the same in every run.
 
     Args:
       program: whose inputs.
@@ -87,28 +142,19 @@ def random_inputs(program: Program, inferences: int = 1, seed: int = 0) -> list[
     for value in program.main.inputs:
         shape = (inferences, *value.shape)
         if value.dtype.kind == "f":
-            arrays.append(generator.uniform(-1, 1, shape).astype(value.dtype))
+            low, high = _real_range(program, value)
+            arrays.append(generator.uniform(low, high, shape).astype(value.dtype))
         else:
             low, high = value.limits
             arrays.append(generator.integers(low, high, shape, value.dtype, endpoint=True))
     return arrays
 
 
-def vectors_of(
-    data: bytes, grid: Grid, inputs: Sequence[np.ndarray] | None = None, inferences: int = 1
-) -> Iterator[RescaleVectors]:
-    """Every rescale that hardware computes in some inferences of a narrowed model.
-
-    Args:
-      data: a .tflite file.
-      grid: that of its widest multiplier.
-      inputs: an array for each input that the program takes, [inferences, *shape], in its type; None for random ones.
-      inferences: how many random ones.
-
-    Raises:
-      ModelError: as `program_of` and `design`.
-      UsageError: as `design` and `random_inputs`.
-    """
-    program, _ = program_of(data, grid)
-    found = design(program, grid)
-    yield from rescale_vectors(found, program, random_inputs(program, inferences) if inputs is None else inputs)
+def _real_range(program: Program, value) -> tuple[float, float]:
+    """The real numbers that a float32 input holds without saturation, by the scale of what it is quantised to."""
+    for step in program.main.steps:
+        output = step.form.output
+        if step.form.inputs and step.form.inputs[0].key == value.key and output.scale and output.dtype.kind in "iu":
+            low, high = ((limit - output.zero_point) * output.scale for limit in output.limits)
+            return low, high
+    return -1.0, 1.0
