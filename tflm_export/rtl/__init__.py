@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rescalers in hardware: blocks in Verilog, and a model's tables, parameters and vectors for them."""
+"""The hardware back end: rescalers in Verilog, and a model's parameters, tables and vectors for them.
+
+Knows forms and no operators.
+"""
 
 from tflm_export.rtl.blocks import VERILOG, sources
+from tflm_export.rtl.hardware import Hardware, emit, translate
 
-__all__ = ["VERILOG", "sources"]
+__all__ = ["VERILOG", "Hardware", "emit", "sources", "translate"]

@@ -9,6 +9,8 @@ import numpy as np
 from tflm_export.grid import Grid
 from tflm_export.rescale import Rescale
 
+_DISTANCE_BITS = 2  # between two signed digits
+
 
 def odd(multiplier: np.ndarray) -> np.ndarray:
     """Multipliers without the zeros at their lower ends; int64, 0 stays 0."""
@@ -69,6 +71,11 @@ class Coding:
         return [("multiplier", self.bits - 1, multiplier - self.power)] if self.bits > 1 else []
 
     @property
+    def factor_bits(self) -> int:
+        """Of a multiplier in a table."""
+        return self.bits - 1
+
+    @property
     def parameters(self) -> dict[str, int]:
         """Those of the block that say what its multipliers are."""
         return {"MULTIPLIER_BITS": self.bits, "HIDDEN_BIT": 1}
@@ -93,11 +100,15 @@ class TwoDigitCoding(Coding):
 
     def fields(self, multiplier: np.ndarray) -> list[tuple[str, int, np.ndarray]]:
         distance, negative = self.grid.digits(multiplier)
-        return [("distance", 2, distance), ("negative", 1, negative.astype(np.int64))]
+        return [("distance", _DISTANCE_BITS, distance), ("negative", 1, negative.astype(np.int64))]
+
+    @property
+    def factor_bits(self) -> int:
+        return _DISTANCE_BITS + 1
 
     @property
     def parameters(self) -> dict[str, int]:
-        return {"DISTANCE_BITS": 2}
+        return {"DISTANCE_BITS": _DISTANCE_BITS}
 
 
 def coding_of(grid: Grid) -> Coding:

@@ -30,6 +30,11 @@ class Parameters:
         return self.shift_min + (1 << self.shift_bits) - 1
 
     @property
+    def factor_bits(self) -> int:
+        """Of a shift and a multiplier in a table."""
+        return self.shift_bits + self.coding.factor_bits
+
+    @property
     def localparams(self) -> dict[str, int]:
         """By the names that they have in Verilog."""
         return {

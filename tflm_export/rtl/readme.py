@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is in a folder, for people."""
+
+import re
+from collections.abc import Sequence
+
+from tflm_export.rtl.design import Design
+from tflm_export.rtl.headers import localparams
+from tflm_export.rtl.index import factor_bits
+from tflm_export.rtl.rescaled import Rescaled
+from tflm_export.rtl.tables import Placed
+
+_FILES = """
+| file | |
+|---|---|
+| `narrow_parameters.vh` | the parameters of the blocks: the narrowest that are right for all inputs of the network |
+| `blocks/*.v` | the blocks, Verilog-2005, one module a file; the same for every model |
+| `tables/*.hex` | for `$readmemh`: a record for each channel of a layer; the first lines say the layout |
+| `index.json` | all of this for machines |
+| `vectors.hex` | {vectors} lines `layer channel first second expected`, of {inferences} |
+| `testbench.v` | runs the blocks with the tables on the vectors, with `narrow_vectors.vh` (widths of the vectors) |
+| `narrow_tables.vh` | the testbench's readers of the tables, to start from |
+| `Makefile` | `make` runs the testbench in Icarus Verilog or Verilator; `make icarus`, `make verilator` in that one |
+"""
+_RESCALER = """
+    acc = sum(weight * (input - input zero point)) + bias
+    y   = min(max(zero_point + ((acc * m + half) >> s), low), high)
+    s   = SHIFT_MIN + shift,  half = 2**(s-1), or 0 where s <= 0, a shift to the left
+
+{multiplier} `bias` is modulo 2**ACC_BITS: partial sums may wrap, as additions do in hardware; the
+last one ends within its bits, for every input of the network. Hardware that multiplies raw inputs adds
+`bias - input zero point * sum(weights)` instead. Where `zero_point`, `low` and `high` are the same in all channels of a
+layer, they are in the head of the table (`constants` in index.json) and not in its records; so are shift and multiplier
+of a layer that has one for all channels.
+
+{factors} factors, a shift and a multiplier each, take {factor_bytes} bytes, {factor_bits} bits a factor.
+"""
+_CHANGED = """{changed} of {channels} channels have other numbers than the model, with the same output for every accumulator
+they can get. They have one output or few, and a bias and a shift that would take wider hardware: so they saturate
+through another bias, have their step at another shift, count from another zero point, or have limits of their own.
+"""
+
+
+def readme(name: str, head: str, design: Design, layers: Sequence[Placed], inferences: str, vectors: int) -> str:
+    """The text of README.md.
+
+    Args:
+      name: of the model.
+      head: who wrote it.
+      design: the design.
+      layers: its layers with their tables.
+      inferences: how many of what vectors are of: "1 inference of random inputs".
+      vectors: how many there are.
+    """
+    coding = design.parameters.coding
+    rescaled = [placed.layer for placed in layers if isinstance(placed.layer, Rescaled)]
+    changed, channels = sum(layer.changed for layer in rescaled), sum(len(layer.channels) for layer in rescaled)
+    bits = factor_bits(design.parameters, layers)
+    multiplier = {
+        "narrow_rescale": f"m has {coding.bits} bits; the top one is 1, and in no table."
+        if coding.bits > 1
+        else "m is 1: a rescale is a shift.",
+    }.get(coding.block, "m is 2**distance + 1, or 2**distance - 1 where `negative` is set.")
+    parts = [
+        f"# {_text(name)}: rescales in hardware\n",
+        f"{_text(head)} Bit for bit what\n`tflm_export.simulator` computes.\n",
+        "## Files",
+        _FILES.format(inferences=inferences, vectors=vectors),
+        "## Parameters\n",
+        *(f"    {key} = {value}" for key, value in localparams(design).items()),
+        f"\n## {coding.block}",
+        _RESCALER.format(
+            multiplier=multiplier,
+            factors=sum(placed.factors for placed in layers),
+            factor_bytes=-(-bits // 8),
+            factor_bits=design.parameters.factor_bits,
+        ),
+        *([_CHANGED.format(changed=changed, channels=channels)] if changed else []),
+        *_others(design),
+        "## Layers\n",
+        "| layer | operator | block | table | records | channels re-expressed |",
+        "|--:|---|---|---|--:|--:|",
+        *(_row(placed) for placed in layers),
+        "",
+        *_without(design),
+    ]
+    return "\n".join(parts)
+
+
+def _others(design: Design) -> list[str]:
+    text = []
+    if design.sums:
+        text += [
+            "## narrow_add\n",
+            "    y = min(max((fa * a + fb * b + start) >> s, low), high),  s = ADD_SHIFT_MIN + shift",
+            "    fa = (multiplier_a with its top bit) << align_a, less than 0 where negative_a is set; fb likewise\n",
+            "`a` and `b` are raw inputs; `start` holds the zero points and half a unit.\n",
+        ]
+    if design.means:
+        text += [
+            "## narrow_mean\n",
+            "    y = min(max((sum * multiplier + start) >> s, low), high),  s = MEAN_SHIFT_MIN + shift\n",
+            "`sum` is of raw inputs. The numbers give the exact mean for every sum that there can be.\n",
+        ]
+    return text
+
+
+def _row(placed: Placed) -> str:
+    layer = placed.layer
+    is_rescaled = isinstance(layer, Rescaled)
+    where = placed.table.path if is_rescaled else f"{placed.table.path}, record {placed.record}"
+    records, changed = (placed.table.records, layer.changed) if is_rescaled else (1, "")
+    return f"| {placed.number} | {_text(_short(layer.label))} | {layer.block} | {where} | {records} | {changed} |"
+
+
+def _without(design: Design) -> list[str]:
+    if not design.without:
+        return []
+    rows = [f"| {_text(_short(label))} | {_text(reason)} |" for label, reason in design.without]
+    return ["## Without a block\n", "| operator | |", "|---|---|", *rows, ""]
+
+
+def _short(label: str) -> str:
+    """A label without what fused operators add to a name."""
+    first, _, rest = label.partition(";")
+    return f"{first}; ...)" if rest else label
+
+
+def _text(text: str) -> str:
+    """A text that may hold a file's names, in a table."""
+    return re.sub(r"([|`*_<>\[\]\\])", r"\\\1", re.sub(r"[^\x20-\x7e]", "?", text))
