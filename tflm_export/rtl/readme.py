@@ -35,9 +35,10 @@ of a layer that has one for all channels.
 
 {factors} factors, a shift and a multiplier each, take {factor_bytes} bytes, {factor_bits} bits a factor.
 """
-_CHANGED = """{changed} of {channels} channels have other numbers than the model, with the same output for every accumulator
-they can get. They have one output or few, and a bias and a shift that would take wider hardware: so they saturate
-through another bias, have their step at another shift, count from another zero point, or have limits of their own.
+_CHANGED = """\
+{changed} of {channels} channels have other numbers than the model, with the same output for every accumulator they can
+get. They have one output or few, and a bias and a shift that would take wider hardware: so they saturate through
+another bias, have their step at another shift, count from another zero point, or have limits of their own.
 """
 
 
