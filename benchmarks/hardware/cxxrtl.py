@@ -195,7 +195,8 @@ def _driver(number: int, top: str, ports: Sequence[Port], has_clock: bool) -> st
             if port.is_input == is_input
         ]
 
-    edge = ["    block.p_clk.set(true);", "    block.step();"] if has_clock else []
+    # The first step takes registers over, the second what follows from them.
+    edge = ["    block.p_clk.set(true);", "    block.step();", "    block.step();"] if has_clock else []
     before = ["    block.p_clk.set(false);"] if has_clock else []
     lines = [
         f'#include "{number}.cc"',
