@@ -51,7 +51,7 @@ FLOORS = (
     ),
     ("tflm_export.input_means", "tflm_export.synthetic"),
     ("tflm_export.narrow", "tflm_export.verify", "tflm_export.to_int8"),
-    ("tflm_export.search", "tflm_export.outputs"),
+    ("tflm_export.search", "tflm_export.rtl_folder", "tflm_export.outputs"),
     ("tflm_export.several",),
     ("tflm_export.flags",),
     ("tflm_export.one_model",),

@@ -9,6 +9,7 @@ usage: python -m tflm_export --bits K [flags] MODEL.tflite     write MODEL_kK.tf
        python -m tflm_export --to_int8 [--bits K] MODEL.tflite write a uint8 model in int8: MODEL_int8.tflite, _int8_kK
        python -m tflm_export --bits K --c_source DIR MODEL.tflite
                                                                write it as C, too (--bits 31: as it is): DIR/NAME.h, .c
+       python -m tflm_export --bits K --rtl DIR MODEL.tflite   write its rescales for hardware, too: DIR/README.md, ...
        python -m tflm_export --explain MODEL.tflite            show each rescale
        python -m tflm_export --dump MODEL.tflite               print the multipliers of a narrowed model as JSON
        python -m tflm_export --bits K --output_dir DIR FOLDER  write FOLDER/.../MODEL.tflite to DIR/.../MODEL_kK.tflite

@@ -9,6 +9,7 @@ from tflm_export.errors import UsageError
 from tflm_export.grid import NAMED, Grid, grid_of
 from tflm_export.narrow import METHODS
 from tflm_export.narrow import SYNTHETIC as SYNTHETIC_CHOICES
+from tflm_export.rtl.hardware import MOST_ACCUMULATOR_BITS
 from tflm_export.setting import KEEP
 from tflm_export.to_int8 import IO as BORDERS
 
@@ -21,7 +22,10 @@ NEEDED = {  # flag: those without any of which it means nothing
     "core": ["c_source"],
     "optimize": ["c_source"],
     "max_drop": ["search"],
-    "model_name": ["c_source", "cc_array"],
+    "model_name": ["c_source", "cc_array", "rtl"],
+    "rtl_accumulator_bits": ["rtl"],
+    "rtl_inferences": ["rtl"],
+    "force": ["rtl"],
 }
 CONVERSION = {"to_int8", "io", "calibration", "synthetic", "output", "output_dir", "overwrite", "quiet", "jobs"}
 
@@ -76,11 +80,37 @@ C_SOURCE = flags.DEFINE_string(
     "component, a Zephyr module and an Arduino library.",
     flag_values=FLAGS,
 )
+RTL = flags.DEFINE_string(
+    "rtl",
+    None,
+    "Folder for the model's rescales in hardware: blocks in Verilog with parameters proved from the model, tables of "
+    "multipliers, shifts and biases, and a testbench with what the simulator computes.",
+    flag_values=FLAGS,
+)
+RTL_ACCUMULATOR_BITS = flags.DEFINE_integer(
+    "rtl_accumulator_bits",
+    None,
+    "For --rtl: width of the accumulators. Default: the narrowest that is right for all inputs, up to 24 bits (48 for "
+    "int16).",
+    lower_bound=2,
+    upper_bound=MOST_ACCUMULATOR_BITS,
+    flag_values=FLAGS,
+)
+RTL_INFERENCES = flags.DEFINE_integer(
+    "rtl_inferences",
+    1,
+    "For --rtl: how many inferences the testbench has, of rows of --calibration that measure, else of random inputs.",
+    lower_bound=1,
+    flag_values=FLAGS,
+)
+FORCE = flags.DEFINE_bool(
+    "force", False, f"For --rtl: take multipliers wider than {rescale.READABLE_BITS} bits.", flag_values=FLAGS
+)
 MODEL_NAME = flags.DEFINE_string(
     "model_name",
     None,
-    "NAME of the model for --c_source and --cc_array, which begins names of files and functions. Default: that of the "
-    "narrowed file.",
+    "NAME of the model for --c_source, --cc_array and --rtl, which begins names of files and functions in C. Default: "
+    "that of the narrowed file.",
     flag_values=FLAGS,
 )
 CORE = flags.DEFINE_string(
@@ -226,7 +256,21 @@ def require_possible() -> None:
     if JOBS.value < 1:
         raise UsageError(f"--jobs must be at least 1, got {JOBS.value}")
     cores.find(CORE.value)
+    _require_narrow_hardware()
     _require_verifiable()
+
+
+def _require_narrow_hardware() -> None:
+    """Raises UsageError where --rtl would have nothing narrow to write, or multipliers that are hardly narrower."""
+    if RTL.value is None or BITS.value is None:
+        return
+    if BITS.value == rescale.MAX_BITS and BITS_CONFIG.value is None and ADD_BITS.value is None:
+        raise UsageError(f"--rtl is for narrow multipliers, and --bits {BITS.value} narrows nothing; give --bits less")
+    if BITS.value > rescale.READABLE_BITS and not FORCE.value:
+        raise UsageError(
+            f"--rtl with --bits {BITS.value}: above {rescale.READABLE_BITS} bits a rescaler is hardly smaller than a "
+            "stock one; give --bits less, or add --force"
+        )
 
 
 def _require_images_to_matter() -> None:

@@ -11,6 +11,7 @@ from tflm_export.flatbuffer.model import parse
 from tflm_export.grid import Grid
 from tflm_export.narrow import NothingToNarrowError, check, narrow
 from tflm_export.report import Report, Row
+from tflm_export.rtl_folder import RtlFolder
 from tflm_export.rules import with_additions
 from tflm_export.rules_file import load_rules
 from tflm_export.terminal import Messages
@@ -110,7 +111,7 @@ class OneModel:
             data, report, notes = self._narrowed(converted, train)
         if flags.STRICT.value:
             report.require_narrow()
-        written = wanted.write(data, report)
+        written = wanted.write(data, report, None if test is None else list(test.values()))
         outcome = several.Outcome(self.source.path, output=wanted.model, size=len(written.model), report=report)
         self.say(*(report.table().split("\n") if self.source.is_alone else report.notes()))
         self.say(*notes, *written.lines)
@@ -129,7 +130,7 @@ class OneModel:
         try:
             return *narrow(converted.data, *settings, converted.references), ()
         except NothingToNarrowError as error:
-            if flags.C_SOURCE.value is None:
+            if flags.C_SOURCE.value is None or flags.RTL.value is not None:
                 raise
             return converted.data, error.report, (f"note: {error}; written as it is",)
 
@@ -205,6 +206,7 @@ def outputs_of(source: several.Source) -> outputs.Outputs:
         report=flags.REPORT.value if source.is_alone else None,
         array_folder=source.folder(flags.CC_ARRAY.value),
         source_folder=source.folder(flags.C_SOURCE.value),
+        rtl=_rtl_folder(source),
         name=flags.MODEL_NAME.value,
         core=flags.CORE.value,
         optimize=flags.OPTIMIZE.value,
@@ -212,6 +214,13 @@ def outputs_of(source: several.Source) -> outputs.Outputs:
         with_metadata=flags.METADATA.value,
         overwrite=flags.OVERWRITE.value,
     )
+
+
+def _rtl_folder(source: several.Source) -> RtlFolder | None:
+    folder = source.folder(flags.RTL.value)
+    if folder is None:
+        return None
+    return RtlFolder(folder, flags.RTL_ACCUMULATOR_BITS.value, flags.RTL_INFERENCES.value, flags.FORCE.value)
 
 
 def _rules(stock: bytes) -> dict | None:

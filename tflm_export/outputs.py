@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files that narrowing a model gives: the model, and on request its report, a C++ array and a C program."""
+"""The files that narrowing a model gives: the model, and on request its report, a C++ array, a C program, hardware."""
 
 import dataclasses
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import numpy as np
 
 from tflm_export import __version__, c, cc_array, cores, files, kernels, metadata
 from tflm_export.arithmetic import Narrow
@@ -14,6 +16,7 @@ from tflm_export.errors import UsageError
 from tflm_export.grid import Grid
 from tflm_export.report import Report
 from tflm_export.rescale import READABLE_BITS
+from tflm_export.rtl_folder import RtlFolder
 
 # Modelled cycles of MLPerf Tiny at k = 1, zig -O2: on an M4 2.8 (ad01) to 4.0 (resnet8) times, on an M0+ 1.8 (ad01) and
 # 2.7 (kws).
@@ -70,6 +73,7 @@ class Outputs:
       report: path of the report as JSON.
       array_folder: folder of the model as a C++ array.
       source_folder: folder of the model as a C99 program part, with what build systems read.
+      rtl: folder of the model's rescales in hardware.
       name: of the model in C and C++, prefix of files and functions; by default the stem of `model`.
       core: whose kernels it is to use, a name of `cores.CORES`.
       optimize: what for: "speed" or "size".
@@ -82,6 +86,7 @@ class Outputs:
     report: str | None = None
     array_folder: str | None = None
     source_folder: str | None = None
+    rtl: RtlFolder | None = None
     name: str | None = None
     core: str = "portable"
     optimize: str = "speed"
@@ -110,6 +115,15 @@ class Outputs:
         require_writable([self.model, *array, self.report], self.overwrite)
         if self.source_folder is not None:
             self._require_own_folder(self.source_folder)
+        if self.rtl is not None:
+            self.rtl.check(self.overwrite)
+            if any(os.path.realpath(folder) == os.path.realpath(self.rtl.path) for folder in folders):
+                raise UsageError(f"--rtl takes a folder of its own, and {self.rtl.path} is that of other outputs, too")
+
+    @property
+    def rtl_folder(self) -> str | None:
+        """Where the hardware goes."""
+        return None if self.rtl is None else self.rtl.path
 
     def _require_own_folder(self, folder: str) -> None:
         """Raises UsageError where a folder holds another model's sources, or a build's files that are not ours."""
@@ -130,12 +144,13 @@ class Outputs:
                 what = f"{path} exists already, of the model {model}"
                 raise UsageError(f"{what}; pass --overwrite to replace it, or give another model its own folder")
 
-    def write(self, narrowed: bytes, report: Report) -> Written:
+    def write(self, narrowed: bytes, report: Report, rows: Sequence[np.ndarray] | None = None) -> Written:
         """Writes all files or none, as `files.write` does.
 
         Args:
           narrowed: the file that `narrow` returned.
           report: what it reported.
+          rows: real inputs for vectors of the hardware, an array for each input of the model; None for random ones.
 
         Raises:
           UsageError: a file cannot be written, or the program would need several widths above 16 bits.
@@ -146,15 +161,22 @@ class Outputs:
         array = self._array(data)
         program = None if self.source_folder is None else self._program(data, report)
         sources = {} if program is None else self._folder(program)
-        with files.folders({os.path.dirname(path) for path in [*array, *sources]}):
-            require_writable([*sources, self.report], self.overwrite)
-            files.write({self.model: data} | array | sources | report_files(report, self.report), self.overwrite)
+        hardware = None if self.rtl is None else self.rtl.hardware(data, self._rtl_name, report, rows)
+        blocks = {} if hardware is None else _inside(self.rtl_folder, hardware.files())
+        with files.folders({os.path.dirname(path) for path in [*array, *sources, *blocks]}):
+            require_writable([*sources, *blocks, self.report], self.overwrite)
+            files.write(
+                {self.model: data} | array | sources | blocks | report_files(report, self.report), self.overwrite
+            )
         size = f"{len(data)} bytes" + (f", {len(data) - len(narrowed)} of them metadata" if has_metadata else "")
         lines = [f"{self.model}: {report.summary()}; {size}", *array]
         if program is not None:
             lines.append(f"{self.source_folder}: {len(sources)} files; {program.summary()}")
             lines += [f"note: {label} is not in the program" for label in program.left]
             lines += [f"note: {text}" for text in (*self._speed(program), *self._leftovers(sources))]
+        if hardware is not None:
+            lines.append(f"{self.rtl_folder}: {len(blocks)} files; {hardware.summary()}")
+            lines += [f"note: {text}" for text in (*hardware.notes(), *self.rtl.leftovers(blocks))]
         return Written(data, tuple(lines))
 
     def _speed(self, program: c.CProgram) -> list[str]:
@@ -188,6 +210,11 @@ class Outputs:
     def _named(self) -> str:
         """What the sources are named after."""
         return self.model if self.name is None else self.name
+
+    @property
+    def _rtl_name(self) -> str:
+        """What the hardware calls the model, for people."""
+        return "model" if self._named in files.STANDARD_OUTPUT else cc_array.identifier(self._named)
 
     def _program(self, data: bytes, report: Report) -> c.CProgram:
         widths = {row.bits for row in report.rows}  # those of up to 16 bits are read from the scales, each its own

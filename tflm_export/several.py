@@ -41,7 +41,7 @@ class Source:
         return os.path.join(folder, outputs.default_path(self.place, suffix))
 
     def folder(self, common: str | None) -> str | None:
-        """The folder for its C or C++ sources: that for all, or one of its own in that."""
+        """The folder for its sources in C, C++ or Verilog: that for all, or one of its own in that."""
         return common if common is None or self.is_alone else os.path.join(common, os.path.splitext(self.place)[0])
 
 
@@ -117,7 +117,7 @@ def require_distinct(sources: list[Source], wanted: list[outputs.Outputs], repor
     """Raises UsageError where two models would have files at one place, or one the place of the report."""
     models = collections.defaultdict(list)
     for source, files_of_one in zip(sources, wanted, strict=False):  # a check writes none
-        for kind in ("model", "array_folder", "source_folder"):
+        for kind in ("model", "array_folder", "source_folder", "rtl_folder"):
             path = getattr(files_of_one, kind)
             if path is not None:
                 models[kind, os.path.realpath(path)].append((source.path, path))
@@ -136,7 +136,11 @@ def folders(wanted: list[outputs.Outputs]) -> Iterator[None]:
     Raises:
       UsageError: one cannot be made.
     """
-    paths = {path for one in wanted for path in (os.path.dirname(one.model), one.array_folder, one.source_folder)}
+    paths = {
+        path
+        for one in wanted
+        for path in (os.path.dirname(one.model), one.array_folder, one.source_folder, one.rtl_folder)
+    }
     with files.folders(paths - {None}):
         yield
 

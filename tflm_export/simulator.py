@@ -97,7 +97,7 @@ def simulate(
     """
     model = _parsed(model)
     program = lowering.lower(model, arithmetic_of(rounding, bits))
-    values = program.run(_check_inputs(model, inputs))
+    values = program.run(check_inputs(model, inputs))
     tensors = {}
     for tensor in model.subgraphs[0].tensors:
         if tensor.key in values:
@@ -112,8 +112,12 @@ def _parsed(model: bytes | Model) -> Model:
     return model if isinstance(model, Model) else parse(model)
 
 
-def _check_inputs(model: Model, inputs) -> list[np.ndarray]:
-    """The inputs as [inferences, *shape]."""
+def check_inputs(model: Model, inputs: np.ndarray | Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The inputs that `simulate` takes as [inferences, *shape].
+
+    Raises:
+      UsageError: they do not fit the model.
+    """
     tensors = model.subgraphs[0].inputs
     arrays = [inputs] if isinstance(inputs, np.ndarray) else [np.asarray(array) for array in inputs]
     if len(arrays) != len(tensors):

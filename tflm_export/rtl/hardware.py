@@ -10,6 +10,7 @@ import numpy as np
 
 from tflm_export import __version__
 from tflm_export.errors import UsageError
+from tflm_export.flatbuffer.model import Model, parse
 from tflm_export.grid import Grid, grid_of
 from tflm_export.program.program import Program
 from tflm_export.rtl.blocks import sources
@@ -28,10 +29,11 @@ from tflm_export.rtl.readme import readme
 from tflm_export.rtl.rescaled import Rescaled
 from tflm_export.rtl.tables import Placed, placed
 from tflm_export.rtl.vectors import OtherVectors, RescaleVectors, random_inputs, vectors
+from tflm_export.simulator import check_inputs
 
 _HERE = pathlib.Path(__file__).parent
-_MOST_BITS = 62  # of accumulators
-INDEX = "index.json"
+MOST_ACCUMULATOR_BITS = 48  # the runtimes' own, of int16x8 models
+INDEX, GENERATOR = "index.json", "tflm_export"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,7 +79,7 @@ class Hardware:
                 self.name, self._head, self.design, self.layers, self.inferences, vectors_in_all
             ).encode(),
         }  # fmt: skip
-        listed = {"generator": f"tflm_export {__version__}", "model": self.name, "grid": str(self.grid)}
+        listed = {"generator": f"{GENERATOR} {__version__}", "model": self.name, "grid": str(self.grid)}
         listed |= index(self.design, self.layers, self.counts)
         listed["vectors"] = {"file": "vectors.hex", "lines": vectors_in_all, "of": self.inferences}
         listed["files"] = {name: len(content) for name, content in sorted(found.items())}
@@ -105,22 +107,29 @@ class Hardware:
             f"vectors of {self.inferences}"
         )
 
+    def notes(self) -> list[str]:
+        """What has no block, for people."""
+        labels = [*(label for label, _ in self.design.without), *self.left]
+        return [f"no block computes {', '.join(labels)} (README.md says why)"] if labels else []
+
 
 def translate(
     data: bytes, name: str, bits: int | str | Grid, accumulators: int | None = None,
     inputs: Sequence[np.ndarray] | None = None, inferences: int = 1,
 ) -> Hardware:  # fmt: skip
     """As `emit`, before it is written out."""
-    if accumulators is not None and not 2 <= accumulators <= _MOST_BITS:
-        raise UsageError(f"accumulators have 2 to {_MOST_BITS} bits, got {accumulators}")
+    if accumulators is not None and not 2 <= accumulators <= MOST_ACCUMULATOR_BITS:
+        raise UsageError(f"accumulators have 2 to {MOST_ACCUMULATOR_BITS} bits, got {accumulators}")
     grid = grid_of(bits)
     program, left = program_of(data, grid)
+    if inputs is not None:
+        inputs = _of_program(program, parse(data), inputs)
     found = design(program, grid, accumulators)
     layers = placed(found)
     if inputs is None:
         rows, source = random_inputs(program, inferences), "random inputs"
     else:
-        rows, source = _checked(program, inputs), "given inputs"
+        rows, source = inputs, "given inputs"
     parts = list(vectors(found, program, rows))
     many = len(rows[0]) if rows else 1
     return Hardware(
@@ -142,8 +151,8 @@ def emit(
       bits: the widest multiplier that the hardware is to have, or another grid; operators with others are left out.
       accumulators: bits of accumulators; None for the fewest that are right for all inputs, up to 24 where outputs are
         int8, and 48 where they are int16.
-      inputs: what vectors are of, an array for each input of the program, [inferences, *shape], in its type; None for
-        random ones.
+      inputs: what vectors are of, an array for each input of the model, as `simulate` takes them; None for random ones,
+        which are also taken where the first operators have no integer form.
       inferences: how many random ones.
 
     Returns:
@@ -157,18 +166,15 @@ def emit(
     return translate(data, name, bits, accumulators, inputs, inferences).files()
 
 
-def _checked(program: Program, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-    wanted = program.main.inputs
-    arrays = [np.asarray(array) for array in inputs]
-    if len(arrays) != len(wanted):
-        raise UsageError(f"vectors take an array for each of {len(wanted)} inputs, got {len(arrays)}")
-    for value, array in zip(wanted, arrays, strict=True):
-        if (array.shape[1:], array.dtype) != (value.shape, value.dtype) or not len(array):
-            what = f"{array.dtype} {list(array.shape)}"
-            raise UsageError(f"{value.label} takes {value.dtype} [inferences, {str(list(value.shape))[1:]}, got {what}")
-    if len({*map(len, arrays)}) > 1:
-        raise UsageError(f"the inputs hold different numbers of inferences: {sorted({*map(len, arrays)})}")
-    return arrays
+def _of_program(program: Program, model: Model, inputs: Sequence[np.ndarray]) -> list[np.ndarray] | None:
+    """Arrays [inferences, *shape]; None where the program starts behind the model's inputs.
+
+    Raises:
+      UsageError: they are no inputs of the model.
+    """
+    arrays = check_inputs(model, inputs)
+    keys = [tensor.key for tensor in model.subgraphs[0].inputs]
+    return arrays if [value.key for value in program.main.inputs] == keys else None
 
 
 def _lines(place: Placed, part: RescaleVectors | OtherVectors, bits: tuple[int, int, int]) -> bytes:

@@ -112,7 +112,7 @@ def _parameters(every: Sequence[tuple[Step, Bounded]], coding: Coding, wanted: i
     if found is not None:
         return found
     (step, channel), *others = without
-    enough = next(bits for bits in range(limit + 1, 64) if _within_limit(every, coding, bits, bits)[0] is not None)
+    enough = next(bits for bits in range(limit + 1, 65) if _within_limit(every, coding, bits, bits)[0] is not None)
     more = f", as {len(others)} other channels do" if others else ""
     raise UsageError(
         f"accumulators of {limit} bits are too narrow: {step.origin.label}, channel {channel}, needs more{more}, and "

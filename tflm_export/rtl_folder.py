@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folder of --rtl: whether it may be written, and what the hardware of a narrowed model is."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from tflm_export import files
+from tflm_export.errors import ModelError, UsageError
+from tflm_export.grid import Grid
+from tflm_export.report import Report
+from tflm_export.rescale import MAX_BITS, READABLE_BITS
+from tflm_export.rtl import Hardware, translate
+from tflm_export.rtl.hardware import GENERATOR, INDEX
+
+
+@dataclasses.dataclass(frozen=True)
+class RtlFolder:
+    """What is asked for.
+
+    Attributes:
+      path: of the folder.
+      accumulators: bits; None for as few as there need be.
+      inferences: that vectors are of.
+      is_forced: whether multipliers wider than 16 bits are taken, too.
+    """
+
+    path: str
+    accumulators: int | None = None
+    inferences: int = 1
+    is_forced: bool = False
+
+    def check(self, overwrite: bool) -> None:
+        """Raises UsageError where the folder is another's, or has something in it that is not to be replaced."""
+        if not self.path:
+            raise UsageError("--rtl takes a folder; the empty text is none")
+        files.require_folder(self.path)
+        if not os.path.isdir(self.path) or not os.listdir(self.path):
+            return
+        model = _model_of(os.path.join(self.path, INDEX))
+        if model is None:
+            raise UsageError(
+                f"{self.path} exists already, and is no folder that --rtl wrote; give the hardware one of its own, "
+                f"such as --rtl {os.path.join(self.path, 'rtl')}"
+            )
+        if not overwrite:
+            what = f"{self.path} exists already, of the model {model}"
+            raise UsageError(f"{what}; pass --overwrite to replace it, or give another folder")
+
+    def hardware(self, data: bytes, name: str, report: Report, rows: Sequence[np.ndarray] | None) -> Hardware:
+        """What is to be written.
+
+        Args:
+          data: the narrowed model.
+          name: of it.
+          report: of the narrowing.
+          rows: real inputs, an array for each input of the model in its type; None for random ones.
+
+        Raises:
+          UsageError: there are fewer rows than inferences, or accumulators are too narrow.
+          ModelError: nothing was narrowed, or nothing that was has a block.
+        """
+        if rows is not None:
+            there = min(map(len, rows))
+            if there < self.inferences:
+                raise UsageError(
+                    f"--rtl_inferences {self.inferences} is more than the {there} rows of --calibration that measure"
+                )
+            rows = [array[: self.inferences] for array in rows]
+        return translate(data, name, self._grid(report), self.accumulators, rows, self.inferences)
+
+    def _grid(self, report: Report) -> Grid:
+        """That of all multipliers which hardware is made for."""
+        most = MAX_BITS - 1 if self.is_forced else READABLE_BITS
+        grids = {row.grid for row in report.rows if row.narrow and row.bits <= most}
+        if not grids:
+            raise ModelError(
+                f"--rtl is for narrow multipliers, and the model has none of up to {most} bits; give --bits less, or "
+                "leave out --rtl"
+            )
+        return grids.pop() if len(grids) == 1 else Grid(max(grid.bits for grid in grids))
+
+    def leftovers(self, written: Sequence[str]) -> list[str]:
+        """Tables of another model, for people."""
+        tables = os.path.join(self.path, "tables")
+        there = {os.path.join(tables, name) for name in os.listdir(tables)}
+        others = sorted(os.path.basename(path) for path in there - {*written})
+        return [f"{tables} holds {', '.join(others)} from before or of yours"] if others else []
+
+
+def _model_of(path: str) -> str | None:
+    """The model of an index of ours; None for anything else."""
+    if not os.path.isfile(path):
+        return None
+    try:
+        found = json.loads(files.read(path))
+        return found["model"] if found["generator"].startswith(GENERATOR) else None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
