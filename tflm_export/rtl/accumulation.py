@@ -7,16 +7,21 @@ import functools
 import numpy as np
 
 from tflm_export.program.aligned_sum import AlignedSum
+from tflm_export.program.call import CallOnce
+from tflm_export.program.convert import Dequantize, QuantizeReal
 from tflm_export.program.form import Form
+from tflm_export.program.gather import Gather, GatherNd, Update
 from tflm_export.program.lookup import Lookup
 from tflm_export.program.matrix_product import MatrixProduct
 from tflm_export.program.move import Move
+from tflm_export.program.normalization import Normalization
 from tflm_export.program.passes.ranges import Range, sum_ranges
-from tflm_export.program.pool import AveragePool, MaxPool
+from tflm_export.program.pool import AveragePool
 from tflm_export.program.product import Product
 from tflm_export.program.recurrence import Lstm, Svdf
 from tflm_export.program.reduction import Mean, Total
 from tflm_export.program.requantize import Prelu, Requantize
+from tflm_export.program.softmax import LogSoftmax, Softmax, SoftmaxInt16
 from tflm_export.program.weighted_sum import WeightedSum
 from tflm_export.rescale import IDENTITY, WIDE_BITS, Rescale, Rescaler, WideNarrowRescale
 from tflm_export.rtl.coding import Coding, odd, width
@@ -24,12 +29,19 @@ from tflm_export.rtl.coding import Coding, odd, width
 _INT32 = 1 << 31
 _EXACT = float(1 << 53)
 _SIGNS = {"above zero": True, "below zero": False}
-_ABSENT = {
+_RECURRENT = "the inner rescales of a recurrent layer have no block of their own"
+_OWN = "it computes in its own fixed point"
+_ABSENT = {  # whatever is not here, nor below, has no rescale
     AveragePool: "an average is no rescale: the sum over the window is divided",
-    MaxPool: "a maximum is no rescale",
     Lookup: "a table of its outputs is all it takes",
-    Lstm: "the inner rescales of a recurrent layer have no block of their own",
-    Svdf: "the inner rescales of a recurrent layer have no block of their own",
+    Lstm: _RECURRENT,
+    Svdf: _RECURRENT,
+    Softmax: _OWN,
+    SoftmaxInt16: _OWN,
+    LogSoftmax: _OWN,
+    Normalization: _OWN,
+    QuantizeReal: "it is a border to real numbers",
+    Dequantize: "it is a border to real numbers",
 }
 
 
@@ -89,7 +101,7 @@ def absent(form: Form, coding: Coding) -> str:
       coding: of the multipliers that there are.
     """
     if not isinstance(form, AlignedSum | Mean | WeightedSum | MatrixProduct | Product | Total | Requantize | Prelu):
-        return _ABSENT.get(type(form), "it computes in its own fixed point")
+        return _ABSENT.get(type(form), "it has no rescale")
     if form.output.dtype.name not in ("int8", "int16"):
         return f"its output is {form.output.dtype}, and blocks give int8 or int16"
     if any(value.is_variable for value in form.inputs):
@@ -109,7 +121,9 @@ def absent(form: Form, coding: Coding) -> str:
 
 def is_free(form: Form) -> bool:
     """Whether a form needs no arithmetic: it moves its input, or adds an offset."""
-    return isinstance(form, Move) or (isinstance(form, Requantize) and form.rescale is IDENTITY and form.below is None)
+    return isinstance(form, Move | Gather | GatherNd | Update | CallOnce) or (
+        isinstance(form, Requantize) and form.rescale is IDENTITY and form.below is None
+    )
 
 
 @functools.singledispatch

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random small models: what the tables of --rtl come to is what the simulator computes, bit for bit."""
+
+import pathlib
+import re
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.helpers import dead_channels, hardware_folder
+from tests.helpers.hardware import ALL
+from tests.helpers.random_graphs import OPERATORS, graph
+from tflm_export import ModelError, narrow, rtl
+
+BITS = st.sampled_from((1, 2, 4, 8, "csd2"))
+SETTINGS = {"deadline": None, "phases": tuple(Phase) if ALL else (Phase.generate,)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> pathlib.Path:
+    return tmp_path_factory.mktemp("hardware")
+
+
+def written(stock: bytes, bits, folder: pathlib.Path, accumulators: int | None = None) -> rtl.Hardware | None:
+    """Narrows a model and writes its hardware; None where there is nothing to narrow, or no block for what there is."""
+    try:
+        data, _ = narrow(stock, bits, synthetic="none")
+    except ModelError:
+        return None
+    try:
+        hardware = rtl.translate(data, "model", bits, accumulators, inferences=2)
+    except ModelError as error:
+        if re.search("no rescale of the model is one that hardware|cannot be simulated", str(error)):
+            return None
+        raise
+    for name, content in hardware.files().items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return hardware
+
+
+@given(st.integers(0, (1 << 32) - 1), BITS)
+@settings(max_examples=300 if ALL else 40, **SETTINGS)
+def test_dead_channels(folder, seed, bits):
+    """Which would take accumulators of up to 30 bits."""
+    hardware = written(dead_channels.network(seed), bits, folder)
+    if hardware is not None:
+        assert hardware.design.parameters.accumulator_bits <= 24
+        assert hardware_folder.wrong(folder) == []
+
+
+@given(st.lists(st.sampled_from(sorted(OPERATORS)), min_size=4, max_size=12), st.integers(0, (1 << 32) - 1), BITS)
+@settings(max_examples=600 if ALL else 60, **SETTINGS)
+def test_all_operators(folder, operators, seed, bits):
+    """Of int8, int16 and uint8; each has a block, or is named with the reason."""
+    if written(graph(operators, seed), bits, folder, accumulators=48) is not None:
+        assert hardware_folder.wrong(folder) == []
