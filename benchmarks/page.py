@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """One self-contained HTML page out of the runs in a folder.
 
-Reads what `benchmarks.accuracy`, `benchmarks.demo`, `benchmarks.device` and `benchmarks.training` wrote anywhere below
-the folder, and shows accuracy and agreement against multiplier width, the multipliers layer by layer, modelled cycles
-and flash, and what a training step costs. The page, report.html, needs no network and no other file.
+Reads what `benchmarks.accuracy`, `benchmarks.demo`, `benchmarks.device`, `benchmarks.hardware` and
+`benchmarks.training` wrote anywhere below the folder, and shows accuracy and agreement against multiplier width, the
+multipliers layer by layer, modelled cycles and flash, area and energy in silicon, and what a training step costs. The
+page, report.html, needs no network and no other file.
 
 usage: python -m benchmarks.page DIR [--output=DIR]
 """
@@ -17,6 +18,7 @@ import jinja2
 
 from benchmarks import command, goals, plots, training, widths
 from benchmarks.cells import CONTROL, TRAINED
+from benchmarks.hardware import charts, report
 from benchmarks.plots import Bar, Chart
 from benchmarks.summary import CONTROL_MODEL, FLOAT_MODEL, Results, Row, share
 from tflm_export import METHODS, UsageError, files
@@ -25,7 +27,7 @@ _COMMAND = command.Command("page", __doc__, output=None)
 
 TEMPLATE = "page.html.j2"
 NAME = "report.html"
-RESULTS = ("accuracy.json", "report.json", "training.json")
+RESULTS = ("accuracy.json", "report.json", "training.json", "hardware.json")
 STOCK = "stock"  # device_runs.STOCK; that module needs an emulator
 MINUS = "\N{MINUS SIGN}"
 
@@ -60,7 +62,7 @@ class AccuracyView:
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """A run of the device harness or of the training benchmark: the file it is from, what is in it, and its charts."""
+    """A run of one of the other benchmarks: the file it is from, what is in it, and its charts."""
 
     source: str
     stored: dict
@@ -161,6 +163,18 @@ def training_view(stored: dict, source: str) -> View:
     return View(source, stored, training.charts([training.StepCost(**cost) for cost in stored["results"]]))
 
 
+@dataclasses.dataclass(frozen=True)
+class HardwareView(View):
+    """A run of the hardware benchmark, with its tables."""
+
+    tables: list[report.Part]
+
+
+def hardware_view(stored: dict, source: str) -> HardwareView:
+    """Figures and tables of the hardware benchmark's run."""
+    return HardwareView(source, stored, charts.every(stored), report.parts(stored))
+
+
 def device_view(stored: dict, source: str) -> View:
     """Figures of the device harness's runs."""
     runs = stored["runs"]
@@ -192,7 +206,7 @@ def _groups(runs: list[dict], value: str, form) -> dict[str, list[Bar]]:
     return {name: bars for name, bars in ordered.items() if bars[0].label == STOCK and bars[0].value > 0}
 
 
-VIEWS = {"accuracy": accuracy_view, "device": device_view, "training": training_view}
+VIEWS = {"accuracy": accuracy_view, "device": device_view, "hardware": hardware_view, "training": training_view}
 
 
 def render(folder: pathlib.Path) -> str:

@@ -108,7 +108,7 @@ def _saved(figure: Figure, **options) -> bytes:
     return buffer.getvalue()
 
 
-class _Marks:
+class Marks:
     """Names for what a pointer can be on: an id may stand only once in a file."""
 
     def __init__(self):
@@ -150,7 +150,7 @@ def _draw_widths(axes: Axes, rows: list, value: str, control) -> None:
     if value != "agreement":
         axes.axhspan(middle - error, middle + error, color=BAND, zorder=0)
         axes.axhline(middle, color=SOFT, linestyle="--", linewidth=1, label=f"{CONTROL}, 31 bits (± standard error)")
-    floor, marks = middle - REACH[value], _Marks()
+    floor, marks = middle - REACH[value], Marks()
     for offset, (model, method) in enumerate(SERIES):
         line = [row for row in rows if (row.model, row.method) == (model, method)]
         if line:
@@ -161,7 +161,7 @@ def _draw_widths(axes: Axes, rows: list, value: str, control) -> None:
     _width_axis(axes, widths.ordered(row.bits for row in rows)[::-1])
 
 
-def _draw_line(axes: Axes, rows: list, value: str, shift: float, floor: float, marks: _Marks) -> None:
+def _draw_line(axes: Axes, rows: list, value: str, shift: float, floor: float, marks: Marks) -> None:
     """The line of one model and method through bits, other grids as points beside it; below the floor in figures."""
     model, method, color = rows[0].model, rows[0].method, COLORS[rows[0].method]
     look = {"color": color, "linestyle": ":" if model == POST_TRAINING else "-", "linewidth": 1.2}
@@ -198,7 +198,7 @@ def speedup_chart(title: str, x_label: str, names: list[str], series: dict[str, 
     """Horizontal bars of ratios on a logarithmic axis, one of every series for each name; with a line at 1."""
 
     def draw(axes: Axes) -> None:
-        marks, height = _Marks(), 0.8 / len(series)
+        marks, height = Marks(), 0.8 / len(series)
         colors = itertools.cycle((STOCK, *COLORS.values()))
         for i, (label, ratios) in enumerate(series.items()):
             color = next(colors)
@@ -223,7 +223,7 @@ def multipliers_chart(title: str, layers: dict[str, list[float]], exponents: ran
     """How many of a layer's multipliers lie at each power of two; layers as log2 of their factors by name."""
 
     def draw(axes: Axes) -> None:
-        marks = _Marks()
+        marks = Marks()
         for y, (name, values) in enumerate(layers.items()):
             nearest = [round(value) for value in values]
             for exponent in sorted(set(nearest)):
@@ -267,7 +267,7 @@ def ratio_chart(title: str, x_label: str, groups: dict[str, list[Bar]], target: 
     bars = sum(map(len, groups.values()))
 
     def draw(axes: Axes) -> None:
-        marks, y, ticks = _Marks(), 0.0, []
+        marks, y, ticks = Marks(), 0.0, []
         for name, group in groups.items():
             axes.text(0, y + 0.2, name, weight="bold", clip_on=False)
             for i, bar in enumerate(group):

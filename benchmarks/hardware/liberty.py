@@ -50,6 +50,11 @@ class Library:
     volts: float
     cells: dict[str, Cell]
 
+    @property
+    def about(self) -> dict:
+        """What identifies it, for a stored result."""
+        return {"name": self.name, "sha256": self.digest, "volts": self.volts, "nand2_um2": self.nand_area}
+
     @functools.cached_property
     def nand_area(self) -> float:
         """Of the smallest NAND gate of two inputs, in um2: what areas are commonly counted in."""
