@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export CUDA_VISIBLE_DEVICES ?= -1
 
-.PHONY: help demo test data bazel-test docs fuzz c-graphs lint typecheck format package clean
+.PHONY: help demo test data bazel-test docs fuzz c-graphs hardware-test lint typecheck format package clean
 
 help:
 	@echo "make demo        train, narrow, export and verify on real digits; results in build/demo"
@@ -18,6 +18,7 @@ help:
 	@echo "make docs        build the documentation in build/docs"
 	@echo "make fuzz        try 100,000 damaged models on the exporter (about 20 minutes on two cores)"
 	@echo "make c-graphs    compile and run 1,000 random small models as C, against the simulator (half an hour)"
+	@echo "make hardware-test  hold the Verilog against the simulator: all vectors, proofs and networks (half an hour)"
 	@echo "make lint        run ruff and the type checker"
 	@echo "make typecheck   hold the packages and calls of their public API against the annotations (mypy)"
 	@echo "make format      let ruff format and fix"
@@ -52,6 +53,9 @@ fuzz: $(STAMP)
 
 c-graphs: $(STAMP)
 	C_GRAPHS=1000 $(BIN)/python -m pytest -q tests/tflm_export/test_c_random_graphs.py
+
+hardware-test: $(STAMP)
+	HARDWARE_TESTS=1 $(BIN)/python -m pytest -q tests/hardware tests/tflm_export/rtl
 
 lint: typecheck
 	$(BIN)/ruff check .

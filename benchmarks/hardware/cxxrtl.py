@@ -23,6 +23,12 @@ from tflm_export import UsageError
 
 _CHUNK = 32  # bits of the words that CXXRTL holds values in
 _CLOCK = "clk"
+_HELPERS = """\
+#include <cxxrtl/cxxrtl.h>
+// Outputs that are registers are wires, with a value that is and one that comes.
+template <size_t bits> cxxrtl::value<bits> &now(cxxrtl::value<bits> &value) { return value; }
+template <size_t bits> cxxrtl::value<bits> &now(cxxrtl::wire<bits> &wire) { return wire.curr; }
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +161,7 @@ def build_all(designs: Sequence[Design]) -> list[Block]:
         yosys.run([line for number, design in enumerate(designs) for line in _translation(number, design)], folder)
         ports = [_ports(folder / f"{number}.json", design.top) for number, design in enumerate(designs)]
         drivers = [_driver(n, design.top, *found) for n, (design, found) in enumerate(zip(designs, ports, strict=True))]
-        (folder / "driver.cc").write_text("\n".join(drivers), encoding="utf-8")
+        (folder / "driver.cc").write_text("\n".join([_HELPERS, *drivers]), encoding="utf-8")
         _compile(folder / "driver.cc", folder / "blocks.so")
         library = ctypes.CDLL(str(folder / "blocks.so"))  # stays loaded when the file is gone
     blocks = []
@@ -211,8 +217,8 @@ def _driver(number: int, top: str, ports: Sequence[Port], has_clock: bool) -> st
 
 
 def _in_cpp(port: Port) -> str:
-    """The member that CXXRTL makes of a port; outputs that are registers are wires there."""
-    return f"block.p_{_mangled(port.name)}"
+    """What a port is now."""
+    return f"now(block.p_{_mangled(port.name)})"
 
 
 def _mangled(name: str) -> str:
@@ -225,7 +231,8 @@ def _compile(source: pathlib.Path, library: pathlib.Path) -> None:
     flags = ["-std=c++17", "-O2", "-w", "-shared", "-fPIC", f"-I{runtime}", str(source), "-o", str(library)]
     done = subprocess.run([*_compiler(), *flags], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise UsageError(f"the C++ compiler stopped: {(done.stderr.strip().splitlines() or ['no message'])[0]}")
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        raise UsageError(f"the C++ compiler stopped: {next((line for line in lines if 'error' in line), lines[0])}")
 
 
 def _compiler() -> list[str]:
