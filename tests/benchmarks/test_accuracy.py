@@ -16,10 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import accuracy, cells, command, datasets, significance, summary, tasks
+from benchmarks import accuracy, cells, command, datasets, plots, significance, summary, tasks, widths
 from benchmarks.cells import CONTROL, FLOAT, POST_TRAINING, TRAINED, Cell, Settings
 from tflm_export import METHODS, UsageError, check, runtimes
 from tflm_export.flatbuffer.model import parse
+from tflm_export.grid import grid_of
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TASK = "digits_autoencoder"
@@ -212,14 +213,44 @@ def test_models_that_were_not_run_are_said_to_be(finished, bundled):
     assert "not run" in summary.markdown(results)
 
 
+def test_a_grid_that_is_no_number_of_bits(tmp_path, bundled):
+    """Narrowed and trained on it, and beside k = 3 and 4 in columns and figures, where its rounding error puts it."""
+    suite = accuracy.Suite([TASK], [0], {POST_TRAINING: [1, "csd2", 4, 3], TRAINED: ["csd2"]})
+    settings, trained = Settings(effort=0.02), Cell(TASK, 0, TRAINED, "keep", "csd2")
+    cells.make([*suite.base(TASK, 0), trained], tmp_path, settings)
+    for cell in (trained, *(Cell(TASK, 0, POST_TRAINING, method, "csd2") for method in METHODS)):
+        assert check(cell.path(tmp_path).with_suffix(".tflite").read_bytes(), "csd2").offenders == ()
+    results = summary.summarise(suite.cells(), tmp_path, settings, {"command": "command", "versions": {}})
+    assert results.widths == [4, "csd2", 3, 1]
+    assert "| task | model | k = 4 | csd2 | k = 3 | k = 1 |" in summary.markdown(results)
+    assert set(results.multipliers[TASK]) == {"qat", "rat_keep_csd2"}
+    assert summary.Results.from_dict(json.loads(summary._for_report(results))).widths == results.widths
+    drawn = plots.svg(plots.accuracy_chart(results, TASK))
+    assert "RAT, keep, csd2: " in drawn
+    assert "post-training, keep, k = 4: " in drawn
+
+
+def test_a_grid_stands_among_bits_by_its_mean_rounding_error():
+    """0.36 / 2**k is what the bits have."""
+    factors = np.exp2((np.arange(100_000) + 0.5) / 100_000)
+
+    def mean_error(grid):
+        return np.abs(grid_of(grid).snap(factors) / factors - 1).mean()
+
+    for bits in (2, 3, 4, 6):
+        assert mean_error(bits) == pytest.approx(0.36 / 2**bits, rel=0.02)
+    assert mean_error("csd2") == pytest.approx(0.36 / 2 ** widths.place("csd2"), rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--tasks=poetry"], "no task poetry; there are digits"),
         (["--bits=one"], "whole numbers"),
         (["--bits=40"], "40"),
-        (["--trained_bits=7"], "--trained_bits can be 1, 2, 3, 4, 6, 8, not 7"),
+        (["--trained_bits=7"], "--trained_bits can be 1, 2, 3, csd2, 4, 6, 8, not 7"),
         (["--bits=5"], "not 5"),
+        (["--bits=csd3"], "--bits takes whole numbers, or csd2"),
         (["--jobs=0"], "jobs"),
         (["more"], "unexpected argument more"),
     ],

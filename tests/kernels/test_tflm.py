@@ -10,6 +10,7 @@ from tests.helpers.tflite_builder import TFLiteBuilder, schema
 from tests.tflm_export.ops import test_svdf, test_unidirectional_sequence_lstm
 from tflm_export import narrow, rescale
 from tflm_export.flatbuffer.model import parse
+from tflm_export.grid import grid_of
 from tflm_export.ops import op_for
 from tflm_export.simulator import simulate
 
@@ -129,12 +130,12 @@ def widths(model: bytes) -> list[int]:
     return [int(rescale.significant_bits(op_for(op).factors(op)).max()) for op in operators]
 
 
-@pytest.mark.parametrize("bits", [1, 8, 16])
+@pytest.mark.parametrize("bits", [1, "csd2", 8, 16])
 def test_a_narrowed_model_equals_the_simulator(target, bits, tmp_path):
-    """The shift, multiply and wide ends."""
+    """The shift, multiply and wide ends; factors of two signed digits are of k = 4 to the kernels."""
     tflm_application.tflm()
     model, _ = narrow(network(3), bits)
-    assert max(widths(model)) <= bits
+    assert max(widths(model)) <= grid_of(bits).bits
     inputs = random_inputs(model)
     outputs = tflm_application.run(model, inputs, target, tmp_path)
     assert (outputs == simulated(model, inputs, "narrow", bits)).all()

@@ -65,7 +65,7 @@ def model_properties(browser, url: str) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("bits", [1, 8])
+@pytest.mark.parametrize("bits", [1, 8, "csd2"])
 def test_the_entries_are_among_the_model_properties(browser, bits):
     narrowed, report = narrow(residual_network(), bits)
     with served(metadata.attach(narrowed, report)) as url:
