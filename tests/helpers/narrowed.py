@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from tests.helpers import peer, runtimes
+from tests.helpers import peer, runtimes, signed_digits
 from tests.helpers.internals import factors, simulate
 from tests.helpers.weighted import WIDTHS
 from tflm_export import METHODS, check, narrow
@@ -56,12 +56,13 @@ class NarrowedTests:
         return operator
 
     @pytest.mark.parametrize("method", METHODS)
-    @pytest.mark.parametrize("bits", WIDTHS)
+    @pytest.mark.parametrize("bits", [*WIDTHS, "csd2"])
     def test_factors_land_on_the_grid(self, name, bits, method):
         stock = self.models[name]
         narrowed, report = narrow(stock, bits, method)
         before, after = (np.array(self.factors(self.found(data))) for data in (stock, narrowed))
-        assert peer.off_grids(after[after > 0], bits).max() < 2.0**-22
+        off = signed_digits.all_off_csd2(after[after > 0]) if bits == "csd2" else peer.off_grids(after[after > 0], bits)
+        assert off.max() < 2.0**-22
         assert report.offenders == check(narrowed, bits).offenders == ()
         (row,) = [row for row in report.rows if row.op == self.op]
         assert row.factors == len(after)

@@ -18,7 +18,7 @@ from tests.helpers.random_graphs import OPERATORS, graph
 from tflm_export import ModelError, c, narrow, verify
 from tflm_export.arithmetic import Narrow, Tflm
 from tflm_export.flatbuffer.model import parse
-from tflm_export.grid import Grid
+from tflm_export.grid import grid_of
 from tflm_export.ops import known
 from tflm_export.simulator import simulate
 
@@ -40,12 +40,12 @@ def test_every_operator_is_drawn():
 @given(
     st.lists(st.sampled_from(sorted(OPERATORS)), min_size=6, max_size=16),
     st.integers(0, (1 << 32) - 1),
-    st.sampled_from((1, 8, None)),
+    st.sampled_from((1, 8, "csd2", None)),
     st.sampled_from(CORES),
 )
 @settings(max_examples=GRAPHS, deadline=None, phases=PHASES)
 def test_c_equals_the_simulator(operators, seed, bits, core):
-    data, arithmetic = graph(operators, seed), Tflm() if bits is None else Narrow(Grid(bits))
+    data, arithmetic = graph(operators, seed), Tflm() if bits is None else Narrow(grid_of(bits))
     if bits is not None:
         with contextlib.suppress(ModelError):  # nothing in it narrows
             data, _ = narrow(data, bits, synthetic="none")
