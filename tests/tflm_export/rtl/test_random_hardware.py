@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.helpers import dead_channels, hardware_folder
 from tests.helpers.hardware import ALL
 from tests.helpers.random_graphs import OPERATORS, graph
-from tflm_export import ModelError, narrow, rtl
+from tflm_export import ModelError, UsageError, narrow, rtl
 
 BITS = st.sampled_from((1, 2, 4, 8, "csd2"))
 SETTINGS = {"deadline": None, "phases": tuple(Phase) if ALL else (Phase.generate,)}
@@ -30,6 +30,10 @@ def written(stock: bytes, bits, folder: pathlib.Path, accumulators: int | None =
         return None
     try:
         hardware = rtl.translate(data, "model", bits, accumulators, inferences=2)
+    except UsageError as error:
+        enough = int(re.search(r"--rtl_accumulator_bits (\d+) makes wider hardware", str(error))[1])
+        assert accumulators is None  # what the message says is enough
+        return written(stock, bits, folder, enough)
     except ModelError as error:
         if re.search("no rescale of the model is one that hardware|cannot be simulated", str(error)):
             return None
@@ -44,10 +48,8 @@ def written(stock: bytes, bits, folder: pathlib.Path, accumulators: int | None =
 @given(st.integers(0, (1 << 32) - 1), BITS)
 @settings(max_examples=300 if ALL else 40, **SETTINGS)
 def test_dead_channels(folder, seed, bits):
-    """Which would take accumulators of up to 30 bits."""
-    hardware = written(dead_channels.network(seed), bits, folder)
-    if hardware is not None:
-        assert hardware.design.parameters.accumulator_bits <= 24
+    """Which would take accumulators of up to 30 bits; all but a few do without."""
+    if written(dead_channels.network(seed), bits, folder) is not None:
         assert hardware_folder.wrong(folder) == []
 
 

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line's --rtl: what the folder holds, what is refused, and that nothing is left half-written."""
+
+import json
+import pathlib
+import re
+
+import numpy as np
+import pytest
+
+from tests.helpers import corpus, hardware_folder
+from tests.helpers.operators import A16, B16, one_operator
+from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
+from tflm_export import ModelError, UsageError, narrow, rtl
+from tflm_export.__main__ import main
+from tflm_export.rtl.vectors import vectors_of
+
+STOCK = residual_network(batch=1)
+MLPERF_TINY = ("models/tiny__kws_ref_model", "models/tiny__ad01_int8", "models/tiny__pretrainedResnet_quant",
+               "models/tiny__vww_96_int8")  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> pathlib.Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.tflite").write_bytes(STOCK)
+    return tmp_path
+
+
+def run(*arguments: str) -> int:
+    return main(["tflm_export", *arguments])
+
+
+def left(folder: pathlib.Path) -> list[str]:
+    """What is there besides the model."""
+    return sorted(path.name for path in folder.iterdir() if path.name != "net.tflite")
+
+
+@pytest.mark.parametrize(
+    "flags", [["--bits=1"], ["--bits=8"], ["--bits=4", "--method=keep"], ["--grid=csd2"], ["--bits=20", "--force"]]
+)
+def test_tables_and_vectors_agree(folder, flags, capfd):
+    assert run(*flags, "--rtl=hw", "--rtl_inferences=2", "--output=out.tflite", "net.tflite") == 0
+    assert hardware_folder.wrong(folder / "hw") == []
+    listed = hardware_folder.index(folder / "hw")
+    assert {layer["block"] for layer in listed["layers"]} == {listed["block"], "narrow_add", "narrow_mean"}
+    assert [layer["name"] for layer in listed["layers"]].count("ADD") == 3
+    assert {entry["operator"].split()[2] for entry in listed["without_block"]} == {
+        "AVERAGE_POOL_2D",
+        "MAX_POOL_2D",
+        "SOFTMAX",
+    }
+    readme = (folder / "hw/README.md").read_text(encoding="utf-8")
+    said, _ = capfd.readouterr()
+    for name in ("AVERAGE\\_POOL\\_2D", "SOFTMAX"):
+        assert name in readme
+        assert name.replace("\\", "") in said
+    assert f"{listed['factors']} factors in {listed['factor_bytes']} bytes" in said
+    assert {path.relative_to(folder / "hw").as_posix(): path.stat().st_size for path in (folder / "hw").rglob("*.*")
+            if path.is_file() and path.name != "index.json"} | listed["files"] == listed["files"]  # fmt: skip
+
+
+def test_the_same_again(folder):
+    """Random inputs are the same in every run, and what is emitted is what is written."""
+    assert run("--bits=2", "--rtl=hw", "--nometadata", "net.tflite") == 0
+    files = rtl.emit(narrow(STOCK, 2)[0], "net_k2", 2)
+    assert {name: (folder / "hw" / name).read_bytes() for name in files} == files
+
+
+def test_real_rows(folder):
+    """The fourth of every four rows, which measures: their first layer accumulates what these rows give."""
+    rows = np.random.default_rng(1).integers(-128, 128, (8, 8, 8, 3), np.int8)
+    np.savez("rows.npz", rows)
+    assert (
+        run("--bits=4", "--rtl=hw", "--rtl_inferences=2", "--calibration=rows.npz", "--output=n.tflite", "net.tflite")
+        == 0
+    )
+    narrowed = (folder / "n.tflite").read_bytes()
+    files = rtl.emit(narrowed, "n", 4, inputs=[rows[3::4]])
+    assert (folder / "hw/vectors.hex").read_bytes() == files["vectors.hex"]
+    assert files["vectors.hex"] != rtl.emit(narrowed, "n", 4, inferences=2)["vectors.hex"]
+    assert hardware_folder.index(folder / "hw")["vectors"]["of"] == "2 inferences of given inputs"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--bits=31"], "--bits 31 narrows nothing"),
+        (["--bits=17"], "above 16 bits .* add --force"),
+        (
+            ["--bits=4", "--rtl_accumulator_bits=12"],
+            r"too narrow: operator 0 CONV_2D \(stem\), channel 0, .*_bits 1\d makes",
+        ),
+        (["--bits=4", "--rtl_accumulator_bits=99"], "--rtl_accumulator_bits=99"),
+        (["--bits=4", "--rtl_inferences=0"], "--rtl_inferences=0"),
+    ],
+)
+def test_refused(folder, flags, message, capfd):
+    assert run(*flags, "--rtl=hw", "net.tflite") == 2
+    _, error = capfd.readouterr()
+    assert re.search(message, error), error
+    assert error.count("\n") == 1
+    assert left(folder) == []
+
+
+def test_flags_without_a_folder(folder, capfd):
+    for flag in ("--rtl_inferences=2", "--rtl_accumulator_bits=20", "--force"):
+        assert run("--bits=4", flag, "net.tflite") == 2
+        assert "means nothing without --rtl" in capfd.readouterr()[1]
+    assert left(folder) == []
+
+
+def test_more_inferences_than_rows(folder, capfd):
+    np.savez("rows.npz", np.random.default_rng(1).integers(-128, 128, (8, 8, 8, 3), np.int8))
+    assert run("--bits=4", "--rtl=hw", "--rtl_inferences=3", "--calibration=rows.npz", "net.tflite") == 2
+    assert "more than the 2 rows" in capfd.readouterr()[1]
+    assert left(folder) == ["rows.npz"]
+
+
+def test_a_folder_that_is_there(folder, capfd):
+    assert run("--bits=4", "--rtl=hw", "net.tflite") == 0
+    before = (folder / "hw/index.json").read_bytes()
+    assert run("--bits=8", "--rtl=hw", "net.tflite") == 2
+    assert "hw exists already, of the model net_k4; pass --overwrite" in capfd.readouterr()[1]
+    assert (folder / "hw/index.json").read_bytes() == before
+    (folder / "hw/tables/77_old.hex").write_text("")
+    assert run("--bits=8", "--rtl=hw", "--overwrite", "net.tflite") == 0
+    assert "holds 77_old.hex from before" in capfd.readouterr()[0]
+    assert hardware_folder.wrong(folder / "hw") == []
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"generator": "another", "model": "m"}', "[1]"])
+def test_a_folder_of_others(folder, capfd, content):
+    (folder / "hw").mkdir()
+    (folder / "hw/index.json").write_text(content)
+    assert run("--bits=4", "--rtl=hw", "--overwrite", "net.tflite") == 2
+    assert "no folder that --rtl wrote" in capfd.readouterr()[1]
+    assert (folder / "hw/index.json").read_text() == content
+    assert left(folder) == ["hw"]
+
+
+def test_an_empty_folder_and_one_beside_c(folder, capfd):
+    (folder / "hw").mkdir()
+    assert run("--bits=4", "--rtl=hw", "--c_source=c", "net.tflite") == 0
+    assert run("--bits=4", "--rtl=both", "--c_source=both", "--output=x.tflite", "net.tflite") == 2
+    assert "--rtl takes a folder of its own" in capfd.readouterr()[1]
+    assert run("--bits=4", "--rtl=", "--output=x.tflite", "net.tflite") == 2
+    assert run("--bits=4", "--rtl=net.tflite", "--output=x.tflite", "net.tflite") == 2
+    assert left(folder) == ["c", "hw", "net_k4.tflite"]
+
+
+def test_nothing_narrowed(folder, capfd):
+    """A model that has nothing to narrow, which C takes as it is, has no hardware; nor has one of ADD alone."""
+    b = TFLiteBuilder()
+    x = b.input([1, 4, 4, 2])
+    (folder / "soft.tflite").write_bytes(b.build(x, b.softmax(b.flatten(x))))
+    assert run("--bits=4", "--rtl=hw", "--c_source=c", "soft.tflite") == 1
+    data = one_operator("ADD", [A16, A16], B16)
+    with pytest.raises(ModelError, match=r"no rescale of the model is one that hardware for 4 bits computes"):
+        rtl.emit(data, "add", 4)
+    with pytest.raises(ModelError, match="was not narrowed: its multipliers have 31 bits"):
+        rtl.emit(STOCK, "stock", 8)
+    assert sorted(path.name for path in folder.iterdir()) == ["net.tflite", "soft.tflite"]
+
+
+def test_several_models(folder):
+    (folder / "models/b").mkdir(parents=True)
+    for name in ("a", "b/a"):
+        (folder / f"models/{name}.tflite").write_bytes(STOCK)
+    assert run("--bits=1", "--output_dir=out", "--rtl=hw", "models") == 0
+    for name in ("a", "b/a"):
+        assert hardware_folder.wrong(folder / "hw" / name) == []
+
+
+def test_inputs_that_do_not_fit():
+    data, _ = narrow(STOCK, 4)
+    with pytest.raises(UsageError, match="input"):
+        rtl.emit(data, "net", 4, inputs=[np.zeros((1, 2), np.int8)])
+    with pytest.raises(UsageError, match="at least one inference"):
+        rtl.emit(data, "net", 4, inferences=0)
+    with pytest.raises(UsageError, match="2 to 48 bits"):
+        rtl.emit(data, "net", 4, accumulators=1)
+
+
+def test_a_rule_for_one_operator():
+    """The hardware has the widest multiplier that was asked for; an operator that stays at 31 bits has no block."""
+    data, _ = narrow(STOCK, 1, rules={0: 8, "logits": 31})
+    listed = json.loads(rtl.emit(data, "net", 8)["index.json"])
+    assert listed["parameters"]["MULTIPLIER_BITS"] == 8
+    assert any("FULLY_CONNECTED (logits)" in entry["operator"] for entry in listed["without_block"])
+    assert not any(layer["output"] == "logits" for layer in listed["layers"])
+
+
+@pytest.mark.parametrize(("bits", "size"), [(8, 866), (1, 361)])
+def test_bytes_of_factors(bits, size):
+    """Of 577 factors with a shift of 5 bits; the model needs less."""
+    data, _ = narrow(corpus.read(MLPERF_TINY[0]), bits)
+    hardware = rtl.translate(data, "kws", bits)
+    listed = json.loads(hardware.files()["index.json"])
+    assert listed["factors"] == 577
+    assert -(-577 * (bits - 1 + 5) // 8) == size
+    assert listed["factor_bytes"] == -(-577 * (bits - 1 + listed["parameters"]["SHIFT_BITS"]) // 8) < size
+
+
+@pytest.mark.parametrize("name", MLPERF_TINY)
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_24_bits_and_a_shift_of_4_do(name, bits):
+    data, _ = narrow(corpus.read(name), bits)
+    hardware = rtl.translate(data, "model", bits)
+    assert hardware.design.parameters.accumulator_bits <= 24
+    assert hardware.design.parameters.shift_bits <= 4
+
+
+def test_number_of_real_vectors():
+    """Every weighted rescale of an inference of each; one is what every element of the layers' outputs takes."""
+    counts = []
+    for name in MLPERF_TINY:
+        data, _ = narrow(corpus.read(name), 8)
+        for own in vectors_of(data, rtl.translate(data, "m", 8).grid):
+            counts.append(len(own))
+            assert own.rescaled.step.form.output.size == len(own)
+    assert sum(counts) == 391_264
