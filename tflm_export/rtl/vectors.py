@@ -22,13 +22,13 @@ class RescaleVectors:
     """All that one `narrow_rescale` computes in some inferences; int64 [vectors] each but for the channel.
 
     Attributes:
-      rescaled: which step it is of.
+      layer: which step it is of.
       channel: int32.
       model_accumulator: the final sum as the simulator has it, with the model's bias.
       expected: the output that the simulator computed from it.
     """
 
-    rescaled: Rescaled
+    layer: Rescaled
     channel: np.ndarray
     model_accumulator: np.ndarray
     expected: np.ndarray
@@ -36,17 +36,17 @@ class RescaleVectors:
     @property
     def sum_of_products(self) -> np.ndarray:
         """What the bias is added to."""
-        return self.model_accumulator - self.rescaled.accumulation.bias[self.channel]
+        return self.model_accumulator - self.layer.accumulation.bias[self.channel]
 
     @property
     def accumulator(self) -> np.ndarray:
         """What the rescaler gets; within the accumulator's bits but where a channel's own limits are one output."""
-        return self.model_accumulator + self.rescaled.channels.offset[self.channel]
+        return self.model_accumulator + self.layer.channels.offset[self.channel]
 
     @property
     def numbers(self) -> Channels:
         """Multiplier, shift, zero point, low and high of each vector."""
-        return self.rescaled.channels[self.channel]
+        return self.layer.channels[self.channel]
 
     @property
     def operands(self) -> tuple[np.ndarray, ...]:

@@ -218,5 +218,5 @@ def test_number_of_real_vectors():
         data, _ = narrow(corpus.read(name), 8)
         for own in vectors_of(data, rtl.translate(data, "m", 8).grid):
             counts.append(len(own))
-            assert own.rescaled.step.form.output.size == len(own)
+            assert own.layer.step.form.output.size == len(own)
     assert sum(counts) == 391_264

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole networks: every rescale, sum and mean of an inference through the blocks, with the tables of --rtl.
+
+In Icarus and Verilator, where they are, through the testbench of the folder; through CXXRTL, which needs neither, with
+the same numbers. `make hardware-test` takes all models and widths.
+"""
+
+import pathlib
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from benchmarks.hardware import cxxrtl
+from tests.helpers import corpus
+from tests.helpers.hardware import ALL
+from tests.helpers.tflite_builder import residual_network
+from tflm_export import narrow, rtl
+from tflm_export.grid import grid_of
+from tflm_export.rtl.design import Design, design, program_of
+from tflm_export.rtl.means import Averaged, mean_fields
+from tflm_export.rtl.sums import Sum, sum_fields
+from tflm_export.rtl.vectors import OtherVectors, RescaleVectors, random_inputs, vectors
+
+SIMULATORS = {"icarus": "iverilog", "verilator": "verilator"}
+MODELS = """
+    models/tiny__kws_ref_model models/tiny__ad01_int8 models/tiny__pretrainedResnet_quant models/tiny__vww_96_int8
+    models/mltk__keyword_spotting_on_off_v3 models/micro-wake-word-models__alexa models/tflite-micro__conv1
+    baselines/fsdd_int8
+""".split()
+GRIDS = (1, 2, 4, 8, 16, "csd2")
+CASES = [(model, grid) for model in MODELS for grid in GRIDS] if ALL else [(MODELS[0], 8), (MODELS[2], 1)]
+
+
+def write(folder: pathlib.Path, data: bytes, grid, inferences: int = 1) -> pathlib.Path:
+    for name, content in rtl.emit(data, "net", grid, inferences=inferences).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def make(folder: pathlib.Path, target: str) -> subprocess.CompletedProcess:
+    """Runs the testbench; skips where the simulator is not."""
+    tool = SIMULATORS[target]
+    if shutil.which(tool) is None:
+        pytest.skip(f"{tool} is not installed")
+    return subprocess.run(["make", "-s", target], cwd=folder, capture_output=True, text=True, check=False, timeout=600)
+
+
+@pytest.mark.parametrize(
+    ("grid", "target"),
+    [(1, "icarus"), (8, "icarus"), ("csd2", "icarus"), (4, "verilator")]
+    + [(grid, target) for grid in GRIDS for target in SIMULATORS if ALL],
+)
+def test_testbench_passes(tmp_path, grid, target):
+    data, _ = narrow(residual_network(batch=1), grid)
+    done = make(write(tmp_path, data, grid), target)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = re.search(r"^PASS: (\d+) vectors: (\d+) rescales, (\d+) sums, (\d+) means$", done.stdout, re.MULTILINE)
+    count, *parts = map(int, found.groups())
+    assert count == sum(parts) == len((tmp_path / "vectors.hex").read_text().splitlines())
+    assert min(parts) > 0
+
+
+def test_testbench_names_what_differs(tmp_path):
+    """A bias that is off by 2**16, in the third channel of the second layer."""
+    data, _ = narrow(residual_network(batch=1), 8)
+    table = next(write(tmp_path, data, 8).glob("tables/01_*.hex"))
+    lines = table.read_text().splitlines(keepends=True)
+    at = next(i for i, line in enumerate(lines) if not line.startswith("//")) + 2
+    bias = int(re.search(r"\[\d+:(\d+)\] bias", table.read_text())[1])
+    lines[at] = f"{int(lines[at], 16) ^ 1 << (bias + 16):x}\n"
+    table.write_text("".join(lines))
+    done = make(tmp_path, "icarus")
+    assert done.returncode != 0
+    where = r"^FAIL: layer 1, operator 1 DEPTHWISE_CONV_2D \(left\), channel 2"
+    assert re.search(where + r": accumulator -?\d+, expected -?\d+, got -?\d+$", done.stdout, re.MULTILINE), done.stdout
+
+
+@pytest.mark.parametrize(("kept", "message"), [(-5, "lines, and not"), (0, "has 0 lines")])
+def test_testbench_wants_all_vectors(tmp_path, kept, message):
+    data, _ = narrow(residual_network(batch=1), 8)
+    path = write(tmp_path, data, 8) / "vectors.hex"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:kept]))
+    done = make(tmp_path, "icarus")
+    assert done.returncode != 0
+    assert done.stdout.startswith("FAIL: vectors.hex has ")
+    assert message in done.stdout
+
+
+@pytest.mark.parametrize(("model", "grid"), CASES)
+def test_networks_through_cxxrtl(model, grid):
+    data, _ = narrow(corpus.read(model), grid)
+    program, _ = program_of(data, grid_of(grid))
+    found = design(program, grid_of(grid))
+    blocks, count = _blocks(found), 0
+    for own in vectors(found, program, random_inputs(program)):
+        count += len(own)
+        y = blocks[own.layer.block](**_ports(own, found))["y"]
+        np.testing.assert_array_equal(y, own.expected, err_msg=own.layer.label)
+    assert count > 0
+
+
+def _blocks(found: Design) -> dict[str, cxxrtl.Block]:
+    """The blocks that a design has, by name."""
+    needed = {found.parameters.coding.block: found.parameters}
+    needed |= {"narrow_add": found.sum_parameters} if found.sums else {}
+    needed |= {"narrow_mean": found.mean_parameters} if found.means else {}
+    return {name: cxxrtl.build(name, parameters.localparams) for name, parameters in needed.items()}
+
+
+def _ports(own: RescaleVectors | OtherVectors, found: Design) -> dict[str, np.ndarray]:
+    """What the block of some vectors gets: the operands, and the fields of its table's records."""
+    if isinstance(own.layer, Sum):
+        operands, fields = dict(zip("ab", own.operands, strict=True)), sum_fields([own.layer], found.sum_parameters)
+    elif isinstance(own.layer, Averaged):
+        operands, fields = {"sum": own.operands[0]}, mean_fields([own.layer], found.mean_parameters)
+    else:
+        fields = own.layer.fields(found.parameters)
+        bias = next(field for field in fields if field.name == "bias").values[own.channel]
+        most = 1 << (found.parameters.accumulator_bits - 1)
+        operands = {"acc": (own.operands[0] + bias + most) % (2 * most) - most}
+    channel = own.channel if isinstance(own, RescaleVectors) else 0
+    ports = {field.name: field.values[channel] for field in fields if field.name != "bias"}
+    hidden = {"narrow_rescale": ["multiplier"], "narrow_add": ["multiplier_a", "multiplier_b"]}  # where k is 1
+    return dict.fromkeys(hidden.get(own.layer.block, []), 0) | ports | operands
