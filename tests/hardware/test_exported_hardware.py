@@ -13,7 +13,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from benchmarks.hardware import cxxrtl
+from benchmarks.hardware import cxxrtl, yosys
 from tests.helpers import corpus
 from tests.helpers.hardware import ALL
 from tests.helpers.tflite_builder import residual_network
@@ -127,3 +127,15 @@ def _ports(own: RescaleVectors | OtherVectors, found: Design) -> dict[str, np.nd
     ports = {field.name: field.values[channel] for field in fields if field.name != "bias"}
     hidden = {"narrow_rescale": ["multiplier"], "narrow_add": ["multiplier_a", "multiplier_b"]}  # where k is 1
     return dict.fromkeys(hidden.get(own.layer.block, []), 0) | ports | operands
+
+
+def test_lane_of_the_documentation(tmp_path):
+    """It reads a folder's parameters and table, and no width is another one's."""
+    page = (pathlib.Path(__file__).parents[2] / "docs/rtl.md").read_text(encoding="utf-8")
+    data, _ = narrow(residual_network(batch=1), 4)
+    lane = write(tmp_path, data, 4) / "lane.v"
+    lane.write_text(re.search(r'^```verilog title="lane.v"\n(.*?)^```$', page, re.MULTILINE | re.DOTALL)[1])
+    blocks = " ".join(f"blocks/{path.name}" for path in rtl.sources())
+    reading = [f"read_verilog lane.v {blocks}", "hierarchy -check -top lane -chparam CHANNELS 6"]
+    log = yosys.run([*reading, "proc", "flatten", "opt_clean", "check -assert"], tmp_path)
+    assert re.findall(r"^Warning: .*", log, re.MULTILINE) == []

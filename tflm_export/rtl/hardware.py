@@ -73,7 +73,7 @@ class Hardware:
         found |= {name: self._commented(text.encode()) for name, text in headers.items()}
         found |= {
             "testbench.v": (_HERE / "testbench.v").read_bytes(),
-            "Makefile": f"# {self._head}\n".encode() + (_HERE / "Makefile.in").read_bytes(),
+            "Makefile": (_HERE / "Makefile").read_bytes(),
             "vectors.hex": self.text,
             "README.md": readme(
                 self.name, self._head, self.design, self.layers, self.inferences, vectors_in_all
