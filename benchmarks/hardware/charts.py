@@ -26,8 +26,8 @@ _REACH = 1.5  # points
 def costs(stored: dict) -> list[Chart]:
     """A chart for each thing that was measured: area, delay, energy, LUTs."""
     rows, base = report.single(stored, WIDE.bits), report.stock(stored)
-    known = [cost for cost in _COSTS if base[cost[0]]]
-    if base["um2"]:
+    known = [cost for cost in _COSTS if base.get(cost[0])]
+    if base.get("um2"):
         known = [cost for cost in known if cost[0] != "transistors"]
     return [
         _shares(f"{title}, stock = {base[key]:{form}} {unit}", key, rows, base, form, unit)

@@ -6,7 +6,6 @@ import pathlib
 
 from tflm_export import MAX_BITS, UsageError, rtl
 from tflm_export.grid import grid_of
-from tflm_export.signed_digits import DISTANCE
 
 STOCK, CSD, FOLDED, MAC = "stock", "csd2", "folded", "mac"
 WIDTHS = (16, 8, 6, 4, 3, 2, 1)
@@ -117,7 +116,7 @@ class Design:
             return None
         if self.name == STOCK:
             return 8 * factors
-        stored = DISTANCE.bit_length() + 1 if self.name == CSD else self.bits - 1  # distance and sign
+        stored = (self.grid.bits - 1).bit_length() + 1 if self.name == CSD else self.bits - 1  # distance and sign
         return -(-factors * (self.accumulator.shift_bits + stored) // 8)
 
 

@@ -101,7 +101,7 @@ class Job:
         path = yosys.quoted(library.path)
         mapped = [f"dfflibmap -liberty {path}", "design -save gates"]
         for goal in self.goals:
-            mapped += ["design -load gates", f"tee -q -o {goal}.log abc -liberty {path} -script {goal}.abc"]
+            mapped += ["design -load gates", f"tee -o {goal}.log abc -liberty {path} -script {goal}.abc"]
             mapped += ["opt_clean", _OUT.format(goal) + f" -liberty {path}", f"write_json {goal}_{_NETLIST}"]
         return [*gates, *mapped]
 

@@ -132,8 +132,8 @@ def of_model(data: bytes, name: str, grid) -> Workload:
         raise ModelError(f"{name} has no convolution or dense layer with int8 outputs: nothing to rescale")
     sums = [_sums(form, values) for form in forms]
     orders = {
-        BY_CHANNEL: [_layer(form, found.T) for form, found in zip(forms, sums, strict=True)],
-        BY_PIXEL: [_layer(form, found) for form, found in zip(forms, sums, strict=True)],
+        order: [_layer(form, found, order) for form, found in zip(forms, sums, strict=True)]
+        for order in (BY_CHANNEL, BY_PIXEL)
     }
     joined = {
         order: _of(type(forms[0].rescale), *map(np.concatenate, zip(*(layer.arrays for layer in layers), strict=True)))
@@ -148,13 +148,12 @@ def _sums(form: WeightedSum, values: dict) -> np.ndarray:
     return wrapped(form.sums(x.reshape(-1, *form.image_shape[1:]))).reshape(-1, form.channels)
 
 
-def _layer(form: WeightedSum, sums: np.ndarray) -> Rescales:
-    """The rescales of a layer, from its accumulators [pixels, channels] or their transpose, row after row."""
-    is_by_pixel = sums.flags.c_contiguous
-    factors = (np.ravel(part) for part in (form.rescale.multiplier, form.rescale.shift))
-    spread = (np.broadcast_to(part if is_by_pixel else part[:, None], sums.shape).reshape(-1) for part in factors)
-    ends = (np.full(sums.size, value, np.int64) for value in (form.zero_point, *form.clamp))
-    return _of(type(form.rescale), sums.reshape(-1), *spread, *ends)
+def _layer(form: WeightedSum, sums: np.ndarray, order: str) -> Rescales:
+    """The rescales of a layer in an order, from its accumulators [pixels, channels]."""
+    factors = (np.broadcast_to(np.ravel(part), sums.shape) for part in (form.rescale.multiplier, form.rescale.shift))
+    ends = (np.full(sums.shape, value, np.int64) for value in (form.zero_point, *form.clamp))
+    arrays = (array.T if order == BY_CHANNEL else array for array in (sums, *factors, *ends))
+    return _of(type(form.rescale), *(array.reshape(-1) for array in arrays))
 
 
 def random(grid, count: int) -> Workload:

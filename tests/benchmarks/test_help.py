@@ -11,9 +11,15 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-COMMANDS = sorted(
-    path.stem for path in (ROOT / "benchmarks").glob("*.py") if 'if __name__ == "__main__"' in path.read_text()
-)
+BENCHMARKS = ROOT / "benchmarks"
+FILES = [path for path in BENCHMARKS.glob("*.py") if 'if __name__ == "__main__"' in path.read_text()]
+PACKAGES = [path.parent for path in BENCHMARKS.glob("*/__main__.py")]
+COMMANDS = sorted(path.stem for path in (*FILES, *PACKAGES))
+
+
+def loaded(name: str):
+    is_package = (BENCHMARKS / name).is_dir()
+    return importlib.import_module(f"benchmarks.{name}{'.__main__' if is_package else ''}")
 
 
 def test_all_of_them_are_known():
@@ -25,6 +31,7 @@ def test_all_of_them_are_known():
         "device",
         "exporter",
         "fetch_data",
+        "hardware",
         "page",
         "peers",
         "training",
@@ -39,17 +46,17 @@ def test_help(module):
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert f"usage: python -m benchmarks.{module}" in done.stdout
-    described = importlib.import_module(f"benchmarks.{module}").__doc__
+    described = loaded(module).__doc__
     assert done.stdout.startswith(described)
     assert "--output: Folder for the results." in done.stdout
     assert str(ROOT) not in done.stdout
-    assert not re.findall(r"^\S*benchmarks\.\w+:$", done.stdout, re.MULTILINE)
+    assert not re.findall(r"^\S*benchmarks\.[\w.]+:$", done.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize("module", COMMANDS)
 @pytest.mark.parametrize("argument", ["--colour=red", "--output"])
 def test_wrong_flags_are_an_error_of_one_line(module, argument, capsys):
-    assert importlib.import_module(f"benchmarks.{module}").main([module, argument]) == 2
+    assert loaded(module).main([module, argument]) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.startswith(f"{module}: ")
