@@ -31,7 +31,10 @@ MODELS = """
     baselines/fsdd_int8
 """.split()
 GRIDS = (1, 2, 4, 8, 16, "csd2")
-CASES = [(model, grid) for model in MODELS for grid in GRIDS] if ALL else [(MODELS[0], 8), (MODELS[2], 1)]
+ACCUMULATORS = {"models/micro-wake-word-models__alexa": 26}
+CASES = [(MODELS[0], 8), (MODELS[2], 1)]
+if ALL:  # wide accumulators take 15 bits at most
+    CASES = [(m, g) for m in MODELS for g in GRIDS if (m, g) != ("models/tflite-micro__conv1", 16)]
 
 
 def write(folder: pathlib.Path, data: bytes, grid, inferences: int = 1) -> pathlib.Path:
@@ -95,7 +98,7 @@ def test_testbench_wants_all_vectors(tmp_path, kept, message):
 def test_networks_through_cxxrtl(model, grid):
     data, _ = narrow(corpus.read(model), grid)
     program, _ = program_of(data, grid_of(grid))
-    found = design(program, grid_of(grid))
+    found = design(program, grid_of(grid), ACCUMULATORS.get(model))
     blocks, count = _blocks(found), 0
     for own in vectors(found, program, random_inputs(program)):
         count += len(own)

@@ -40,12 +40,13 @@ class AveragePool(Pool):
 
     def pooled(self, images):
         """Source: AveragePool in tensorflow/lite/kernels/internal/reference/integer_ops/pooling.h."""
-        view = self.windows
-        padded = view.pad(images.astype(np.int32), 0)
-        inside = view.pad(np.ones((1, *images.shape[1:3], 1), np.int32), 0)
-        total = sum(view.tap(padded, *tap) for tap in view.taps)
-        count = sum(view.tap(inside, *tap) for tap in view.taps)
-        return rounding_divide(total, count)
+        count = self.sums(np.ones((1, *images.shape[1:3], 1), np.int32))
+        return rounding_divide(self.sums(images), count)
+
+    def sums(self, images: np.ndarray) -> np.ndarray:
+        """Of each window; int32 [images, output height, output width, channels]."""
+        padded = self.windows.pad(images.astype(np.int32), 0)
+        return sum(self.windows.tap(padded, *tap) for tap in self.windows.taps)
 
 
 class MaxPool(Pool):

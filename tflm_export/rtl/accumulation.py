@@ -29,10 +29,12 @@ from tflm_export.rtl.coding import Coding, odd, width
 _INT32 = 1 << 31
 _EXACT = float(1 << 53)
 _SIGNS = {"above zero": True, "below zero": False}
+_COMPUTED = (
+    WeightedSum, MatrixProduct, Product, Total, Requantize, Prelu, AlignedSum, Mean, AveragePool,
+)  # fmt: skip
 _RECURRENT = "the inner rescales of a recurrent layer have no block of their own"
 _OWN = "it computes in its own fixed point"
 _ABSENT = {  # whatever is not here, nor below, has no rescale
-    AveragePool: "an average is no rescale: the sum over the window is divided",
     Lookup: "a table of its outputs is all it takes",
     Lstm: _RECURRENT,
     Svdf: _RECURRENT,
@@ -100,7 +102,7 @@ def absent(form: Form, coding: Coding) -> str:
       form: of a program in the arithmetic `Narrow`, in int8 where it can be.
       coding: of the multipliers that there are.
     """
-    if not isinstance(form, AlignedSum | Mean | WeightedSum | MatrixProduct | Product | Total | Requantize | Prelu):
+    if not isinstance(form, _COMPUTED):
         return _ABSENT.get(type(form), "it has no rescale")
     if form.output.dtype.name not in ("int8", "int16"):
         return f"its output is {form.output.dtype}, and blocks give int8 or int16"

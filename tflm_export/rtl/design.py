@@ -3,8 +3,6 @@
 
 import dataclasses
 
-import numpy as np
-
 from tflm_export.arithmetic import Narrow
 from tflm_export.errors import ModelError
 from tflm_export.flatbuffer.model import parse
@@ -15,6 +13,7 @@ from tflm_export.program.aligned_sum import AlignedSum
 from tflm_export.program.form import running
 from tflm_export.program.passes import signed
 from tflm_export.program.passes.ranges import Ranges
+from tflm_export.program.pool import AveragePool
 from tflm_export.program.program import Program, Step
 from tflm_export.program.reduction import Mean
 from tflm_export.rtl.accumulation import Accumulation, absent, accumulations, is_free
@@ -123,9 +122,8 @@ def _parts(step: Step, ranges: Ranges, coding: Coding) -> tuple[Accumulation | S
     if isinstance(form, AlignedSum):
         found = sum_of(step, coding.bits)
         return found if isinstance(found, str) else (found,)
-    if isinstance(form, Mean):
-        ends = np.array([inputs[0].low.min(), inputs[0].high.max()]) * form.count
-        found = averaged(step, *map(int, ends))
+    if isinstance(form, Mean | AveragePool):
+        found = averaged(step, int(inputs[0].low.min()), int(inputs[0].high.max()))
         return found if isinstance(found, str) else (found,)
     try:
         with running(step.origin.label):

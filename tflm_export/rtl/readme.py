@@ -101,7 +101,7 @@ def _others(design: Design) -> list[str]:
         text += [
             "## narrow_mean\n",
             "    y = min(max((sum * multiplier + start) >> s, low), high),  s = MEAN_SHIFT_MIN + shift\n",
-            "`sum` is of raw inputs. The numbers give the exact mean for every sum that there can be.\n",
+            "`sum` is of raw inputs. The numbers give the exact mean, or average pool, for every sum there can be.\n",
         ]
     return text
 

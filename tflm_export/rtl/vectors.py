@@ -99,8 +99,7 @@ def vectors(found: Design, program: Program, inputs: Sequence[np.ndarray]) -> It
             raw = (np.broadcast_to(lined_up(a, len(form.output.shape)), output.shape) for a in arrays)
             yield OtherVectors(layer, tuple(a.reshape(-1).astype(np.int64) for a in raw), output.reshape(-1))
         else:
-            total = form.reduced(np.sum, arrays[0].astype(np.int64))
-            yield OtherVectors(layer, (total.reshape(-1),), output.reshape(-1))
+            yield OtherVectors(layer, (layer.sums(arrays[0]).reshape(-1),), output.reshape(-1))
 
 
 def vectors_of(

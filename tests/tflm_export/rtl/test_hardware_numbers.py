@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from tflm_export.arithmetic import Narrow
 from tflm_export.arithmetic.base import Target, Terms
 from tflm_export.grid import Grid, grid_of
+from tflm_export.program.pool import AveragePool
 from tflm_export.program.program import Origin, Step
 from tflm_export.program.value import Value
+from tflm_export.program.windows import Windows, axis_of
 from tflm_export.rescale import Rescale
 from tflm_export.rtl.coding import coding_of
 from tflm_export.rtl.hexadecimal import digits, lines, packed
@@ -54,9 +56,9 @@ def test_means_of_all_sums(grid):
         zeros = [int(z) for z in generator.integers(-128, 128, 2)] if dtype == np.int8 else [0, 0]
         factor = float(grid.snap(np.exp(generator.uniform(-1, 1))))
         form = Narrow(grid).mean(x, (0,), zeros[0], factor, Target(y, 1.0, zeros[1], y.limits))
-        low, high = (limit * count for limit in x.limits)
-        found = averaged(Step(ORIGIN, form), low, high)
-        sums = np.arange(low, high + 1)
+        found = averaged(Step(ORIGIN, form), *x.limits)
+        sums = np.arange(x.limits[0] * count, x.limits[1] * count + 1)
+        assert (found.low, found.high) == (sums[0], sums[-1])
         expected = np.clip((sums * form.factor + form.start) // form.divisor, *y.limits)
         np.testing.assert_array_equal(
             np.clip((sums * found.multiplier + found.start) >> found.shift, *found.clamp), expected
@@ -66,8 +68,34 @@ def test_means_of_all_sums(grid):
 def test_a_mean_of_a_power_of_two_is_a_shift():
     x, y = value("x", (64, 1)), value("y", (1,))
     form = Narrow(Grid(1)).mean(x, (0,), -3, 0.5, Target(y, 1.0, 9, y.limits))
-    found = averaged(Step(ORIGIN, form), -64 * 128, 64 * 127)
+    found = averaged(Step(ORIGIN, form), -128, 127)
     assert (found.multiplier, found.shift) == (1, 7)
+
+
+@pytest.mark.parametrize("size", [(2, 2), (5, 5), (25, 5), (1, 7), (8, 8)])
+@pytest.mark.parametrize("clamp", [(-128, 127), (-128, 60), (-5, 100)])
+def test_average_pools_of_all_sums(size, clamp):
+    """Halves go away from zero there."""
+    windows = Windows(*(axis_of(side + 2, side, 1, 1, same=False) for side in size))
+    x, y = value("x", (1, size[0] + 2, size[1] + 2, 1)), value("y", (1, 3, 3, 1))
+    form = AveragePool(inputs=(x,), outputs=(y,), windows=windows, clamp=clamp)
+    count = size[0] * size[1]
+    found = averaged(Step(ORIGIN, form), -128, 127)
+    sums = np.arange(-128 * count, 127 * count + 1)
+    away = np.sign(sums) * ((2 * np.abs(sums) + count) // (2 * count))
+    got = np.clip((sums * found.multiplier + found.start) >> found.shift, *found.clamp)
+    np.testing.assert_array_equal(got, np.clip(away, *clamp))
+    image = np.random.default_rng(count).integers(-128, 128, (2, *x.shape), np.int8)
+    total = found.sums(image)
+    assert total[0, 0, 0, 0] == image[0, 0, : size[0], : size[1]].sum(dtype=int)
+    np.testing.assert_array_equal(got[total - sums[0]].reshape(2, *y.shape), form.evaluate(image)[0])
+
+
+def test_pools_over_the_border_have_no_numbers():
+    windows = Windows(*(axis_of(4, 3, 1, 1, same=True) for _ in range(2)))
+    x, y = value("x", (1, 4, 4, 1)), value("y", (1, 4, 4, 1))
+    form = AveragePool(inputs=(x,), outputs=(y,), windows=windows, clamp=(-128, 127))
+    assert "over the border" in averaged(Step(ORIGIN, form), -128, 127)
 
 
 @given(st.data())
