@@ -13,9 +13,11 @@ NAMES = ("16", "8", "6", "4", "3", CSD, "2", "1", FOLDED)
 QUICK = ("8", "4", "1")
 LANES = (16, 32)
 # How products are made of gates: by yosys, of a partial product for each bit and a tree of carry-save adders, or of
-# Booth's digits (`synth -booth`); or of Booth's digits that the Verilog writes out. The best of them counts.
-CSA, BOOTH, ROWS, NO_MULTIPLIER = "CSA", "Booth", "Booth rows", "none"
-_LARGEST_PLAIN = 4  # bits of a multiplier that Booth's digits do not make smaller
+# Booth's digits (`synth -booth`); or as the Verilog writes them out, of Booth's digits or of digits 0 to 3. The best of
+# them counts.
+CSA, BOOTH, ROWS, RADIX4, NO_MULTIPLIER = "CSA", "Booth", "Booth rows", "radix 4", "none"
+WRITTEN_OUT = {ROWS: 1, RADIX4: 2}  # the parameter PRODUCT of narrow_multiply.v; 0 leaves it to yosys
+_LARGEST_PLAIN = 3  # bits of a multiplier that digits do not make smaller
 OUT_BITS = 8
 _HERE = pathlib.Path(__file__).parent
 
@@ -89,13 +91,14 @@ class Design:
         if self.name in (CSD, FOLDED) or self.bits == 1:
             return (NO_MULTIPLIER,)
         if self.lanes > 1:  # which take long: the module's own choice
-            return (ROWS,) if self.bits > _LARGEST_PLAIN else (CSA,)
-        return (CSA, BOOTH) if self.name == MAC else (CSA, BOOTH, ROWS)
+            plain = CSA if self.bits <= _LARGEST_PLAIN else RADIX4
+            return (ROWS if self.name == STOCK else plain,)
+        return (CSA, BOOTH) if self.name == MAC else (CSA, BOOTH, ROWS, RADIX4)
 
     def made(self, multiplier: str) -> dict[str, int]:
         """The parameters, with those that say how products are made."""
         has_choice = multiplier != NO_MULTIPLIER and self.name != MAC
-        return dict(self.parameters) | ({"BOOTH": int(multiplier == ROWS)} if has_choice else {})
+        return dict(self.parameters) | ({"PRODUCT": WRITTEN_OUT.get(multiplier, 0)} if has_choice else {})
 
     @property
     def sources(self) -> list[pathlib.Path]:

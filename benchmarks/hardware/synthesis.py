@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from benchmarks import command
 from benchmarks.hardware import yosys
-from benchmarks.hardware.designs import BOOTH, ROWS, Design
+from benchmarks.hardware.designs import BOOTH, WRITTEN_OUT, Design
 from benchmarks.hardware.gates import Netlist
 from benchmarks.hardware.liberty import Library
 from tflm_export import UsageError, files
@@ -52,7 +52,7 @@ class Target:
 
     def multipliers(self, design: Design) -> tuple[str, ...]:
         """The ways to make products that are worth trying: a DSP block takes none that is written out."""
-        return tuple(way for way in design.multipliers if way != BOOTH and not (self.dsp and way == ROWS))
+        return tuple(way for way in design.multipliers if way != BOOTH and not (self.dsp and way in WRITTEN_OUT))
 
 
 FPGAS = {

@@ -18,7 +18,8 @@ requires_verilator = pytest.mark.skipif(shutil.which("verilator") is None, reaso
 TOPS = {
     "narrow_rescale": [
         {}, {"MULTIPLIER_BITS": 1}, {"MULTIPLIER_BITS": 1, "HIDDEN_BIT": 0}, {"MULTIPLIER_BITS": 2},
-        {"MULTIPLIER_BITS": 5, "HIDDEN_BIT": 0, "BOOTH": 0}, {"MULTIPLIER_BITS": 1, "FOLDED": 1},
+        {"PRODUCT": 1}, {"MULTIPLIER_BITS": 2, "PRODUCT": 2}, {"MULTIPLIER_BITS": 7, "PRODUCT": 2, "HIDDEN_BIT": 0},
+        {"MULTIPLIER_BITS": 5, "HIDDEN_BIT": 0, "PRODUCT": 0}, {"MULTIPLIER_BITS": 1, "FOLDED": 1},
         {"SHIFT_MIN": -4, "OUT_BITS": 16}, {"SHIFT_MIN": 12, "SHIFT_BITS": 1, "ACC_BITS": 20},
         {"REGISTER_PRODUCT": 1, "REGISTER_SHIFT": 1, "REGISTER_OUTPUT": 1},
     ],

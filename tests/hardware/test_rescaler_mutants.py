@@ -15,6 +15,7 @@ from tflm_export import rtl
 NARROW = Shape(4, acc_bits=16, shift_min=2, shift_bits=3)
 FAR = Shape(4, acc_bits=16, shift_min=2, shift_bits=4)  # shifts beyond all of the product
 BOOTH = Shape(6, acc_bits=16, shift_min=2, shift_bits=3)
+WIDER = Shape(5, acc_bits=16, shift_min=2, shift_bits=3)
 STOCK = Shape(31, acc_bits=16, shift_min=31, shift_bits=3)
 CSD = Shape("csd", acc_bits=16, shift_min=2, shift_bits=3)
 
@@ -38,12 +39,7 @@ QUICK = [
     Mutant("rounding has no carry", "rescale_clamp", _ZERO_POINT, _ZERO_POINT.replace("1'b1", "1'b0")),
     Mutant("no smallest output", "rescale_clamp", "is_low ? low : ", ""),
     Mutant("shift off by one", "rescale_end", ": SHIFT_MIN - 1;", ": SHIFT_MIN;"),
-    Mutant(
-        "hidden bit dropped",
-        "narrow_multiply",
-        "assign m = {{ACC_BITS{1'b0}}, 1'b1,",
-        "assign m = {{ACC_BITS{1'b0}}, 1'b0,",
-    ),
+    Mutant("hidden bit dropped", "narrow_multiply", "m = {1'b1, multiplier}", "m = {1'b0, multiplier}"),
     Mutant("sign not extended", "rescale_shift", "aligned[i] = negative", "aligned[i] = 1'b0", FAR),
     Mutant("zero point after the clamp", "rescale_clamp", _OUTPUT, f"zero_point + ({_OUTPUT} - zero_point)"),
     Mutant("far bits, which are signs, are forgotten", *_FAR_BITS, FAR, is_harmless=True),
@@ -68,6 +64,15 @@ SLOW = [
     Mutant("signs of rows are not made up for", "narrow_multiply", "-(FOURS << ACC_BITS)", "0", BOOTH),
     Mutant("doubled rows are single", "narrow_multiply", "{acc, 1'b0} & ", "{acc[ACC_BITS-1], acc} & ", BOOTH),
     Mutant("the hidden row is dropped", "narrow_multiply", "{acc[ACC_BITS-1], acc, {PORT_BITS{1'b0}}} + ", "", BOOTH),
+    Mutant("three is two", "multiply_radix4", "thrice = once + twice", "thrice = twice", WIDER),
+    Mutant("one is three, too", "multiply_radix4", "d == 2'd1", "d[0]", WIDER),
+    Mutant(
+        "an odd row is left out",
+        "multiply_radix4",
+        "else assign two_rows = digit[2*i].placed",
+        "else assign two_rows = 0",
+        WIDER,
+    ),
     Mutant("subtraction without its 1", "narrow_rescale_csd", " + {{(PRODUCT_BITS - 1) {1'b0}}, negative}", "", CSD),
     Mutant("addition for subtraction", "narrow_rescale_csd", "extended ^ {PRODUCT_BITS{negative}}", "extended", CSD),
     Mutant("halves up, not away", "rescale_end", "(~negative | lost)", "1'b1", STOCK),
@@ -87,7 +92,9 @@ def mutated(mutant: Mutant, folder) -> Design:
             text = text.replace(mutant.old, mutant.new)
         sources.append(folder / path.name)
         sources[-1].write_text(text, encoding="utf-8")
-    return Design(mutant.shape.block, mutant.shape.parameters, sources)
+    return Design(
+        mutant.shape.block, mutant.shape.parameters | ({"PRODUCT": 1} if mutant.shape is BOOTH else {}), sources
+    )
 
 
 @pytest.fixture(scope="module")

@@ -10,15 +10,16 @@ from tests.helpers.rescaler_vectors import Shape
 
 QUICK = [
     (Shape(1), {}),
-    (Shape(4, acc_bits=16), {}),
+    (Shape(4, acc_bits=16), {"PRODUCT": 0}),
 ]
 SLOW = [
     (Shape(2), {}),
     (Shape(2, acc_bits=12, shift_min=-3, shift_bits=4), {}),
     (Shape(1, acc_bits=24, out_bits=16), {}),
     (Shape("csd", acc_bits=16), {}),
-    (Shape(4, acc_bits=12), {"BOOTH": 1}),
-    (Shape(4, acc_bits=16), {"BOOTH": 1}),
+    (Shape(4, acc_bits=16), {"PRODUCT": 2}),
+    (Shape(4, acc_bits=12), {"PRODUCT": 1}),
+    (Shape(4, acc_bits=16), {"PRODUCT": 1}),
 ]
 
 

@@ -31,7 +31,7 @@ def outputs(block: cxxrtl.Block, cases, shape: Shape) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def blocks() -> dict[Shape, cxxrtl.Block]:
-    designs = [design(shape, **{"BOOTH": 0} if shape is LEFT else {}) for shape in SHAPES]
+    designs = [design(shape, **{"PRODUCT": 0} if shape is LEFT else {}) for shape in SHAPES]
     return dict(zip(SHAPES, cxxrtl.build_all(designs), strict=True))
 
 
@@ -80,9 +80,9 @@ shapes = st.builds(
 
 
 @settings(max_examples=20 if ALL else 1, phases=(Phase.generate,))
-@given(st.lists(shapes, min_size=4, max_size=4, unique=True), st.sampled_from([0, 1]))
-def test_any_parameters(some, booth):
-    built = cxxrtl.build_all([design(shape, BOOTH=booth) for shape in some])
+@given(st.lists(shapes, min_size=4, max_size=4, unique=True), st.sampled_from([0, 1, 2]))
+def test_any_parameters(some, product):
+    built = cxxrtl.build_all([design(shape, PRODUCT=product) for shape in some])
     for shape, block in zip(some, built, strict=True):
         cases = vectors(shape, 20_000)
         assert cases.wrong(outputs(block, cases, shape), shape) == []

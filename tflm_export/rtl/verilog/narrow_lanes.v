@@ -15,11 +15,11 @@ module narrow_lanes #(
     parameter integer SHIFT_BITS = 5,
     parameter integer OUT_BITS = 8,
     parameter integer FOLDED = 0,
-    parameter integer BOOTH = MULTIPLIER_BITS > 4 ? 1 : 0,
+    parameter integer PRODUCT = MULTIPLIER_BITS > 3 ? 2 : 0,  // how it is made: see narrow_multiply.v; 0 for DSP blocks
     parameter integer REGISTER_PRODUCT = 0,
     parameter integer REGISTER_SHIFT = 0,
     parameter integer REGISTER_OUTPUT = 0,
-    parameter integer PORT_BITS = MULTIPLIER_BITS > HIDDEN_BIT ? MULTIPLIER_BITS - HIDDEN_BIT : 1,  // follows, as the next
+    parameter integer PORT_BITS = MULTIPLIER_BITS > HIDDEN_BIT ? MULTIPLIER_BITS - HIDDEN_BIT : 1,  // follows
     parameter integer SETS = SHARED_PARAMETERS != 0 ? 1 : LANES
 ) (
     input wire clk,
@@ -38,7 +38,7 @@ module narrow_lanes #(
       localparam SET = SHARED_PARAMETERS != 0 ? 0 : i;
       narrow_rescale #(
           .ACC_BITS(ACC_BITS), .MULTIPLIER_BITS(MULTIPLIER_BITS), .HIDDEN_BIT(HIDDEN_BIT), .SHIFT_MIN(SHIFT_MIN),
-          .SHIFT_BITS(SHIFT_BITS), .OUT_BITS(OUT_BITS), .FOLDED(FOLDED), .BOOTH(BOOTH),
+          .SHIFT_BITS(SHIFT_BITS), .OUT_BITS(OUT_BITS), .FOLDED(FOLDED), .PRODUCT(PRODUCT),
           .REGISTER_PRODUCT(REGISTER_PRODUCT), .REGISTER_SHIFT(REGISTER_SHIFT), .REGISTER_OUTPUT(REGISTER_OUTPUT)
       ) rescaler (
           .clk(clk), .acc(acc[ACC_BITS*i+:ACC_BITS]), .multiplier(multiplier[PORT_BITS*SET+:PORT_BITS]),

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// product = acc * m + 2**(HALF_AT - 1), exactly. |acc * m| <= 2**(ACC_BITS-1) * (2**k - 1) takes ACC_BITS + k bits, or
-// ACC_BITS where k is 1, and half a unit at HALF_AT <= k fits beside it.
+// product = acc * m + 2**(HALF_AT - 1), exactly. m is multiplier, without a sign, with a 1 above it where HIDDEN_BIT.
+// |acc * m| <= 2**(ACC_BITS-1) * (2**k - 1) takes ACC_BITS + k bits, or ACC_BITS where k is 1, and half a unit at
+// HALF_AT <= k fits beside it.
 //
-// m is multiplier, without a sign, with a 1 above it where HIDDEN_BIT. BOOTH = 0 leaves the product to the tool, which
-// maps it to DSP blocks. BOOTH = 1 writes it out for gates: two bits of the multiplier are one digit of -2, -1, 0, 1 or
-// 2, a row of adders does for two bits, and every row is a choice and an inversion. Digit i is -2 * b[2i+1] + b[2i] +
-// b[2i-1], of the multiplier's bits b, which are 0 outside of it. Negative rows are inverted; the ones that complete
-// them go into one word, `ones`. Rows are not sign-extended: of a row whose sign bit r has the weight 2**w
+// PRODUCT says how:
+//   0  the tool's own way, for DSP blocks and the narrowest multipliers
+//   1  Booth's digits, the smaller for wide multipliers
+//   2  multiply_radix4: the smaller for narrow ones, and the one that takes the least energy
+//
+// Booth: two bits of the multiplier are one digit of -2, -1, 0, 1 or 2, so that a row of adders does for two bits, and
+// every row is a choice and an inversion. Digit i is -2 * b[2i+1] + b[2i] + b[2i-1], of the multiplier's bits b, which
+// are 0 outside of it. Negative rows are inverted; the ones that complete them go into one word, `ones`. Rows are not
+// sign-extended: of a sign bit r of weight 2**w
 //   -r * 2**w = (1 - r) * 2**w - 2**w,
 // so the bit is inverted and all the -2**w together are one constant. The hidden bit is a row without a choice.
 
@@ -17,8 +22,8 @@ module narrow_multiply #(
     parameter integer MULTIPLIER_BITS = 8,  // k
     parameter integer HIDDEN_BIT = 1,
     parameter integer HALF_AT = 0,  // 0: nothing is added
-    parameter integer BOOTH = MULTIPLIER_BITS > 4 ? 1 : 0,
-    parameter integer PORT_BITS = MULTIPLIER_BITS > HIDDEN_BIT ? MULTIPLIER_BITS - HIDDEN_BIT : 1,  // follows, as the next
+    parameter integer PRODUCT = MULTIPLIER_BITS > 3 ? 2 : 0,
+    parameter integer PORT_BITS = MULTIPLIER_BITS > HIDDEN_BIT ? MULTIPLIER_BITS - HIDDEN_BIT : 1,  // follows
     parameter integer PRODUCT_BITS = MULTIPLIER_BITS > 1 ? ACC_BITS + MULTIPLIER_BITS : ACC_BITS
 ) (
     input wire [ACC_BITS-1:0] acc,  // signed
@@ -28,26 +33,30 @@ module narrow_multiply #(
     output wire [PRODUCT_BITS-1:0] product  // signed
 );
 
-  localparam DIGITS = PORT_BITS / 2 + 1;
   localparam [PRODUCT_BITS-1:0] ONE = 1;
+  localparam integer DIGITS = PORT_BITS / 2 + 1;
   localparam [PRODUCT_BITS-1:0] HALF = HALF_AT > 0 ? ONE << (HALF_AT - 1) : 0;
+
+  // verilator lint_off UNUSED
+  wire [MULTIPLIER_BITS-1:0] m;  // by Booth's digits, which take the hidden bit apart
+  // verilator lint_on UNUSED
 
   genvar i;
   generate
+    if (HIDDEN_BIT == 0) assign m = multiplier;
+    else if (MULTIPLIER_BITS == 1) assign m = 1'b1;
+    else assign m = {1'b1, multiplier};
+
     if (MULTIPLIER_BITS == 1) begin : power
-      if (HIDDEN_BIT != 0) assign product = acc;
-      else assign product = acc & {ACC_BITS{multiplier[0]}};
+      assign product = acc & {ACC_BITS{m[0]}};
 
-    end else if (BOOTH == 0) begin : operator
+    end else if (PRODUCT == 0) begin : operator
       wire signed [PRODUCT_BITS-1:0] a = {{MULTIPLIER_BITS{acc[ACC_BITS-1]}}, acc};
-      wire signed [PRODUCT_BITS-1:0] m;
-      if (HIDDEN_BIT != 0) assign m = {{ACC_BITS{1'b0}}, 1'b1, multiplier};
-      else assign m = {{ACC_BITS{1'b0}}, multiplier};
-      assign product = a * m + HALF;
+      wire signed [PRODUCT_BITS-1:0] positive = {{ACC_BITS{1'b0}}, m};
+      assign product = a * positive + HALF;
 
-    end else begin : booth
-      // Signs of all rows: -(2**ACC_BITS) * (1 + 4 + 16 + ...).
-      localparam [PRODUCT_BITS-1:0] FOURS = (ONE << (2 * DIGITS)) / 3;
+    end else if (PRODUCT == 1) begin : booth
+      localparam [PRODUCT_BITS-1:0] FOURS = (ONE << (2 * DIGITS)) / 3;  // 1 + 4 + 16 + ..., a place for each digit
       localparam [PRODUCT_BITS-1:0] SIGNS = -(FOURS << ACC_BITS);
 
       wire [2*DIGITS:0] bits = {{(2 * DIGITS - PORT_BITS) {1'b0}}, multiplier, 1'b0};
@@ -74,6 +83,13 @@ module narrow_multiply #(
         else assign sum = start + {{(MULTIPLIER_BITS - 1) {1'b0}}, row};
       end
       assign product = digit[DIGITS-1].sum;
+
+    end else begin : radix4
+      multiply_radix4 #(
+          .ACC_BITS(ACC_BITS), .MULTIPLIER_BITS(MULTIPLIER_BITS), .ADDEND(HALF)
+      ) rows (
+          .acc(acc), .m(m), .product(product)
+      );
     end
   endgenerate
 

@@ -22,7 +22,7 @@ module narrow_rescale #(
     parameter integer SHIFT_BITS = 5,
     parameter integer OUT_BITS = 8,
     parameter integer FOLDED = 0,
-    parameter integer BOOTH = MULTIPLIER_BITS > 4 ? 1 : 0,  // how to multiply, see narrow_multiply.v; for DSP blocks 0
+    parameter integer PRODUCT = MULTIPLIER_BITS > 3 ? 2 : 0,  // how it is made: see narrow_multiply.v; 0 for DSP blocks
     parameter integer REGISTER_PRODUCT = 0,
     parameter integer REGISTER_SHIFT = 0,
     parameter integer REGISTER_OUTPUT = 0,
@@ -45,7 +45,7 @@ module narrow_rescale #(
   wire [OUT_BITS-1:0] zero_point_held, low_held, high_held;
 
   narrow_multiply #(
-      .ACC_BITS(ACC_BITS), .MULTIPLIER_BITS(MULTIPLIER_BITS), .HIDDEN_BIT(HIDDEN_BIT), .BOOTH(BOOTH)
+      .ACC_BITS(ACC_BITS), .MULTIPLIER_BITS(MULTIPLIER_BITS), .HIDDEN_BIT(HIDDEN_BIT), .PRODUCT(PRODUCT)
   ) multiplication (
       .acc(acc), .multiplier(multiplier), .product(product)
   );

@@ -9,7 +9,7 @@ module narrow_term #(
     parameter integer MULTIPLIER_BITS = 8,
     parameter integer HIDDEN_BIT = 1,
     parameter integer ALIGN_BITS = 3,
-    parameter integer PORT_BITS = MULTIPLIER_BITS > HIDDEN_BIT ? MULTIPLIER_BITS - HIDDEN_BIT : 1,  // follows, as the next
+    parameter integer PORT_BITS = MULTIPLIER_BITS > HIDDEN_BIT ? MULTIPLIER_BITS - HIDDEN_BIT : 1,  // follows
     parameter integer TERM_BITS = IN_BITS + MULTIPLIER_BITS + (1 << ALIGN_BITS) - 1
 ) (
     input wire [IN_BITS-1:0] x,  // signed

@@ -18,7 +18,7 @@ module tflm_rescale #(
     parameter integer SHIFT_MIN = 31,  // below 31: with shifts to the left
     parameter integer SHIFT_BITS = 5,
     parameter integer OUT_BITS = 8,
-    parameter integer BOOTH = 1,  // how to multiply, see narrow_multiply.v; for DSP blocks 0
+    parameter integer PRODUCT = 1,  // how it is made: see narrow_multiply.v; 0 for DSP blocks
     parameter integer REGISTER_PRODUCT = 0,
     parameter integer REGISTER_SHIFT = 0,
     parameter integer REGISTER_OUTPUT = 0
@@ -56,7 +56,7 @@ module tflm_rescale #(
   // verilator lint_on UNUSED
 
   narrow_multiply #(
-      .ACC_BITS(ACC_BITS), .MULTIPLIER_BITS(31), .HIDDEN_BIT(HIDDEN_BIT), .HALF_AT(31), .BOOTH(BOOTH)
+      .ACC_BITS(ACC_BITS), .MULTIPLIER_BITS(31), .HIDDEN_BIT(HIDDEN_BIT), .HALF_AT(31), .PRODUCT(PRODUCT)
   ) multiplication (
       .acc(moved), .multiplier(multiplier), .product(product)
   );
