@@ -30,6 +30,7 @@ def test_narrow_and_check() -> None:
     assert_type(report.table(), str)
     assert_type(tflm_export.check(narrowed, 1), Report)
     assert not tflm_export.check(narrowed, 1).offenders
+    assert not tflm_export.check(tflm_export.narrow(stock, "csd2")[0], "csd2").offenders
 
 
 def test_paths_and_bare_arrays(tmp_path: pathlib.Path) -> None:

@@ -18,7 +18,7 @@ from tflm_export.c.source import CProgram
 from tflm_export.c.step import CStep, Problem, UnsupportedError, UnwritableError, channels_first
 from tflm_export.cc_array import identifier
 from tflm_export.flatbuffer.model import Model, parse
-from tflm_export.grid import grid_of
+from tflm_export.grid import Grid, grid_of
 from tflm_export.integer_part import integer_part
 from tflm_export.lowering import forms_of, origin_of
 from tflm_export.program.call import CallOnce
@@ -32,7 +32,7 @@ _SHARING = 6  # layers that go the same way: fewer ones are smaller with their o
 
 
 def emit(
-    data: bytes, name: str, bits: int, core: str = "portable", has_integer_borders: bool = False,
+    data: bytes, name: str, bits: int | str | Grid, core: str = "portable", has_integer_borders: bool = False,
     optimize: str = "speed",
 ) -> dict[str, bytes]:  # fmt: skip
     """The C source of a narrowed model.
