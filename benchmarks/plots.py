@@ -169,7 +169,7 @@ def _draw_line(axes: Axes, rows: list, value: str, shift: float, floor: float, m
     x = [widths.place(row.bits) * shift for row in rows]
     y = [100 * getattr(row, value) for row in rows]
     spread = [100 * getattr(row, _ERRORS[value]) for row in rows] if value in _ERRORS else None
-    axes.errorbar(x, y, spread, **look | {"linestyle": ""}, capsize=2)
+    axes.errorbar(x, y, spread, **look | {"linestyle": "", "marker": ""}, capsize=2)
     bits = [i for i, row in enumerate(rows) if isinstance(row.bits, int)]
     axes.plot([x[i] for i in bits], [y[i] for i in bits], **look, label=f"{model}, {method}")
     for i, (at, height, row) in enumerate(zip(x, y, rows, strict=True)):
@@ -177,7 +177,7 @@ def _draw_line(axes: Axes, rows: list, value: str, shift: float, floor: float, m
         unit = "points" if value == "difference" else "%"
         text = f"{model}, {method}, {widths.title(row.bits)}: {height:.2f}{sure} {unit}"
         if height >= floor:
-            shape = {} if isinstance(row.bits, int) else {"marker": "D"}
+            shape = {} if isinstance(row.bits, int) else {"marker": "D", "markersize": 5}
             axes.plot(at, height, **look | shape, gid=marks(text))
             continue
         place = {"xytext": (0, 2), "textcoords": "offset points", "ha": "center"}

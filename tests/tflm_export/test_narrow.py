@@ -333,7 +333,7 @@ def resnet_accuracy():
     return accuracy
 
 
-@pytest.mark.parametrize(("bits", "at_least"), [(8, 0.83), (4, 0.83), (2, 0.83), (1, 0.827)])
+@pytest.mark.parametrize(("bits", "at_least"), [(8, 0.83), (4, 0.83), ("csd2", 0.83), (2, 0.83), (1, 0.827)])
 def test_requantize_keeps_the_accuracy_of_resnet8_on_cifar10(resnet_accuracy, bits, at_least):
     assert resnet_accuracy(bits) >= at_least
 
