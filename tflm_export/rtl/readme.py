@@ -47,7 +47,7 @@ def readme(name: str, head: str, design: Design, layers: Sequence[Placed], infer
 
     Args:
       name: of the model.
-      head: who wrote it.
+      head: who wrote it, in Markdown.
       design: the design.
       layers: its layers with their tables.
       inferences: how many of what vectors are of: "1 inference of random inputs".
@@ -64,7 +64,7 @@ def readme(name: str, head: str, design: Design, layers: Sequence[Placed], infer
     }.get(coding.block, "m is 2**distance + 1, or 2**distance - 1 where `negative` is set.")
     parts = [
         f"# {_text(name)}: rescales in hardware\n",
-        f"{_text(head)} Bit for bit what\n`tflm_export.simulator` computes.\n",
+        f"{head}\n",
         "## Files",
         _FILES.format(inferences=inferences, vectors=vectors),
         "## Parameters\n",

@@ -216,3 +216,21 @@ def test_number_of_real_vectors():
             counts.append(len(own))
             assert own.layer.step.form.output.size == len(own)
     assert sum(counts) == 391_264
+
+
+def test_uint8_is_less_128():
+    b = TFLiteBuilder()
+    x = b.input([1, 4, 4, 3], type="UINT8", zero_point=3)
+    files = rtl.emit(narrow(bytes(b.build(x, b.conv(x, 2, per_channel=False))), 2)[0], "net", 2)
+    listed = json.loads(files["index.json"])
+    assert listed["less_128"]
+    assert b"less 128 everywhere" in files["README.md"]
+    assert listed["layers"][0]["constants"]["low"] == -128
+
+
+def test_float_ends_are_named():
+    data, _ = narrow(corpus.read("models/ai-edge-quantizer__partly_quantized_mnist"), 1)
+    listed = json.loads(rtl.emit(data, "net", 1, accumulators=25)["index.json"])
+    reasons = {entry["operator"].split()[2]: entry["reason"] for entry in listed["without_block"]}
+    assert reasons["CONV_2D"] == reasons["SOFTMAX"] == "it has no integer form"
+    assert not listed["less_128"]
