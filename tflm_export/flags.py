@@ -10,6 +10,7 @@ from tflm_export.grid import NAMED, Grid, grid_of
 from tflm_export.narrow import METHODS
 from tflm_export.narrow import SYNTHETIC as SYNTHETIC_CHOICES
 from tflm_export.rtl.hardware import MOST_ACCUMULATOR_BITS
+from tflm_export.rtl.rescaled import LEAST
 from tflm_export.setting import KEEP
 from tflm_export.to_int8 import IO as BORDERS
 
@@ -92,7 +93,7 @@ RTL_ACCUMULATOR_BITS = flags.DEFINE_integer(
     None,
     "For --rtl: width of the accumulators. Default: the narrowest that is right for all inputs, up to 24 bits (48 for "
     "int16).",
-    lower_bound=2,
+    lower_bound=LEAST,
     upper_bound=MOST_ACCUMULATOR_BITS,
     flag_values=FLAGS,
 )

@@ -106,8 +106,8 @@ def absent(form: Form, coding: Coding) -> str:
         return _ABSENT.get(type(form), "it has no rescale")
     if form.output.dtype.name not in ("int8", "int16"):
         return f"its output is {form.output.dtype}, and blocks give int8 or int16"
-    if any(value.is_variable for value in form.inputs):
-        return "it reads a variable"
+    if any(value.is_variable for value in (*form.inputs, *form.outputs)):
+        return "it reads or writes a variable"
     if isinstance(form, Requantize) and form.below is not None and form.below_sign < 0:
         return "it turns the sign of what it rescaled"
     rescales = [rescaling.rescale for rescaling in form.rescalings]

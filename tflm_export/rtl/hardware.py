@@ -26,13 +26,14 @@ from tflm_export.rtl.headers import (
 from tflm_export.rtl.hexadecimal import digits, lines
 from tflm_export.rtl.index import factor_bits, index
 from tflm_export.rtl.readme import readme
-from tflm_export.rtl.rescaled import Rescaled
+from tflm_export.rtl.rescaled import LEAST, Rescaled
 from tflm_export.rtl.tables import Placed, placed
 from tflm_export.rtl.vectors import OtherVectors, RescaleVectors, random_inputs, vectors
 from tflm_export.simulator import check_inputs
 
 _HERE = pathlib.Path(__file__).parent
 MOST_ACCUMULATOR_BITS = 48  # the runtimes' own, of int16x8 models
+_PRODUCT_BITS = 63  # that are computed with here
 INDEX, GENERATOR = "index.json", "tflm_export"
 
 
@@ -124,9 +125,10 @@ def translate(
     inputs: Sequence[np.ndarray] | None = None, inferences: int = 1,
 ) -> Hardware:  # fmt: skip
     """As `emit`, before it is written out."""
-    if accumulators is not None and not 2 <= accumulators <= MOST_ACCUMULATOR_BITS:
-        raise UsageError(f"accumulators have 2 to {MOST_ACCUMULATOR_BITS} bits, got {accumulators}")
     grid = grid_of(bits)
+    most = min(MOST_ACCUMULATOR_BITS, _PRODUCT_BITS - grid.bits)
+    if accumulators is not None and not LEAST <= accumulators <= most:
+        raise UsageError(f"with {grid}, accumulators have {LEAST} to {most} bits, got {accumulators}")
     program, left = program_of(data, grid)
     if inputs is not None:
         inputs = _of_program(program, parse(data), inputs)

@@ -15,6 +15,7 @@ from tflm_export.rtl.parameters import Parameters
 from tflm_export.rtl.table import Field
 
 WIDEST = {8: 24, 16: 48}  # accumulators that hardware is made for without being asked, by the bits of outputs
+LEAST = 8  # bits of accumulators
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -108,7 +109,7 @@ def _parameters(every: Sequence[tuple[Step, Bounded]], coding: Coding, wanted: i
       UsageError: as `rescaled`.
     """
     limit = WIDEST[_output_bits(every)] if wanted is None else wanted
-    found, without = _within_limit(every, coding, limit, wanted or 2)
+    found, without = _within_limit(every, coding, limit, wanted or LEAST)
     if found is not None:
         return found
     (step, channel), *others = without
@@ -133,7 +134,7 @@ def _within_limit(
     while True:
         kept = [need[own & (need <= limit)] for own, need in zip(lively, needs, strict=True)]
         bits = max(bits, *(int(need.max(initial=2)) for need in kept))
-        low, high = _shifts(every, lively)
+        low, high = _shifts(every, lively) or (coding.bits, coding.bits)  # where all are dead, any will do
         parameters = Parameters(bits, coding, low, max(1, (high - low).bit_length()), _output_bits(every))
         left = [unfit(bounded, parameters) for _, bounded in every]
         if not any(some.any() for some in left):
@@ -155,9 +156,7 @@ def _many_valued(bounded: Bounded) -> np.ndarray:
     return last - first > 1
 
 
-def _shifts(every: Sequence[tuple[Step, Bounded]], lively: list[np.ndarray]) -> tuple[int, int]:
-    """The smallest and the largest shift of the channels that need their own."""
+def _shifts(every: Sequence[tuple[Step, Bounded]], lively: list[np.ndarray]) -> tuple[int, int] | None:
+    """The smallest and the largest shift of the channels that need their own; None where none does."""
     shifts = np.concatenate([bounded.channels.shift[own] for (_, bounded), own in zip(every, lively, strict=True)])
-    if not shifts.size:  # all channels are dead, and any shift will do
-        shifts = every[0][1].channels.shift[:1]
-    return int(shifts.min()), int(shifts.max())
+    return (int(shifts.min()), int(shifts.max())) if shifts.size else None

@@ -3,12 +3,13 @@
 
 import json
 import pathlib
+import random
 import re
 
 import numpy as np
 import pytest
 
-from tests.helpers import corpus, hardware_folder
+from tests.helpers import corpus, dead_channels, hardware_folder
 from tests.helpers.operators import A16, B16, one_operator
 from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
 from tflm_export import ModelError, UsageError, narrow, rtl
@@ -174,8 +175,23 @@ def test_inputs_that_do_not_fit():
         rtl.emit(data, "net", 4, inputs=[np.zeros((1, 2), np.int8)])
     with pytest.raises(UsageError, match="at least one inference"):
         rtl.emit(data, "net", 4, inferences=0)
-    with pytest.raises(UsageError, match="2 to 48 bits"):
-        rtl.emit(data, "net", 4, accumulators=1)
+    for bits, accumulators, allowed in ((4, 1, "8 to 48"), (4, 49, "8 to 48"), (20, 44, "8 to 43")):
+        with pytest.raises(UsageError, match=f"{allowed} bits, got {accumulators}"):
+            rtl.emit(data, "net", bits, accumulators=accumulators)
+
+
+def test_dead_from_end_to_end(tmp_path):
+    """All channels have one output; the hardware is the least there is, and its tables say the rest."""
+    source = random.Random(0)
+    b = TFLiteBuilder()
+    x = b.input([1, 4, 4, 3])
+    data = dead_channels.with_dead_channels(bytes(b.build(x, b.conv(x, 4, name="dead"))), source, 1.0)
+    hardware = rtl.translate(narrow(data, 4, synthetic="none")[0], "net", 4)
+    assert (hardware.design.parameters.accumulator_bits, hardware.design.parameters.shift_bits) == (8, 1)
+    for name, content in hardware.files().items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    assert hardware_folder.wrong(tmp_path) == []
 
 
 def test_a_rule_for_one_operator():
