@@ -103,7 +103,8 @@ def _measured(plan: Plan, output: pathlib.Path, console) -> dict:
         results = measure.run(wanted, library, Store(output / KEPT), _JOBS.value, done)
     rows = measure.rows(plan.designs, results, library, stock.factors)
     about = _COMMAND.provenance()
-    about["versions"] |= {"pyosys": importlib.metadata.version("pyosys")}
+    others = {name: version for name, version in about["versions"].items() if name in ("numpy", "python")}
+    about["versions"] = {"pyosys": importlib.metadata.version("pyosys"), **others}
     return {
         "kind": "hardware", **about, "model": name, "factors": stock.factors, "workload": stock.source,
         "library": library and library.about, "designs": rows, "goals": _goals(rows, library),

@@ -81,10 +81,10 @@ def accuracy(stored: dict) -> Chart | None:
                 axes.plot(x + offset, points["mean"], "o", gid=marks(text), **look)
         low, high = axes.get_ylim()
         axes.set_ylim(min(low, -_REACH), max(high, _REACH))  # differences of a tenth of a point are not to look large
-        axes.set_ylabel("points of accuracy")
+        axes.set_ylabel("points, mean and range")
         _name(axes, rows)
 
-    return Chart(f"accuracy, difference to 31 bits, mean and range of {tasks} tasks", draw)
+    return Chart(f"accuracy against 31 bits, {tasks} tasks", draw)
 
 
 def _network(row: dict) -> str:

@@ -15,7 +15,7 @@ LANES = (16, 32)
 # How products are made of gates: by yosys, of a partial product for each bit and a tree of carry-save adders, or of
 # Booth's digits (`synth -booth`); or as the Verilog writes them out, of Booth's digits or of digits 0 to 3. The best of
 # them counts.
-CSA, BOOTH, ROWS, RADIX4, NO_MULTIPLIER = "CSA", "Booth", "Booth rows", "radix 4", "none"
+WAYS = CSA, BOOTH, ROWS, RADIX4, NO_MULTIPLIER = "CSA", "Booth", "Booth rows", "radix 4", "none"
 WRITTEN_OUT = {ROWS: 1, RADIX4: 2}  # the parameter PRODUCT of narrow_multiply.v; 0 leaves it to yosys
 _LARGEST_PLAIN = 3  # bits of a multiplier that digits do not make smaller
 OUT_BITS = 8

@@ -164,10 +164,9 @@ def _energy(found: dict[str, dict] | None) -> dict:
         return dict.fromkeys(names)
     way, least = better(found, "picojoules", BY_CHANNEL)
     best = found[way]
-    values = (
-        least, way, best["picojoules"][BY_PIXEL], best["changes"][BY_CHANNEL], best["rescales"], best["left_out"],
-        best["depth"],
-    )  # fmt: skip
+    by_pixel = better(found, "picojoules", BY_PIXEL)[1]
+    counts = (best["changes"][BY_CHANNEL], best["rescales"], best["left_out"], best["depth"])
+    values = (least, way, by_pixel, *counts)
     return dict(zip(names, values, strict=True))
 
 

@@ -75,8 +75,8 @@ def _cells(stored: dict, bits: int) -> Part:
         if row["um2"]
     ]  # fmt: skip
     head = (
-        "rescaler", "um2", "NAND2", "of stock", "multiplier", "ns", "ns, fast", "pJ a rescale", "of stock",
-        "multiplier", "pJ, factors change",
+        "rescaler", "um2", "NAND2", "of stock", "multiplier", "ns", "ns, fast", "pJ a rescale", "pJ of stock",
+        "pJ, multiplier", "pJ, factors change",
     )  # fmt: skip
     if not rows:
         return Part("", "", head, [])

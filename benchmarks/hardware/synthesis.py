@@ -9,7 +9,6 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
-import math
 import pathlib
 import re
 import tempfile
@@ -17,7 +16,7 @@ from collections.abc import Callable
 
 from benchmarks import command
 from benchmarks.hardware import yosys
-from benchmarks.hardware.designs import BOOTH, WRITTEN_OUT, Design
+from benchmarks.hardware.designs import BOOTH, WAYS, WRITTEN_OUT, Design
 from benchmarks.hardware.gates import Netlist
 from benchmarks.hardware.liberty import Library
 from tflm_export import UsageError, files
@@ -224,12 +223,8 @@ def kept(job: Job, library: Library | None, store: Store) -> dict:
 
 def better(results: dict[str, dict], *keys: str) -> tuple[str, float]:
     """Of results by multiplier the smallest number under some keys: whose it is, and the number."""
-
-    def number(name: str) -> float:
-        found = results[name]
-        for key in keys:
-            found = found[key]
-        return found if found is not None else math.inf
-
-    best = min(results, key=number)
-    return best, number(best)
+    numbers = {way: results[way] for way in WAYS if way in results}
+    for key in keys:
+        numbers = {way: found[key] for way, found in numbers.items()}
+    best = min(numbers, key=numbers.__getitem__)  # the first of those that are as good
+    return best, numbers[best]
