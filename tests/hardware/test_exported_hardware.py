@@ -49,7 +49,8 @@ def make(folder: pathlib.Path, target: str) -> subprocess.CompletedProcess:
     tool = SIMULATORS[target]
     if shutil.which(tool) is None:
         pytest.skip(f"{tool} is not installed")
-    return subprocess.run(["make", "-s", target], cwd=folder, capture_output=True, text=True, check=False, timeout=600)
+    command = ["make", "-s", target, "VERILATOR_FLAGS=-MAKEFLAGS OPT_FAST=-O0 -MAKEFLAGS OPT_GLOBAL=-O0"]  # soon built
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=600)
 
 
 @pytest.mark.parametrize(

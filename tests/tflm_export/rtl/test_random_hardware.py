@@ -46,7 +46,7 @@ def written(stock: bytes, bits, folder: pathlib.Path, accumulators: int | None =
 
 
 @given(st.integers(0, (1 << 32) - 1), BITS)
-@settings(max_examples=300 if ALL else 40, **SETTINGS)
+@settings(max_examples=300 if ALL else 20, **SETTINGS)
 def test_dead_channels(folder, seed, bits):
     """Which would take accumulators of up to 30 bits; all but a few do without."""
     if written(dead_channels.network(seed), bits, folder) is not None:
@@ -54,7 +54,7 @@ def test_dead_channels(folder, seed, bits):
 
 
 @given(st.lists(st.sampled_from(sorted(OPERATORS)), min_size=4, max_size=12), st.integers(0, (1 << 32) - 1), BITS)
-@settings(max_examples=600 if ALL else 60, **SETTINGS)
+@settings(max_examples=600 if ALL else 30, **SETTINGS)
 def test_all_operators(folder, operators, seed, bits):
     """Of int8, int16 and uint8; each has a block, or is named with the reason."""
     if written(graph(operators, seed), bits, folder, accumulators=48) is not None:
