@@ -25,6 +25,7 @@ NEEDED = {  # flag: those without any of which it means nothing
     "max_drop": ["search"],
     "model_name": ["c_source", "cc_array", "rtl"],
     "rtl_accumulator_bits": ["rtl"],
+    "rtl_shifts": ["rtl"],
     "rtl_inferences": ["rtl"],
     "force": ["rtl"],
 }
@@ -95,6 +96,12 @@ RTL_ACCUMULATOR_BITS = flags.DEFINE_integer(
     "int16).",
     lower_bound=LEAST,
     upper_bound=MOST_ACCUMULATOR_BITS,
+    flag_values=FLAGS,
+)
+RTL_SHIFTS = flags.DEFINE_string(
+    "rtl_shifts",
+    None,
+    "For --rtl: LOW:HIGH, the smallest and the largest shift that there is a field for. Default: those of the model.",
     flag_values=FLAGS,
 )
 RTL_INFERENCES = flags.DEFINE_integer(
@@ -217,6 +224,21 @@ def grid() -> Grid | None:
         raise UsageError(f"--bits {BITS.value} and --grid {GRID.value} exclude each other; leave one of them out")
     wanted = BITS.value if GRID.value is None else GRID.value
     return None if wanted is None else grid_of(wanted)
+
+
+def rtl_shifts() -> tuple[int, int] | None:
+    """What --rtl_shifts asks for; None without it.
+
+    Raises:
+      UsageError: it is not two integers.
+    """
+    if RTL_SHIFTS.value is None:
+        return None
+    try:
+        low, high = map(int, RTL_SHIFTS.value.split(":"))
+    except ValueError:
+        raise UsageError(f"--rtl_shifts takes LOW:HIGH, two integers, got {RTL_SHIFTS.value!r}") from None
+    return low, high
 
 
 def is_conversion() -> bool:

@@ -11,6 +11,7 @@ from tflm_export.flatbuffer.model import parse
 from tflm_export.grid import Grid
 from tflm_export.narrow import NothingToNarrowError, check, narrow
 from tflm_export.report import Report, Row
+from tflm_export.rtl import Wanted
 from tflm_export.rtl_folder import RtlFolder
 from tflm_export.rules import with_additions
 from tflm_export.rules_file import load_rules
@@ -220,7 +221,8 @@ def _rtl_folder(source: several.Source) -> RtlFolder | None:
     folder = source.folder(flags.RTL.value)
     if folder is None:
         return None
-    return RtlFolder(folder, flags.RTL_ACCUMULATOR_BITS.value, flags.RTL_INFERENCES.value, flags.FORCE.value)
+    wanted = Wanted(flags.RTL_ACCUMULATOR_BITS.value, flags.rtl_shifts())
+    return RtlFolder(folder, wanted, flags.RTL_INFERENCES.value, flags.FORCE.value)
 
 
 def _rules(stock: bytes) -> dict | None:

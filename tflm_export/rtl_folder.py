@@ -13,7 +13,8 @@ from tflm_export.errors import ModelError, UsageError
 from tflm_export.grid import Grid
 from tflm_export.report import Report
 from tflm_export.rescale import MAX_BITS, READABLE_BITS
-from tflm_export.rtl import Hardware, translate
+from tflm_export.rtl import Hardware, Wanted, translate
+from tflm_export.rtl.design import ANY
 from tflm_export.rtl.hardware import GENERATOR, INDEX
 
 
@@ -23,13 +24,13 @@ class RtlFolder:
 
     Attributes:
       path: of the folder.
-      accumulators: bits; None for as few as there need be.
+      wanted: widths of the rescaler.
       inferences: that vectors are of.
       is_forced: whether multipliers wider than 16 bits are taken, too.
     """
 
     path: str
-    accumulators: int | None = None
+    wanted: Wanted = ANY
     inferences: int = 1
     is_forced: bool = False
 
@@ -70,7 +71,7 @@ class RtlFolder:
                     f"--rtl_inferences {self.inferences} is more than the {there} rows of --calibration that measure"
                 )
             rows = [array[: self.inferences] for array in rows]
-        return translate(data, name, self._grid(report), self.accumulators, rows, self.inferences)
+        return translate(data, name, self._grid(report), self.wanted, rows, self.inferences)
 
     def _grid(self, report: Report) -> Grid:
         """That of all multipliers which hardware is made for."""

@@ -99,7 +99,7 @@ def test_testbench_wants_all_vectors(tmp_path, kept, message):
 def test_networks_through_cxxrtl(model, grid):
     data, _ = narrow(corpus.read(model), grid)
     program, _ = program_of(data, grid_of(grid))
-    found = design(program, grid_of(grid), ACCUMULATORS.get(model))
+    found = design(program, grid_of(grid), rtl.Wanted(ACCUMULATORS.get(model)))
     blocks, count = _blocks(found), 0
     for own in vectors(found, program, random_inputs(program)):
         count += len(own)

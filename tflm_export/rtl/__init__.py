@@ -6,5 +6,6 @@ Knows forms and no operators.
 
 from tflm_export.rtl.blocks import VERILOG, sources
 from tflm_export.rtl.hardware import Hardware, emit, translate
+from tflm_export.rtl.parameters import Wanted
 
-__all__ = ["VERILOG", "Hardware", "emit", "sources", "translate"]
+__all__ = ["VERILOG", "Hardware", "Wanted", "emit", "sources", "translate"]

@@ -19,11 +19,12 @@ from tflm_export.program.reduction import Mean
 from tflm_export.rtl.accumulation import Accumulation, absent, accumulations, is_free
 from tflm_export.rtl.coding import Coding, coding_of
 from tflm_export.rtl.means import Averaged, MeanParameters, averaged
-from tflm_export.rtl.parameters import Parameters
+from tflm_export.rtl.parameters import Parameters, Wanted
 from tflm_export.rtl.rescaled import Rescaled, rescaled
 from tflm_export.rtl.sums import Sum, SumParameters, sum_of
 
 Layer = Rescaled | Sum | Averaged
+ANY = Wanted()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -84,16 +85,16 @@ def program_of(data: bytes, grid: Grid) -> tuple[Program, tuple[str, ...]]:
     return signed(lower(model, Narrow(grid))), tuple(operator.label for operator in left)
 
 
-def design(program: Program, grid: Grid, accumulators: int | None = None) -> Design:
+def design(program: Program, grid: Grid, wanted: Wanted = ANY) -> Design:
     """The hardware for a program.
 
     Args:
       program: in the arithmetic `Narrow`, in int8 where it can be (`signed`).
       grid: of the multipliers that there are blocks for; steps with others have none.
-      accumulators: bits of accumulators; None for as few as there need be, up to `rescaled.WIDEST`.
+      wanted: what the rescaler is to be.
 
     Raises:
-      UsageError: a channel needs wider accumulators.
+      UsageError: a channel needs wider accumulators, or other shifts.
       ModelError: no step has a rescaler.
     """
     ranges, coding = Ranges(program.main), coding_of(grid)
@@ -110,7 +111,7 @@ def design(program: Program, grid: Grid, accumulators: int | None = None) -> Des
     if not pairs:
         reasons = "; ".join(f"{label}: {reason}" for label, reason in without)
         raise ModelError(f"no rescale of the model is one that hardware for {grid} computes{reasons and ': '}{reasons}")
-    parameters, of_rescaler = rescaled(pairs, coding, accumulators)
+    parameters, of_rescaler = rescaled(pairs, coding, wanted)
     numbered = iter(of_rescaler)
     layers = tuple(next(numbered) if isinstance(part, Accumulation) else part for _, part in found)
     return Design(parameters, layers, tuple(without))

@@ -14,7 +14,7 @@ from tflm_export.flatbuffer.model import Model, parse
 from tflm_export.grid import Grid, grid_of
 from tflm_export.program.program import Program
 from tflm_export.rtl.blocks import sources
-from tflm_export.rtl.design import Design, design, program_of
+from tflm_export.rtl.design import ANY, Design, design, program_of
 from tflm_export.rtl.headers import (
     CHANNEL_BITS,
     LAYER_BITS,
@@ -25,6 +25,7 @@ from tflm_export.rtl.headers import (
 )
 from tflm_export.rtl.hexadecimal import digits, lines
 from tflm_export.rtl.index import factor_bits, index
+from tflm_export.rtl.parameters import Wanted
 from tflm_export.rtl.readme import readme
 from tflm_export.rtl.rescaled import LEAST, Rescaled
 from tflm_export.rtl.tables import Placed, placed
@@ -33,6 +34,7 @@ from tflm_export.simulator import check_inputs
 
 _HERE = pathlib.Path(__file__).parent
 MOST_ACCUMULATOR_BITS = 48  # the runtimes' own, of int16x8 models
+_MOST_SHIFT = 62
 _PRODUCT_BITS = 63  # that are computed with here
 INDEX, GENERATOR = "index.json", "tflm_export"
 
@@ -121,18 +123,16 @@ class Hardware:
 
 
 def translate(
-    data: bytes, name: str, bits: int | str | Grid, accumulators: int | None = None,
+    data: bytes, name: str, bits: int | str | Grid, wanted: Wanted = ANY,
     inputs: Sequence[np.ndarray] | None = None, inferences: int = 1,
 ) -> Hardware:  # fmt: skip
     """As `emit`, before it is written out."""
     grid = grid_of(bits)
-    most = min(MOST_ACCUMULATOR_BITS, _PRODUCT_BITS - grid.bits)
-    if accumulators is not None and not LEAST <= accumulators <= most:
-        raise UsageError(f"with {grid}, accumulators have {LEAST} to {most} bits, got {accumulators}")
+    _require_possible(wanted, grid)
     program, left = program_of(data, grid)
     if inputs is not None:
         inputs = _of_program(program, parse(data), inputs)
-    found = design(program, grid, accumulators)
+    found = design(program, grid, wanted)
     found = dataclasses.replace(found, without=(*found.without, *((label, "it has no integer form") for label in left)))
     layers = placed(found)
     if inputs is None:
@@ -150,7 +150,7 @@ def translate(
 
 
 def emit(
-    data: bytes, name: str, bits: int | str | Grid, accumulators: int | None = None,
+    data: bytes, name: str, bits: int | str | Grid, wanted: Wanted = ANY,
     inputs: Sequence[np.ndarray] | None = None, inferences: int = 1,
 ) -> dict[str, bytes]:  # fmt: skip
     """The rescales of a narrowed model for hardware.
@@ -159,8 +159,7 @@ def emit(
       data: a .tflite file.
       name: of the model, for people.
       bits: the widest multiplier that the hardware is to have, or another grid; operators with others are left out.
-      accumulators: bits of accumulators; None for the fewest that are right for all inputs, up to 24 where outputs are
-        int8, and 48 where they are int16.
+      wanted: widths of the rescaler; by default the narrowest that are right for all inputs.
       inputs: what vectors are of, an array for each input of the model, as `simulate` takes them; None for random ones,
         which are also taken where the first operators have no integer form.
       inferences: how many random ones.
@@ -169,11 +168,24 @@ def emit(
       Contents by path: narrow_parameters.vh, blocks, tables, vectors, a testbench, index.json and README.md.
 
     Raises:
-      UsageError: accumulators are too narrow, or bits, inputs or inferences are none.
+      UsageError: accumulators or shifts are too narrow, or bits, widths, inputs or inferences are none.
       ModelError: the bytes are no TFLite model, it has operators in the middle without an integer form, or none of its
         rescales is one that the hardware computes.
     """
-    return translate(data, name, bits, accumulators, inputs, inferences).files()
+    return translate(data, name, bits, wanted, inputs, inferences).files()
+
+
+def _require_possible(wanted: Wanted, grid: Grid) -> None:
+    """Raises UsageError where no hardware is as wanted."""
+    most, bits = min(MOST_ACCUMULATOR_BITS, _PRODUCT_BITS - grid.bits), wanted.accumulator_bits
+    if bits is not None and not LEAST <= bits <= most:
+        raise UsageError(f"with {grid}, accumulators have {LEAST} to {most} bits, got {bits}")
+    if wanted.shifts is not None:
+        low, high = wanted.shifts
+        if not -_MOST_SHIFT <= low <= high <= _MOST_SHIFT:
+            raise UsageError(
+                f"shifts go from a smaller to a larger one, within {_MOST_SHIFT} bits, got {low} to {high}"
+            )
 
 
 def _has_uint8(program: Program) -> bool:

@@ -7,6 +7,19 @@ from tflm_export.rtl.coding import Coding
 
 
 @dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What the rescaler is to be, whatever the model.
+
+    Attributes:
+      accumulator_bits: None for as few as there need be, up to 24 where outputs are int8, and 48 where they are int16.
+      shifts: the smallest and the largest; None for those of the model.
+    """
+
+    accumulator_bits: int | None = None
+    shifts: tuple[int, int] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Parameters:
     """What a rescaler has room for; the parameters of `narrow_rescale`.
 

@@ -11,7 +11,7 @@ from tflm_export.program.program import Step
 from tflm_export.rtl.accumulation import Accumulation
 from tflm_export.rtl.channels import Bounded, Channels, accumulator_bits, unfit, within
 from tflm_export.rtl.coding import Coding
-from tflm_export.rtl.parameters import Parameters
+from tflm_export.rtl.parameters import Parameters, Wanted
 from tflm_export.rtl.table import Field
 
 WIDEST = {8: 24, 16: 48}  # accumulators that hardware is made for without being asked, by the bits of outputs
@@ -72,17 +72,17 @@ class Rescaled:
 
 
 def rescaled(
-    found: Sequence[tuple[Step, Accumulation]], coding: Coding, wanted: int | None
+    found: Sequence[tuple[Step, Accumulation]], coding: Coding, wanted: Wanted
 ) -> tuple[Parameters, list[Rescaled]]:
     """Hardware for accumulations, and the numbers of their channels on it.
 
     Args:
       found: the accumulations, with the steps they are of; at least one.
       coding: of multipliers.
-      wanted: bits of accumulators; None for as few as there need be, up to WIDEST.
+      wanted: what it is to be.
 
     Raises:
-      UsageError: a channel with more than two outputs needs wider accumulators; names it and the width.
+      UsageError: a channel with many outputs needs wider accumulators or other shifts; names it, and what will do.
     """
     every = [(step, part, _original(part, coding)) for step, part in found]
     parameters = _parameters([(step, bounded) for step, _, bounded in every], coding, wanted)
@@ -102,18 +102,19 @@ def _original(part: Accumulation, coding: Coding) -> Bounded:
     return Bounded(channels, part.low, part.high)
 
 
-def _parameters(every: Sequence[tuple[Step, Bounded]], coding: Coding, wanted: int | None) -> Parameters:
+def _parameters(every: Sequence[tuple[Step, Bounded]], coding: Coding, wanted: Wanted) -> Parameters:
     """The narrowest hardware for all channels.
 
     Raises:
       UsageError: as `rescaled`.
     """
-    limit = WIDEST[_output_bits(every)] if wanted is None else wanted
-    found, without = _within_limit(every, coding, limit, wanted or LEAST)
+    limit = wanted.accumulator_bits or WIDEST[_output_bits(every)]
+    found, without = _within_limit(every, coding, limit, wanted.accumulator_bits or LEAST, wanted.shifts)
     if found is not None:
         return found
     (step, channel), *others = without
-    enough = next(bits for bits in range(limit + 1, 65) if _within_limit(every, coding, bits, bits)[0] is not None)
+    wider = range(limit + 1, 65)
+    enough = next(bits for bits in wider if _within_limit(every, coding, bits, bits, wanted.shifts)[0] is not None)
     more = f", as {len(others)} other channels do" if others else ""
     raise UsageError(
         f"accumulators of {limit} bits are too narrow: {step.origin.label}, channel {channel}, needs more{more}, and "
@@ -122,7 +123,7 @@ def _parameters(every: Sequence[tuple[Step, Bounded]], coding: Coding, wanted: i
 
 
 def _within_limit(
-    every: Sequence[tuple[Step, Bounded]], coding: Coding, limit: int, bits: int
+    every: Sequence[tuple[Step, Bounded]], coding: Coding, limit: int, bits: int, shifts: tuple[int, int] | None
 ) -> tuple[Parameters | None, list[tuple[Step, int]]]:
     """The narrowest hardware of up to `limit` bits, or which channels it has no room for.
 
@@ -134,7 +135,7 @@ def _within_limit(
     while True:
         kept = [need[own & (need <= limit)] for own, need in zip(lively, needs, strict=True)]
         bits = max(bits, *(int(need.max(initial=2)) for need in kept))
-        low, high = _shifts(every, lively) or (coding.bits, coding.bits)  # where all are dead, any will do
+        low, high = _shifts(every, lively, shifts) or (coding.bits, coding.bits)  # where all are dead, any will do
         parameters = Parameters(bits, coding, low, max(1, (high - low).bit_length()), _output_bits(every))
         left = [unfit(bounded, parameters) for _, bounded in every]
         if not any(some.any() for some in left):
@@ -156,7 +157,21 @@ def _many_valued(bounded: Bounded) -> np.ndarray:
     return last - first > 1
 
 
-def _shifts(every: Sequence[tuple[Step, Bounded]], lively: list[np.ndarray]) -> tuple[int, int] | None:
-    """The smallest and the largest shift of the channels that need their own; None where none does."""
-    shifts = np.concatenate([bounded.channels.shift[own] for (_, bounded), own in zip(every, lively, strict=True)])
-    return (int(shifts.min()), int(shifts.max())) if shifts.size else None
+def _shifts(
+    every: Sequence[tuple[Step, Bounded]], lively: list[np.ndarray], wanted: tuple[int, int] | None
+) -> tuple[int, int] | None:
+    """The smallest and the largest shift, of the channels that need their own or as wanted; None where none does."""
+    own = [(step, bounded.channels.shift[some]) for (step, bounded), some in zip(every, lively, strict=True)]
+    found = np.concatenate([shifts for _, shifts in own])
+    if wanted is None:
+        return (int(found.min()), int(found.max())) if found.size else None
+    low, high = wanted
+    beyond = [step.origin.label for step, shifts in own if ((shifts < low) | (shifts > high)).any()]
+    if beyond:
+        more = f" and {len(beyond) - 1} other layers" if len(beyond) > 1 else ""
+        enough = f"{min(low, int(found.min()))}:{max(high, int(found.max()))}"
+        raise UsageError(
+            f"shifts from {low} to {high} are too few: {beyond[0]}{more} has others, and too many outputs for other "
+            f"numbers to give the same; --rtl_shifts {enough} will do"
+        )
+    return wanted

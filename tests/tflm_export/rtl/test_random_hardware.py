@@ -29,7 +29,7 @@ def written(stock: bytes, bits, folder: pathlib.Path, accumulators: int | None =
     except ModelError:
         return None
     try:
-        hardware = rtl.translate(data, "model", bits, accumulators, inferences=2)
+        hardware = rtl.translate(data, "model", bits, rtl.Wanted(accumulators), inferences=2)
     except UsageError as error:
         enough = int(re.search(r"--rtl_accumulator_bits (\d+) makes wider hardware", str(error))[1])
         assert accumulators is None  # what the message says is enough

@@ -89,6 +89,8 @@ def test_real_rows(folder):
             r"too narrow: operator 0 CONV_2D \(stem\), channel 0, .*_bits \d\d makes",
         ),
         (["--bits=4", "--rtl_accumulator_bits=99"], "--rtl_accumulator_bits=99"),
+        (["--bits=4", "--rtl_shifts=9:10"], r"too few: operator .* --rtl_shifts \d+:\d+ will do"),
+        (["--bits=4", "--rtl_shifts=9-10"], "takes LOW:HIGH, two integers, got '9-10'"),
         (["--bits=4", "--rtl_inferences=0"], "--rtl_inferences=0"),
     ],
 )
@@ -100,8 +102,18 @@ def test_refused(folder, flags, message, capfd):
     assert left(folder) == []
 
 
+def test_one_chip_for_several_widths(folder):
+    """The fields are as wanted, whatever the model needs."""
+    flags = ["--rtl_accumulator_bits=26", "--rtl_shifts=-1:25"]
+    for bits in (1, 8):
+        assert run(f"--bits={bits}", f"--rtl=hw{bits}", *flags, f"--output={bits}.tflite", "net.tflite") == 0
+        parameters = hardware_folder.index(folder / f"hw{bits}")["parameters"]
+        assert [parameters[name] for name in ("ACC_BITS", "SHIFT_MIN", "SHIFT_BITS")] == [26, -1, 5]
+        assert hardware_folder.wrong(folder / f"hw{bits}") == []
+
+
 def test_flags_without_a_folder(folder, capfd):
-    for flag in ("--rtl_inferences=2", "--rtl_accumulator_bits=20", "--force"):
+    for flag in ("--rtl_inferences=2", "--rtl_shifts=1:9", "--rtl_accumulator_bits=20", "--force"):
         assert run("--bits=4", flag, "net.tflite") == 2
         assert "means nothing without --rtl" in capfd.readouterr()[1]
     assert left(folder) == []
@@ -177,7 +189,9 @@ def test_inputs_that_do_not_fit():
         rtl.emit(data, "net", 4, inferences=0)
     for bits, accumulators, allowed in ((4, 1, "8 to 48"), (4, 49, "8 to 48"), (20, 44, "8 to 43")):
         with pytest.raises(UsageError, match=f"{allowed} bits, got {accumulators}"):
-            rtl.emit(data, "net", bits, accumulators=accumulators)
+            rtl.emit(data, "net", bits, rtl.Wanted(accumulators))
+    with pytest.raises(UsageError, match="from a smaller to a larger one"):
+        rtl.emit(data, "net", 4, rtl.Wanted(shifts=(9, 3)))
 
 
 def test_dead_from_end_to_end(tmp_path):
@@ -246,7 +260,7 @@ def test_uint8_is_less_128():
 
 def test_float_ends_are_named():
     data, _ = narrow(corpus.read("models/ai-edge-quantizer__partly_quantized_mnist"), 1)
-    listed = json.loads(rtl.emit(data, "net", 1, accumulators=25)["index.json"])
+    listed = json.loads(rtl.emit(data, "net", 1, rtl.Wanted(25))["index.json"])
     reasons = {entry["operator"].split()[2]: entry["reason"] for entry in listed["without_block"]}
     assert reasons["CONV_2D"] == reasons["SOFTMAX"] == "it has no integer form"
     assert not listed["less_128"]
