@@ -101,7 +101,7 @@ def _fpgas(stored: dict) -> Part:
             _share(row, base, "transistors"),
         )
         for row in single(stored, WIDE.bits)
-        if any(row[f"{kind}_luts"] for kind in FPGAS) or row["transistors"]
+        if any(row.get(f"{kind}_luts") for kind in FPGAS) or row["transistors"]
     ]
     head = ("rescaler", *(target.title for target in FPGAS.values()), "CMOS transistors", "of stock")
     note = "LUTs, DSP blocks in front of them; not placed. Transistors: what yosys estimates for gates of its own."
@@ -109,7 +109,7 @@ def _fpgas(stored: dict) -> Part:
 
 
 def _fpga(row: dict, kind: str) -> str:
-    luts, dsps = row[f"{kind}_luts"], row[f"{kind}_dsps"]
+    luts, dsps = (row.get(f"{kind}_{what}") for what in ("luts", "dsps"))
     return "" if luts is None else f"{dsps} + {luts:,}" if FPGAS[kind].dsp else f"{luts:,}"
 
 
