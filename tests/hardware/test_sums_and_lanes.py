@@ -131,7 +131,7 @@ def mean(count: int, factor: int, start: int, divisor: int) -> Step[Mean]:
 
 
 MEANS = [
-    averaged(mean(count, *numbers), -128 * count, 127 * count)
+    averaged(mean(count, *numbers), -128, 127)
     for count, numbers in ((9, (5, 36, 72)), (49, (1, 24, 49)), (64, (1, 32, 64)), (100, (30, -7999, 4096)))
 ]
 

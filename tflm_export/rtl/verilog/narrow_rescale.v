@@ -10,7 +10,7 @@
 // |acc * m| <= 2**(ACC_BITS-1) * (2**k - 1), so the product takes ACC_BITS + k bits, and ACC_BITS where k is 1.
 //
 // A new vector may come with every clock; y follows REGISTER_PRODUCT + REGISTER_SHIFT + REGISTER_OUTPUT clocks later.
-// Parameters travel with their accumulator.
+// Parameters travel with their accumulator. low <= high.
 
 `default_nettype none
 
