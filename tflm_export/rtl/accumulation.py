@@ -110,6 +110,8 @@ def absent(form: Form, coding: Coding) -> str:
         return "it reads or writes a variable"
     if isinstance(form, Requantize) and form.below is not None and form.below_sign < 0:
         return "it turns the sign of what it rescaled"
+    if isinstance(form, Mean):  # which gets a multiplier of its own, whatever its factor is
+        return ""
     rescales = [rescaling.rescale for rescaling in form.rescalings]
     if not all(isinstance(rescale, Rescale) for rescale in rescales):
         return "it rescales with float32"

@@ -65,6 +65,18 @@ def test_means_of_all_sums(grid):
         )
 
 
+@pytest.mark.parametrize("factor", [0.7312345, 1.37, 0.91])
+def test_means_that_were_not_narrowed(factor):
+    """They get a multiplier for their outputs, which is narrower than the factor's."""
+    x, y = value("x", (49, 1)), value("y", (1,))
+    form = Narrow().mean(x, (0,), -3, factor, Target(y, 1.0, 9, y.limits))
+    found = averaged(Step(ORIGIN, form), -128, 127)
+    sums = np.arange(-128 * 49, 127 * 49 + 1)
+    expected = [min(max((int(each) * form.factor + form.start) // form.divisor, -128), 127) for each in sums]
+    np.testing.assert_array_equal(np.clip((sums * found.multiplier + found.start) >> found.shift, -128, 127), expected)
+    assert found.multiplier.bit_length() <= 24 < form.factor.bit_length()
+
+
 def test_a_mean_of_a_power_of_two_is_a_shift():
     x, y = value("x", (64, 1)), value("y", (1,))
     form = Narrow(Grid(1)).mean(x, (0,), -3, 0.5, Target(y, 1.0, 9, y.limits))
