@@ -80,12 +80,12 @@ def _cells(stored: dict, bits: int) -> Part:
     )  # fmt: skip
     if not rows:
         return Part("", "", head, [])
-    left_out = sum(row["left_out"] or 0 for row in found)
+    left_out = max(row["left_out"] or 0 for row in found)
     note = (
         f"{library['name']}, {PRE_LAYOUT}; shares are of the stock rescaler with 32 bits. ns: the longest path of the "
         f"smallest netlist, and of the fastest. pJ: {stored['workload']}, {found[0]['rescales'] or 0:,} rescales, "
         "every netlist equal to the simulator"
-        + (f"; {left_out:,} that do not fit are left out" if left_out else "")
+        + (f"; up to {left_out:,} more, which do not fit, are left out" if left_out else "")
         + "."
     )
     return Part(f"Standard cells, {bits}-bit accumulator, {found[0]['shift_bits']}-bit shift", note, head, rows)

@@ -208,7 +208,11 @@ def _fits(design: Design, rescales: Rescales) -> np.ndarray:
     """Whether a design takes rescales; bool [rescales]."""
     vectors, most = _vectors(design, rescales), 1 << (design.accumulator.bits - 1)
     acc, shift = vectors["acc"], vectors["shift"]
-    return (acc >= -most) & (acc < most) & (shift >= 0) & (shift < 1 << design.accumulator.shift_bits)
+    has_room = (acc >= -most) & (acc < most) & (shift >= 0) & (shift < 1 << design.accumulator.shift_bits)
+    if design.name == CSD:  # which has a multiplier of 0
+        return has_room
+    is_lost = np.abs(rescales.accumulators) << design.bits < np.int64(1) << (design.shift_min + shift)
+    return has_room & (is_lost | (rescales.rescale.multiplier != 0))
 
 
 def ports(design: Design, rescales: Rescales) -> dict[str, np.ndarray]:
@@ -225,23 +229,27 @@ def ports(design: Design, rescales: Rescales) -> dict[str, np.ndarray]:
 
 
 def _vectors(design: Design, rescales: Rescales) -> dict[str, np.ndarray]:
-    accumulators = rescales.accumulators
-    if design.name == FOLDED:
-        accumulators = accumulators + _folded(rescales.zero_point, rescales.rescale.shift)
-    ends = {"zero_point": rescales.zero_point, "low": rescales.low, "high": rescales.high}
+    multiplier, shift = _normalised(rescales.rescale, design)
     if design.name == CSD:
-        distance, negative = design.grid.digits(rescales.rescale.multiplier)
-        factor, shift = {"distance": distance, "negative": negative}, rescales.rescale.shift
+        distance, negative = design.grid.digits(multiplier)
+        factor = {"distance": distance, "negative": negative}
     else:
-        multiplier, shift = _normalised(rescales.rescale, design)
         factor = {"multiplier": multiplier - (1 << (design.bits - 1))}
-    return {"acc": accumulators, **factor, "shift": shift - design.shift_min, **ends}
+    extra = _folded(rescales.zero_point, shift) if design.name == FOLDED else 0
+    ends = {"zero_point": rescales.zero_point, "low": rescales.low, "high": rescales.high}
+    return {"acc": rescales.accumulators + extra, **factor, "shift": shift - design.shift_min, **ends}
 
 
 def _normalised(rescale: Rescale, design: Design) -> tuple[np.ndarray, np.ndarray]:
-    """Multipliers whose top bit is 1, where a file holds them on a narrower grid; of zero factors the largest shift."""
-    spare = design.bits - np.frexp(rescale.multiplier.astype(np.float64))[1].astype(np.int64)
-    is_zero = rescale.multiplier == 0
+    """Multipliers and shifts as a design takes them.
+
+    Multipliers of k bits have a top bit of 1, where a file may hold them on a narrower grid; those of two digits are
+    odd. Zero factors get the largest shift, which leaves nothing of small accumulators.
+    """
     most = design.shift_min + (1 << design.accumulator.shift_bits) - 1
+    is_zero = rescale.multiplier == 0
+    if design.name == CSD:
+        return rescale.multiplier, np.where(is_zero, most, rescale.shift)
+    spare = design.bits - np.frexp(rescale.multiplier.astype(np.float64))[1].astype(np.int64)
     multiplier = np.where(is_zero, 1 << (design.bits - 1), rescale.multiplier << np.where(is_zero, 0, spare))
     return multiplier, np.where(is_zero, most, rescale.shift + spare)

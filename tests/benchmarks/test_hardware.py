@@ -216,6 +216,26 @@ def test_what_does_not_fit_is_left_out_or_an_error():
     assert (len(mixed.fitting(one)), mixed.fitting(one).left_out) == (128, 128)
 
 
+@pytest.mark.parametrize("accumulator", [WIDE, NARROW], ids=str)
+@pytest.mark.parametrize("name", [*designs.NAMES, STOCK])
+def test_zero_factors(name, accumulator):
+    """What is fed in place of a factor of 0 leaves nothing of an accumulator, or is left out."""
+    one = design(name, accumulator)
+    accumulators = np.array([0, 1, -5, 100, -(1 << 14), 1 << 22, -(1 << 23)])
+    rescale, zero = workload.corners(one, 7).rescale, np.zeros(7, np.int64)
+    rescale = type(rescale)(zero, zero)
+    ends = (np.full(7, end) for end in (3, -128, 127))
+    found = workload.Workload("", 7, {BY_CHANNEL: workload.Rescales(accumulators, rescale, *ends)}).fitting(one)
+    vectors = workload.ports(one, found.orders[BY_CHANNEL])
+    s = vectors["shift"] + one.shift_min
+    half = 1 << (s - 1)
+    m = 0 if name == CSD else vectors["multiplier"] + (1 << (one.bits - 1))
+    y = vectors["acc"] >> s if name == FOLDED else 3 + ((vectors["acc"] * m + half) >> s)
+    assert (y == 3).all()
+    if accumulator == WIDE and name != FOLDED:
+        assert len(found) == 7
+
+
 @pytest.mark.parametrize("name", ["1", "3", CSD, FOLDED])
 def test_netlists_equal_the_simulator(name, library):
     one = design(name, NARROW)
