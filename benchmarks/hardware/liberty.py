@@ -71,6 +71,8 @@ def read(path: str) -> Library:
     Raises:
       UsageError: the file cannot be read, is no Liberty file, or lacks what a synthesis needs.
     """
+    if odd := re.search(r"[^\w./+,=@:~-]", str(pathlib.Path(path).resolve())):
+        raise UsageError(f"{path}: ABC cannot read a file with {odd[0]!r} in its path; copy it elsewhere")
     content = files.read(path)
     text = content.decode("utf-8", "replace")
     named = re.search(r'^\s*library\s*\(\s*"?([^")\s]*)"?\s*\)\s*\{', text, re.MULTILINE)

@@ -135,6 +135,7 @@ def test_a_file_that_is_no_library(tmp_path, capsys, text, message):
     ("arguments", "message"),
     [
         (["--liberty=none.lib"], "cannot read none.lib"),
+        (["--liberty=my cells.lib"], "ABC cannot read a file with ' ' in its path; copy it elsewhere"),
         (["--model=none.tflite"], "cannot read none.tflite"),
         (["--bits=8,7"], "--bits can be 16, 8, 6, 4, 3, csd2, 2, 1, folded, not 7"),
     ],
