@@ -61,7 +61,7 @@ class RtlFolder:
           rows: real inputs, an array for each input of the model in its type; None for random ones.
 
         Raises:
-          UsageError: there are fewer rows than inferences, or accumulators are too narrow.
+          UsageError: there are fewer rows than inferences, accumulators are too narrow, or multipliers too wide.
           ModelError: nothing was narrowed, or nothing that was has a block.
         """
         if rows is not None:
@@ -71,18 +71,28 @@ class RtlFolder:
                     f"--rtl_inferences {self.inferences} is more than the {there} rows of --calibration that measure"
                 )
             rows = [array[: self.inferences] for array in rows]
-        return translate(data, name, self._grid(report), self.wanted, rows, self.inferences)
+        grids = self._grids(report)
+        widest = grids[0] if len(grids) == 1 else Grid(max(grid.bits for grid in grids))
+        return translate(data, name, widest, dataclasses.replace(self.wanted, grids=grids), rows, self.inferences)
 
-    def _grid(self, report: Report) -> Grid:
-        """That of all multipliers which hardware is made for."""
+    def _grids(self, report: Report) -> tuple[Grid, ...]:
+        """Those that the model was narrowed to: two signed digits first, then by width."""
+        rows = [row for row in report.rows if row.narrow and row.grid.bits < MAX_BITS]
+        wide = [] if self.is_forced else [row for row in rows if row.grid.bits > READABLE_BITS]
+        if wide:
+            more = f", and {len(wide) - 1} more operators" if len(wide) > 1 else ""
+            raise UsageError(
+                f"--rtl with multipliers of {wide[0].grid} for {wide[0].label}{more}: above {READABLE_BITS} bits a "
+                "rescaler is hardly smaller than a stock one; give them less, or add --force"
+            )
         most = MAX_BITS - 1 if self.is_forced else READABLE_BITS
-        grids = {row.grid for row in report.rows if row.narrow and row.bits <= most}
+        grids = {row.grid for row in rows}
         if not grids:
             raise ModelError(
                 f"--rtl is for narrow multipliers, and the model has none of up to {most} bits; give --bits less, or "
                 "leave out --rtl"
             )
-        return grids.pop() if len(grids) == 1 else Grid(max(grid.bits for grid in grids))
+        return tuple(sorted(grids, key=lambda grid: (isinstance(grid, Grid), grid.bits)))
 
     def leftovers(self, written: Sequence[str]) -> list[str]:
         """Tables of another model, for people."""

@@ -6,6 +6,7 @@ import functools
 
 import numpy as np
 
+from tflm_export.grid import Grid
 from tflm_export.program.aligned_sum import AlignedSum
 from tflm_export.program.call import CallOnce
 from tflm_export.program.convert import Dequantize, QuantizeReal
@@ -24,7 +25,7 @@ from tflm_export.program.requantize import Prelu, Requantize
 from tflm_export.program.softmax import LogSoftmax, Softmax, SoftmaxInt16
 from tflm_export.program.weighted_sum import WeightedSum
 from tflm_export.rescale import IDENTITY, WIDE_BITS, Rescale, Rescaler, WideNarrowRescale
-from tflm_export.rtl.coding import Coding, odd, width
+from tflm_export.rtl.coding import coding_of
 
 _INT32 = 1 << 31
 _EXACT = float(1 << 53)
@@ -95,12 +96,12 @@ class Accumulation:
         return found[kept], channels[kept], kept
 
 
-def absent(form: Form, coding: Coding) -> str:
+def absent(form: Form, grid: Grid) -> str:
     """Why no block computes the rescales of a form; empty where one does, or where there is nothing to compute.
 
     Args:
       form: of a program in the arithmetic `Narrow`, in int8 where it can be.
-      coding: of the multipliers that there are.
+      grid: of the multipliers that there are.
     """
     if not isinstance(form, _COMPUTED):
         return _ABSENT.get(type(form), "it has no rescale")
@@ -115,10 +116,9 @@ def absent(form: Form, coding: Coding) -> str:
     rescales = [rescaling.rescale for rescaling in form.rescalings]
     if not all(isinstance(rescale, Rescale) for rescale in rescales):
         return "it rescales with float32"
-    if not all(coding.holds(rescale.multiplier).all() for rescale in rescales):
-        widest = max(int(width(odd(rescale.multiplier)).max()) for rescale in rescales)
-        return f"it was not narrowed: its multipliers have {widest} bits"
-    if coding.bits > WIDE_BITS and any(isinstance(rescale, WideNarrowRescale) for rescale in rescales):
+    if not all(coding_of(grid).holds(rescale.multiplier).all() for rescale in rescales):
+        return f"it was not narrowed to multipliers of {grid}"
+    if grid.bits > WIDE_BITS and any(isinstance(rescale, WideNarrowRescale) for rescale in rescales):
         return f"wide accumulators take multipliers of {WIDE_BITS} bits"
     return ""
 

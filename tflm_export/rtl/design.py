@@ -2,6 +2,7 @@
 """A model's rescales on hardware: which block computes each, with which numbers, and how wide the blocks have to be."""
 
 import dataclasses
+from collections.abc import Sequence
 
 from tflm_export.arithmetic import Narrow
 from tflm_export.errors import ModelError
@@ -17,7 +18,7 @@ from tflm_export.program.pool import AveragePool
 from tflm_export.program.program import Program, Step
 from tflm_export.program.reduction import Mean
 from tflm_export.rtl.accumulation import Accumulation, absent, accumulations, is_free
-from tflm_export.rtl.coding import Coding, coding_of
+from tflm_export.rtl.coding import coding_of
 from tflm_export.rtl.means import Averaged, MeanParameters, averaged
 from tflm_export.rtl.parameters import Parameters, Wanted
 from tflm_export.rtl.rescaled import Rescaled, rescaled
@@ -35,11 +36,15 @@ class Design:
       parameters: of the rescaler.
       layers: what the blocks compute, in the order of the program.
       without: labels of the steps without a block, and why there is none.
+      grid: of the rescaler's multipliers.
+      sum_bits: of those of the block for sums.
     """
 
     parameters: Parameters
     layers: tuple[Layer, ...]
     without: tuple[tuple[str, str], ...]
+    grid: Grid
+    sum_bits: int
 
     @property
     def rescaled(self) -> tuple[Rescaled, ...]:
@@ -59,7 +64,7 @@ class Design:
     @property
     def sum_parameters(self) -> SumParameters:
         """Of the block for sums, where there are any."""
-        return SumParameters.of(self.sums, self.parameters.coding.bits)
+        return SumParameters.of(self.sums, self.sum_bits)
 
     @property
     def mean_parameters(self) -> MeanParameters:
@@ -90,19 +95,19 @@ def design(program: Program, grid: Grid, wanted: Wanted = ANY) -> Design:
 
     Args:
       program: in the arithmetic `Narrow`, in int8 where it can be (`signed`).
-      grid: of the multipliers that there are blocks for; steps with others have none.
+      grid: of the widest multipliers that there are blocks for; steps with others have none.
       wanted: what the rescaler is to be.
 
     Raises:
       UsageError: a channel needs wider accumulators, or other shifts.
       ModelError: no step has a rescaler.
     """
-    ranges, coding = Ranges(program.main), coding_of(grid)
+    ranges, sum_bits = Ranges(program.main), _sum_bits(program, grid, wanted)
     found, without = [], []
     for step in program.main.steps:
         if is_free(step.form):
             continue
-        parts = absent(step.form, coding) or _parts(step, ranges, coding)
+        parts = absent(step.form, grid) or _parts(step, ranges, sum_bits)
         if isinstance(parts, str):
             without.append((step.origin.label, parts))
         else:
@@ -111,17 +116,35 @@ def design(program: Program, grid: Grid, wanted: Wanted = ANY) -> Design:
     if not pairs:
         reasons = "; ".join(f"{label}: {reason}" for label, reason in without)
         raise ModelError(f"no rescale of the model is one that hardware for {grid} computes{reasons and ': '}{reasons}")
-    parameters, of_rescaler = rescaled(pairs, coding, wanted)
+    own = _own_grid([part for _, part in pairs], grid, wanted)
+    parameters, of_rescaler = rescaled(pairs, coding_of(own), wanted)
     numbered = iter(of_rescaler)
     layers = tuple(next(numbered) if isinstance(part, Accumulation) else part for _, part in found)
-    return Design(parameters, layers, tuple(without))
+    return Design(parameters, layers, tuple(without), own, sum_bits)
 
 
-def _parts(step: Step, ranges: Ranges, coding: Coding) -> tuple[Accumulation | Sum | Averaged, ...] | str:
+def _own_grid(parts: Sequence[Accumulation], widest: Grid, wanted: Wanted) -> Grid:
+    """That of the rescaler: sums may be of wider multipliers."""
+    for grid in wanted.grids:
+        if all(coding_of(grid).holds(part.rescale.multiplier).all() for part in parts):
+            return grid
+    return widest
+
+
+def _sum_bits(program: Program, widest: Grid, wanted: Wanted) -> int:
+    """The width of multipliers in the block for sums: rescales may be of wider ones."""
+    steps = [step for step in program.main.steps if isinstance(step.form, AlignedSum) and not absent(step.form, widest)]
+    steps = [step for step in steps if isinstance(sum_of(step, widest.bits), Sum)]
+    every = sorted(grid.bits for grid in wanted.grids)
+    fit = (bits for bits in every if all(isinstance(sum_of(step, bits), Sum) for step in steps))
+    return next(fit, widest.bits)
+
+
+def _parts(step: Step, ranges: Ranges, sum_bits: int) -> tuple[Accumulation | Sum | Averaged, ...] | str:
     """What blocks compute of a step, or why none does."""
     form, inputs = step.form, [ranges.of(value) for value in step.form.inputs]
     if isinstance(form, AlignedSum):
-        found = sum_of(step, coding.bits)
+        found = sum_of(step, sum_bits)
         return found if isinstance(found, str) else (found,)
     if isinstance(form, Mean | AveragePool):
         found = averaged(step, int(inputs[0].low.min()), int(inputs[0].high.max()))

@@ -3,6 +3,7 @@
 
 import dataclasses
 
+from tflm_export.grid import Grid
 from tflm_export.rtl.coding import Coding
 
 
@@ -13,10 +14,13 @@ class Wanted:
     Attributes:
       accumulator_bits: None for as few as there need be, up to 24 where outputs are int8, and 48 where they are int16.
       shifts: the smallest and the largest; None for those of the model.
+      grids: those that the model was narrowed to, where there are several: a block is for the first of them that all
+        its factors are on.
     """
 
     accumulator_bits: int | None = None
     shifts: tuple[int, int] | None = None
+    grids: tuple[Grid, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -167,7 +167,7 @@ def test_nothing_narrowed(folder, capfd):
     data = one_operator("ADD", [A16, A16], B16)
     with pytest.raises(ModelError, match=r"no rescale of the model is one that hardware for 4 bits computes"):
         rtl.emit(data, "add", 4)
-    with pytest.raises(ModelError, match="was not narrowed: its multipliers have 31 bits"):
+    with pytest.raises(ModelError, match="was not narrowed to multipliers of 8 bits"):
         rtl.emit(STOCK, "stock", 8)
     assert sorted(path.name for path in folder.iterdir()) == ["net.tflite", "soft.tflite"]
 
@@ -215,6 +215,38 @@ def test_a_rule_for_one_operator():
     assert listed["parameters"]["MULTIPLIER_BITS"] == 8
     assert any("FULLY_CONNECTED (logits)" in entry["operator"] for entry in listed["without_block"])
     assert not any(layer["output"] == "logits" for layer in listed["layers"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "rescaler", "adder"),
+    [
+        (["--bits=2", "--add_bits=8"], {"MULTIPLIER_BITS": 2}, 8),
+        (["--bits=8", "--add_bits=2"], {"MULTIPLIER_BITS": 8}, 2),
+        (["--grid=csd2", "--add_bits=8"], {"DISTANCE_BITS": 2}, 8),
+        (["--grid=csd2", "--bits_config=less.json"], {"DISTANCE_BITS": 2}, 3),
+        (["--bits=2", "--bits_config=more.json"], {"MULTIPLIER_BITS": 8}, 2),
+    ],
+)
+def test_each_block_is_as_wide_as_its_own_factors(folder, flags, rescaler, adder):
+    (folder / "less.json").write_text('{"op:FULLY_CONNECTED": 3, "op:ADD": 3}')
+    (folder / "more.json").write_text('{"op:FULLY_CONNECTED": 8}')
+    assert run(*flags, "--rtl=hw", "net.tflite") == 0
+    listed = hardware_folder.index(folder / "hw")
+    assert rescaler.items() <= listed["parameters"].items()
+    assert listed["parameters"]["ADD_MULTIPLIER_BITS"] == adder
+    assert {layer["block"] for layer in listed["layers"]} == {listed["block"], "narrow_add", "narrow_mean"}
+    assert hardware_folder.wrong(folder / "hw") == []
+
+
+def test_one_operator_wider_than_hardware_is_for(folder, capfd):
+    (folder / "wide.json").write_text('{"op:FULLY_CONNECTED": 20}')
+    flags = ["--bits=4", "--bits_config=wide.json", "--rtl=hw", "net.tflite"]
+    assert run(*flags) == 2
+    wanted = r"--rtl with .* of 20 bits for operator \d+ FULLY_CONNECTED \(hidden\), and 2 more.*add --force\n$"
+    assert re.search(wanted, capfd.readouterr()[1])
+    assert left(folder) == ["wide.json"]
+    assert run(*flags, "--force") == 0
+    assert hardware_folder.index(folder / "hw")["parameters"]["MULTIPLIER_BITS"] == 20
 
 
 @pytest.mark.parametrize(("bits", "size"), [(8, 866), (1, 361)])
