@@ -45,6 +45,10 @@ class Channels:
         integers = Rescale(self.multiplier, self.shift).apply(accumulator + self.offset) + self.zero_point
         return np.clip(integers, self.low, self.high)
 
+    def has_ends_of(self, others: "Channels") -> bool:
+        """Whether zero points and limits are those of others."""
+        return all((getattr(self, name) == getattr(others, name)).all() for name in ("zero_point", "low", "high"))
+
     def replaced(self, where: np.ndarray, others: "Channels") -> "Channels":
         """With the numbers of others in some places; bool or indices [channels]."""
         fields = {field.name: getattr(self, field.name).copy() for field in dataclasses.fields(self)}

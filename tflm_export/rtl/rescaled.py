@@ -16,6 +16,7 @@ from tflm_export.rtl.table import Field
 
 WIDEST = {8: 24, 16: 48}  # accumulators that hardware is made for without being asked, by the bits of outputs
 LEAST = 8  # bits of accumulators
+_BITS_FOR_ENDS = 2  # of accumulators that are better spent than three more fields in all records of a layer
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -111,7 +112,7 @@ def _parameters(every: Sequence[tuple[Step, Bounded]], coding: Coding, wanted: W
     limit = wanted.accumulator_bits or WIDEST[_output_bits(every)]
     found, without = _within_limit(every, coding, limit, wanted.accumulator_bits or LEAST, wanted.shifts)
     if found is not None:
-        return found
+        return found if wanted.accumulator_bits else _with_shared_ends(every, found, limit)
     (step, channel), *others = without
     wider = range(limit + 1, 65)
     enough = next(bits for bits in wider if _within_limit(every, coding, bits, bits, wanted.shifts)[0] is not None)
@@ -146,6 +147,16 @@ def _within_limit(
         lively = grown
         if bits > limit:
             return None, [(step, i) for (step, _), some in zip(every, left, strict=True) for i in np.flatnonzero(some)]
+
+
+def _with_shared_ends(every: Sequence[tuple[Step, Bounded]], narrowest: Parameters, limit: int) -> Parameters:
+    """Hardware that is a little wider, if with that no channel needs a zero point or limits of its own."""
+    most = min(limit, narrowest.accumulator_bits + _BITS_FOR_ENDS)
+    for bits in range(narrowest.accumulator_bits, most + 1):
+        parameters = dataclasses.replace(narrowest, accumulator_bits=bits)
+        if all(within(bounded, parameters)[0].has_ends_of(bounded.channels) for _, bounded in every):
+            return parameters
+    return narrowest
 
 
 def _output_bits(every: Sequence[tuple[Step, Bounded]]) -> int:
