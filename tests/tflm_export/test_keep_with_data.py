@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import corpus, exact, peer
-from tests.helpers.signed_digits import TwoDigits
+from tests.helpers.signed_digits import ThreeDigits
 from tests.helpers.tflite_builder import TFLiteBuilder, pack, residual_network, unpack
 from tflm_export import check, narrow, rescale, simulator
 from tflm_export.calibration import Calibration, quantized_inputs
@@ -18,6 +18,7 @@ from tflm_export.grid import Grid
 from tflm_export.kept.candidates import Sums, corrected_bias
 from tflm_export.kept.choice import NEAREST, choose
 from tflm_export.kept.refinement import damped_solution
+from tflm_export.signed_digits import CSD2
 
 ROWS = np.random.default_rng(3).integers(-128, 128, (64, 8, 8, 3)).astype(np.int8)
 FEW = ROWS[:24]  # too few for biases to be adjusted for the outputs: each layer's choice is its own
@@ -269,9 +270,9 @@ def test_layers_with_shared_zero_biases_get_biases_of_their_own():
         assert first != second
 
 
-def test_another_grid():
+@pytest.mark.parametrize("grid", [CSD2, ThreeDigits()], ids=str)
+def test_another_grid(grid):
     data = network(1)
-    grid = TwoDigits()
     narrowed, report = narrow(data, grid, "keep", {"x": FEW})
     assert not report.offenders
     for operator in peer.operators(narrowed):
