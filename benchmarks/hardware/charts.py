@@ -65,7 +65,8 @@ def accuracy(stored: dict) -> Chart | None:
     found = stored["accuracy"]
     if not found:
         return None
-    tasks = max(points["tasks"] for by_name in found.values() for points in by_name.values())
+    counts = sorted({points["tasks"] for by_name in found.values() for points in by_name.values()})
+    tasks = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
 
     def draw(axes: Axes) -> None:
         marks = Marks()
@@ -75,7 +76,7 @@ def accuracy(stored: dict) -> Chart | None:
             shown = [(x, row, known[name]) for x, row in enumerate(rows) if (name := _network(row)) in known]
             for i, (x, row, points) in enumerate(shown):
                 span = f"{points['least']:+.2f} to {points['most']:+.2f}"
-                text = f"{model}, {row['label']}: {points['mean']:+.2f} points, {span}"
+                text = f"{model}, {row['label']}: {points['mean']:+.2f} points, {span}, {points['tasks']} tasks"
                 axes.vlines(x + offset, points["least"], points["most"], color=color, linewidth=1)
                 look = {"markersize": 4.5, "color": color, "label": "" if i else model}
                 axes.plot(x + offset, points["mean"], "o", gid=marks(text), **look)
