@@ -78,7 +78,10 @@ class WideNarrowRescale(Rescale):
 
     def apply(self, accumulator):
         if self.multiplier.size and int(self.multiplier.max()) >> WIDE_BITS:
-            raise ModelError(f"int16 activations are simulated with narrow multipliers of up to {WIDE_BITS} bits")
+            raise ModelError(
+                f"int16 activations are simulated with narrow multipliers of up to {WIDE_BITS} bits; "
+                f"give --bits {WIDE_BITS}"
+            )
         return super().apply(accumulator)
 
 

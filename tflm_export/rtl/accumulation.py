@@ -119,7 +119,7 @@ def absent(form: Form, grid: Grid) -> str:
     if not all(coding_of(grid).holds(rescale.multiplier).all() for rescale in rescales):
         return f"it was not narrowed to multipliers of {grid}"
     if grid.bits > WIDE_BITS and any(isinstance(rescale, WideNarrowRescale) for rescale in rescales):
-        return f"wide accumulators take multipliers of {WIDE_BITS} bits"
+        return f"wide accumulators take multipliers of up to {WIDE_BITS} bits; give --bits {WIDE_BITS}"
     return ""
 
 

@@ -28,10 +28,10 @@ _RESCALER = """
     s   = SHIFT_MIN + shift,  half = 2**(s-1), or 0 where s <= 0, a shift to the left
 
 {multiplier} `bias` is modulo 2**ACC_BITS: partial sums may wrap, as additions do in hardware; the
-last one ends within its bits, for every input of the network. Hardware that multiplies raw inputs adds
-`bias - input zero point * sum(weights)` instead. Where `zero_point`, `low` and `high` are the same in all channels of a
-layer, they are in the head of the table (`constants` in index.json) and not in its records; so are shift and multiplier
-of a layer that has one for all channels.
+last one ends within its bits, for every input of the network. (Where a channel's low is its high, it may not: that is
+y, whatever the sum.) Hardware that multiplies raw inputs adds `bias - input zero point * sum(weights)` instead. Where
+`zero_point`, `low` and `high` are the same in all channels of a layer, they are in the head of the table (`constants`
+in index.json) and not in its records; so are shift and multiplier of a layer that has one for all channels.
 
 {factors} factors, a shift and a multiplier each, take {factor_bytes} bytes, {factor_bits} bits a factor.
 """
@@ -101,7 +101,8 @@ def _others(design: Design) -> list[str]:
         text += [
             "## narrow_mean\n",
             "    y = min(max((sum * multiplier + start) >> s, low), high),  s = MEAN_SHIFT_MIN + shift\n",
-            "`sum` is of raw inputs. The numbers give the exact mean, or average pool, for every sum there can be.\n",
+            "`sum` is of raw inputs. The numbers give the exact mean, or average pool, for every sum there can be,",
+            "which may take a multiplier wider than those of the rescales: it is one over a count, times a factor.\n",
         ]
     return text
 

@@ -14,7 +14,9 @@ from tests.helpers.operators import A16, B16, one_operator
 from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
 from tflm_export import ModelError, UsageError, narrow, rtl
 from tflm_export.__main__ import main
+from tflm_export.flatbuffer.model import parse
 from tflm_export.rtl.vectors import vectors_of
+from tflm_export.simulator import simulate
 
 STOCK = residual_network(batch=1)
 MLPERF_TINY = ("models/tiny__kws_ref_model", "models/tiny__ad01_int8", "models/tiny__pretrainedResnet_quant",
@@ -291,6 +293,14 @@ def test_uint8_is_less_128():
     assert listed["less_128"]
     assert b"less 128 everywhere" in files["README.md"]
     assert listed["layers"][0]["constants"]["low"] == -128
+
+
+def test_wide_accumulators_take_15_bits():
+    data, _ = narrow(corpus.read("models/tflite-micro__conv1"), 16)
+    with pytest.raises(ModelError, match="of up to 15 bits; give --bits 15"):
+        rtl.emit(data, "conv", 16)
+    with pytest.raises(ModelError, match="of up to 15 bits; give --bits 15"):
+        simulate(data, np.zeros(parse(data).subgraphs[0].inputs[0].shape, np.int16), "narrow", 16)
 
 
 def test_float_ends_are_named():
