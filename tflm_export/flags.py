@@ -26,6 +26,7 @@ NEEDED = {  # flag: those without any of which it means nothing
     "model_name": ["c_source", "cc_array", "rtl"],
     "rtl_accumulator_bits": ["rtl"],
     "rtl_shifts": ["rtl"],
+    "rtl_folded": ["rtl"],
     "rtl_inferences": ["rtl"],
     "force": ["rtl"],
 }
@@ -102,6 +103,12 @@ RTL_SHIFTS = flags.DEFINE_string(
     "rtl_shifts",
     None,
     "For --rtl: LOW:HIGH, the smallest and the largest shift that there is a field for. Default: those of the model.",
+    flag_values=FLAGS,
+)
+RTL_FOLDED = flags.DEFINE_bool(
+    "rtl_folded",
+    False,
+    "For --rtl with --bits 1: rounding and zero point are part of the biases, and a rescale is a shift and a clamp.",
     flag_values=FLAGS,
 )
 RTL_INFERENCES = flags.DEFINE_integer(

@@ -221,7 +221,7 @@ def _rtl_folder(source: several.Source) -> RtlFolder | None:
     folder = source.folder(flags.RTL.value)
     if folder is None:
         return None
-    wanted = Wanted(flags.RTL_ACCUMULATOR_BITS.value, flags.rtl_shifts())
+    wanted = Wanted(flags.RTL_ACCUMULATOR_BITS.value, flags.rtl_shifts(), is_folded=flags.RTL_FOLDED.value)
     return RtlFolder(folder, wanted, flags.RTL_INFERENCES.value, flags.FORCE.value)
 
 

@@ -19,7 +19,7 @@ from tests.helpers.hardware import ALL
 from tests.helpers.tflite_builder import residual_network
 from tflm_export import narrow, rtl
 from tflm_export.grid import grid_of
-from tflm_export.rtl.design import Design, design, program_of
+from tflm_export.rtl.design import ANY, Design, design, program_of
 from tflm_export.rtl.means import Averaged, mean_fields
 from tflm_export.rtl.sums import Sum, sum_fields
 from tflm_export.rtl.vectors import OtherVectors, RescaleVectors, random_inputs, vectors
@@ -30,15 +30,16 @@ MODELS = """
     models/mltk__keyword_spotting_on_off_v3 models/micro-wake-word-models__alexa models/tflite-micro__conv1
     baselines/fsdd_int8
 """.split()
+FOLDED = rtl.Wanted(shifts=(-1, 25), is_folded=True)
 GRIDS = (1, 2, 4, 8, 16, "csd2")
 ACCUMULATORS = {"models/micro-wake-word-models__alexa": 26}
-CASES = [(MODELS[0], 8), (MODELS[2], 1)]
+CASES = [(MODELS[0], 8), (MODELS[0], "folded"), (MODELS[2], 1)]
 if ALL:  # wide accumulators take 15 bits at most
-    CASES = [(m, g) for m in MODELS for g in GRIDS if (m, g) != ("models/tflite-micro__conv1", 16)]
+    CASES = [(m, g) for m in MODELS for g in (*GRIDS, "folded") if (m, g) != ("models/tflite-micro__conv1", 16)]
 
 
-def write(folder: pathlib.Path, data: bytes, grid, inferences: int = 1) -> pathlib.Path:
-    for name, content in rtl.emit(data, "net", grid, inferences=inferences).items():
+def write(folder: pathlib.Path, data: bytes, grid, wanted: rtl.Wanted = ANY) -> pathlib.Path:
+    for name, content in rtl.emit(data, "net", grid, wanted).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     return folder
@@ -54,13 +55,13 @@ def make(folder: pathlib.Path, target: str) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.parametrize(
-    ("grid", "target"),
-    [(1, "icarus"), (8, "icarus"), ("csd2", "icarus"), (4, "verilator")]
-    + [(grid, target) for grid in GRIDS for target in SIMULATORS if ALL],
+    ("grid", "target", "wanted"),
+    [(1, "icarus", FOLDED), (8, "icarus", ANY), ("csd2", "icarus", ANY), (4, "verilator", ANY)]
+    + [(grid, target, ANY) for grid in GRIDS for target in SIMULATORS if ALL],
 )
-def test_testbench_passes(tmp_path, grid, target):
+def test_testbench_passes(tmp_path, grid, target, wanted):
     data, _ = narrow(residual_network(batch=1), grid)
-    done = make(write(tmp_path, data, grid), target)
+    done = make(write(tmp_path, data, grid, wanted), target)
     assert done.returncode == 0, done.stdout + done.stderr
     found = re.search(r"^PASS: (\d+) vectors: (\d+) rescales, (\d+) sums, (\d+) means$", done.stdout, re.MULTILINE)
     count, *parts = map(int, found.groups())
@@ -97,9 +98,10 @@ def test_testbench_wants_all_vectors(tmp_path, kept, message):
 
 @pytest.mark.parametrize(("model", "grid"), CASES)
 def test_networks_through_cxxrtl(model, grid):
+    is_folded, grid = grid == "folded", grid_of(1 if grid == "folded" else grid)
     data, _ = narrow(corpus.read(model), grid)
-    program, _ = program_of(data, grid_of(grid))
-    found = design(program, grid_of(grid), rtl.Wanted(ACCUMULATORS.get(model)))
+    program, _ = program_of(data, grid)
+    found = design(program, grid, rtl.Wanted(ACCUMULATORS.get(model), is_folded=is_folded))
     blocks, count = _blocks(found), 0
     for own in vectors(found, program, random_inputs(program)):
         count += len(own)

@@ -66,7 +66,10 @@ def _rescaled(record: dict, parameters: dict, total: int, _: int) -> int:
         multiplier = record.get("multiplier", 0) | 1 << (parameters["MULTIPLIER_BITS"] - 1)
     else:
         multiplier = (1 << record["distance"]) + (-1 if record["negative"] else 1)
-    return record["zero_point"] + _shifted(accumulator * multiplier, parameters["SHIFT_MIN"] + record["shift"], True)
+    is_rounded = not parameters.get("FOLDED")
+    return record["zero_point"] + _shifted(
+        accumulator * multiplier, parameters["SHIFT_MIN"] + record["shift"], is_rounded
+    )
 
 
 def _added(record: dict, parameters: dict, a: int, b: int) -> int:

@@ -14,6 +14,7 @@ from tflm_export.rescale import Rescale
 from tflm_export.rtl.coding import width
 from tflm_export.rtl.parameters import Parameters
 
+_MOST_FOLDED_SHIFT = 47  # with zero points of 16 bits, int64 holds what that comes to
 _MOST_STEPS = 16  # outputs less one of a channel that gets another zero point
 
 
@@ -39,6 +40,16 @@ class Channels:
 
     def __getitem__(self, which) -> "Channels":
         return Channels(**{field.name: getattr(self, field.name)[which] for field in dataclasses.fields(self)})
+
+    @property
+    def fold(self) -> np.ndarray:
+        """What rounding and zero point add to an accumulator, where multipliers are 1: half + zero point * 2**shift.
+
+        As floor((acc + half) / 2**s) + zero point = floor((acc + half + zero point * 2**s) / 2**s). For shifts from 0
+        to 47, others have none.
+        """
+        shift = np.clip(self.shift, 0, _MOST_FOLDED_SHIFT)
+        return np.where(self.shift >= 0, (np.int64(1) << shift >> 1) + (self.zero_point << shift), 0)
 
     def outputs(self, accumulator: np.ndarray) -> np.ndarray:
         """What the rescaler gives for the model's accumulators, which broadcast against the channels; int64."""
@@ -78,12 +89,19 @@ class Bounded:
     def __getitem__(self, which) -> "Bounded":
         return Bounded(self.channels[which], self.low[which], self.high[which])
 
+    def bits(self, is_folded: bool) -> np.ndarray:
+        """The widths of the accumulators that hardware gets, with or without rounding and zero point; int64."""
+        own = self.channels
+        offset = own.offset + own.fold if is_folded else own.offset
+        return accumulator_bits(self.low + offset, self.high + offset)
+
     def fits(self, parameters: Parameters) -> np.ndarray:
         """Which channels the hardware computes as they are; bool [channels]."""
-        own = self.channels
-        bits = accumulator_bits(self.low + own.offset, self.high + own.offset)
-        shifts = (own.shift >= parameters.shift_min) & (own.shift <= parameters.shift_max)
-        return (bits <= parameters.accumulator_bits) & shifts & (own.multiplier > 0)
+        own, is_folded = self.channels, parameters.is_folded
+        least = max(parameters.shift_min, 0) if is_folded else parameters.shift_min
+        most = min(parameters.shift_max, _MOST_FOLDED_SHIFT) if is_folded else parameters.shift_max
+        shifts = (own.shift >= least) & (own.shift <= most)
+        return (self.bits(is_folded) <= parameters.accumulator_bits) & shifts & (own.multiplier > 0)
 
     def ends(self) -> tuple[np.ndarray, np.ndarray]:
         """The smallest and the largest output of each channel."""
@@ -133,12 +151,15 @@ def _constant(bounded: Bounded, parameters: Parameters) -> Channels:
     shifts = [np.full(count, s, np.int64) for s in range(parameters.shift_min, parameters.shift_max + 1)]
     found = dataclasses.replace(own, offset=-bounded.low, multiplier=power, shift=shifts[0], low=value, high=value)
     for multiplier, shift in ((own.multiplier, own.shift), *((power, shift) for shift in shifts)):
-        centre = _centre(value - own.zero_point, multiplier, shift)
-        for offset in (own.offset, -most - bounded.low, most - 1 - bounded.high, centre - _middle(bounded)):
-            tried = dataclasses.replace(own, offset=offset, multiplier=multiplier, shift=shift)
+        moved = dataclasses.replace(own, multiplier=multiplier, shift=shift)
+        ends = -most - bounded.low, most - 1 - bounded.high
+        first, last = (end - moved.fold for end in ends) if parameters.is_folded else ends
+        centre = _centre(value - own.zero_point, multiplier, shift) - _middle(bounded)
+        for offset in (own.offset, first, last, centre):
+            tried = dataclasses.replace(moved, offset=offset)
             other = Bounded(tried, bounded.low, bounded.high)
-            first, last = other.ends()
-            good = todo & other.fits(parameters) & (first == value) & (last == value)
+            smallest, largest = other.ends()
+            good = todo & other.fits(parameters) & (smallest == value) & (largest == value)
             found = found.replaced(good, tried[good])
             todo &= ~good
     return found
@@ -168,9 +189,9 @@ def _threshold(bounded: Bounded, parameters: Parameters) -> Channels | None:
             shift=np.array([shift]),
         )
         move = _first_at(tried, first + 1) - step
-        if not _holds(bounded, move, parameters):
-            continue
         tried = dataclasses.replace(tried, offset=np.array([move]))
+        if not Bounded(tried, bounded.low, bounded.high).fits(parameters)[0]:
+            continue
         at = np.array([bounded.low[0], step - 1, step, bounded.high[0]])
         if tried.outputs(at).tolist() == [first, first, last, last]:
             return tried
@@ -181,8 +202,11 @@ def _rebased(bounded: Bounded, parameters: Parameters) -> Channels | None:
     """A channel of a few outputs, far from zero, with another zero point, around which its accumulators are smaller.
 
     Its outputs start at accumulators that are 2**s / m apart, rounded up. With another zero point they start elsewhere,
-    and are as far apart as they were at some of them.
+    and are as far apart as they were at some of them. (Not where the zero point is part of the
+    accumulator, and that the same with any.)
     """
+    if parameters.is_folded:
+        return None
     own, (first, last) = bounded.channels, map(int, np.concatenate(bounded.ends()))
     if last - first > _MOST_STEPS or not parameters.shift_min <= int(own.shift[0]) <= parameters.shift_max:
         return None

@@ -42,6 +42,7 @@ class Coding:
 
     bits: int
     block = "narrow_rescale"
+    can_fold = True  # the block has a parameter for it
 
     @property
     def power(self) -> int:
@@ -87,6 +88,7 @@ class TwoDigitCoding(Coding):
 
     grid: Any  # of two signed digits, which has `digits` besides
     block = "narrow_rescale_csd"
+    can_fold = False
 
     @property
     def power(self) -> int:

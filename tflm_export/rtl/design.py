@@ -5,9 +5,9 @@ import dataclasses
 from collections.abc import Sequence
 
 from tflm_export.arithmetic import Narrow
-from tflm_export.errors import ModelError
+from tflm_export.errors import ModelError, UsageError
 from tflm_export.flatbuffer.model import parse
-from tflm_export.grid import Grid
+from tflm_export.grid import POWERS_OF_TWO, Grid
 from tflm_export.integer_part import integer_part
 from tflm_export.lowering import lower
 from tflm_export.program.aligned_sum import AlignedSum
@@ -99,7 +99,7 @@ def design(program: Program, grid: Grid, wanted: Wanted = ANY) -> Design:
       wanted: what the rescaler is to be.
 
     Raises:
-      UsageError: a channel needs wider accumulators, or other shifts.
+      UsageError: a channel needs wider accumulators, or other shifts; nothing can be folded.
       ModelError: no step has a rescaler.
     """
     ranges, sum_bits = Ranges(program.main), _sum_bits(program, grid, wanted)
@@ -108,6 +108,8 @@ def design(program: Program, grid: Grid, wanted: Wanted = ANY) -> Design:
         if is_free(step.form):
             continue
         parts = absent(step.form, grid) or _parts(step, ranges, sum_bits)
+        if wanted.is_folded and not isinstance(parts, str) and any(map(_is_to_the_left, parts)):
+            parts = "it shifts to the left, where a zero point cannot be part of the accumulator"
         if isinstance(parts, str):
             without.append((step.origin.label, parts))
         else:
@@ -117,10 +119,19 @@ def design(program: Program, grid: Grid, wanted: Wanted = ANY) -> Design:
         reasons = "; ".join(f"{label}: {reason}" for label, reason in without)
         raise ModelError(f"no rescale of the model is one that hardware for {grid} computes{reasons and ': '}{reasons}")
     own = _own_grid([part for _, part in pairs], grid, wanted)
+    if wanted.is_folded and own != POWERS_OF_TWO:
+        raise UsageError(
+            "--rtl_folded makes rounding and zero point part of the accumulator, which takes multipliers of 1 bit, and "
+            f"there are some of {own}; give --bits 1, or leave it out"
+        )
     parameters, of_rescaler = rescaled(pairs, coding_of(own), wanted)
     numbered = iter(of_rescaler)
     layers = tuple(next(numbered) if isinstance(part, Accumulation) else part for _, part in found)
     return Design(parameters, layers, tuple(without), own, sum_bits)
+
+
+def _is_to_the_left(part: Accumulation | Sum | Averaged) -> bool:
+    return isinstance(part, Accumulation) and bool((coding_of(POWERS_OF_TWO).normalised(part.rescale).shift < 0).any())
 
 
 def _own_grid(parts: Sequence[Accumulation], widest: Grid, wanted: Wanted) -> Grid:

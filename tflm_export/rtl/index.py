@@ -62,7 +62,7 @@ def _rescaled(placed: Placed, layer: Rescaled, parameters: Parameters) -> Mappin
         "part": part.part,
         "records": placed.table.records,
         "constants": {field.name: int(field.values[0]) for field in placed.table.constants},
-        "accumulator": [int((part.low + layer.channels.offset).min()), int((part.high + layer.channels.offset).max())],
+        "accumulator": [int((part.low + layer.offset).min()), int((part.high + layer.offset).max())],
         "factors": placed.factors,
         "factor_bytes": -(-bits // 8),
         "reexpressed_channels": layer.changed,

@@ -16,11 +16,13 @@ class Wanted:
       shifts: the smallest and the largest; None for those of the model.
       grids: those that the model was narrowed to, where there are several: a block is for the first of them that all
         its factors are on.
+      is_folded: whether rounding and zero point are to be part of the accumulator, which takes multipliers of one bit.
     """
 
     accumulator_bits: int | None = None
     shifts: tuple[int, int] | None = None
     grids: tuple[Grid, ...] = ()
+    is_folded: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Parameters:
       shift_min: the smallest shift; what a table holds is added to it.
       shift_bits: of that.
       output_bits: 8 or 16.
+      is_folded: whether rounding and zero point are part of the accumulator.
     """
 
     accumulator_bits: int
@@ -40,6 +43,7 @@ class Parameters:
     shift_min: int
     shift_bits: int
     output_bits: int
+    is_folded: bool = False
 
     @property
     def shift_max(self) -> int:
@@ -60,4 +64,5 @@ class Parameters:
             "SHIFT_MIN": self.shift_min,
             "SHIFT_BITS": self.shift_bits,
             "OUT_BITS": self.output_bits,
+            **({"FOLDED": int(self.is_folded)} if self.coding.can_fold else {}),
         }

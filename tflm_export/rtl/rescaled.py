@@ -9,7 +9,7 @@ import numpy as np
 from tflm_export.errors import UsageError
 from tflm_export.program.program import Step
 from tflm_export.rtl.accumulation import Accumulation
-from tflm_export.rtl.channels import Bounded, Channels, accumulator_bits, unfit, within
+from tflm_export.rtl.channels import Bounded, Channels, unfit, within
 from tflm_export.rtl.coding import Coding
 from tflm_export.rtl.parameters import Parameters, Wanted
 from tflm_export.rtl.table import Field
@@ -29,6 +29,7 @@ class Rescaled:
       channels: the numbers in the table.
       original: the model's own numbers, with normalised multipliers.
       block: the module.
+      is_folded: whether rounding and zero point are part of the accumulator.
     """
 
     step: Step
@@ -36,6 +37,7 @@ class Rescaled:
     channels: Channels
     original: Channels
     block: str
+    is_folded: bool = False
 
     @property
     def label(self) -> str:
@@ -51,9 +53,19 @@ class Rescaled:
         return is_one and bool((own.multiplier == own.multiplier[0]).all() and (own.shift == own.shift[0]).all())
 
     @property
+    def offset(self) -> np.ndarray:
+        """What the hardware's accumulator is more than the model's, int64 [channels]."""
+        return self.channels.offset + self.channels.fold if self.is_folded else self.channels.offset
+
+    @property
     def bias(self) -> np.ndarray:
         """What hardware adds to sums of products, int64 [channels]; modulo 2**accumulator bits in tables."""
-        return self.accumulation.bias + self.channels.offset
+        return self.accumulation.bias + self.offset
+
+    @property
+    def zero_point(self) -> np.ndarray:
+        """What hardware adds to what it shifted, int64 [channels]."""
+        return np.zeros_like(self.channels.zero_point) if self.is_folded else self.channels.zero_point
 
     def fields(self, parameters: Parameters) -> tuple[Field, ...]:
         """What the numbers of its channels are in hardware, a record for each, from bit 0 up."""
@@ -62,7 +74,8 @@ class Rescaled:
             Field("shift", parameters.shift_bits, own.shift - parameters.shift_min),
             *(Field(*parts) for parts in parameters.coding.fields(own.multiplier)),
             Field("bias", parameters.accumulator_bits, self.bias, is_signed=True),
-            *(Field(name, output, getattr(own, name), is_signed=True) for name in ("zero_point", "low", "high")),
+            Field("zero_point", output, self.zero_point, is_signed=True),
+            *(Field(name, output, getattr(own, name), is_signed=True) for name in ("low", "high")),
         )
 
     @property
@@ -88,7 +101,8 @@ def rescaled(
     every = [(step, part, _original(part, coding)) for step, part in found]
     parameters = _parameters([(step, bounded) for step, _, bounded in every], coding, wanted)
     return parameters, [
-        Rescaled(step, part, within(own, parameters)[0], own.channels, coding.block) for step, part, own in every
+        Rescaled(step, part, within(own, parameters)[0], own.channels, coding.block, parameters.is_folded)
+        for step, part, own in every
     ]
 
 
@@ -110,12 +124,12 @@ def _parameters(every: Sequence[tuple[Step, Bounded]], coding: Coding, wanted: W
       UsageError: as `rescaled`.
     """
     limit = wanted.accumulator_bits or WIDEST[_output_bits(every)]
-    found, without = _within_limit(every, coding, limit, wanted.accumulator_bits or LEAST, wanted.shifts)
+    found, without = _within_limit(every, coding, limit, wanted.accumulator_bits or LEAST, wanted)
     if found is not None:
         return found if wanted.accumulator_bits else _with_shared_ends(every, found, limit)
     (step, channel), *others = without
     wider = range(limit + 1, 65)
-    enough = next(bits for bits in wider if _within_limit(every, coding, bits, bits, wanted.shifts)[0] is not None)
+    enough = next(bits for bits in wider if _within_limit(every, coding, bits, bits, wanted)[0] is not None)
     more = f", as {len(others)} other channels do" if others else ""
     raise UsageError(
         f"accumulators of {limit} bits are too narrow: {step.origin.label}, channel {channel}, needs more{more}, and "
@@ -124,20 +138,24 @@ def _parameters(every: Sequence[tuple[Step, Bounded]], coding: Coding, wanted: W
 
 
 def _within_limit(
-    every: Sequence[tuple[Step, Bounded]], coding: Coding, limit: int, bits: int, shifts: tuple[int, int] | None
+    every: Sequence[tuple[Step, Bounded]], coding: Coding, limit: int, bits: int, wanted: Wanted
 ) -> tuple[Parameters | None, list[tuple[Step, int]]]:
     """The narrowest hardware of up to `limit` bits, or which channels it has no room for.
 
     Channels of more than two outputs stay as they are if their accumulators are within the limit, for which there have
     to be the bits, and all with their own shift if they are not. The others get numbers that fit.
     """
-    needs = [accumulator_bits(bounded.low, bounded.high) for _, bounded in every]
+    needs = [bounded.bits(wanted.is_folded) for _, bounded in every]
     lively = [_many_valued(bounded) for _, bounded in every]
     while True:
         kept = [need[own & (need <= limit)] for own, need in zip(lively, needs, strict=True)]
         bits = max(bits, *(int(need.max(initial=2)) for need in kept))
-        low, high = _shifts(every, lively, shifts) or (coding.bits, coding.bits)  # where all are dead, any will do
-        parameters = Parameters(bits, coding, low, max(1, (high - low).bit_length()), _output_bits(every))
+        low, high = _shifts(every, lively, wanted.shifts) or (
+            coding.bits,
+            coding.bits,
+        )  # where all are dead, any will do
+        span = max(1, (high - low).bit_length())
+        parameters = Parameters(bits, coding, low, span, _output_bits(every), wanted.is_folded)
         left = [unfit(bounded, parameters) for _, bounded in every]
         if not any(some.any() for some in left):
             return parameters, []

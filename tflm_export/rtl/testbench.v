@@ -42,7 +42,7 @@ module testbench;
   reg [PORT_BITS-1:0] multiplier;
   narrow_rescale #(
       .ACC_BITS(ACC_BITS), .MULTIPLIER_BITS(MULTIPLIER_BITS), .HIDDEN_BIT(HIDDEN_BIT),
-      .SHIFT_MIN(SHIFT_MIN), .SHIFT_BITS(SHIFT_BITS), .OUT_BITS(OUT_BITS)
+      .SHIFT_MIN(SHIFT_MIN), .SHIFT_BITS(SHIFT_BITS), .OUT_BITS(OUT_BITS), .FOLDED(FOLDED)
   ) rescaler (
       .clk(1'b0), .acc(acc), .multiplier(multiplier), .shift(shift),
       .zero_point(zero_point), .low(low), .high(high), .y(y)

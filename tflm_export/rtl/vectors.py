@@ -41,7 +41,7 @@ class RescaleVectors:
     @property
     def accumulator(self) -> np.ndarray:
         """What the rescaler gets; within the accumulator's bits but where a channel's own limits are one output."""
-        return self.model_accumulator + self.layer.channels.offset[self.channel]
+        return self.model_accumulator + self.layer.offset[self.channel]
 
     @property
     def numbers(self) -> Channels:

@@ -13,7 +13,7 @@ from tests.helpers.hardware import ALL
 from tests.helpers.random_graphs import OPERATORS, graph
 from tflm_export import ModelError, UsageError, narrow, rtl
 
-BITS = st.sampled_from((1, 2, 4, 8, "csd2"))
+BITS = st.sampled_from((1, 2, 4, 8, "csd2", "folded"))
 SETTINGS = {"deadline": None, "phases": tuple(Phase) if ALL else (Phase.generate,)}
 
 
@@ -24,12 +24,14 @@ def folder(tmp_path_factory) -> pathlib.Path:
 
 def written(stock: bytes, bits, folder: pathlib.Path, accumulators: int | None = None) -> rtl.Hardware | None:
     """Narrows a model and writes its hardware; None where there is nothing to narrow, or no block for what there is."""
+    grid = 1 if bits == "folded" else bits
     try:
-        data, _ = narrow(stock, bits, synthetic="none")
+        data, _ = narrow(stock, grid, synthetic="none")
     except ModelError:
         return None
     try:
-        hardware = rtl.translate(data, "model", bits, rtl.Wanted(accumulators), inferences=2)
+        wanted = rtl.Wanted(accumulators, is_folded=bits == "folded")
+        hardware = rtl.translate(data, "model", grid, wanted, inferences=2)
     except UsageError as error:
         enough = int(re.search(r"--rtl_accumulator_bits (\d+) makes wider hardware", str(error))[1])
         assert accumulators is None  # what the message says is enough

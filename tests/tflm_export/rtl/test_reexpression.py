@@ -44,10 +44,15 @@ def tried(low: int, high: int, extra=()) -> np.ndarray:
 def on_hardware(own: Channels, parameters: Parameters, accumulator: np.ndarray) -> np.ndarray:
     """Outputs with accumulators that wrap, and fields that hold what they have bits for; else an error."""
     most = 1 << (parameters.accumulator_bits - 1)
-    wrapped = (accumulator + own.offset + most) % (2 * most) - most
+    offset = own.offset
+    if parameters.is_folded:
+        offset = offset + (own.zero_point << own.shift) + (1 << own.shift >> 1)
+    wrapped = (accumulator + offset + most) % (2 * most) - most
     assert (own.multiplier >> (parameters.coding.bits - 1) == 1).all()
     assert ((own.shift >= parameters.shift_min) & (own.shift <= parameters.shift_max)).all()
     assert (np.abs(own.zero_point) <= 1 << (parameters.output_bits - 1)).all()
+    if parameters.is_folded:
+        return np.clip(wrapped >> own.shift, own.low, own.high)
     clamped = Rescale(own.multiplier, own.shift).apply(wrapped) + own.zero_point
     return np.clip(clamped, own.low, own.high)
 
@@ -70,7 +75,9 @@ def cases(draw) -> tuple[Bounded, Parameters]:
     low, high = (at + sign * draw(st.integers(0, 2 * step + 8)) for sign in (-1, 1))
     low, high = (min(max(end, -(1 << 31)), (1 << 31) - 1) for end in (low, high))
     coding, reach = Coding(bits), (draw(st.integers(0, 12)), draw(st.integers(1, 5)))
-    return bounded(own, low, high), Parameters(draw(st.integers(8, 24)), coding, *reach, 8)
+    return bounded(own, low, high), Parameters(
+        draw(st.integers(8, 24)), coding, *reach, 8, is_folded=bits == 1 and draw(st.booleans())
+    )
 
 
 @given(cases())

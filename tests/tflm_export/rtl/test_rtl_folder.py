@@ -40,7 +40,15 @@ def left(folder: pathlib.Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "flags", [["--bits=1"], ["--bits=8"], ["--bits=4", "--method=keep"], ["--grid=csd2"], ["--bits=20", "--force"]]
+    "flags",
+    [
+        ["--bits=1"],
+        ["--bits=1", "--rtl_folded"],
+        ["--bits=8"],
+        ["--bits=4", "--method=keep"],
+        ["--grid=csd2"],
+        ["--bits=20", "--force"],
+    ],
 )
 def test_tables_and_vectors_agree(folder, flags, capfd):
     assert run(*flags, "--rtl=hw", "--rtl_inferences=2", "--output=out.tflite", "net.tflite") == 0
@@ -48,7 +56,9 @@ def test_tables_and_vectors_agree(folder, flags, capfd):
     listed = hardware_folder.index(folder / "hw")
     assert {layer["block"] for layer in listed["layers"]} == {listed["block"], "narrow_add", "narrow_mean"}
     assert [layer["name"] for layer in listed["layers"]].count("ADD") == 3
-    assert {entry["operator"].split()[2] for entry in listed["without_block"]} == {"MAX_POOL_2D", "SOFTMAX"}
+    absent = {entry["operator"].split()[2]: entry["reason"] for entry in listed["without_block"]}
+    assert absent.keys() - {"QUANTIZE"} == {"MAX_POOL_2D", "SOFTMAX"}
+    assert ("--rtl_folded" in flags) == ("shifts to the left" in absent.get("QUANTIZE", ""))
     readme = (folder / "hw/README.md").read_text(encoding="utf-8")
     said, _ = capfd.readouterr()
     for name in ("MAX\\_POOL\\_2D", "SOFTMAX"):
@@ -94,6 +104,8 @@ def test_real_rows(folder):
         (["--bits=4", "--rtl_shifts=9:10"], r"too few: operator .* --rtl_shifts \d+:\d+ will do"),
         (["--bits=4", "--rtl_shifts=9-10"], "takes LOW:HIGH, two integers, got '9-10'"),
         (["--bits=4", "--rtl_inferences=0"], "--rtl_inferences=0"),
+        (["--bits=4", "--rtl_folded"], "takes multipliers of 1 bit, and there are some of 4 bits; give --bits 1"),
+        (["--grid=csd2", "--rtl_folded"], "takes multipliers of 1 bit, and there are some of two signed digits"),
     ],
 )
 def test_refused(folder, flags, message, capfd):
@@ -114,8 +126,19 @@ def test_one_chip_for_several_widths(folder):
         assert hardware_folder.wrong(folder / f"hw{bits}") == []
 
 
+def test_folded(folder):
+    """Sums may be of more bits; tables have no zero points, and biases that say where outputs begin."""
+    assert run("--bits=1", "--add_bits=4", "--rtl_folded", "--rtl=hw", "net.tflite") == 0
+    listed = hardware_folder.index(folder / "hw")
+    assert listed["parameters"]["FOLDED"] == 1
+    for layer in listed["layers"]:
+        if layer["block"] == "narrow_rescale":
+            assert layer["constants"]["zero_point"] == 0
+    assert hardware_folder.wrong(folder / "hw") == []
+
+
 def test_flags_without_a_folder(folder, capfd):
-    for flag in ("--rtl_inferences=2", "--rtl_shifts=1:9", "--rtl_accumulator_bits=20", "--force"):
+    for flag in ("--rtl_inferences=2", "--rtl_shifts=1:9", "--rtl_folded", "--rtl_accumulator_bits=20", "--force"):
         assert run("--bits=4", flag, "net.tflite") == 2
         assert "means nothing without --rtl" in capfd.readouterr()[1]
     assert left(folder) == []
@@ -264,10 +287,10 @@ def test_bytes_of_factors(bits, size):
 
 
 @pytest.mark.parametrize("name", MLPERF_TINY)
-@pytest.mark.parametrize("bits", [1, 2, 4, 8])
-def test_24_bits_and_a_shift_of_4_do(name, bits):
+@pytest.mark.parametrize(("bits", "is_folded"), [(1, False), (1, True), (2, False), (4, False), (8, False)])
+def test_24_bits_and_a_shift_of_4_do(name, bits, is_folded):
     data, _ = narrow(corpus.read(name), bits)
-    hardware = rtl.translate(data, "model", bits)
+    hardware = rtl.translate(data, "model", bits, rtl.Wanted(is_folded=is_folded))
     assert hardware.design.parameters.accumulator_bits <= 24
     assert hardware.design.parameters.shift_bits <= 4
     tables = [place.table for place in hardware.layers if place.layer.block == "narrow_rescale"]
