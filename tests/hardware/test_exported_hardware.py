@@ -5,10 +5,12 @@ In Icarus and Verilator, where they are, through the testbench of the folder; th
 the same numbers. `make hardware-test` takes all models and widths.
 """
 
+import dataclasses
 import pathlib
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -20,8 +22,12 @@ from tests.helpers.tflite_builder import residual_network
 from tflm_export import narrow, rtl
 from tflm_export.grid import grid_of
 from tflm_export.rtl.design import ANY, Design, design, program_of
+from tflm_export.rtl.lane import lane as lane_of
 from tflm_export.rtl.means import Averaged, mean_fields
+from tflm_export.rtl.rescaled import Rescaled
 from tflm_export.rtl.sums import Sum, sum_fields
+from tflm_export.rtl.table import Table
+from tflm_export.rtl.tables import LAYERS, Placed, layers_table, placed
 from tflm_export.rtl.vectors import OtherVectors, RescaleVectors, random_inputs, vectors
 
 SIMULATORS = {"icarus": "iverilog", "verilator": "verilator"}
@@ -31,6 +37,7 @@ MODELS = """
     baselines/fsdd_int8
 """.split()
 FOLDED = rtl.Wanted(shifts=(-1, 25), is_folded=True)
+LANE_CLOCKS = 5
 GRIDS = (1, 2, 4, 8, 16, "csd2")
 ACCUMULATORS = {"models/micro-wake-word-models__alexa": 26}
 CASES = [(MODELS[0], 8), (MODELS[0], "folded"), (MODELS[2], 1)]
@@ -80,7 +87,7 @@ def test_testbench_names_what_differs(tmp_path):
     table.write_text("".join(lines))
     done = make(tmp_path, "icarus")
     assert done.returncode != 0
-    where = r"^FAIL: layer 1, operator 1 DEPTHWISE_CONV_2D \(left\), channel 2"
+    where = r"^FAIL: line \d+: layer 1, operator 1 DEPTHWISE_CONV_2D \(left\), channel 2"
     assert re.search(where + r": accumulator -?\d+, expected -?\d+, got -?\d+$", done.stdout, re.MULTILINE), done.stdout
 
 
@@ -100,14 +107,21 @@ def test_testbench_wants_all_vectors(tmp_path, kept, message):
 def test_networks_through_cxxrtl(model, grid):
     is_folded, grid = grid == "folded", grid_of(1 if grid == "folded" else grid)
     data, _ = narrow(corpus.read(model), grid)
-    program, _ = program_of(data, grid)
-    found = design(program, grid, rtl.Wanted(ACCUMULATORS.get(model), is_folded=is_folded))
+    found, parts, _ = _vectors(data, grid, rtl.Wanted(ACCUMULATORS.get(model), is_folded=is_folded))
     blocks, count = _blocks(found), 0
-    for own in vectors(found, program, random_inputs(program)):
+    for own in parts:
         count += len(own)
         y = blocks[own.layer.block](**_ports(own, found))["y"]
         np.testing.assert_array_equal(y, own.expected, err_msg=own.layer.label)
     assert count > 0
+
+
+def _vectors(
+    data: bytes, grid, wanted: rtl.Wanted = ANY
+) -> tuple[Design, Iterator[RescaleVectors | OtherVectors], tuple[Placed, ...]]:
+    program, _ = program_of(data, grid_of(grid))
+    found = design(program, grid_of(grid), wanted)
+    return found, vectors(found, program, random_inputs(program)), placed(found)
 
 
 def _blocks(found: Design) -> dict[str, cxxrtl.Block]:
@@ -135,13 +149,88 @@ def _ports(own: RescaleVectors | OtherVectors, found: Design) -> dict[str, np.nd
     return dict.fromkeys(hidden.get(own.layer.block, []), 0) | ports | operands
 
 
-def test_lane_of_the_documentation(tmp_path):
-    """It reads a folder's parameters and table, and no width is another one's."""
-    page = (pathlib.Path(__file__).parents[2] / "docs/rtl.md").read_text(encoding="utf-8")
-    data, _ = narrow(residual_network(batch=1), 4)
-    lane = write(tmp_path, data, 4) / "lane.v"
-    lane.write_text(re.search(r'^```verilog title="lane.v"\n(.*?)^```$', page, re.MULTILINE | re.DOTALL)[1])
-    blocks = " ".join(f"blocks/{path.name}" for path in rtl.sources())
-    reading = [f"read_verilog lane.v {blocks}", "hierarchy -check -top lane -chparam CHANNELS 6"]
+@pytest.mark.parametrize(("grid", "is_whole"), [(1, False), (4, False), ("csd2", True)])
+def test_lane(tmp_path, grid, is_whole):
+    """Every rescale of a network, one with every clock: layers with a factor, and with one for each channel."""
+    data, _ = narrow(residual_network(batch=1), grid)
+    lane = write(tmp_path, data, grid) / "lane.v"
+    found, parts, layers = _vectors(data, grid)
+    if is_whole:  # as where some channel has a zero point and limits of its own
+        layers = tuple(dataclasses.replace(each, table=_whole(each.table)) for each in layers)
+        for path, content in [(each.table.path, each.table.text()) for each in layers] + [
+            (LAYERS, layers_table(layers).text()), ("lane.v", lane_of(found, layers).encode())
+        ]:  # fmt: skip
+            (tmp_path / path).write_bytes(content)
+    files = " ".join(yosys.quoted(path) for path in (lane, *sorted((tmp_path / "blocks").iterdir())))
+    reading = [f"read_verilog -I{tmp_path} {files}", "hierarchy -check -top lane"]
     log = yosys.run([*reading, "proc", "flatten", "opt_clean", "check -assert"], tmp_path)
     assert re.findall(r"^Warning: .*", log, re.MULTILINE) == []
+    place = {id(placed.layer): placed.number for placed in layers}
+    parts = [part for part in parts if isinstance(part, RescaleVectors)]
+    flow = {
+        "layer": np.concatenate([np.full(len(part), place[id(part.layer)]) for part in parts]),
+        "channel": np.concatenate([part.channel for part in parts]),
+        "sum": np.concatenate([part.operands[0] for part in parts]),
+    }
+    expected = np.concatenate([part.expected for part in parts])
+    order = np.random.default_rng(0).permutation(len(expected))  # another layer with every clock
+    late = LANE_CLOCKS - 1
+    ports = {name: np.pad(values[order], (0, late)) for name, values in flow.items()}
+    y = cxxrtl.build("lane", script=reading)(**ports)["y"][late:]
+    np.testing.assert_array_equal(y, expected[order])
+    assert len({placed.layer.is_shared for placed in layers if isinstance(placed.layer, Rescaled)}) == 2
+
+
+def _whole(table: Table) -> Table:
+    """With all numbers in the records."""
+    return dataclasses.replace(table, fields=(*table.fields, *table.constants), constants=())
+
+
+@pytest.mark.parametrize(("grid", "tool"), [(g, tool) for g in (1, 4, "csd2") for tool in SIMULATORS.values()])
+def test_lane_has_no_warning(tmp_path, grid, tool):
+    if shutil.which(tool) is None:
+        pytest.skip(f"{tool} is not installed")
+    data, _ = narrow(residual_network(batch=1), grid)
+    files = ["lane.v", *(f"blocks/{path.name}" for path in rtl.sources())]
+    write(tmp_path, data, grid)
+    flags = ["--lint-only", "-Wall", "--top-module", "lane"]
+    if tool == "iverilog":
+        flags = ["-g2005", "-Wall", "-s", "lane", "-o", "design"]
+    done = subprocess.run([tool, *flags, *files], cwd=tmp_path, capture_output=True, text=True, check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert [line for line in said.splitlines() if "arning" in line and "timescale" not in line] == []
+
+
+def test_testbench_holds_the_lane_to_the_vectors(tmp_path):
+    """A lane that adds no bias to what the blocks get right."""
+    data, _ = narrow(residual_network(batch=1), 4)
+    lane = write(tmp_path, data, 4) / "lane.v"
+    text = lane.read_text()
+    assert text.count("sum_with_record + bias") == 1
+    lane.write_text(text.replace("sum_with_record + bias", "sum_with_record"))
+    done = make(tmp_path, "icarus")
+    assert done.returncode != 0
+    assert re.search(r"^FAIL: line \d+: lane.v: expected -?\d+, got -?\d+$", done.stdout, re.MULTILINE), done.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("what is this", "line 1000 of vectors.hex cannot be read"),
+        ("0001 000000 00", "line 1000 of vectors.hex cannot be read"),
+        ("00ff 000000 0 0 0", "line 1000: there is no layer 255"),
+        (
+            "0001 000046 0 0 0",
+            "line 1000: layer 1, operator 1 DEPTHWISE_CONV_2D (left), has no channel 70; there are 6",
+        ),
+    ],
+)
+def test_testbench_says_which_line_is_no_vector(tmp_path, line, message):
+    data, _ = narrow(residual_network(batch=1), 8)
+    path = write(tmp_path, data, 8) / "vectors.hex"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:999], line]) + "\n" + ("\n".join(lines[1000:]) if line[0] == "w" else ""))
+    done = make(tmp_path, "icarus")
+    assert done.returncode != 0
+    assert [text for text in done.stdout.splitlines() if text.startswith("FAIL")] == [f"FAIL: {message}"]

@@ -25,10 +25,11 @@ from tflm_export.rtl.headers import (
 )
 from tflm_export.rtl.hexadecimal import digits, lines
 from tflm_export.rtl.index import factor_bits, index
+from tflm_export.rtl.lane import LANE, lane
 from tflm_export.rtl.parameters import Wanted
 from tflm_export.rtl.readme import readme
 from tflm_export.rtl.rescaled import LEAST, Rescaled
-from tflm_export.rtl.tables import Placed, placed
+from tflm_export.rtl.tables import LAYERS, Placed, layers_table, placed
 from tflm_export.rtl.vectors import OtherVectors, RescaleVectors, random_inputs, vectors
 from tflm_export.simulator import check_inputs
 
@@ -68,10 +69,12 @@ class Hardware:
         vectors_in_all = sum(self.counts)
         found = {f"blocks/{path.name}": path.read_bytes() for path in sources()}
         found |= {placed.table.path: self._commented(placed.table.text()) for placed in self.layers}
+        found[LAYERS] = self._commented(layers_table(self.layers).text())
         headers = {
             "narrow_parameters.vh": parameters_header(self.design),
-            "narrow_vectors.vh": vectors_header(self.design, vectors_in_all),
+            "narrow_vectors.vh": vectors_header(self.design, self.layers, vectors_in_all),
             "narrow_tables.vh": tables_header(self.layers),
+            LANE: lane(self.design, self.layers),
         }
         found |= {name: self._commented(text.encode()) for name, text in headers.items()}
         found |= {

@@ -8,7 +8,7 @@ from tflm_export.rtl.design import Design
 from tflm_export.rtl.rescaled import Rescaled
 from tflm_export.rtl.sums import Sum
 from tflm_export.rtl.table import Field
-from tflm_export.rtl.tables import Placed
+from tflm_export.rtl.tables import Placed, lane_bits
 
 LAYER_BITS, CHANNEL_BITS = 16, 24  # of the first numbers of a vector
 _PREFIXES = {Rescaled: "", Sum: "add_"}  # of the registers in the testbench
@@ -48,16 +48,17 @@ def parameters_header(design: Design) -> str:
     return "\n".join(lines) + "\n"
 
 
-def vectors_header(design: Design, vectors: int) -> str:
+def vectors_header(design: Design, layers: Sequence[Placed], vectors: int) -> str:
     """narrow_vectors.vh: for the testbench."""
     macros = {
         "NARROW_CSD": design.parameters.coding.block != "narrow_rescale",
         "NARROW_ADD": bool(design.sums),
         "NARROW_MEAN": bool(design.means),
     }
-    names = ("FIRST_BITS", "SECOND_BITS", "RESULT_BITS", "VECTORS")
+    names = ("FIRST_BITS", "SECOND_BITS", "RESULT_BITS", "LANE_LAYER_BITS", "LANE_CHANNEL_BITS", "VECTORS")
+    values = (*operand_bits(design), *lane_bits(layers), vectors)
     lines = [f"`define {name}" for name, is_there in macros.items() if is_there]
-    lines += [f"localparam {n} = {v};" for n, v in zip(names, (*operand_bits(design), vectors), strict=True)]
+    lines += [f"localparam {n} = {v};" for n, v in zip(names, values, strict=True)]
     return "\n".join(lines) + "\n"
 
 
@@ -81,10 +82,12 @@ def _fetched(placed: Placed, memory: str) -> list[str]:
     prefix = _PREFIXES.get(kind, "mean_")
     fields = ", ".join(f"{prefix}{field.name}" for field in reversed(placed.table.fields))
     bits = (placed.table.records - 1).bit_length()
-    record = f"channel[{bits - 1}:0]" if kind is Rescaled and bits else placed.record
+    of_channel = f"channel[{bits - 1}:0]" if bits else 0
+    record, channels = (of_channel, placed.table.records) if kind is Rescaled else (placed.record, 1)
     return [
         f"    {placed.number}: begin  // {_printable(placed.layer.label)}",
         f"      kind = {_KINDS.get(kind, 'MEAN')};",
+        f"      channels = {channels};",
         *(f"      {prefix}{field.name} = {_literal(field)};" for field in placed.table.constants),
         f"      {{{fields}}} = {memory}[{record}];",
         "    end",

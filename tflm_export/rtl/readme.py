@@ -2,20 +2,24 @@
 """What is in a folder, for people."""
 
 import re
+import textwrap
 from collections.abc import Sequence
 
 from tflm_export.rtl.design import Design
 from tflm_export.rtl.headers import localparams
-from tflm_export.rtl.index import factor_bits
+from tflm_export.rtl.index import channel_records, factor_bits
 from tflm_export.rtl.rescaled import Rescaled
 from tflm_export.rtl.tables import Placed
 
+_WIDTH = 120  # of a line of prose
 _FILES = """
 | file | |
 |---|---|
 | `narrow_parameters.vh` | the parameters of the blocks: the narrowest that are right for all inputs of the network |
 | `blocks/*.v` | the blocks, Verilog-2005, one module a file; the same for every model |
 | `tables/*.hex` | for `$readmemh`: a record for each channel of a layer; the first lines say the layout |
+| `tables/layers.hex` | a record for each layer: the first of its channels among all, and what is the same in them |
+| `lane.v` | the rescaler with the records of all layers in memory, to start from |
 | `index.json` | all of this for machines |
 | `vectors.hex` | {vectors} lines `layer channel first second expected`, of {inferences} |
 | `testbench.v` | runs the blocks with the tables on the vectors, with `narrow_vectors.vh` (widths of the vectors) |
@@ -27,14 +31,18 @@ _RESCALER = """
     y   = min(max(zero_point + ((acc * m + half) >> s), low), high)
     s   = SHIFT_MIN + shift,  half = 2**(s-1), or 0 where s <= 0, a shift to the left
 
-{multiplier} `bias` is modulo 2**ACC_BITS: partial sums may wrap, as additions do in hardware; the
-last one ends within its bits, for every input of the network. (Where a channel's low is its high, it may not: that is
-y, whatever the sum.) Hardware that multiplies raw inputs adds `bias - input zero point * sum(weights)` instead. Where
-`zero_point`, `low` and `high` are the same in all channels of a layer, they are in the head of the table (`constants`
-in index.json) and not in its records; so are shift and multiplier of a layer that has one for all channels.
+{explained}
 
 {factors} factors, a shift and a multiplier each, take {factor_bytes} bytes, {factor_bits} bits a factor.
 """
+_EXPLAINED = (
+    "{multiplier} `bias` is modulo 2**ACC_BITS: partial sums may wrap, as additions do in hardware; the last one ends "
+    "within its bits, for every input of the network. (Where a channel's low is its high, it may not: that is y, "
+    "whatever the sum.) Hardware that multiplies raw inputs adds "
+    "`bias - input zero point * sum(weights)` instead. Records of channels have one layout in all layers, "
+    "{record_bits} bits: {layout}. {records} records take {record_bytes} bytes. What no layer has for each channel is "
+    "in `tables/layers.hex` (`constants` in index.json)."
+)
 _CHANGED = """\
 {changed} of {channels} channels have other numbers than the model, with the same output for every accumulator they can
 get. They have one output or few, and a bias and a shift that would take wider hardware: so they saturate through
@@ -71,7 +79,7 @@ def readme(name: str, head: str, design: Design, layers: Sequence[Placed], infer
         *(f"    {key} = {value}" for key, value in localparams(design).items()),
         f"\n## {coding.block}",
         _RESCALER.format(
-            multiplier=multiplier,
+            explained=textwrap.fill(_EXPLAINED.format(multiplier=multiplier, **_memory(layers)), _WIDTH),
             factors=sum(placed.factors for placed in layers),
             factor_bytes=-(-bits // 8),
             factor_bits=design.parameters.factor_bits,
@@ -86,6 +94,16 @@ def readme(name: str, head: str, design: Design, layers: Sequence[Placed], infer
         *_without(design),
     ]
     return "\n".join(parts)
+
+
+def _memory(layers: Sequence[Placed]) -> dict:
+    """What is said of the records of all channels."""
+    found = channel_records(layers)
+    fields = (f"`{place['field']}` {place['bits']}" for place in found["layout"])
+    return {
+        "record_bits": found["record_bits"], "layout": ", ".join(fields) + ", from bit 0 up",
+        "records": found["records"], "record_bytes": found["bytes"],
+    }  # fmt: skip
 
 
 def _others(design: Design) -> list[str]:

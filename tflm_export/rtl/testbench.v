@@ -4,7 +4,8 @@
 //   layer channel first second expected
 //
 // in hexadecimal, two's complement. `first` is a sum of products short of its bias, a term of a sum, or the sum of a
-// mean; `second` the other term. Says PASS and how many there were, or FAIL and the first that differs.
+// mean; `second` the other term. Says PASS and how many there were, or FAIL, the line and what differs in it. Rescales go
+// through the lane of lane.v, too, one with every clock.
 
 module testbench;
 
@@ -19,7 +20,7 @@ module testbench;
   reg signed [SECOND_BITS-1:0] second;
   reg signed [RESULT_BITS-1:0] expected, got;
   reg [1:0] kind;
-  integer file, fields, wrong, rescales, adds, means;
+  integer file, fields, wrong, line, channels, rescales, adds, means;
 
   // What narrow_rescale gets of a record.
   reg [SHIFT_BITS-1:0] shift;
@@ -48,6 +49,17 @@ module testbench;
       .zero_point(zero_point), .low(low), .high(high), .y(y)
   );
 `endif
+
+  localparam LANE_CLOCKS = 5;
+  reg clk;
+  reg [LANE_LAYER_BITS-1:0] lane_layer;
+  reg [LANE_CHANNEL_BITS-1:0] lane_channel;
+  reg signed [ACC_BITS-1:0] lane_sum;
+  wire signed [OUT_BITS-1:0] lane_y;
+  reg [LANE_CLOCKS*OUT_BITS-1:0] due;  // of what is in the lane, the oldest in the highest bits
+  reg [LANE_CLOCKS*32-1:0] due_line;
+  integer clocks;
+  lane lane (.clk(clk), .layer(lane_layer), .channel(lane_channel), .sum(lane_sum), .y(lane_y));
 
 `ifdef NARROW_ADD
   localparam ADD_PORT_BITS = ADD_MULTIPLIER_BITS > ADD_HIDDEN_BIT ? ADD_MULTIPLIER_BITS - ADD_HIDDEN_BIT : 1;
@@ -93,7 +105,7 @@ module testbench;
   task fail;
     begin
       wrong = wrong + 1;
-      $write("FAIL: layer %0d, ", layer);
+      $write("FAIL: line %0d: layer %0d, ", line, layer);
       write_label;
       $write(", channel %0d: ", channel);
       if (kind == RESCALE) $write("accumulator %0d", acc);
@@ -103,8 +115,42 @@ module testbench;
     end
   endtask
 
+  // For a line that is no vector of these tables.
+  task fail_unknown;
+    begin
+      wrong = wrong + 1;
+      if (kind == NONE) $display("FAIL: line %0d: there is no layer %0d", line, layer);
+      else begin
+        $write("FAIL: line %0d: layer %0d, ", line, layer);
+        write_label;
+        $display(", has no channel %0d; there are %0d", channel, channels);
+      end
+    end
+  endtask
+
+  // What is at its ports goes into the lane, and what comes out is due.
+  task clock_lane;
+    begin
+      clk = 1;
+      #1;
+      clk = 0;
+      #1;
+      clocks = clocks + 1;
+      due = {due[(LANE_CLOCKS-1)*OUT_BITS-1:0], expected[OUT_BITS-1:0]};
+      due_line = {due_line[(LANE_CLOCKS-1)*32-1:0], line};
+      if (clocks >= LANE_CLOCKS && lane_y !== due[LANE_CLOCKS*OUT_BITS-1-:OUT_BITS]) begin
+        wrong = wrong + 1;
+        $display("FAIL: line %0d: lane.v: expected %0d, got %0d", due_line[LANE_CLOCKS*32-1-:32],
+                 $signed(due[LANE_CLOCKS*OUT_BITS-1-:OUT_BITS]), lane_y);
+      end
+    end
+  endtask
+
   initial begin
     load_tables;
+    clk = 0;
+    clocks = 0;
+    line = 0;
     rescales = 0;
     adds = 0;
     means = 0;
@@ -118,9 +164,11 @@ module testbench;
     end
     while (fields == 5 && wrong == 0) begin
       fields = $fscanf(file, "%h %h %h %h %h", layer, channel, first, second, expected);
-      if (fields == 5) begin
-        kind = NONE;
-        fetch;
+      line = line + 1;
+      kind = NONE;
+      if (fields == 5) fetch;
+      if (fields == 5 && (kind == NONE || {8'd0, channel} >= channels)) fail_unknown;
+      else if (fields == 5) begin
         acc = first[ACC_BITS-1:0] + bias;  // which may wrap on the way, but ends within its bits
 `ifdef NARROW_ADD
         add_a = first[ADD_IN_BITS-1:0];  // and not first itself: $fscanf wakes no block in Verilator 5.006
@@ -134,6 +182,9 @@ module testbench;
         if (kind == RESCALE) begin
           got = {{(RESULT_BITS - OUT_BITS + 1) {y[OUT_BITS-1]}}, y[OUT_BITS-2:0]};
           rescales = rescales + 1;
+          lane_layer = layer[LANE_LAYER_BITS-1:0];
+          lane_channel = channel[LANE_CHANNEL_BITS-1:0];
+          lane_sum = first[ACC_BITS-1:0];
         end
 `ifdef NARROW_ADD
         if (kind == ADD) begin
@@ -148,8 +199,13 @@ module testbench;
         end
 `endif
         if (got !== expected) fail;
+        else if (kind == RESCALE) clock_lane;
+      end else if (fields > 0 || !$feof(file)) begin
+        wrong = wrong + 1;
+        $display("FAIL: line %0d of vectors.hex cannot be read", line);
       end
     end
+    if (wrong == 0 && rescales > 0) repeat (LANE_CLOCKS - 1) if (wrong == 0) clock_lane;
     if (wrong == 0 && rescales + adds + means != VECTORS) begin
       $display("FAIL: vectors.hex has %0d lines, and not %0d", rescales + adds + means, VECTORS);
       wrong = 1;

@@ -76,6 +76,27 @@ def test_the_same_again(folder):
     assert {name: (folder / "hw" / name).read_bytes() for name in files} == files
 
 
+@pytest.mark.parametrize("grid", [1, 8, "csd2"])
+def test_one_layout_for_all_layers(tmp_path, grid):
+    """Layers with one factor beside others with one for each channel; one memory holds the records of all."""
+    for name, content in rtl.emit(narrow(STOCK, grid)[0], "net", grid).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    listed = hardware_folder.index(tmp_path)
+    rescaled = [layer for layer in listed["layers"] if layer["block"] == listed["block"]]
+    every, of_layers = listed["channel_records"], listed["layer_records"]
+    assert all((x["layout"], x["record_bits"]) == (every["layout"], every["record_bits"]) for x in rescaled)
+    assert listed["factors"] < every["records"] == sum(layer["records"] for layer in rescaled)
+    assert every["bytes"] == -(-every["records"] * every["record_bits"] // 8)
+    records = hardware_folder.records(tmp_path, of_layers)
+    assert len(records) == len(listed["layers"])
+    first = 0
+    for layer in rescaled:
+        assert records[layer["layer"]] == {"first": first} | layer["constants"]
+        assert layer["first_record"] == first
+        first += layer["records"]
+
+
 def test_real_rows(folder):
     """The fourth of every four rows, which measures: their first layer accumulates what these rows give."""
     rows = np.random.default_rng(1).integers(-128, 128, (8, 8, 8, 3), np.int8)
