@@ -161,6 +161,13 @@ def write(contents: dict[str, bytes], overwrite: bool = True) -> None:
         undoing.pop_all()
 
 
+def remove(paths: Iterable[str]) -> None:
+    """Takes files away. Those that are not there, or cannot be removed, stay as they are."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            os.remove(path)
+
+
 def _destination(path: str, overwrite: bool) -> str:
     """The path of the regular file that writing to a path makes or replaces: where it is a link, what that names.
 

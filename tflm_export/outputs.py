@@ -165,9 +165,11 @@ class Outputs:
         blocks = {} if hardware is None else _inside(self.rtl_folder, hardware.files())
         with files.folders({os.path.dirname(path) for path in [*array, *sources, *blocks]}):
             require_writable([*sources, *blocks, self.report], self.overwrite)
+            stale = [] if self.rtl is None else self.rtl.stale(blocks)
             files.write(
                 {self.model: data} | array | sources | blocks | report_files(report, self.report), self.overwrite
             )
+            files.remove(stale)
         size = f"{len(data)} bytes" + (f", {len(data) - len(narrowed)} of them metadata" if has_metadata else "")
         lines = [f"{self.model}: {report.summary()}; {size}", *array]
         if program is not None:

@@ -4,7 +4,7 @@
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -41,14 +41,14 @@ class RtlFolder:
         files.require_folder(self.path)
         if not os.path.isdir(self.path) or not os.listdir(self.path):
             return
-        model = _model_of(os.path.join(self.path, INDEX))
-        if model is None:
+        index = self._index()
+        if index is None:
             raise UsageError(
                 f"{self.path} exists already, and is no folder that --rtl wrote; give the hardware one of its own, "
                 f"such as --rtl {os.path.join(self.path, 'rtl')}"
             )
         if not overwrite:
-            what = f"{self.path} exists already, of the model {model}"
+            what = f"{self.path} exists already, of the model {index['model']}"
             raise UsageError(f"{what}; pass --overwrite to replace it, or give another folder")
 
     def hardware(self, data: bytes, name: str, report: Report, rows: Sequence[np.ndarray] | None) -> Hardware:
@@ -94,20 +94,39 @@ class RtlFolder:
             )
         return tuple(sorted(grids, key=lambda grid: (isinstance(grid, Grid), grid.bits)))
 
-    def leftovers(self, written: Sequence[str]) -> list[str]:
-        """Tables of another model, for people."""
+    def stale(self, written: Iterable[str]) -> list[str]:
+        """What an earlier run wrote in the folder, as it was left, that is none of what is written now.
+
+        Args:
+          written: paths, with the folder's before them.
+        """
+        listed = (self._index() or {}).get("files", {})
+        sizes = {os.path.join(self.path, name): size for name, size in listed.items() if _is_inside(name)}
+        return [
+            path for path in sizes.keys() - {*written} if os.path.isfile(path) and os.path.getsize(path) == sizes[path]
+        ]
+
+    def _index(self) -> dict | None:
+        """The folder's index; None where it has none of ours."""
+        path = os.path.join(self.path, INDEX)
+        if not os.path.isfile(path):
+            return None
+        try:
+            found = json.loads(files.read(path))
+            is_ours = found["generator"].startswith(GENERATOR) and {"model"} <= found.keys()
+            return found if is_ours and isinstance(found.get("files", {}), dict) else None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def leftovers(self, written: Iterable[str]) -> list[str]:
+        """Tables of yours, for people."""
         tables = os.path.join(self.path, "tables")
         there = {os.path.join(tables, name) for name in os.listdir(tables)}
         others = sorted(os.path.basename(path) for path in there - {*written})
         return [f"{tables} holds {', '.join(others)} from before or of yours"] if others else []
 
 
-def _model_of(path: str) -> str | None:
-    """The model of an index of ours; None for anything else."""
-    if not os.path.isfile(path):
-        return None
-    try:
-        found = json.loads(files.read(path))
-        return found["model"] if found["generator"].startswith(GENERATOR) else None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
+def _is_inside(name: str) -> bool:
+    """Whether a name, of a file that anyone may have written, is one in the folder itself."""
+    parts = name.split("/")
+    return not {"", ".", ".."} & {*parts} and "\\" not in name and ":" not in name

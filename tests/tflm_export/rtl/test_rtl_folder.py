@@ -184,6 +184,34 @@ def test_a_folder_that_is_there(folder, capfd):
     assert hardware_folder.wrong(folder / "hw") == []
 
 
+def test_another_model_takes_the_place_of_one(folder, capfd):
+    """What the first wrote goes, but not what was made or changed there since, nor anything beside the folder."""
+    assert run("--bits=4", "--rtl=hw", "net.tflite") == 0
+    (folder / "hw/build").mkdir()
+    (folder / "hw/build/mine").write_text("")
+    (folder / "precious").write_text("12345")
+    changed, *others = sorted((folder / "hw/tables").glob("0*.hex"))
+    changed.write_text(changed.read_text() + "// of mine\n")
+    index = folder / "hw/index.json"
+    listed = json.loads(index.read_text())
+    listed["files"] |= {"../precious": 5, str(folder / "precious"): 5}
+    index.write_text(json.dumps(listed))
+    b = TFLiteBuilder()
+    x = b.input([1, 4])
+    (folder / "dense.tflite").write_bytes(b.build(x, b.fully_connected(x, 2)))
+    assert run("--bits=4", "--rtl=hw", "--overwrite", "dense.tflite") == 0
+    tables = {path.name for path in (folder / "hw/tables").iterdir()}
+    assert tables == {changed.name, "00_fully_connected.hex", "layers.hex"}
+    assert f"holds {changed.name} from before or of yours" in capfd.readouterr()[0]
+    assert (folder / "precious").exists()
+    assert (folder / "hw/build/mine").exists()
+    assert len(others) > 2
+    there = {path.relative_to(folder / "hw").as_posix() for path in (folder / "hw").rglob("*") if path.is_file()}
+    assert there - {"index.json", "build/mine", f"tables/{changed.name}"} == set(
+        hardware_folder.index(folder / "hw")["files"]
+    )
+
+
 @pytest.mark.parametrize("content", ["", "{}", '{"generator": "another", "model": "m"}', "[1]"])
 def test_a_folder_of_others(folder, capfd, content):
     (folder / "hw").mkdir()
