@@ -36,8 +36,8 @@ MODELS = """
     models/mltk__keyword_spotting_on_off_v3 models/micro-wake-word-models__alexa models/tflite-micro__conv1
     baselines/fsdd_int8
 """.split()
-FOLDED = rtl.Wanted(shifts=(-1, 25), is_folded=True)
 LANE_CLOCKS = 5
+FOLDED = rtl.Wanted(shifts=(-1, 25), is_folded=True)
 GRIDS = (1, 2, 4, 8, 16, "csd2")
 ACCUMULATORS = {"models/micro-wake-word-models__alexa": 26}
 CASES = [(MODELS[0], 8), (MODELS[0], "folded"), (MODELS[2], 1)]
@@ -149,12 +149,14 @@ def _ports(own: RescaleVectors | OtherVectors, found: Design) -> dict[str, np.nd
     return dict.fromkeys(hidden.get(own.layer.block, []), 0) | ports | operands
 
 
-@pytest.mark.parametrize(("grid", "is_whole"), [(1, False), (4, False), ("csd2", True)])
-def test_lane(tmp_path, grid, is_whole):
+@pytest.mark.parametrize(
+    ("grid", "is_whole", "wanted"), [(1, False, ANY), (1, False, FOLDED), (4, False, ANY), ("csd2", True, ANY)]
+)
+def test_lane(tmp_path, grid, is_whole, wanted):
     """Every rescale of a network, one with every clock: layers with a factor, and with one for each channel."""
     data, _ = narrow(residual_network(batch=1), grid)
-    lane = write(tmp_path, data, grid) / "lane.v"
-    found, parts, layers = _vectors(data, grid)
+    lane = write(tmp_path, data, grid, wanted) / "lane.v"
+    found, parts, layers = _vectors(data, grid, wanted)
     if is_whole:  # as where some channel has a zero point and limits of its own
         layers = tuple(dataclasses.replace(each, table=_whole(each.table)) for each in layers)
         for path, content in [(each.table.path, each.table.text()) for each in layers] + [
