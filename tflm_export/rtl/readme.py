@@ -43,6 +43,10 @@ _EXPLAINED = (
     "{record_bits} bits: {layout}. {records} records take {record_bytes} bytes. What no layer has for each channel is "
     "in `tables/layers.hex` (`constants` in index.json)."
 )
+_FOLDED = """\
+FOLDED is 1: half and zero_point * 2**s are part of `bias`, what comes beside it is 0, and y = min(max(acc >> s, low),
+high).
+"""
 _CHANGED = """\
 {changed} of {channels} channels have other numbers than the model, with the same output for every accumulator they can
 get. They have one output or few, and a bias and a shift that would take wider hardware: so they saturate through
@@ -84,6 +88,7 @@ def readme(name: str, head: str, design: Design, layers: Sequence[Placed], infer
             factor_bytes=-(-bits // 8),
             factor_bits=design.parameters.factor_bits,
         ),
+        *([_FOLDED] if design.parameters.is_folded else []),
         *([_CHANGED.format(changed=changed, channels=channels)] if changed else []),
         *_others(design),
         "## Layers\n",

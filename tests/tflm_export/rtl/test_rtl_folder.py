@@ -152,6 +152,7 @@ def test_folded(folder):
     assert run("--bits=1", "--add_bits=4", "--rtl_folded", "--rtl=hw", "net.tflite") == 0
     listed = hardware_folder.index(folder / "hw")
     assert listed["parameters"]["FOLDED"] == 1
+    assert "part of `bias`" in (folder / "hw/README.md").read_text(encoding="utf-8")
     for layer in listed["layers"]:
         if layer["block"] == "narrow_rescale":
             assert layer["constants"]["zero_point"] == 0
