@@ -58,10 +58,15 @@ def test_separable_convolution_becomes_two_layers():
     assert kinds == [L.Conv2D, L.DepthwiseConv2D, L.Conv2D, L.Dense]
 
 
-@pytest.mark.parametrize("bits", [0, 32, -1, True, 4.0, "4", None])
+@pytest.mark.parametrize("bits", [0, 32, -1, True, 4.0, "4"])
 def test_bits_out_of_range(bits):
     with pytest.raises(ValueError, match=r"bits must be an integer from 1 to 31, got"):
         keras_rat.RescaleAwareScheme(bits)
+
+
+def test_bits_left_out_are_those_of_the_grid():
+    assert keras_rat.RescaleAwareScheme().bits == keras_rat.RescaleAwareScheme(None).bits == 4
+    assert keras_rat.RescaleAwareScheme(grid="csd2").bits == 4
 
 
 def test_method_out_of_range():
