@@ -216,7 +216,7 @@ class Outputs:
     @property
     def _rtl_name(self) -> str:
         """What the hardware calls the model, for people."""
-        return "model" if self._named in files.STANDARD_OUTPUT else cc_array.identifier(self._named)
+        return "model" if self._named in files.STANDARD_OUTPUT else os.path.splitext(os.path.basename(self._named))[0]
 
     def _program(self, data: bytes, report: Report) -> c.CProgram:
         widths = {row.bits for row in report.rows}  # those of up to 16 bits are read from the scales, each its own

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The generated parts in Verilog: parameters of the blocks, widths of vectors, and the tables with their readers."""
 
-import re
 from collections.abc import Sequence
 
 from tflm_export.rtl.design import Design
+from tflm_export.rtl.labels import plain, quoted, short
 from tflm_export.rtl.rescaled import Rescaled
 from tflm_export.rtl.sums import Sum
 from tflm_export.rtl.table import Field
@@ -72,7 +72,7 @@ def tables_header(layers: Sequence[Placed]) -> str:
     lines += ["  end", "endtask", "", "task fetch;", "  case (layer)"]
     lines += [line for placed in layers for line in _fetched(placed, memories[placed.table.path])]
     lines += ["    default: kind = NONE;", "  endcase", "endtask", "", "task write_label;", "  case (layer)"]
-    lines += [f'    {placed.number}: $write("{_quoted(placed.layer.label)}");' for placed in layers]
+    lines += [f'    {placed.number}: $write("{quoted(short(placed.layer.label))}");' for placed in layers]
     lines += ['    default: $write("which there is not");', "  endcase", "endtask"]
     return "\n".join(lines) + "\n"
 
@@ -85,7 +85,7 @@ def _fetched(placed: Placed, memory: str) -> list[str]:
     of_channel = f"channel[{bits - 1}:0]" if bits else 0
     record, channels = (of_channel, placed.table.records) if kind is Rescaled else (placed.record, 1)
     return [
-        f"    {placed.number}: begin  // {_printable(placed.layer.label)}",
+        f"    {placed.number}: begin  // {plain(short(placed.layer.label))}",
         f"      kind = {_KINDS.get(kind, 'MEAN')};",
         f"      channels = {channels};",
         *(f"      {prefix}{field.name} = {_literal(field)};" for field in placed.table.constants),
@@ -99,13 +99,3 @@ def _literal(field: Field) -> str:
     value = int(field.values[0])
     text = f"{field.bits}'h{value & ((1 << field.bits) - 1):x}"
     return f"{text} /* {value} */" if value < 0 else text
-
-
-def _printable(text: str) -> str:
-    """A text that may hold a file's names, in a comment of a line."""
-    return re.sub(r"[^\x20-\x7e]", "?", text).rstrip("\\")
-
-
-def _quoted(text: str) -> str:
-    """A text that may hold a file's names, in a format string."""
-    return _printable(text).replace("\\", "/").replace('"', "'").replace("%", "%%")

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is in a folder, for people."""
 
-import re
 import textwrap
 from collections.abc import Sequence
 
 from tflm_export.rtl.design import Design
 from tflm_export.rtl.headers import localparams
 from tflm_export.rtl.index import channel_records, factor_bits
+from tflm_export.rtl.labels import counted, markdown, short
 from tflm_export.rtl.rescaled import Rescaled
 from tflm_export.rtl.tables import Placed
 
@@ -21,26 +21,28 @@ _FILES = """
 | `tables/layers.hex` | a record for each layer: the first of its channels among all, and what is the same in them |
 | `lane.v` | the rescaler with the records of all layers in memory, to start from |
 | `index.json` | all of this for machines |
-| `vectors.hex` | {vectors} lines `layer channel first second expected`, of {inferences} |
+| `vectors.hex` | {vectors}, `layer channel first second expected`, of {inferences} |
 | `testbench.v` | runs the blocks with the tables on the vectors, with `narrow_vectors.vh` (widths of the vectors) |
 | `narrow_tables.vh` | the testbench's readers of the tables, to start from |
 | `Makefile` | `make` runs the testbench in Icarus Verilog or Verilator; `make icarus`, `make verilator` in that one |
+
+Verilator's own makefiles know no spaces in the path of a folder; Icarus does.
 """
 _RESCALER = """
     acc = sum(weight * (input - input zero point)) + bias
     y   = min(max(zero_point + ((acc * m + half) >> s), low), high)
-    s   = SHIFT_MIN + shift,  half = 2**(s-1), or 0 where s <= 0, a shift to the left
+    s   = SHIFT_MIN + shift,  half = 2**(s-1), or 0 where s <= 0; where s < 0, a shift to the left
 
 {explained}
 
-{factors} factors, a shift and a multiplier each, take {factor_bytes} bytes, {factor_bits} bits a factor.
+{factors}, a shift and a multiplier each: {factor_bytes}, {factor_bits} a factor.
 """
 _EXPLAINED = (
     "{multiplier} `bias` is modulo 2**ACC_BITS: partial sums may wrap, as additions do in hardware; the last one ends "
     "within its bits, for every input of the network. (Where a channel's low is its high, it may not: that is y, "
     "whatever the sum.) Hardware that multiplies raw inputs adds "
     "`bias - input zero point * sum(weights)` instead. Records of channels have one layout in all layers, "
-    "{record_bits} bits: {layout}. {records} records take {record_bytes} bytes. What no layer has for each channel is "
+    "{record_bits}: {layout}. {records} in all, {record_bytes}. What no layer has for each channel is "
     "in `tables/layers.hex` (`constants` in index.json)."
 )
 _FOLDED = """\
@@ -75,18 +77,18 @@ def readme(name: str, head: str, design: Design, layers: Sequence[Placed], infer
         else "m is 1: a rescale is a shift.",
     }.get(coding.block, "m is 2**distance + 1, or 2**distance - 1 where `negative` is set.")
     parts = [
-        f"# {_text(name)}: rescales in hardware\n",
+        f"# {markdown(name)}: rescales in hardware\n",
         f"{head}\n",
         "## Files",
-        _FILES.format(inferences=inferences, vectors=vectors),
+        _FILES.format(inferences=inferences, vectors=counted(vectors, "line")),
         "## Parameters\n",
         *(f"    {key} = {value}" for key, value in localparams(design).items()),
         f"\n## {coding.block}",
         _RESCALER.format(
             explained=textwrap.fill(_EXPLAINED.format(multiplier=multiplier, **_memory(layers)), _WIDTH),
-            factors=sum(placed.factors for placed in layers),
-            factor_bytes=-(-bits // 8),
-            factor_bits=design.parameters.factor_bits,
+            factors=counted(sum(placed.factors for placed in layers), "factor"),
+            factor_bytes=counted(-(-bits // 8), "byte"),
+            factor_bits=counted(design.parameters.factor_bits, "bit"),
         ),
         *([_FOLDED] if design.parameters.is_folded else []),
         *([_CHANGED.format(changed=changed, channels=channels)] if changed else []),
@@ -106,8 +108,8 @@ def _memory(layers: Sequence[Placed]) -> dict:
     found = channel_records(layers)
     fields = (f"`{place['field']}` {place['bits']}" for place in found["layout"])
     return {
-        "record_bits": found["record_bits"], "layout": ", ".join(fields) + ", from bit 0 up",
-        "records": found["records"], "record_bytes": found["bytes"],
+        "record_bits": counted(found["record_bits"], "bit"), "layout": ", ".join(fields) + ", from bit 0 up",
+        "records": counted(found["records"], "record"), "record_bytes": counted(found["bytes"], "byte"),
     }  # fmt: skip
 
 
@@ -135,22 +137,11 @@ def _row(placed: Placed) -> str:
     is_rescaled = isinstance(layer, Rescaled)
     where = placed.table.path if is_rescaled else f"{placed.table.path}, record {placed.record}"
     records, changed = (placed.table.records, layer.changed) if is_rescaled else (1, "")
-    return f"| {placed.number} | {_text(_short(layer.label))} | {layer.block} | {where} | {records} | {changed} |"
+    return f"| {placed.number} | {markdown(short(layer.label))} | {layer.block} | {where} | {records} | {changed} |"
 
 
 def _without(design: Design) -> list[str]:
     if not design.without:
         return []
-    rows = [f"| {_text(_short(label))} | {_text(reason)} |" for label, reason in design.without]
+    rows = [f"| {markdown(short(label))} | {markdown(reason)} |" for label, reason in design.without]
     return ["## Without a block\n", "| operator | |", "|---|---|", *rows, ""]
-
-
-def _short(label: str) -> str:
-    """A label without what fused operators add to a name."""
-    first, _, rest = label.partition(";")
-    return f"{first}; ...)" if rest else label
-
-
-def _text(text: str) -> str:
-    """A text that may hold a file's names, in a table."""
-    return re.sub(r"([|`*_<>\[\]\\])", r"\\\1", re.sub(r"[^\x20-\x7e]", "?", text))

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from tflm_export.rtl.hexadecimal import lines, packed
+from tflm_export.rtl.labels import counted, plain
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -80,8 +81,8 @@ class Table:
         same = [f"{field.name} = {field.values[0]}" for field in self.constants]
         head = [
             *self.head,
-            f"{self.records} records of {self.bits} bits: {', '.join(places)}",
+            f"{counted(self.records, 'record')} of {counted(self.bits, 'bit')}: {', '.join(places)}",
             *([f"in all of them: {', '.join(same)}"] if same else []),
         ]
         body = lines([packed([(field.values, field.bits) for field in self.fields])])
-        return "".join(f"// {line}\n" for line in head).encode() + body
+        return "".join(f"// {plain(line)}\n" for line in head).encode() + body

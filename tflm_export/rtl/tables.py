@@ -13,6 +13,7 @@ import numpy as np
 
 from tflm_export.rtl.coding import bits_for
 from tflm_export.rtl.design import Design, Layer
+from tflm_export.rtl.labels import short
 from tflm_export.rtl.means import mean_fields
 from tflm_export.rtl.parameters import Parameters
 from tflm_export.rtl.rescaled import Rescaled
@@ -108,8 +109,10 @@ def _own_fields(design: Design) -> set[str]:
 def _of_channels(layer: Rescaled, parameters: Parameters, path: str, own: set[str]) -> Table:
     fields = layer.fields(parameters)
     kept, same = (tuple(field for field in fields if (field.name in own) == is_own) for is_own in (True, False))
-    return Table(path, (f"{layer.label}: {layer.block}, a record for each channel",), kept, same)
+    return Table(path, (f"{short(layer.label)}: {layer.block}, a record for each channel",), kept, same)
 
 
 def _together(block: str, layers, fields) -> Table:
-    return Table(f"tables/{block}.hex", (f"{block}, a record for each of", *(f"  {x.label}" for x in layers)), fields)
+    return Table(
+        f"tables/{block}.hex", (f"{block}, a record for each of", *(f"  {short(x.label)}" for x in layers)), fields
+    )

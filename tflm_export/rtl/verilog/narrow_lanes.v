@@ -12,7 +12,7 @@ module narrow_lanes #(
     parameter integer MULTIPLIER_BITS = 8,
     parameter integer HIDDEN_BIT = 1,
     parameter integer SHIFT_MIN = 1,
-    parameter integer SHIFT_BITS = 5,
+    parameter integer SHIFT_BITS = 5,  // at least 1
     parameter integer OUT_BITS = 8,
     parameter integer FOLDED = 0,
     parameter integer PRODUCT = MULTIPLIER_BITS > 3 ? 2 : 0,  // how it is made: see narrow_multiply.v; 0 for DSP blocks

@@ -18,7 +18,7 @@ module narrow_mean #(
     parameter integer MULTIPLIER_BITS = 8,
     parameter integer START_BITS = 32,
     parameter integer SHIFT_MIN = 0,
-    parameter integer SHIFT_BITS = 5,
+    parameter integer SHIFT_BITS = 5,  // at least 1
     parameter integer OUT_BITS = 8,
     parameter integer REGISTER_PRODUCT = 0,
     parameter integer REGISTER_SHIFT = 0,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // y = min(max(zero_point + ((acc * m + half) >> s), low), high) with a narrow multiplier: one product, one rounding.
 //
-//   s = SHIFT_MIN + shift;  half = 2**(s-1), or 0 where s <= 0, a shift to the left
+//   s = SHIFT_MIN + shift;  half = 2**(s-1), or 0 where s <= 0; where s < 0, a shift to the left
 //   m: MULTIPLIER_BITS bits, not signed. A factor is in 2**-s * [2**(k-1), 2**k), so the top bit of its multiplier is
 //   always 1 and, with HIDDEN_BIT, no port bit. The factor 0 is the smallest m with a shift that leaves nothing:
 //   2**s > 2 * |acc * m|.
@@ -19,7 +19,7 @@ module narrow_rescale #(
     parameter integer MULTIPLIER_BITS = 8,
     parameter integer HIDDEN_BIT = 1,
     parameter integer SHIFT_MIN = 1,
-    parameter integer SHIFT_BITS = 5,
+    parameter integer SHIFT_BITS = 5,  // at least 1
     parameter integer OUT_BITS = 8,
     parameter integer FOLDED = 0,
     parameter integer PRODUCT = MULTIPLIER_BITS > 3 ? 2 : 0,  // how it is made: see narrow_multiply.v; 0 for DSP blocks

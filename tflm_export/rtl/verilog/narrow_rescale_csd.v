@@ -14,7 +14,7 @@ module narrow_rescale_csd #(
     parameter integer ACC_BITS = 32,
     parameter integer DISTANCE_BITS = 2,
     parameter integer SHIFT_MIN = 1,
-    parameter integer SHIFT_BITS = 5,
+    parameter integer SHIFT_BITS = 5,  // at least 1
     parameter integer OUT_BITS = 8,
     parameter integer REGISTER_PRODUCT = 0,
     parameter integer REGISTER_SHIFT = 0,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What all rescalers end in: min(max(zero_point + ((value + half) >> s), low), high), s = SHIFT_MIN + shift, half =
-// 2**(s-1). Where s <= 0 there is no half, and the shift is to the left.
+// 2**(s-1). Where s <= 0 there is no half; where s < 0, the shift is to the left.
 //
 // AWAY rounds halves away from zero instead, as RoundingDivideByPOT of gemmlowp: down where the value is negative,
 // which is where the rounding bit is all that was shifted out.
@@ -10,7 +10,7 @@
 module rescale_end #(
     parameter integer VALUE_BITS = 40,
     parameter integer SHIFT_MIN = 1,
-    parameter integer SHIFT_BITS = 5,
+    parameter integer SHIFT_BITS = 5,  // at least 1
     parameter integer OUT_BITS = 8,
     parameter integer FOLDED = 0,
     parameter integer AWAY = 0,

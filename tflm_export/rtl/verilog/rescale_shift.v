@@ -16,7 +16,7 @@
 module rescale_shift #(
     parameter integer VALUE_BITS = 40,
     parameter integer BASE = 0,  // the constant part of the shift; to the left where it is negative, and then exact
-    parameter integer SHIFT_BITS = 5,
+    parameter integer SHIFT_BITS = 5,  // at least 1
     parameter integer KEEP_BITS = 10
 ) (
     input wire [VALUE_BITS-1:0] value,  // signed

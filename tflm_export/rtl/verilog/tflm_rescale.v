@@ -16,7 +16,7 @@ module tflm_rescale #(
     parameter integer ACC_BITS = 32,
     parameter integer HIDDEN_BIT = 1,
     parameter integer SHIFT_MIN = 31,  // below 31: with shifts to the left
-    parameter integer SHIFT_BITS = 5,
+    parameter integer SHIFT_BITS = 5,  // at least 1
     parameter integer OUT_BITS = 8,
     parameter integer PRODUCT = 1,  // how it is made: see narrow_multiply.v; 0 for DSP blocks
     parameter integer REGISTER_PRODUCT = 0,
