@@ -9,15 +9,20 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from keras_rat import configs, phases, tfmot_internals, wiring
+from keras_rat import configs, tfmot_internals, wiring
+from keras_rat.absorb import absorb
 from keras_rat.batch_norm import freeze_statistics
+from keras_rat.choose import choose
+from keras_rat.observe import observe
 from keras_rat.phases import Phase
 from keras_rat.rescales import grids, require_rescale_layers, rescale_layers
 from tflm_export import solver
+from tflm_export.errors import UsageError
 from tflm_export.grid import POWERS_OF_TWO
 from tflm_export.setting import Setting
 
 STEPS = 40
+MULTIPLIERS = ABSORBED, CHOSEN, NEAREST = "absorbed", "chosen", "nearest"
 Batch: TypeAlias = np.ndarray | tf.Tensor | Mapping[str, np.ndarray] | Sequence[np.ndarray]
 
 
@@ -27,6 +32,7 @@ def calibrate(
     batch_size: int = 32,
     steps: int = STEPS,
     freeze_batch_norm: bool = True,
+    multipliers: str = ABSORBED,
 ) -> None:
     """Prepares a quantised model for training.
 
@@ -39,6 +45,11 @@ def calibrate(
     batch's own statistics at once and in the moving averages late, so that a network that trains with the former is
     not the one that is exported; gamma and beta go on training (arXiv 1806.08342, section 3.2.2).
 
+    Where weights are kept (`method="keep"`), rounding a factor to the grid is a gain error, and `multipliers` says what
+    becomes of it. "absorbed": it moves into the next layer's weights, in float, before anything is quantised, so that
+    none is left (`absorb`); where it cannot go (additions, ReLU6, several consumers), "chosen": each multiplier is the
+    grid point below or above its factor, by the layer's output error on 256 rows (`choose`). "nearest": it stays.
+
     Args:
       model: from `quantize_model` or `quantize_apply`.
       data: inputs as an array [rows, ...], a tf.data.Dataset or an iterable of batches; of (inputs, ...) tuples the
@@ -47,18 +58,23 @@ def calibrate(
       batch_size: rows of a batch where data is an array.
       steps: batches to use, at most.
       freeze_batch_norm: whether batch normalisations compute as in inference from here on.
+      multipliers: "absorbed", "chosen" or "nearest".
 
     Raises:
+      UsageError (a ValueError): `multipliers` is none of these.
       ValueError: the model has no quantised layers with weights, there is no data, or values in it or in the network
         are not finite.
     """
+    if multipliers not in MULTIPLIERS:
+        raise UsageError(f"multipliers must be one of {', '.join(MULTIPLIERS)}, got {multipliers!r}")
     _reset(model)
     _require_finite({weight.name: wiring.read(weight) for weight in model.weights}, "weights")
-    with phases.observing(model):
-        _observe(model, itertools.islice(_batches(data, batch_size, len(model.inputs) > 1), steps))
+    seen = observe(model, itertools.islice(_batches(data, batch_size, len(model.inputs) > 1), steps))
     ends = {r.owner: np.array([wiring.read(r.low), wiring.read(r.high)]) for r in wiring.own_ranges(model)}
     _require_finite(ends, "outputs")
-    settle(model)
+    settle(model, seen.extremes if multipliers == ABSORBED else None)
+    if multipliers != NEAREST:
+        choose(model, seen.rows)
     if freeze_batch_norm and freeze_statistics(model):
         model.train_function = None  # to be traced anew, if it was
 
@@ -75,19 +91,6 @@ def _reset(model) -> None:
             variables["phase"].assign(Phase.WAITING)
 
 
-def _observe(model, batches) -> None:
-    """Runs the model on batches, of which there must be any, all finite; else raises ValueError."""
-    run = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
-    seen = 0
-    for batch in batches:
-        if not all(np.isfinite(values).all() for values in tf.nest.flatten(batch)):
-            raise ValueError(f"batch {seen} of the calibration data has values that are not finite (NaN, infinite)")
-        run(batch)
-        seen += 1
-    if not seen:
-        raise ValueError("no data to calibrate with")
-
-
 def _require_finite(values: dict[str, np.ndarray], what: str) -> None:
     """Raises ValueError where arrays hold NaN or infinite values, by name."""
     broken = [name for name, array in values.items() if not np.isfinite(array).all()]
@@ -95,20 +98,35 @@ def _require_finite(values: dict[str, np.ndarray], what: str) -> None:
         raise ValueError(f"{what} that are not finite (NaN, infinite): {', '.join(broken)}")
 
 
-def settle(model: keras.Model) -> None:
-    """Freezes the ranges as they are, with the scales on the grid, and sets the multipliers that are not set yet."""
-    for range_ in wiring.own_ranges(model):
+def settle(model: keras.Model, extremes: Mapping[str, np.ndarray] | None = None) -> None:
+    """Freezes the ranges as they are, with the scales on the grid, and sets the multipliers that are not set yet.
+
+    Args:
+      model: whose ranges are measured.
+      extremes: as for `absorb`, which is left out without them.
+    """
+    ranges = wiring.own_ranges(model)
+    measured = [(wiring.read(range_.low), wiring.read(range_.high)) for range_ in ranges]
+    for range_ in ranges:
         range_.phase.assign(Phase.FROZEN)
-    weighted = rescale_layers(model)
-    problem, ranges = _problem(model, weighted)
+    _put_scales_on_grid(model)
+    if extremes is not None and absorb(model, extremes):
+        for range_, (low, high) in zip(ranges, measured, strict=True):
+            range_.low.assign(low)
+            range_.high.assign(high)
+        _put_scales_on_grid(model)
+    for layer in rescale_layers(model):
+        _start_multiplier(layer)
+
+
+def _put_scales_on_grid(model) -> None:
+    problem, ranges = _problem(model, rescale_layers(model))
     scales = solver.solve(problem).scales
     for owner, range_ in ranges.items():
         growth = scales[owner] / problem.scales[owner]
         if growth != 1:
             range_.low.assign(range_.low * growth)
             range_.high.assign(range_.high * growth)
-    for layer in weighted:
-        _start_multiplier(layer)
 
 
 def waiting(model: keras.Model) -> list[str]:

@@ -258,18 +258,19 @@ class RescaleQuantizer(PhasedQuantizer):
         """The learnable multiplier before it is rounded to the grid; float64 [channels] or [1]."""
         return 2.0 ** (self.multiplier_rate * wiring.read(weights["log2_multiplier"]).astype(np.float64))
 
-    def snapped(self, factor: np.ndarray, bits: np.ndarray) -> np.ndarray:
-        """Factors on the grid, rounded as the method does.
+    def snapped(self, factor: np.ndarray, bits: np.ndarray, rounding: str = "") -> np.ndarray:
+        """Factors on the grid.
 
         Args:
           factor: positive float64 [channels] or [1].
           bits: width of each, int32 of the same shape.
+          rounding: "nearest", "up" or "down"; empty for the method's own.
         """
         factor = np.maximum(factor, SMALLEST)
         result = np.empty_like(factor)
         for width in np.unique(bits):
             of_width = bits == width
-            result[of_width] = self.grid.exact(int(width)).snap(factor[of_width], self.rounding)
+            result[of_width] = self.grid.exact(int(width)).snap(factor[of_width], rounding or self.rounding)
         return result
 
     def stock_scale(self, kernel):

@@ -157,6 +157,14 @@ def sink(layer) -> tuple[Range | None, keras.layers.Layer | None]:
             batch_norm = inner(layer)
 
 
+def stretch(layer) -> list:
+    """The layers from one with weights to the one that has the range its accumulators are rescaled to."""
+    found = [layer]
+    while own_range(found[-1]) is None and outputs(found[-1]):
+        found.append(outputs(found[-1])[0])
+    return found
+
+
 def links(layer) -> Links | None:
     """The surroundings of a wrapped layer with weights; None while the model around it is not complete."""
     source = source_range(layer)

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gain errors of the `keep` grid, moved into the next layer before anything is quantised.
+
+On that grid a channel's factor M is rounded to M_q, and its outputs are off by the gain g = M_q / M. A channel that is
+made g times larger in float, with the next layer's weights of that channel divided by g, leaves the network as it was,
+and has the factor M g = M_q: it lies on the grid, and no gain error is left. (Cross-layer equalisation, arXiv
+1906.04721, moves factors in the same way, for another end.)
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import tf_keras as keras
+
+from keras_rat import configs, rewrite, tfmot_internals, wiring
+from keras_rat.grid import SMALLEST
+from keras_rat.rescales import rescale_layers
+from tflm_export.setting import KEEP
+
+_L = keras.layers
+# f(g x) = g f(x) for every channel by itself and g > 0, zero padding among it.
+_HOMOGENEOUS = (
+    _L.ActivityRegularization, _L.AveragePooling2D, _L.Cropping2D, _L.Cropping3D, _L.Dropout, _L.Flatten,
+    _L.GlobalAveragePooling2D, _L.GlobalAveragePooling3D, _L.GlobalMaxPooling2D, _L.GlobalMaxPooling3D,
+    _L.MaxPooling2D, _L.Reshape, rewrite.BatchReshape, _L.SpatialDropout2D, _L.SpatialDropout3D, _L.UpSampling2D,
+    _L.ZeroPadding2D,
+)  # fmt: skip
+_LINEAR = ("linear", "relu", "NoOpActivation")
+LEAST_GAIN = 2.0**-18  # off 1; less is the rounding of float32
+
+
+@dataclasses.dataclass(frozen=True)
+class Route:
+    """From a layer with weights to the next one, through what hands on the gain of each channel.
+
+    Attributes:
+      batch_norm: that of the layer, if any.
+      owners: names of the layers on the way that have a range.
+      consumer: the next layer with weights.
+    """
+
+    batch_norm: keras.layers.Layer | None
+    owners: tuple[str, ...]
+    consumer: keras.layers.Layer
+
+
+def absorb(model: keras.Model, extremes: Mapping[str, np.ndarray]) -> bool:
+    """Moves the gain errors of a model's `keep` layers into the layers that follow, in execution order.
+
+    A channel takes the nearest grid point, or the one below where its outputs would leave their range.
+
+    Args:
+      model: from `quantize_model`, with its ranges set.
+      extremes: by the name of the layer that owns a range, the smallest and the largest output of every channel that it
+        saw; float [2, channels].
+
+    Returns:
+      Whether anything moved: factors of layers with one scale for all channels are then not what they were.
+    """
+    moved = False
+    for layer in rescale_layers(model):
+        if layer.quantize_config.quantizer.method != KEEP:
+            continue
+        route = _route(model, layer)
+        if route is not None:
+            moved |= _absorb(model, layer, route, extremes)
+    return moved
+
+
+def _absorb(model, layer, route: Route, extremes) -> bool:
+    ((weight, _, _),) = tfmot_internals.quantized_weights(layer)
+    gain = _gain(model, layer, route.owners, extremes)
+    if np.abs(gain - 1).max() < LEAST_GAIN:
+        return False
+    if route.batch_norm is not None:
+        _scale(route.batch_norm.gamma, gain)
+        if route.batch_norm.center:
+            _scale(route.batch_norm.beta, gain)
+    else:
+        _scale(weight, _along(layer, gain))
+        if layer.layer.use_bias:
+            _scale(layer.layer.bias, gain)
+    ((following, _, _),) = tfmot_internals.quantized_weights(route.consumer)
+    _scale(following, _against(route.consumer, following, 1 / gain))
+    return True
+
+
+def _gain(model, layer, owners, extremes) -> np.ndarray:
+    """What a layer's outputs become larger by, so that factors are on the grid; float32 [channels]."""
+    ((weight, quantizer, variables),) = tfmot_internals.quantized_weights(layer)
+    factor = quantizer.factor(weight, variables).numpy().astype(np.float64)
+    bits, channels = wiring.read(variables["bits"]), _channels(layer)
+    gain, lower = (quantizer.snapped(factor, bits, rounding) / factor for rounding in ("nearest", "down"))
+    for owner in owners:
+        range_ = wiring.own_range(model.get_layer(owner))
+        low, high = (1 + LEAST_GAIN) * wiring.read(range_.low), (1 + LEAST_GAIN) * wiring.read(range_.high)
+        smallest, largest = extremes[owner].reshape(2, -1, channels)  # flattened images have channels many times
+        leaves = (largest.max(0) * gain > high) | (smallest.min(0) * gain < low)
+        gain = np.where((leaves if len(gain) > 1 else leaves.any()) & (gain > 1), lower, gain)
+    return np.broadcast_to(np.where(factor > SMALLEST, gain, 1.0), (channels,)).astype(np.float32)
+
+
+def _scale(variable, factors) -> None:
+    variable.assign(wiring.read(variable) * factors)
+
+
+def _channels(layer) -> int:
+    """How many output channels a layer with weights has."""
+    return layer.output_shape[-1]
+
+
+def _along(layer, gain):
+    """Factors of output channels, as they lie in a layer's kernel."""
+    kind = type(layer.layer)
+    if kind is _L.Conv2DTranspose:
+        return gain[:, None]
+    return gain.reshape(-1, layer.layer.depth_multiplier) if kind is _L.DepthwiseConv2D else gain
+
+
+def _against(layer, kernel, gain):
+    """Factors of input channels, as they lie in a layer's kernel."""
+    kind = type(layer.layer)
+    if kind is _L.Conv2DTranspose:
+        return gain
+    if kind is _L.Conv2D and layer.layer.groups > 1:  # [.., inputs of a group, outputs], group by group
+        groups = layer.layer.groups
+        return np.repeat(gain.reshape(groups, -1).T, kernel.shape[-1] // groups, axis=1)
+    inputs = kernel.shape[-2]
+    return np.tile(gain, inputs // len(gain))[:, None]
+
+
+def _route(model, layer) -> Route | None:
+    """The way on from a layer; None where a gain cannot go."""
+    _, batch_norm = wiring.sink(layer)
+    if batch_norm is not None and not batch_norm.scale:
+        return None
+    weighted = rescale_layers(model)
+    owners, here = [], layer
+    while True:
+        if wiring.own_range(here) is not None:
+            owners.append(here.name)
+        following = wiring.outputs(here)
+        if len(following) != 1 or here.name in model.output_names or not _is_homogeneous(here, here is layer):
+            return None
+        here = following[0]
+        if here in weighted:
+            channels = _channels(layer)
+            ((kernel, _, _),) = tfmot_internals.quantized_weights(here)
+            return Route(batch_norm, tuple(owners), here) if _input_channels(here, kernel) % channels == 0 else None
+
+
+def _input_channels(layer, kernel) -> int:
+    if type(layer.layer) is _L.Conv2DTranspose:
+        return kernel.shape[-1]
+    groups = layer.layer.groups if type(layer.layer) is _L.Conv2D else 1
+    return kernel.shape[-2] * groups
+
+
+def _is_homogeneous(layer, is_weighted: bool) -> bool:
+    """Whether a layer hands on the gain of every channel."""
+    plain = wiring.inner(layer)
+    if is_weighted or type(plain) is _L.Activation:
+        name = plain.activation
+        name = configs.activation_name(getattr(name, "activation", name))
+        return name in _LINEAR
+    if isinstance(plain, _L.ReLU):
+        return plain.max_value is None and not plain.threshold
+    if hasattr(plain, "moving_variance"):
+        return True
+    if isinstance(plain, (_L.Reshape, rewrite.BatchReshape)):
+        return layer.output_shape[-1] % layer.input_shape[-1] == 0
+    return isinstance(plain, _HOMOGENEOUS)

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Multipliers of the `keep` grid chosen on data: below or above each factor, whichever the outputs suffer less from."""
+
+import collections
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from keras_rat import tfmot_internals, wiring
+from keras_rat.absorb import LEAST_GAIN
+from keras_rat.rescales import rescale_layers
+from tflm_export.rescale import MAX_BITS
+from tflm_export.setting import KEEP
+
+
+def choose(model: keras.Model, inputs) -> int:
+    """Chooses the multipliers of the `keep` layers whose factors are off their grid, in execution order.
+
+    A layer's target is its output, behind batch normalisation and activation, in the network with exact factors; each
+    candidate computes from what the layers before it give with the multipliers that are chosen already. For every
+    channel the candidate with the smaller squared error counts.
+
+    Args:
+      model: from `quantize_model`, its ranges frozen and its multipliers set.
+      inputs: float32 arrays, one for each input of the model, [rows, ...].
+
+    Returns:
+      How many multipliers are not the nearest.
+    """
+    open_layers = [layer for layer in rescale_layers(model) if _is_off(layer)]
+    if not open_layers:
+        return 0
+    calls = [call for call in tfmot_internals.calls(model) if tf.nest.flatten(call.input_tensors)]
+    calls = [call for call in calls if not isinstance(call.layer, keras.layers.InputLayer)]
+    exact, narrow = (_Values(model, calls, inputs) for _ in range(2))
+    changed = 0
+    for call in calls:
+        if call.layer in open_layers:
+            changed += _decide(call, exact, narrow)
+        else:
+            exact.run(call)
+            narrow.run(call)
+    return changed
+
+
+class _Values:
+    """Tensors of a network, computed call by call and forgotten once nobody needs them any more."""
+
+    def __init__(self, model, calls, inputs):
+        self._uses = collections.Counter(id(x) for call in calls for x in tf.nest.flatten(call.input_tensors))
+        self._values = {id(x): tf.convert_to_tensor(value) for x, value in zip(model.inputs, inputs, strict=True)}
+
+    def inputs(self, call):
+        return tf.nest.map_structure(lambda x: self._values[id(x)], call.input_tensors)
+
+    def run(self, call) -> None:
+        for x, value in zip(
+            tf.nest.flatten(call.output_tensors), tf.nest.flatten(call.layer(self.inputs(call))), strict=True
+        ):
+            self._values[id(x)] = value
+        for x in tf.nest.flatten(call.input_tensors):
+            self._uses[id(x)] -= 1
+            if not self._uses[id(x)]:
+                del self._values[id(x)]
+
+
+def _decide(call, exact: _Values, narrow: _Values) -> int:
+    """Sets the multipliers of a layer and runs it in both networks; returns how many are not the nearest."""
+    ((weight, quantizer, variables),) = tfmot_internals.quantized_weights(call.layer)
+    factor = quantizer.factor(weight, variables).numpy().astype(np.float64)
+    bits = wiring.read(variables["bits"])
+    nearest = quantizer.snapped(factor, bits)
+
+    def ended(multiplier, widths, values):
+        variables["bits"].assign(widths)
+        quantizer.set_multiplier(variables, multiplier)
+        x = values.inputs(call)
+        for layer in wiring.stretch(call.layer):
+            x = layer(x)
+        return tf.reshape(tf.cast(x, tf.float64), [-1, x.shape[-1]])
+
+    target = ended(factor, np.full_like(bits, MAX_BITS), exact)
+    exact.run(call)
+    candidates = [quantizer.snapped(factor, bits, rounding) for rounding in ("down", "up")]
+    errors = [tf.reduce_sum(tf.square(ended(m, bits, narrow) - target), axis=0).numpy() for m in candidates]
+    if len(factor) == 1:
+        errors = [error.sum(keepdims=True) for error in errors]
+    chosen = np.where(errors[0] == errors[1], nearest, np.where(errors[0] < errors[1], *candidates))
+    quantizer.set_multiplier(variables, chosen)
+    narrow.run(call)
+    return int((chosen != nearest).sum())
+
+
+def _is_off(layer) -> bool:
+    """Whether factors of a layer that keeps its weights are off their grid."""
+    ((weight, quantizer, variables),) = tfmot_internals.quantized_weights(layer)
+    factor = quantizer.factor(weight, variables).numpy().astype(np.float64)
+    snapped = quantizer.snapped(factor, wiring.read(variables["bits"]))
+    return quantizer.method == KEEP and bool((np.abs(snapped / np.maximum(factor, 1e-30) - 1) > LEAST_GAIN).any())

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gain errors of the keep grid moved into the next layer, and the multipliers chosen where they cannot go."""
+
+import warnings
+
+import numpy as np
+import pytest
+import tf_keras as keras
+
+import keras_rat
+from keras_rat import phases, rescale_layers
+from tests.helpers import networks
+from tests.helpers.litert import LiteRT, off_grid
+from tflm_export import factors
+from tflm_export.errors import UsageError
+from tflm_export.flatbuffer.model import parse
+from tflm_export.simulator import simulate
+
+L = keras.layers
+ROWS = 64
+
+
+def grouped():
+    def build(x):
+        x = L.Conv2D(8, 3, activation="relu")(x)
+        x = L.Conv2D(8, 3, groups=4, activation="relu")(x)
+        return L.Dense(10)(L.Flatten()(x))
+
+    return networks.functional(build)
+
+
+def transposed():
+    def build(x):
+        x = L.Conv2D(4, 3, activation="relu")(x)
+        x = L.Conv2DTranspose(6, 3, activation="relu")(x)
+        return L.Dense(10)(L.GlobalAveragePooling2D()(x))
+
+    return networks.functional(build)
+
+
+def reshaped():
+    """The dense layers see two columns of pixels at a time."""
+
+    def build(x):
+        x = L.Conv2D(4, 3, padding="same", activation="relu")(x)
+        x = L.Dense(6, activation="relu")(L.Reshape((8, 4, 8))(x))
+        return L.Dense(10)(L.Flatten()(x))
+
+    return networks.functional(build)
+
+
+NETWORKS = (*networks.ALL, *networks.CORNERS, grouped, transposed, reshaped)
+
+
+def quantized(network, bits, digits, **options):
+    model = keras_rat.quantize_model(networks.build(network), bits, "keep")
+    keras_rat.calibrate(model, digits[0][:ROWS], batch_size=ROWS, **options)
+    return model
+
+
+def in_float(model, rows):
+    """What the network computes with nothing quantised; its ranges then mean nothing any more."""
+    with phases.observing(model):
+        return model(rows, training=False).numpy()
+
+
+def converted(model) -> bytes:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return keras_rat.convert(model)
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.__name__)
+def test_the_float_network_stays(digits, network):
+    rows = digits[0][:ROWS]
+    before = in_float(keras_rat.quantize_model(networks.build(network), 1, "keep"), rows)
+    after = in_float(quantized(network, 1, digits), rows)
+    np.testing.assert_allclose(after, before, rtol=0, atol=1e-5 * np.abs(before).max())
+
+
+ABSORBED = {  # layers that nothing is in the way of, and factors of which per-channel rescales have none off the grid
+    networks.sequential: ["quant_conv2d"],
+    networks.separate_relu: ["quant_conv2d", "quant_conv2d_1"],
+    networks.average_pool: ["quant_conv2d", "quant_conv2d_1"],
+    networks.negative_gamma: ["quant_conv2d", "quant_conv2d_1"],
+    networks.depth_multiplier: ["quant_conv2d", "quant_depthwise_conv2d"],
+    networks.separable: ["quant_conv2d", "quant_separable_conv2d_depthwise", "quant_separable_conv2d_pointwise"],
+    networks.concatenate: [],
+    networks.relu_after_average_pool: ["quant_conv2d"],
+    grouped: ["quant_conv2d", "quant_conv2d_1"],
+    transposed: ["quant_conv2d"],
+    reshaped: ["quant_conv2d"],
+}
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+@pytest.mark.parametrize("network", ABSORBED, ids=lambda network: network.__name__)
+def test_factors_lie_on_the_grid(digits, network, bits):
+    model = quantized(network, bits, digits)
+    off = {m.layer: off_grid(m.factor, bits).max() for m in keras_rat.multipliers(model)}
+    for name in ABSORBED[network]:
+        assert off[name] < 2.0**-20, name
+    nearest = quantized(network, bits, digits, multipliers="nearest")
+    off = {m.layer: off_grid(m.factor, bits).max() for m in keras_rat.multipliers(nearest)}
+    assert all(off[name] > 2.0**-12 for name in ABSORBED[network])
+
+
+def off_but_for_the_last(found, wanted):
+    """Root mean square of what outputs are off by, but for one factor of the last layer's products: its own rescale."""
+    found, wanted = found - found.mean(0), wanted - wanted.mean(0)  # without its biases
+    return np.sqrt(np.mean((found - (found * wanted).sum() / (wanted**2).sum() * wanted) ** 2))
+
+
+def test_a_shift_loses_nothing(digits):
+    """The int8 file of pure shifts against that of 31 bits, on LiteRT: steps of the output."""
+    wide, shifts, nearest = (
+        LiteRT(converted(quantized(networks.separable, bits, digits, multipliers=how)))
+        .run(digits[2][:200])
+        .astype(float)
+        for bits, how in ((31, "absorbed"), (1, "absorbed"), (1, "nearest"))
+    )
+    assert off_but_for_the_last(shifts, wide) < 1.2
+    assert off_but_for_the_last(nearest, wide) > 2 * off_but_for_the_last(shifts, wide)
+
+
+@pytest.mark.parametrize("network", ABSORBED, ids=lambda network: network.__name__)
+def test_nothing_leaves_its_range(digits, network):
+    """On the rows that measured it: a channel that has no room takes the grid point below."""
+    model = quantized(network, 1, digits)
+    ranges = networks.ranges(model)
+    outputs = [model.get_layer(name).output for name in ranges if not name.startswith("quantize_layer")]
+    with phases.observing(model):
+        found = keras.Model(model.inputs, outputs)(digits[0][:ROWS], training=False)
+    for name, values in zip([name for name in ranges if not name.startswith("quantize_layer")], found, strict=True):
+        low, high = ranges[name]
+        assert low * (1 + 1e-4) - 1e-6 <= values.numpy().min(), name
+        assert values.numpy().max() <= high * (1 + 1e-4), name
+
+
+def test_requantize_has_no_gain_errors_to_move(digits):
+    found = []
+    for how in ("absorbed", "nearest"):
+        model = keras_rat.quantize_model(networks.build(networks.residual), 1)
+        keras_rat.calibrate(model, digits[0][:ROWS], multipliers=how)
+        found.append(model.get_weights())
+    for first, second in zip(*found, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_plain_training_is_left_alone(digits):
+    model = quantized(networks.average_pool, 31, digits)
+    float_model = networks.build(networks.average_pool)
+    np.testing.assert_array_equal(model.get_layer("quant_conv2d").layer.bias, float_model.get_layer("conv2d").bias)
+
+
+def one_convolution():
+    return networks.functional(lambda x: L.Dense(10)(L.Flatten()(L.ReLU(6.0)(L.Conv2D(8, 3, padding="same")(x)))))
+
+
+def test_channels_are_chosen_by_the_integers_of_the_file(digits):
+    """Each multiplier against both of its neighbours on the grid, in the simulator of the converted file."""
+    rows = digits[0][:ROWS]
+    model = quantized(one_convolution, 1, digits, multipliers="chosen")
+    (layer,) = (layer for layer in rescale_layers(model) if "conv2d" in layer.name)
+    chosen = next(m for m in keras_rat.multipliers(model) if m.layer == layer.name)
+    integers, scale = {}, {}
+    quantizer, variables = layer.quantize_config.quantizer, layer._weight_vars[0][2]
+    below = 2.0 ** np.floor(np.log2(chosen.factor))
+    for name, bits, multiplier in (("exact", 31, chosen.factor), ("down", 1, below), ("up", 1, 2 * below)):
+        variables["bits"].assign(np.full(8, bits, np.int32))
+        quantizer.set_multiplier(variables, multiplier)
+        layer.quantize_config.quantizer.bits = bits
+        integers[name], scale[name] = convolved(converted(model), rows)
+    assert len({*scale.values()}) == 1
+    error = {name: ((integers[name] - integers["exact"]) ** 2).reshape(-1, 8).sum(0) for name in ("down", "up")}
+    clear = np.abs(error["down"] - error["up"]) > 0.02 * (error["down"] + error["up"])
+    assert clear.sum() >= 5
+    expected = np.where(error["down"] < error["up"], below, 2 * below)
+    np.testing.assert_allclose(chosen.value[clear], expected[clear])
+
+
+def convolved(data: bytes, rows):
+    """Integers that leave the convolution of a file, float64, and their scale."""
+    model = parse(data)
+    (tensor,) = model.subgraphs[0].inputs
+    inputs = np.clip(np.rint(rows / np.float32(tensor.scale)) + tensor.zero_point, -128, 127).astype(np.int8)
+    (operator,) = (operator for operator in model.operators if operator.name == "CONV_2D")
+    return simulate(data, inputs, "tflm")[operator.outputs[0]].astype(np.float64), operator.outputs[0].scale
+
+
+def test_the_file_has_the_multipliers_of_the_model(digits):
+    model = quantized(networks.residual, 1, digits)
+    written = np.concatenate([np.ravel(values) for values in factors(converted(model)).values()])
+    assert off_grid(written, 1).max() < 2.0**-20
+
+
+def test_an_unknown_way(digits):
+    with pytest.raises(UsageError, match="multipliers must be one of absorbed, chosen, nearest, got 'best'"):
+        quantized(networks.flatten_dense, 1, digits, multipliers="best")
