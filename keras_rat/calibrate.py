@@ -22,7 +22,7 @@ from tflm_export.grid import POWERS_OF_TWO
 from tflm_export.setting import Setting
 
 STEPS = 40
-MULTIPLIERS = ABSORBED, CHOSEN, NEAREST = "absorbed", "chosen", "nearest"
+MULTIPLIERS = NEAREST, CHOSEN, ABSORBED = "nearest", "chosen", "absorbed"
 Batch: TypeAlias = np.ndarray | tf.Tensor | Mapping[str, np.ndarray] | Sequence[np.ndarray]
 
 
@@ -32,7 +32,7 @@ def calibrate(
     batch_size: int = 32,
     steps: int = STEPS,
     freeze_batch_norm: bool = True,
-    multipliers: str = ABSORBED,
+    multipliers: str = NEAREST,
 ) -> None:
     """Prepares a quantised model for training.
 
@@ -46,9 +46,10 @@ def calibrate(
     not the one that is exported; gamma and beta go on training (arXiv 1806.08342, section 3.2.2).
 
     Where weights are kept (`method="keep"`), rounding a factor to the grid is a gain error, and `multipliers` says what
-    becomes of it. "absorbed": it moves into the next layer's weights, in float, before anything is quantised, so that
-    none is left (`absorb`); where it cannot go (additions, ReLU6, several consumers), "chosen": each multiplier is the
-    grid point below or above its factor, by the layer's output error on 256 rows (`choose`). "nearest": it stays.
+    becomes of it. "nearest": it stays. "chosen": each multiplier is the grid point below or above its factor, by the
+    layer's output error on 256 rows (`choose`). "absorbed": it moves into the next layer's weights, in float, before
+    anything is quantised, so that none is left (`absorb`), and is chosen where it cannot go (additions, ReLU6, several
+    consumers).
 
     Args:
       model: from `quantize_model` or `quantize_apply`.
@@ -58,7 +59,7 @@ def calibrate(
       batch_size: rows of a batch where data is an array.
       steps: batches to use, at most.
       freeze_batch_norm: whether batch normalisations compute as in inference from here on.
-      multipliers: "absorbed", "chosen" or "nearest".
+      multipliers: "nearest", "chosen" or "absorbed".
 
     Raises:
       UsageError (a ValueError): `multipliers` is none of these.

@@ -52,9 +52,9 @@ def reshaped():
 NETWORKS = (*networks.ALL, *networks.CORNERS, grouped, transposed, reshaped)
 
 
-def quantized(network, bits, digits, **options):
+def quantized(network, bits, digits, multipliers="absorbed"):
     model = keras_rat.quantize_model(networks.build(network), bits, "keep")
-    keras_rat.calibrate(model, digits[0][:ROWS], batch_size=ROWS, **options)
+    keras_rat.calibrate(model, digits[0][:ROWS], batch_size=ROWS, multipliers=multipliers)
     return model
 
 
@@ -195,5 +195,5 @@ def test_the_file_has_the_multipliers_of_the_model(digits):
 
 
 def test_an_unknown_way(digits):
-    with pytest.raises(UsageError, match="multipliers must be one of absorbed, chosen, nearest, got 'best'"):
+    with pytest.raises(UsageError, match="multipliers must be one of nearest, chosen, absorbed, got 'best'"):
         quantized(networks.flatten_dense, 1, digits, multipliers="best")

@@ -197,7 +197,7 @@ def test_tuning_on_the_keep_grid_recovers_what_narrowing_loses(digits, seed):
     model = deep_network(seed)
     fit(model, digits, 6, 0.01)
     narrowed = keras_rat.quantize_model(model, 1, "keep")
-    keras_rat.calibrate(narrowed, digits[0], multipliers="nearest")
+    keras_rat.calibrate(narrowed, digits[0])
     full, before = (float(LOSS(digits[3], m(digits[2], training=False))) for m in (model, narrowed))
     fit(narrowed, digits, 2)
     after = float(LOSS(digits[3], narrowed(digits[2], training=False)))
