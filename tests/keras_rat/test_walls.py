@@ -141,7 +141,10 @@ def public_callables():
                     yield f"{name}.{method}", vars(value)[method]
 
 
-@pytest.mark.parametrize(("name", "function"), sorted(set(public_callables()), key=str), ids=lambda v: str(v)[:40])
+CALLABLES = dict(sorted(set(public_callables()), key=lambda each: each[0]))
+
+
+@pytest.mark.parametrize(("name", "function"), CALLABLES.items(), ids=CALLABLES)
 def test_the_public_api_is_annotated(name, function):
     signature = inspect.signature(function)
     bare = [p for p in signature.parameters.values() if p.annotation is p.empty and p.name != "self"]
