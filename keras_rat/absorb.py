@@ -89,7 +89,7 @@ def _absorb(model, layer, route: Route, extremes) -> bool:
 def _gain(model, layer, owners, extremes) -> np.ndarray:
     """What a layer's outputs become larger by, so that factors are on the grid; float32 [channels]."""
     ((weight, quantizer, variables),) = tfmot_internals.quantized_weights(layer)
-    factor = quantizer.factor(weight, variables).numpy().astype(np.float64)
+    factor = quantizer.factor(weight, variables)
     bits, channels = wiring.read(variables["bits"]), _channels(layer)
     gain, lower = (quantizer.snapped(factor, bits, rounding) / factor for rounding in ("nearest", "down"))
     for owner in owners:

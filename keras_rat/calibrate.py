@@ -152,7 +152,7 @@ def _start_multiplier(layer) -> None:
     """Sets a layer's multiplier to the grid point of its present factor, unless it is learning already."""
     for weight, quantizer, variables in tfmot_internals.quantized_weights(layer):
         if wiring.read(variables["phase"]) == Phase.WAITING:
-            factor = quantizer.factor(weight, variables).numpy().astype(np.float64)
+            factor = quantizer.factor(weight, variables)
             quantizer.set_multiplier(variables, quantizer.snapped(factor, wiring.read(variables["bits"])))
 
 

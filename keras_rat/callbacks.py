@@ -118,10 +118,7 @@ class SnappingSchedule(keras.callbacks.Callback):
 
     def _stage(self, weight, quantizer, variables, stage, restart):
         present = wiring.read(variables["bits"])
-        if restart:
-            value = quantizer.factor(weight, variables).numpy().astype(np.float64)
-        else:
-            value = quantizer.unsnapped(variables)
+        value = quantizer.factor(weight, variables) if restart else quantizer.unsnapped(variables)
         if stage is None:
             wanted = np.full_like(present, max(self.start_bits, quantizer.bits))
         elif self.by_share:

@@ -68,7 +68,7 @@ class _Values:
 def _decide(call, exact: _Values, narrow: _Values) -> int:
     """Sets the multipliers of a layer and runs it in both networks; returns how many are not the nearest."""
     ((weight, quantizer, variables),) = tfmot_internals.quantized_weights(call.layer)
-    factor = quantizer.factor(weight, variables).numpy().astype(np.float64)
+    factor = quantizer.factor(weight, variables)
     bits = wiring.read(variables["bits"])
     nearest = quantizer.snapped(factor, bits)
 
@@ -95,6 +95,6 @@ def _decide(call, exact: _Values, narrow: _Values) -> int:
 def _is_off(layer) -> bool:
     """Whether factors of a layer that keeps its weights are off their grid."""
     ((weight, quantizer, variables),) = tfmot_internals.quantized_weights(layer)
-    factor = quantizer.factor(weight, variables).numpy().astype(np.float64)
+    factor = quantizer.factor(weight, variables)
     snapped = quantizer.snapped(factor, wiring.read(variables["bits"]))
     return quantizer.method == KEEP and bool((np.abs(snapped / np.maximum(factor, 1e-30) - 1) > LEAST_GAIN).any())

@@ -236,8 +236,9 @@ class RescaleQuantizer(PhasedQuantizer):
         return self._as_given(kernel, inputs.shape)
 
     def factor(self, kernel, weights):
-        """The layer's stock factor M at its present weights and ranges; float32 [channels] or [1]."""
-        return self.stock_scale(self._channels_last(tf.convert_to_tensor(kernel))) / self._unit(weights)
+        """The layer's stock factor M at its present weights and ranges; float64 [channels] or [1]."""
+        factor = self.stock_scale(self._channels_last(tf.convert_to_tensor(kernel))) / self._unit(weights)
+        return factor.numpy().astype(np.float64)
 
     def multiplier(self, kernel, weights):
         """The multiplier M_q in use; float32 [channels] or [1]."""

@@ -104,7 +104,7 @@ def multipliers(model: keras.Model) -> list[Multipliers]:
             layer.name,
             wiring.read(variables["bits"]),
             quantizer.multiplier(weight, variables).numpy().astype(np.float64),
-            quantizer.factor(weight, variables).numpy().astype(np.float64),
+            quantizer.factor(weight, variables),
         )
         for layer in require_rescale_layers(model)
         for weight, quantizer, variables in tfmot_internals.quantized_weights(layer)
