@@ -26,7 +26,8 @@ _HOMOGENEOUS = (
     _L.MaxPooling2D, _L.Reshape, rewrite.BatchReshape, _L.SpatialDropout2D, _L.SpatialDropout3D, _L.UpSampling2D,
     _L.ZeroPadding2D,
 )  # fmt: skip
-_LINEAR = ("linear", "relu", "NoOpActivation")
+_LINEAR = ("linear", "relu", "relu6", "NoOpActivation")
+SIX = 6.0  # where ReLU6 clips
 LEAST_GAIN = 2.0**-18  # off 1; less is the rounding of float32
 
 
@@ -37,11 +38,13 @@ class Route:
     Attributes:
       batch_norm: that of the layer, if any.
       owners: names of the layers on the way that have a range.
+      clipping: those of them that clip at 6.
       consumer: the next layer with weights.
     """
 
     batch_norm: keras.layers.Layer | None
     owners: tuple[str, ...]
+    clipping: tuple[str, ...]
     consumer: keras.layers.Layer
 
 
@@ -70,7 +73,7 @@ def absorb(model: keras.Model, extremes: Mapping[str, np.ndarray]) -> bool:
 
 def _absorb(model, layer, route: Route, extremes) -> bool:
     ((weight, _, _),) = tfmot_internals.quantized_weights(layer)
-    gain = _gain(model, layer, route.owners, extremes)
+    gain = _gain(model, layer, route, extremes)
     if np.abs(gain - 1).max() < LEAST_GAIN:
         return False
     if route.batch_norm is not None:
@@ -86,17 +89,23 @@ def _absorb(model, layer, route: Route, extremes) -> bool:
     return True
 
 
-def _gain(model, layer, owners, extremes) -> np.ndarray:
-    """What a layer's outputs become larger by, so that factors are on the grid; float32 [channels]."""
+def _gain(model, layer, route: Route, extremes) -> np.ndarray:
+    """What a layer's outputs become larger by, so that factors are on the grid; float32 [channels].
+
+    A channel that ReLU6 clips becomes smaller, and is clipped at 6 / gain then: what is there above 6 is in the outputs
+    afterwards, an error where there is such alone.
+    """
     ((weight, quantizer, variables),) = tfmot_internals.quantized_weights(layer)
     factor = quantizer.factor(weight, variables)
     bits, channels = wiring.read(variables["bits"]), _channels(layer)
     gain, lower = (quantizer.snapped(factor, bits, rounding) / factor for rounding in ("nearest", "down"))
-    for owner in owners:
+    for owner in route.owners:
         range_ = wiring.own_range(model.get_layer(owner))
         low, high = (1 + LEAST_GAIN) * wiring.read(range_.low), (1 + LEAST_GAIN) * wiring.read(range_.high)
         smallest, largest = extremes[owner].reshape(2, -1, channels)  # flattened images have channels many times
         leaves = (largest.max(0) * gain > high) | (smallest.min(0) * gain < low)
+        if owner in route.clipping:
+            leaves |= largest.max(0) * gain > SIX
         gain = np.where((leaves if len(gain) > 1 else leaves.any()) & (gain > 1), lower, gain)
     return np.broadcast_to(np.where(factor > SMALLEST, gain, 1.0), (channels,)).astype(np.float32)
 
@@ -136,10 +145,14 @@ def _route(model, layer) -> Route | None:
     if batch_norm is not None and not batch_norm.scale:
         return None
     weighted = rescale_layers(model)
-    owners, here = [], layer
+    owners, clipping, here = [], [], layer
     while True:
+        clips = _clips(here)
         if wiring.own_range(here) is not None:
             owners.append(here.name)
+            clipping += [here.name] * clips
+        elif clips:  # of which the extremes are not known
+            return None
         following = wiring.outputs(here)
         if len(following) != 1 or here.name in model.output_names or not _is_homogeneous(here, here is layer):
             return None
@@ -147,7 +160,11 @@ def _route(model, layer) -> Route | None:
         if here in weighted:
             channels = _channels(layer)
             ((kernel, _, _),) = tfmot_internals.quantized_weights(here)
-            return Route(batch_norm, tuple(owners), here) if _input_channels(here, kernel) % channels == 0 else None
+            return (
+                Route(batch_norm, tuple(owners), tuple(clipping), here)
+                if _input_channels(here, kernel) % channels == 0
+                else None
+            )
 
 
 def _input_channels(layer, kernel) -> int:
@@ -157,15 +174,25 @@ def _input_channels(layer, kernel) -> int:
     return kernel.shape[-2] * groups
 
 
+def _clips(layer) -> bool:
+    """Whether a layer's outputs end at 6."""
+    plain = wiring.inner(layer)
+    return getattr(plain, "max_value", None) is not None or _activation_of(plain) == "relu6"
+
+
+def _activation_of(plain) -> str:
+    """The name of a layer's activation, empty without one."""
+    activation = getattr(plain, "activation", None)
+    return configs.activation_name(getattr(activation, "activation", activation)) if activation else ""
+
+
 def _is_homogeneous(layer, is_weighted: bool) -> bool:
     """Whether a layer hands on the gain of every channel."""
     plain = wiring.inner(layer)
     if is_weighted or type(plain) is _L.Activation:
-        name = plain.activation
-        name = configs.activation_name(getattr(name, "activation", name))
-        return name in _LINEAR
+        return _activation_of(plain) in _LINEAR
     if isinstance(plain, _L.ReLU):
-        return plain.max_value is None and not plain.threshold
+        return not plain.threshold
     if hasattr(plain, "moving_variance"):
         return True
     if isinstance(plain, (_L.Reshape, rewrite.BatchReshape)):

@@ -32,7 +32,7 @@ def calibrate(
     batch_size: int = 32,
     steps: int = STEPS,
     freeze_batch_norm: bool = True,
-    multipliers: str = NEAREST,
+    multipliers: str = ABSORBED,
 ) -> None:
     """Prepares a quantised model for training.
 
@@ -75,7 +75,7 @@ def calibrate(
     _require_finite(ends, "outputs")
     settle(model, seen.extremes if multipliers == ABSORBED else None)
     if multipliers != NEAREST:
-        choose(model, seen.rows)
+        choose(model, seen.rows, fit=multipliers == ABSORBED)
     if freeze_batch_norm and freeze_statistics(model):
         model.train_function = None  # to be traced anew, if it was
 

@@ -15,6 +15,7 @@ from keras_rat import tfmot_internals, wiring
 from keras_rat.batch_norm import freeze_statistics
 from keras_rat.calibrate import settle, waiting
 from keras_rat.convert import convert
+from keras_rat.learn import LearnMultipliers
 from keras_rat.phases import Phase, phase
 from keras_rat.quantize import quantize_scope
 from keras_rat.rescales import Multipliers, multipliers, require_rescale_layers, widths
@@ -22,6 +23,17 @@ from tflm_export import runtimes
 from tflm_export.errors import UsageError
 from tflm_export.report import columns
 from tflm_export.rescale import MAX_BITS, check_bits
+
+__all__ = [
+    "FreezeRanges",
+    "LearnMultipliers",
+    "NarrowEarlyStopping",
+    "RescaleSummaries",
+    "RescaleTable",
+    "SnappingSchedule",
+    "narrow_outputs",
+    "top_1",
+]
 
 
 class FreezeRanges(keras.callbacks.Callback):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Multipliers of the `keep` grid chosen on data: below or above each factor, whichever the outputs suffer less from."""
+"""Multipliers chosen on data: the grid point below or above each factor, whichever the outputs suffer less from."""
 
 import collections
 
@@ -14,8 +14,8 @@ from tflm_export.rescale import MAX_BITS
 from tflm_export.setting import KEEP
 
 
-def choose(model: keras.Model, inputs) -> int:
-    """Chooses the multipliers of the `keep` layers whose factors are off their grid, in execution order.
+def choose(model: keras.Model, inputs, fit: bool = False) -> int:
+    """Chooses the multipliers of the layers with weights whose factors are off their grid, in execution order.
 
     A layer's target is its output, behind batch normalisation and activation, in the network with exact factors; each
     candidate computes from what the layers before it give with the multipliers that are chosen already. For every
@@ -24,11 +24,15 @@ def choose(model: keras.Model, inputs) -> int:
     Args:
       model: from `quantize_model`, its ranges frozen and its multipliers set.
       inputs: float32 arrays, one for each input of the model, [rows, ...].
+      fit: whether weights take on the factor of their multiplier (`fitted`), which those of `keep` layers can; others
+        are left out.
 
     Returns:
-      How many multipliers are not the nearest.
+      How many multipliers are not what rounding alone makes them.
     """
     open_layers = [layer for layer in rescale_layers(model) if _is_off(layer)]
+    if fit:
+        open_layers = [layer for layer in open_layers if layer.quantize_config.quantizer.method == KEEP]
     if not open_layers:
         return 0
     calls = [call for call in tfmot_internals.calls(model) if tf.nest.flatten(call.input_tensors)]
@@ -37,11 +41,29 @@ def choose(model: keras.Model, inputs) -> int:
     changed = 0
     for call in calls:
         if call.layer in open_layers:
-            changed += _decide(call, exact, narrow)
+            changed += _decide(call, exact, narrow, fit)
         else:
             exact.run(call)
             narrow.run(call)
     return changed
+
+
+def fitted(kernel: np.ndarray, ratio: np.ndarray) -> np.ndarray:
+    """Weights whose largest ones are `ratio` times what they were, and with them the factor on the `keep` grid.
+
+    Where that is less, weights beyond it are clipped; where it is more, the largest alone grows. All others stay, so
+    that the error is one of few weights, and not a gain error of all.
+
+    Args:
+      kernel: float32, its last axes the channels of `ratio`.
+      ratio: positive float64 [channels] or [1].
+    """
+    flat = kernel.reshape(-1, len(ratio))
+    largest, channels = np.abs(flat).argmax(0), np.arange(len(ratio))
+    limit = ratio * np.abs(flat[largest, channels])
+    result = np.clip(flat, -limit, limit)
+    result[largest, channels] = np.copysign(limit, flat[largest, channels])
+    return result.reshape(kernel.shape).astype(np.float32)
 
 
 class _Values:
@@ -65,36 +87,43 @@ class _Values:
                 del self._values[id(x)]
 
 
-def _decide(call, exact: _Values, narrow: _Values) -> int:
-    """Sets the multipliers of a layer and runs it in both networks; returns how many are not the nearest."""
+def _decide(call, exact: _Values, narrow: _Values, fit: bool) -> int:
+    """Sets the multipliers of a layer and runs it in both networks; returns how many are not what rounding makes."""
     ((weight, quantizer, variables),) = tfmot_internals.quantized_weights(call.layer)
-    factor = quantizer.factor(weight, variables)
-    bits = wiring.read(variables["bits"])
-    nearest = quantizer.snapped(factor, bits)
+    kernel, factor, bits = wiring.read(weight), quantizer.factor(weight, variables), wiring.read(variables["bits"])
+    rounded = quantizer.snapped(factor, bits)
 
-    def ended(multiplier, widths, values):
+    def ended(multiplier, widths, weights, values):
         variables["bits"].assign(widths)
+        weight.assign(weights)
         quantizer.set_multiplier(variables, multiplier)
         x = values.inputs(call)
         for layer in wiring.stretch(call.layer):
             x = layer(x)
         return tf.reshape(tf.cast(x, tf.float64), [-1, x.shape[-1]])
 
-    target = ended(factor, np.full_like(bits, MAX_BITS), exact)
+    target = ended(factor, np.full_like(bits, MAX_BITS), kernel, exact)
     exact.run(call)
-    candidates = [quantizer.snapped(factor, bits, rounding) for rounding in ("down", "up")]
-    errors = [tf.reduce_sum(tf.square(ended(m, bits, narrow) - target), axis=0).numpy() for m in candidates]
+    below, above = (quantizer.snapped(factor, bits, rounding) for rounding in ("down", "up"))
+    kernels = [fitted(kernel, multiplier / factor) if fit else kernel for multiplier in (below, above)]
+    errors = [
+        tf.reduce_sum(tf.square(ended(multiplier, bits, weights, narrow) - target), axis=0).numpy()
+        for multiplier, weights in zip((below, above), kernels, strict=True)
+    ]
     if len(factor) == 1:
         errors = [error.sum(keepdims=True) for error in errors]
-    chosen = np.where(errors[0] == errors[1], nearest, np.where(errors[0] < errors[1], *candidates))
+    is_below = np.where(errors[0] == errors[1], rounded == below, errors[0] < errors[1])
+    chosen = np.where(is_below, below, above)
+    flat = [weights.reshape(-1, len(factor)) for weights in kernels]
+    weight.assign(np.where(is_below, *flat).reshape(kernel.shape))
     quantizer.set_multiplier(variables, chosen)
     narrow.run(call)
-    return int((chosen != nearest).sum())
+    return int((chosen != rounded).sum())
 
 
 def _is_off(layer) -> bool:
-    """Whether factors of a layer that keeps its weights are off their grid."""
+    """Whether factors of a layer are off their grid."""
     ((weight, quantizer, variables),) = tfmot_internals.quantized_weights(layer)
     factor = quantizer.factor(weight, variables)
     snapped = quantizer.snapped(factor, wiring.read(variables["bits"]))
-    return quantizer.method == KEEP and bool((np.abs(snapped / np.maximum(factor, 1e-30) - 1) > LEAST_GAIN).any())
+    return bool((np.abs(snapped / np.maximum(factor, 1e-30) - 1) > LEAST_GAIN).any())

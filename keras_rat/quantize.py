@@ -69,6 +69,7 @@ def quantize_model(
     weight_bits: int = 8,
     multiplier_rate: float = 1.0,
     grid: str | Family = K_BITS,
+    learn_multipliers: bool = False,
 ) -> keras.Model:
     """Makes a model ready for rescale-aware training.
 
@@ -85,9 +86,13 @@ def quantize_model(
         whose weight integers do not depend on the multipliers.
       quantized_layer_name_prefix: put before the names of quantised layers.
       weight_bits: 8, or 4 for weights of -7..7 (see `convert`).
-      multiplier_rate: learning rate of the multipliers over that of the weights, with any optimizer.
+      multiplier_rate: learning rate of the multipliers over that of the weights, with any optimizer; with
+        `learn_multipliers` only. `callbacks.LearnMultipliers` sets it by the length of the training.
       grid: the numbers that multipliers can be: by default those of k bits; "csd2" for two signed digits, then without
         bits; or another registered `keras_rat.grid.Family`, or its name; what `bits` means to it is its own affair.
+      learn_multipliers: whether training moves the multipliers by their gradient, too. By default they stay what
+        `calibrate` chose and training adapts weights, biases and batch normalisations, which came out at least as well
+        wherever both were measured (docs/results.md).
 
     Returns:
       A new tf_keras model, not compiled.
@@ -96,7 +101,14 @@ def quantize_model(
       ValueError: the model is no tf_keras model, or has layers that are not supported; all are listed.
       UsageError (a ValueError): an argument out of range.
     """
-    scheme = RescaleAwareScheme(bits, method, weight_bits=weight_bits, multiplier_rate=multiplier_rate, grid=grid)
+    scheme = RescaleAwareScheme(
+        bits,
+        method,
+        weight_bits=weight_bits,
+        multiplier_rate=multiplier_rate,
+        grid=grid,
+        learn_multipliers=learn_multipliers,
+    )
     annotated = _annotated(model)
     return _apply(annotated.model, scheme, quantized_layer_name_prefix, annotated.offenders)
 

@@ -138,17 +138,21 @@ class TableQuantizer(PhasedQuantizer):
 class RescaleQuantizer(PhasedQuantizer):
     """Weights: 8 (or 4) bits, symmetric, at the scale that gives the layer k-bit rescale multipliers.
 
-    The layer's factor is `M[c] = Sx * Sw[c] * |gain[c]| / Sy` with the batch-norm gain gamma/sigma. A learnable
+    The layer's factor is `M[c] = Sx * Sw[c] * |gain[c]| / Sy` with the batch-norm gain gamma/sigma. A variable
     multiplier `M_q = grid(2**log2_multiplier)` stands in for M, so the weight scale becomes
     `Sw'[c] = M_q[c] * Sy / (Sx * |gain[c]|)`; the stock converter derives M_q from it.
 
     - requantize: weights are rounded and clipped to Sw'.
     - keep: weights are rounded to their stock scale max|w|/127, and the integers stand for multiples of Sw'.
 
-    Gradient: the multiplier is trained in the log2 domain and straight through the rounding to the grid, as trained
-    quantization thresholds are (arXiv 1903.08066), so `dM_q/dlog2_multiplier = M_q ln 2`; the scale's own gradient is
-    that of learned step size quantization (arXiv 1902.08153), `(w_q - w)/Sw'` inside the range and +-127 outside (with
-    keep, whose integers do not depend on Sw', the integer itself), times that work's gradient scale
+    Gradient of the weights: straight through the rounding. With keep, `y = M_q * Sy / (Sx * |gain|) * round(w / Sw)`
+    depends neither on the size of the gain nor on that of a channel's largest weight, which the derivatives through
+    `|gain|` and `Sw = max|w| / 127` say; without these, both would be trained for what they do not do.
+
+    Gradient of a multiplier that is learned: in the log2 domain and straight through the rounding to the grid, as for
+    trained quantization thresholds (arXiv 1903.08066), so `dM_q/dlog2_multiplier = M_q ln 2`. The scale's own gradient
+    is that of learned step size quantization (arXiv 1902.08153), `(w_q - w)/Sw'` inside the range and +-127 outside
+    (with keep, whose integers do not depend on Sw', the integer itself), times that work's gradient scale
     `1/sqrt(127 * weights per channel)`.
 
     Args:
@@ -160,6 +164,8 @@ class RescaleQuantizer(PhasedQuantizer):
       multiplier_rate: the learning rate of the multipliers over that of the weights. The variable holds
         log2(multiplier) / multiplier_rate and its gradient leaves the rate out, so a step of any optimizer, also of one
         that does not care for the size of gradients (Adam), moves log2(multiplier) by rate times what it would.
+      learn_multipliers: whether multipliers are trained, or stay what they are set to. (Left out in files of earlier
+        versions, where they were.)
       grid: the `keras_rat.grid.Family` of the multipliers, or its name.
     """
 
@@ -172,6 +178,7 @@ class RescaleQuantizer(PhasedQuantizer):
         weight_bits=8,
         multiplier_rate=1.0,
         grid=K_BITS,
+        learn_multipliers=True,
     ):
         self.bits = check_bits(bits)
         self.method = method
@@ -180,6 +187,7 @@ class RescaleQuantizer(PhasedQuantizer):
         self.weight_bits = check_weight_bits(weight_bits)
         self.multiplier_rate = check_rate(multiplier_rate)
         self.grid = family_of(grid)
+        self.learn_multipliers = bool(learn_multipliers)
 
     @property
     def weight_max(self) -> int:
@@ -194,17 +202,20 @@ class RescaleQuantizer(PhasedQuantizer):
     def build(self, tensor_shape, name, layer):
         """Adds the layer's variables.
 
-        - `{name}_log2_multiplier` (trainable).
-        - `{name}_multiplier_set`, the multiplier's phase: WAITING or LEARNING.
+        - `{name}_log2_multiplier`, trainable if multipliers are learned.
+        - `{name}_multiplier_set`, the multiplier's phase: WAITING, LEARNING or FROZEN.
         - `{name}_bits`, the present width of every channel, which `callbacks.SnappingSchedule` changes.
         """
         last = tensor_shape[-2] * tensor_shape[-1] if self.depthwise else tensor_shape[-1]
         shape = (last if self.per_channel else 1,)
         zeros = keras.initializers.Zeros()
-        log2_multiplier = layer.add_weight(f"{name}_log2_multiplier", shape=shape, initializer=zeros, trainable=True)
-        # tfmot's wrapper lists the layer's own weights before or after this one, depending on whether the layer was
-        # built before; loading goes by that order, so make it the same in both cases.
-        tfmot_internals.list_newest_weight_first(layer)
+        log2_multiplier = layer.add_weight(
+            f"{name}_log2_multiplier", shape=shape, initializer=zeros, trainable=self.learn_multipliers
+        )
+        if self.learn_multipliers:
+            # tfmot's wrapper lists the layer's own weights before or after this one, depending on whether the layer was
+            # built before; loading goes by that order, so make it the same in both cases.
+            tfmot_internals.list_newest_weight_first(layer)
         return {
             "log2_multiplier": log2_multiplier,
             "phase": layer.add_weight(
@@ -245,18 +256,19 @@ class RescaleQuantizer(PhasedQuantizer):
         kernel = self._channels_last(tf.convert_to_tensor(kernel))
         return self._multiplier(weights, self.stock_scale(kernel) / self._unit(weights), kernel, training=False)
 
-    def set_multiplier(self, weights, multiplier) -> None:
-        """Makes a multiplier the learnable one's value.
+    def set_multiplier(self, weights, multiplier, then: Phase = Phase.LEARNING) -> None:
+        """Gives the multiplier a value of its own.
 
         Args:
           weights: the layer's variables, from `build`.
           multiplier: positive float64 [channels] or [1].
+          then: its phase, LEARNING, or FROZEN where it is learned no more.
         """
         weights["log2_multiplier"].assign(np.log2(multiplier) / self.multiplier_rate)
-        weights["phase"].assign(Phase.LEARNING)
+        weights["phase"].assign(then)
 
     def unsnapped(self, weights) -> np.ndarray:
-        """The learnable multiplier before it is rounded to the grid; float64 [channels] or [1]."""
+        """The multiplier's variable before it is rounded to the grid; float64 [channels] or [1]."""
         return 2.0 ** (self.multiplier_rate * wiring.read(weights["log2_multiplier"]).astype(np.float64))
 
     def snapped(self, factor: np.ndarray, bits: np.ndarray, rounding: str = "") -> np.ndarray:
@@ -275,7 +287,7 @@ class RescaleQuantizer(PhasedQuantizer):
         return result
 
     def stock_scale(self, kernel):
-        """max|w| / 127 over a channel or the tensor; float32 [channels] or [1]. No gradient.
+        """max|w| / 127 over a channel or the tensor; float32 [channels] or [1].
 
         Channels whose weights are all but zero take a millionth of the largest channel's, a scale that int8 kernels can
         compute with.
@@ -284,7 +296,7 @@ class RescaleQuantizer(PhasedQuantizer):
         largest = tf.reshape(tf.reduce_max(tf.abs(kernel), axis=axes), [-1])
         whole = tf.reduce_max(largest)
         largest = tf.maximum(largest, tf.where(whole > 0, whole, 1.0) * SMALLEST_SHARE)
-        return tf.stop_gradient(largest) / self.weight_max
+        return largest / self.weight_max
 
     def _channels_last(self, kernel):
         if not self.depthwise:
@@ -296,34 +308,41 @@ class RescaleQuantizer(PhasedQuantizer):
         return tf.reshape(kernel, shape) if self.depthwise else kernel
 
     def _unit(self, weights):
-        """The weight scale that would make the factor 1: Sy / (Sx * |gain|), None before the model is complete."""
+        """The weight scale that would make the factor 1: Sy / (Sx * |gain|), None before the model is complete.
+
+        With a gradient for `keep` alone: what `requantize` computes depends on the gain.
+        """
         links = weights["links"]()
         if links is None:
             return None
         unit = links.output.span() / links.input.span()  # as of the scales, and fewer operations
         if links.batch_norm is None:
-            return tf.stop_gradient(tf.reshape(unit, [1]))
-        return tf.stop_gradient(unit / tf.maximum(tf.abs(links.gain()), 1e-12))
+            return tf.reshape(unit, [1])
+        unit = unit / tf.maximum(tf.abs(links.gain()), 1e-12)
+        return unit if self.method == KEEP else tf.stop_gradient(unit)
 
     def _multiplier(self, weights, factor, kernel, training):
         """M_q on the grid."""
-        weights_per_scale = kernel.shape.num_elements() / weights["log2_multiplier"].shape.num_elements()
-        slope = math.log(2.0) / math.sqrt(self.weight_max * weights_per_scale)
-        learned = self._learned(tf.convert_to_tensor(weights["log2_multiplier"]), weights["bits"], slope)
-        if training and phases.known(weights["phase"]) is Phase.LEARNING:  # for good, as frozen ranges are
-            return learned
+        own = self._own(weights, kernel.shape.num_elements() if training and self.learn_multipliers else 0)
+        if training and phases.known(weights["phase"]) in (Phase.LEARNING, Phase.FROZEN):  # for good, as ranges are
+            return own
         follow = self.grid.snap(tf.maximum(factor, SMALLEST), weights["bits"], self.rounding)
-        return tf.where(tf.equal(weights["phase"], Phase.LEARNING), learned, follow)
+        return tf.where(tf.equal(weights["phase"], Phase.WAITING), follow, own)
 
-    def _learned(self, theta, bits, slope):
-        """grid(2**theta), with the gradient `slope` times itself.
+    def _own(self, weights, learned_from: int):
+        """grid(2**log2_multiplier), learned from so many weights, or from none: then there is no gradient.
 
         Not by tf.custom_gradient, whose functions TensorFlow keeps for good with the graphs they are traced in.
         """
+        theta = tf.convert_to_tensor(weights["log2_multiplier"])
         log2 = theta if self.multiplier_rate == 1 else self.multiplier_rate * theta
         value = tf.pow(2.0, tf.clip_by_value(tf.stop_gradient(log2), -100.0, 100.0))
-        value = self.grid.snap(value, bits, "nearest")
-        tangent = theta * slope * value
+        value = self.grid.snap(value, weights["bits"], "nearest")
+        if not learned_from:
+            return value
+        slope = math.log(2.0) / math.sqrt(self.weight_max * learned_from / theta.shape.num_elements())
+        learning = tf.cast(tf.not_equal(weights["phase"], Phase.FROZEN), tf.float32)
+        tangent = theta * (slope * learning * value)
         return value + (tangent - tf.stop_gradient(tangent))
 
     def get_config(self):
@@ -335,6 +354,7 @@ class RescaleQuantizer(PhasedQuantizer):
             "weight_bits": self.weight_bits,
             "multiplier_rate": self.multiplier_rate,
             "grid": self.grid.name,
+            "learn_multipliers": self.learn_multipliers,
         }
 
     def _fake_quant(self, kernel, scale):
@@ -367,16 +387,18 @@ class RescaleQuantizer(PhasedQuantizer):
         """The integers of the stock scale as multiples of another; straight through, as no weight is out of range."""
 
         @tf.custom_gradient
-        def quantize(kernel, scale):
+        def quantize(kernel, scale, stock):
             stretch = scale / stock
-            quantized = self._fake_quant(kernel * stretch, scale)
+            stretched = kernel * stretch
+            quantized = self._fake_quant(stretched, scale)
 
             def gradient(upstream):
-                return upstream * stretch, self._sum(upstream * quantized, scale)
+                by_scales = (self._sum(upstream * quantized, scale), -self._sum(upstream * stretched, stock))
+                return upstream * stretch, *by_scales
 
             return quantized, gradient
 
-        return quantize(kernel, scale)
+        return quantize(kernel, scale, stock)
 
     def _sum(self, slopes, scale):
         """The gradient of a scale from that of its logarithm by weight."""

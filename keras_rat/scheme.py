@@ -287,14 +287,10 @@ def _tie_lone_activations(model, quantize_map) -> None:
 class Registry(default_8bit.Default8BitQuantizeRegistry):
     """The QuantizeConfig of every layer that can be trained with k-bit rescales."""
 
-    def __init__(self, bits_of, method, weight_bits=8, multiplier_rate=1.0, grid=K_BITS):
+    def __init__(self, bits_of, method, weight_bits=8, **options):
         super().__init__()
-        self._bits_of, self._method = bits_of, method
-        self._options = {"weight_bits": weight_bits, "multiplier_rate": multiplier_rate, "grid": grid}
-
-    @property
-    def weight_bits(self):
-        return self._options["weight_bits"]
+        self._bits_of, self._method, self.weight_bits = bits_of, method, weight_bits
+        self._options = options | {"weight_bits": weight_bits}
 
     def supports(self, layer):
         if type(layer) is layers.Activation:
@@ -331,8 +327,9 @@ class RescaleAwareScheme(default_8bit.Default8BitQuantizeScheme):
         has no others.
       method: "requantize", or "keep" for hardware that cannot change the weights' integers.
       weight_bits: 8, or 4 for int4 weights.
-      multiplier_rate: learning rate of the multipliers over that of the weights.
+      multiplier_rate: learning rate of the multipliers over that of the weights, if they are learned.
       grid: the `keras_rat.grid.Family` of the multipliers, or its name.
+      learn_multipliers: whether training moves multipliers, too.
 
     Raises:
       UsageError: an argument out of range, or a pattern that is no regular expression.
@@ -346,10 +343,14 @@ class RescaleAwareScheme(default_8bit.Default8BitQuantizeScheme):
         weight_bits: int = 8,
         multiplier_rate: float = 1.0,
         grid: str | Family = K_BITS,
+        learn_multipliers: bool = False,
     ):
         super().__init__()
         self.weight_bits = quantizers.check_weight_bits(weight_bits)
         self.multiplier_rate = quantizers.check_rate(multiplier_rate)
+        if self.multiplier_rate != 1 and not learn_multipliers:
+            raise UsageError(f"multiplier_rate {multiplier_rate!r} is of use with learn_multipliers=True alone")
+        self.learn_multipliers = bool(learn_multipliers)
         self.grid = family_of(grid)
         self.bits = _check_widths(bits, self.grid)
         if method not in METHODS:
@@ -402,7 +403,14 @@ class RescaleAwareScheme(default_8bit.Default8BitQuantizeScheme):
         return LayoutTransform(self.bits_of, self.grid)
 
     def get_quantize_registry(self) -> Registry:
-        return Registry(self.bits_of, self.method, self.weight_bits, self.multiplier_rate, self.grid)
+        return Registry(
+            self.bits_of,
+            self.method,
+            self.weight_bits,
+            multiplier_rate=self.multiplier_rate,
+            grid=self.grid,
+            learn_multipliers=self.learn_multipliers,
+        )
 
 
 def _check_widths(bits: int | Mapping[str, int] | None, family: Family) -> int | dict[str, int]:

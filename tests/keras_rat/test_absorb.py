@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gain errors of the keep grid moved into the next layer, and the multipliers chosen where they cannot go."""
 
+import importlib
 import warnings
 
 import numpy as np
 import pytest
 import tf_keras as keras
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 import keras_rat
-from keras_rat import phases, rescale_layers
+from keras_rat import phases, rescale_layers, tfmot_internals
+from keras_rat.choose import fitted
 from tests.helpers import networks
 from tests.helpers.litert import LiteRT, off_grid
 from tflm_export import factors
@@ -52,8 +57,8 @@ def reshaped():
 NETWORKS = (*networks.ALL, *networks.CORNERS, grouped, transposed, reshaped)
 
 
-def quantized(network, bits, digits, multipliers="absorbed"):
-    model = keras_rat.quantize_model(networks.build(network), bits, "keep")
+def quantized(network, bits, digits, multipliers="absorbed", method="keep"):
+    model = keras_rat.quantize_model(networks.build(network), bits, method)
     keras_rat.calibrate(model, digits[0][:ROWS], batch_size=ROWS, multipliers=multipliers)
     return model
 
@@ -70,6 +75,14 @@ def converted(model) -> bytes:
         return keras_rat.convert(model)
 
 
+@pytest.fixture
+def only_absorbed(monkeypatch):
+    """Without what is done where a gain error cannot go."""
+    module = importlib.import_module("keras_rat.calibrate")  # behind the function of that name
+    monkeypatch.setattr(module, "choose", lambda model, rows, fit: 0)
+
+
+@pytest.mark.usefixtures("only_absorbed")
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.__name__)
 def test_the_float_network_stays(digits, network):
     rows = digits[0][:ROWS]
@@ -93,6 +106,7 @@ ABSORBED = {  # layers that nothing is in the way of, and factors of which per-c
 }
 
 
+@pytest.mark.usefixtures("only_absorbed")
 @pytest.mark.parametrize("bits", [1, 2, 4])
 @pytest.mark.parametrize("network", ABSORBED, ids=lambda network: network.__name__)
 def test_factors_lie_on_the_grid(digits, network, bits):
@@ -123,6 +137,7 @@ def test_a_shift_loses_nothing(digits):
     assert off_but_for_the_last(nearest, wide) > 2 * off_but_for_the_last(shifts, wide)
 
 
+@pytest.mark.usefixtures("only_absorbed")
 @pytest.mark.parametrize("network", ABSORBED, ids=lambda network: network.__name__)
 def test_nothing_leaves_its_range(digits, network):
     """On the rows that measured it: a channel that has no room takes the grid point below."""
@@ -137,14 +152,78 @@ def test_nothing_leaves_its_range(digits, network):
         assert values.numpy().max() <= high * (1 + 1e-4), name
 
 
-def test_requantize_has_no_gain_errors_to_move(digits):
-    found = []
-    for how in ("absorbed", "nearest"):
-        model = keras_rat.quantize_model(networks.build(networks.residual), 1)
-        keras_rat.calibrate(model, digits[0][:ROWS], multipliers=how)
-        found.append(model.get_weights())
-    for first, second in zip(*found, strict=True):
-        np.testing.assert_array_equal(first, second)
+def test_requantize_has_no_gain_errors(digits):
+    """Its multipliers and weights are the same, unless they are to be chosen on data."""
+    weights = {
+        how: quantized(networks.residual, 1, digits, how, "requantize").get_weights()
+        for how in ("absorbed", "nearest", "chosen")
+    }
+    same = {
+        how: [np.array_equal(*pair) for pair in zip(weights[how], weights["nearest"], strict=True)] for how in weights
+    }
+    assert all(same["absorbed"])
+    assert not all(same["chosen"])
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.__name__)
+def test_no_gain_error_is_left(digits, network):
+    """Where it cannot move, a channel's weights take on the factor of its multiplier."""
+    for found in keras_rat.multipliers(quantized(network, 1, digits)):
+        alive = found.factor > 1e-4 * found.factor.max()
+        np.testing.assert_allclose(found.value[alive], found.factor[alive], rtol=2.0**-20)
+
+
+@given(
+    arrays(
+        np.float32,
+        st.tuples(st.integers(1, 9), st.integers(1, 5)),
+        elements=st.floats(-4, 4, width=32, allow_subnormal=False),
+    ),
+    st.data(),
+)
+def test_few_weights_take_on_a_factor(kernel, data):
+    channels = kernel.shape[1]
+    ratio = data.draw(arrays(np.float64, channels, elements=st.floats(0.5, 2)))
+    result = fitted(kernel[:, None, :], ratio)
+    assert result.shape == (len(kernel), 1, channels)
+    assert result.dtype == np.float32
+    result, largest = result[:, 0], np.abs(kernel).max(0)
+    np.testing.assert_allclose(np.abs(result).max(0), ratio * largest, rtol=1e-6)
+    within = np.abs(kernel) <= ratio * largest
+    changed = (result != kernel) & within
+    assert (changed.sum(0) <= 1).all()
+    # Never worse than the gain error of all weights.
+    error, gain_error = np.linalg.norm(result - kernel, axis=0), np.linalg.norm((ratio - 1) * kernel, axis=0)
+    assert (error <= gain_error + 1e-6 * largest).all()
+
+
+def test_relu6_is_no_obstacle(digits):
+    """A channel that never reaches 6 is as before a ReLU; one that does is clipped further up."""
+
+    def build(x):
+        x = L.ReLU(6.0)(L.Conv2D(8, 3, padding="same", name="wide")(x))
+        return L.Dense(10)(L.Flatten()(x))
+
+    def network():
+        model = networks.functional(build)
+        kernel, bias = model.get_layer("wide").get_weights()
+        model.get_layer("wide").set_weights([kernel * np.linspace(1, 16, 8, dtype=np.float32), bias])
+        return model
+
+    rows = digits[0][:ROWS]
+    float_model = networks.build(network)
+    (wide,) = (layer for layer in float_model.layers if layer.name == "wide")
+    largest = keras.Model(float_model.inputs, wide.output)(rows).numpy().max((0, 1, 2))
+    assert (largest > 6).any()
+    assert (largest < 6).any()
+    model = quantized(network, 1, digits)
+    ((variable, *_),) = tfmot_internals.quantized_weights(model.get_layer("quant_wide"))
+    after = variable.numpy()
+    gain = (after / wide.kernel.numpy()).mean((0, 1, 2))
+    np.testing.assert_allclose(after, wide.kernel.numpy() * gain, rtol=1e-5)
+    assert (gain[largest > 6] <= 1 + 1e-6).all()
+    assert (gain * np.minimum(largest, 6) <= 6 * (1 + 1e-5)).all()
+    assert off_grid(keras_rat.multipliers(model)[0].factor, 1).max() < 2.0**-20
 
 
 def test_plain_training_is_left_alone(digits):
@@ -164,7 +243,7 @@ def test_channels_are_chosen_by_the_integers_of_the_file(digits):
     (layer,) = (layer for layer in rescale_layers(model) if "conv2d" in layer.name)
     chosen = next(m for m in keras_rat.multipliers(model) if m.layer == layer.name)
     integers, scale = {}, {}
-    quantizer, variables = layer.quantize_config.quantizer, layer._weight_vars[0][2]
+    quantizer, variables = layer.quantize_config.quantizer, tfmot_internals.quantized_weights(layer)[0][2]
     below = 2.0 ** np.floor(np.log2(chosen.factor))
     for name, bits, multiplier in (("exact", 31, chosen.factor), ("down", 1, below), ("up", 1, 2 * below)):
         variables["bits"].assign(np.full(8, bits, np.int32))

@@ -51,7 +51,7 @@ def quantized(**kwargs):
 
 @pytest.fixture(scope="module", params=["requantize", "keep"])
 def trained(request, digits):
-    model = quantized(method=request.param, multiplier_rate=8.0, grid=FAMILY)
+    model = quantized(method=request.param, learn_multipliers=True, multiplier_rate=8.0, grid=FAMILY)
     keras_rat.calibrate(model, digits[0][:64])
     before = keras_rat.multipliers(model)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

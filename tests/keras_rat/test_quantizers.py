@@ -103,6 +103,51 @@ def test_multiplier_gradient_is_that_of_lsq_in_the_log2_domain(method, weight_bi
     np.testing.assert_allclose(tape.gradient(loss, theta), expected, rtol=2e-3, atol=1e-4)
 
 
+def test_the_gradient_of_kept_weights_is_that_of_what_is_computed():
+    """y = M_q * Sy / (Sx * |gain|) * round(w / Sw), straight through the rounding, differentiated by TensorFlow."""
+    random = np.random.default_rng(5)
+    kernel, upstream = (tf.Variable(random.normal(0, 1, (3, 3, 2, 4)), dtype=tf.float32) for _ in range(2))
+    norm = keras.layers.BatchNormalization()
+    norm.build((None, 8, 8, 4))
+    norm.gamma.assign([0.5, -2.0, 1.0, 3.0])
+    norm.moving_variance.assign([1.0, 4.0, 0.25, 2.0])
+    quantizer = quantizers.RescaleQuantizer(1, "keep")
+    variables = layer_variables(quantizer, kernel.shape, gain=norm)
+    quantizer.set_multiplier(variables, np.array([0.25, 0.5, 0.125, 1.0]) / 128)
+
+    def written_out():
+        gain = norm.gamma / tf.sqrt(norm.moving_variance + norm.epsilon)
+        steps = kernel / (tf.reduce_max(tf.abs(kernel), axis=[0, 1, 2]) / 127)
+        steps += tf.stop_gradient(tf.round(steps) - steps)
+        return np.float32([0.25, 0.5, 0.125, 1.0]) / 128 * 0.25 / (0.1 * tf.abs(gain)) * steps
+
+    gradients = []
+    for compute in (lambda: quantizer(tf.convert_to_tensor(kernel), True, variables), written_out):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(compute() * upstream)
+        gradients.append(tape.gradient(loss, [kernel, norm.gamma]))
+    for ours, expected in zip(*gradients, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_multipliers_that_are_not_learned_have_no_gradient():
+    quantizer = quantizers.RescaleQuantizer(1, "keep", learn_multipliers=False)
+    kernel = tf.constant(np.random.default_rng(3).normal(0, 1, (3, 3, 2, 4)), tf.float32)
+    variables = layer_variables(quantizer, kernel.shape)
+    assert not variables["log2_multiplier"].trainable
+    quantizer.set_multiplier(variables, np.full(4, 2.0**-7))
+    with tf.GradientTape() as tape:
+        tape.watch(variables["log2_multiplier"])
+        loss = tf.reduce_sum(quantizer(kernel, True, variables) ** 2)
+    assert tape.gradient(loss, variables["log2_multiplier"]) is None
+
+
+def test_multipliers_in_files_of_earlier_versions_are_learned():
+    config = quantizers.RescaleQuantizer(1, "keep", learn_multipliers=False).get_config()
+    del config["learn_multipliers"]
+    assert quantizers.RescaleQuantizer(**config).learn_multipliers
+
+
 @pytest.mark.parametrize("optimizer", [keras.optimizers.SGD, keras.optimizers.Adam])
 def test_multipliers_learn_at_their_own_rate(optimizer):
     moved, largest = [], None
@@ -203,7 +248,9 @@ def test_zero_is_inside_the_range_and_exact(values):
         quantizers.RangeQuantizer(),
         quantizers.TiedQuantizer(),
         quantizers.RescaleQuantizer(3, "keep", per_channel=False),
-        quantizers.RescaleQuantizer(31, "requantize", depthwise=True, weight_bits=4, multiplier_rate=0.5),
+        quantizers.RescaleQuantizer(
+            31, "requantize", depthwise=True, weight_bits=4, multiplier_rate=0.5, learn_multipliers=False
+        ),
         configs.NoQuantizeConfig(),
         configs.OutputConfig(),
         configs.SlopeConfig(3),

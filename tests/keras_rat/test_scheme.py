@@ -37,7 +37,7 @@ WEIGHTED = {
 def test_every_weight_has_multipliers_and_every_block_one_range(name):
     model = keras_rat.quantize_model(networks.build(lambda: networks.functional(WEIGHTED[name])))
     (layer,) = rescale_layers(model)
-    multipliers = [v for v in layer.trainable_weights if v.name.endswith("log2_multiplier:0")]
+    multipliers = [v for v in layer.weights if v.name.endswith("log2_multiplier:0")]
     assert [tuple(v.shape) for v in multipliers] == [(1,) if name.startswith("dense") else (4,)]
     assert len(networks.ranges(model)) == 2  # the input's and the block's
 

@@ -39,7 +39,7 @@ def compile_for_training(model):
 
 @pytest.fixture(scope="module", params=["requantize", "keep"])
 def trained(request, digits):
-    model = quantized(method=request.param, multiplier_rate=8.0)
+    model = quantized(method=request.param, learn_multipliers=True, multiplier_rate=8.0)
     keras_rat.calibrate(model, digits[0][:64])
     before = keras_rat.multipliers(model)
     compile_for_training(model)

@@ -47,7 +47,7 @@ def trained(digits):
 def tuned(trained, digits):
     """(model at 2 bits after three epochs, its log2 multipliers before, loss before, losses of the epochs)."""
     keras.utils.set_random_seed(0)
-    model = keras_rat.quantize_model(trained, 2)
+    model = keras_rat.quantize_model(trained, 2, learn_multipliers=True)
     keras_rat.calibrate(model, digits[0])
     start = [v.numpy() for v in multipliers(model)]
     before = float(LOSS(digits[1], model(digits[0], training=False)))
