@@ -12,7 +12,13 @@ PACKAGES = ("tflm_export", "keras_rat", "benchmarks")
 FLOORS = (
     ("tflm_export.errors", "tflm_export.reason", "tflm_export.union", "tflm_export.command_line"),
     ("tflm_export.terminal", "tflm_export.signals", "tflm_export.workers", "tflm_export.files"),
-    ("tflm_export.rescale", "tflm_export.fixed_point", "tflm_export.rounding", "tflm_export.cores"),
+    (
+        "tflm_export.accumulators",
+        "tflm_export.rescale",
+        "tflm_export.fixed_point",
+        "tflm_export.rounding",
+        "tflm_export.cores",
+    ),
     (
         "tflm_export.grid",
         "tflm_export.signed_digits",

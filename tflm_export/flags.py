@@ -3,14 +3,12 @@
 
 from absl import flags
 
-from tflm_export import command_line, cores, metadata, rescale
+from tflm_export import accumulators, command_line, cores, metadata, rescale
 from tflm_export.c.choice import OPTIMIZE as GOALS
 from tflm_export.errors import UsageError
 from tflm_export.grid import NAMED, Grid, grid_of
 from tflm_export.narrow import METHODS
 from tflm_export.narrow import SYNTHETIC as SYNTHETIC_CHOICES
-from tflm_export.rtl.hardware import MOST_ACCUMULATOR_BITS
-from tflm_export.rtl.rescaled import LEAST
 from tflm_export.setting import KEEP
 from tflm_export.to_int8 import IO as BORDERS
 
@@ -93,10 +91,10 @@ RTL = flags.DEFINE_string(
 RTL_ACCUMULATOR_BITS = flags.DEFINE_integer(
     "rtl_accumulator_bits",
     None,
-    "For --rtl: width of the accumulators. Default: the narrowest that is right for all inputs, up to 24 bits (48 for "
-    "int16).",
-    lower_bound=LEAST,
-    upper_bound=MOST_ACCUMULATOR_BITS,
+    "For --rtl: width of the accumulators. Default: the narrowest that is right for all inputs, up to "
+    f"{accumulators.WIDEST[8]} bits ({accumulators.WIDEST[16]} for int16).",
+    lower_bound=accumulators.LEAST,
+    upper_bound=accumulators.MOST,
     flag_values=FLAGS,
 )
 RTL_SHIFTS = flags.DEFINE_string(

@@ -3,6 +3,7 @@
 
 import json
 import sys
+from typing import TYPE_CHECKING
 
 from tflm_export import files, flags, metadata, outputs, several
 from tflm_export.errors import ModelError, UsageError
@@ -11,13 +12,14 @@ from tflm_export.flatbuffer.model import parse
 from tflm_export.grid import Grid
 from tflm_export.narrow import NothingToNarrowError, check, narrow
 from tflm_export.report import Report, Row
-from tflm_export.rtl import Wanted
-from tflm_export.rtl_folder import RtlFolder
 from tflm_export.rules import with_additions
 from tflm_export.rules_file import load_rules
 from tflm_export.terminal import Messages
 from tflm_export.to_int8 import IO as INTEGERS
 from tflm_export.to_int8 import Conversion, is_uint8, to_int8
+
+if TYPE_CHECKING:
+    from tflm_export.rtl_folder import RtlFolder
 
 EXIT_OK, EXIT_MODEL, EXIT_USAGE, EXIT_UNVERIFIED = 0, 1, 2, 3
 
@@ -217,10 +219,13 @@ def outputs_of(source: several.Source) -> outputs.Outputs:
     )
 
 
-def _rtl_folder(source: several.Source) -> RtlFolder | None:
+def _rtl_folder(source: several.Source) -> "RtlFolder | None":
     folder = source.folder(flags.RTL.value)
     if folder is None:
         return None
+    from tflm_export.rtl import Wanted
+    from tflm_export.rtl_folder import RtlFolder
+
     wanted = Wanted(flags.RTL_ACCUMULATOR_BITS.value, flags.rtl_shifts(), is_folded=flags.RTL_FOLDED.value)
     return RtlFolder(folder, wanted, flags.RTL_INFERENCES.value, flags.FORCE.value)
 

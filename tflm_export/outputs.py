@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,7 +17,9 @@ from tflm_export.errors import UsageError
 from tflm_export.grid import Grid
 from tflm_export.report import Report
 from tflm_export.rescale import READABLE_BITS
-from tflm_export.rtl_folder import RtlFolder
+
+if TYPE_CHECKING:  # what nobody asks for is not loaded
+    from tflm_export.rtl_folder import RtlFolder
 
 # Modelled cycles of MLPerf Tiny at k = 1, zig -O2: on an M4 2.8 (ad01) to 4.0 (resnet8) times, on an M0+ 1.8 (ad01) and
 # 2.7 (kws).
@@ -86,7 +89,7 @@ class Outputs:
     report: str | None = None
     array_folder: str | None = None
     source_folder: str | None = None
-    rtl: RtlFolder | None = None
+    rtl: "RtlFolder | None" = None
     name: str | None = None
     core: str = "portable"
     optimize: str = "speed"

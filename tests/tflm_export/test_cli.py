@@ -457,12 +457,25 @@ def test_names_the_terminal_cannot_show(folder):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_neither_tensorflow_nor_keras_is_imported(folder):
+def _loaded(*args: str) -> set[str]:
+    """The modules that a run of the command line has loaded at its end."""
     code = (
-        "import sys; import tflm_export; from tflm_export.__main__ import main; "
-        "code = main(['tflm_export', '--bits=4', '--report=r.json', 'model.tflite']); "
-        "heavy = set('tensorflow keras tf_keras tensorflow_model_optimization tflite_micro ai_edge_litert'.split()); "
-        "sys.exit(code or ' '.join(heavy & {name.partition('.')[0] for name in sys.modules}) or 0)"
+        "import sys; from tflm_export.__main__ import main; code = main(['tflm_export', *sys.argv[1:]]); "
+        "print(*sys.modules); sys.exit(code)"
     )
-    done = program(code=code)
+    done = program(*args, code=code)
     assert (done.returncode, done.stderr) == (0, "")
+    return {*done.stdout.splitlines()[-1].split()}
+
+
+@pytest.mark.parametrize("args", [("--help",), ("--bits=4", "--report=r.json", "model.tflite")], ids=["help", "narrow"])
+def test_neither_tensorflow_nor_what_nobody_asked_for_is_imported(folder, args):
+    loaded = _loaded(*args)
+    assert "tflm_export.narrow" in loaded
+    heavy = set("tensorflow keras tf_keras tensorflow_model_optimization tflite_micro ai_edge_litert pyosys".split())
+    assert heavy & {name.partition(".")[0] for name in loaded} == set()
+    assert {name for name in loaded if name.startswith("tflm_export.rtl")} == set()
+
+
+def test_the_hardware_is_imported_with_rtl(folder):
+    assert "tflm_export.rtl.hardware" in _loaded("--bits=4", "--rtl=rtl", "model.tflite")

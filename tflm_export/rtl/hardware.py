@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tflm_export import __version__
+from tflm_export import __version__, accumulators
 from tflm_export.errors import UsageError
 from tflm_export.flatbuffer.model import Model, parse
 from tflm_export.grid import Grid, grid_of
@@ -29,13 +29,12 @@ from tflm_export.rtl.labels import counted, markdown, plain, short
 from tflm_export.rtl.lane import LANE, lane
 from tflm_export.rtl.parameters import Wanted
 from tflm_export.rtl.readme import readme
-from tflm_export.rtl.rescaled import LEAST, Rescaled
+from tflm_export.rtl.rescaled import Rescaled
 from tflm_export.rtl.tables import LAYERS, Placed, layers_table, placed
 from tflm_export.rtl.vectors import OtherVectors, RescaleVectors, random_inputs, vectors
 from tflm_export.simulator import check_inputs
 
 _HERE = pathlib.Path(__file__).parent
-MOST_ACCUMULATOR_BITS = 48  # the runtimes' own, of int16x8 models
 _MOST_SHIFT = 62
 _PRODUCT_BITS = 63  # that are computed with here
 INDEX, GENERATOR = "index.json", "tflm_export"
@@ -184,9 +183,10 @@ def emit(
 
 def _require_possible(wanted: Wanted, grid: Grid) -> None:
     """Raises UsageError where no hardware is as wanted."""
-    most, bits = min(MOST_ACCUMULATOR_BITS, _PRODUCT_BITS - grid.bits), wanted.accumulator_bits
-    if bits is not None and not LEAST <= bits <= most:
-        raise UsageError(f"with {grid}, accumulators have {LEAST} to {most} bits, got {bits}")
+    least, most = accumulators.LEAST, min(accumulators.MOST, _PRODUCT_BITS - grid.bits)
+    bits = wanted.accumulator_bits
+    if bits is not None and not least <= bits <= most:
+        raise UsageError(f"with {grid}, accumulators have {least} to {most} bits, got {bits}")
     if wanted.shifts is not None:
         low, high = wanted.shifts
         if not -_MOST_SHIFT <= low <= high <= _MOST_SHIFT:

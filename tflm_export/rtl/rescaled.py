@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tflm_export.accumulators import LEAST, WIDEST
 from tflm_export.errors import UsageError
 from tflm_export.program.program import Step
 from tflm_export.rtl.accumulation import Accumulation
@@ -14,8 +15,6 @@ from tflm_export.rtl.coding import Coding
 from tflm_export.rtl.parameters import Parameters, Wanted
 from tflm_export.rtl.table import Field
 
-WIDEST = {8: 24, 16: 48}  # accumulators that hardware is made for without being asked, by the bits of outputs
-LEAST = 8  # bits of accumulators
 _BITS_FOR_ENDS = 2  # of accumulators that are better spent than three more fields in all records of a layer
 
 
