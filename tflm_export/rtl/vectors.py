@@ -7,11 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from tflm_export.errors import UsageError
-from tflm_export.grid import Grid
 from tflm_export.program.form import lined_up
 from tflm_export.program.program import Program
 from tflm_export.rtl.channels import Channels
-from tflm_export.rtl.design import Design, design, program_of
+from tflm_export.rtl.design import Design
 from tflm_export.rtl.means import Averaged
 from tflm_export.rtl.rescaled import Rescaled
 from tflm_export.rtl.sums import Sum
@@ -100,28 +99,6 @@ def vectors(found: Design, program: Program, inputs: Sequence[np.ndarray]) -> It
             yield OtherVectors(layer, tuple(a.reshape(-1).astype(np.int64) for a in raw), output.reshape(-1))
         else:
             yield OtherVectors(layer, (layer.sums(arrays[0]).reshape(-1),), output.reshape(-1))
-
-
-def vectors_of(
-    data: bytes, grid: Grid, inputs: Sequence[np.ndarray] | None = None, inferences: int = 1
-) -> Iterator[RescaleVectors]:
-    """Every rescale that a rescaler computes in some inferences of a narrowed model, layer by layer.
-
-    Args:
-      data: a .tflite file.
-      grid: that of its widest multiplier.
-      inputs: an array for each input that the program takes, [inferences, *shape], in its type; None for random ones.
-      inferences: how many random ones.
-
-    Raises:
-      ModelError: as `program_of` and `design`.
-      UsageError: as `design` and `random_inputs`.
-    """
-    program, _ = program_of(data, grid)
-    found = vectors(
-        design(program, grid), program, random_inputs(program, inferences) if inputs is None else inputs
-    )  # fmt: skip
-    yield from (own for own in found if isinstance(own, RescaleVectors))
 
 
 def random_inputs(program: Program, inferences: int = 1, seed: int = 0) -> list[np.ndarray]:
