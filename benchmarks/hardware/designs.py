@@ -6,6 +6,7 @@ import pathlib
 
 from tflm_export import MAX_BITS, UsageError, rtl
 from tflm_export.grid import grid_of
+from tflm_export.rtl.coding import Coding, coding_of
 
 STOCK, CSD, FOLDED, MAC = "stock", "csd2", "folded", "mac"
 WIDTHS = (16, 8, 6, 4, 3, 2, 1)
@@ -81,6 +82,11 @@ class Design:
         return None if self.name in (STOCK, MAC) else grid_of(CSD if self.name == CSD else self.bits)
 
     @property
+    def coding(self) -> Coding:
+        """How it holds multipliers, where it has one."""
+        return Coding(MAX_BITS) if self.grid is None else coding_of(self.grid)
+
+    @property
     def key(self) -> str:
         """Unique among designs, and fit for a file's name."""
         return f"{self.name}_acc{self.accumulator.bits}_lanes{self.lanes}"
@@ -119,8 +125,7 @@ class Design:
             return None
         if self.name == STOCK:
             return 8 * factors
-        stored = (self.grid.bits - 1).bit_length() + 1 if self.name == CSD else self.bits - 1  # distance and sign
-        return -(-factors * (self.accumulator.shift_bits + stored) // 8)
+        return -(-factors * (self.accumulator.shift_bits + self.coding.factor_bits) // 8)
 
 
 def design(name: str, accumulator: Accumulator = WIDE, lanes: int = 1) -> Design:

@@ -229,27 +229,13 @@ def ports(design: Design, rescales: Rescales) -> dict[str, np.ndarray]:
 
 
 def _vectors(design: Design, rescales: Rescales) -> dict[str, np.ndarray]:
-    multiplier, shift = _normalised(rescales.rescale, design)
-    if design.name == CSD:
-        distance, negative = design.grid.digits(multiplier)
-        factor = {"distance": distance, "negative": negative}
-    else:
-        factor = {"multiplier": multiplier - (1 << (design.bits - 1))}
-    extra = _folded(rescales.zero_point, shift) if design.name == FOLDED else 0
+    """By port; factors of 0 get the largest shift, which leaves nothing of small accumulators."""
+    coding = design.coding
+    held = coding.normalised(rescales.rescale)
+    is_zero = held.multiplier == 0
+    shift = np.where(is_zero, (1 << design.accumulator.shift_bits) - 1, held.shift - design.shift_min)
+    multiplier = held.multiplier if design.name == CSD else np.where(is_zero, coding.power, held.multiplier)
+    factor = {name: integers for name, _, integers in coding.fields(multiplier)}
+    extra = _folded(rescales.zero_point, shift + design.shift_min) if design.name == FOLDED else 0
     ends = {"zero_point": rescales.zero_point, "low": rescales.low, "high": rescales.high}
-    return {"acc": rescales.accumulators + extra, **factor, "shift": shift - design.shift_min, **ends}
-
-
-def _normalised(rescale: Rescale, design: Design) -> tuple[np.ndarray, np.ndarray]:
-    """Multipliers and shifts as a design takes them.
-
-    Multipliers of k bits have a top bit of 1, where a file may hold them on a narrower grid; those of two digits are
-    odd. Zero factors get the largest shift, which leaves nothing of small accumulators.
-    """
-    most = design.shift_min + (1 << design.accumulator.shift_bits) - 1
-    is_zero = rescale.multiplier == 0
-    if design.name == CSD:
-        return rescale.multiplier, np.where(is_zero, most, rescale.shift)
-    spare = design.bits - np.frexp(rescale.multiplier.astype(np.float64))[1].astype(np.int64)
-    multiplier = np.where(is_zero, 1 << (design.bits - 1), rescale.multiplier << np.where(is_zero, 0, spare))
-    return multiplier, np.where(is_zero, most, rescale.shift + spare)
+    return {"acc": rescales.accumulators + extra, **factor, "shift": shift, **ends}
