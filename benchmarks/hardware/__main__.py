@@ -98,7 +98,7 @@ def _measured(plan: Plan, output: pathlib.Path, console) -> dict:
         bar = progress.add_task("syntheses", total=len(wanted))
 
         def done(task: Task) -> None:
-            progress.update(bar, advance=1, description=task.label)
+            progress.update(bar, advance=1, description=task.job.label)
 
         results = measure.run(wanted, library, Store(output / KEPT), _JOBS.value, done)
     rows = measure.rows(plan.designs, results, library, stock.factors)

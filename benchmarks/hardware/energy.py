@@ -5,15 +5,11 @@ A change takes C V^2 / 2 with the capacitance C of the input pins. Wires, the ce
 it, nor registers and their clock: it is for comparing designs before layout, not for a power budget.
 """
 
-import pathlib
-import tempfile
-
 import numpy as np
 
-from benchmarks.hardware import synthesis, workload
+from benchmarks.hardware import workload
 from benchmarks.hardware.gates import Netlist
-from benchmarks.hardware.liberty import Library
-from benchmarks.hardware.synthesis import AREA, Job
+from benchmarks.hardware.synthesis import Job
 from benchmarks.hardware.workload import Rescales, Workload
 from tflm_export import ModelError
 
@@ -25,8 +21,14 @@ def picojoules(netlist: Netlist, changes: np.ndarray, volts: float) -> float:
     return 1e12 * 0.5 * volts**2 * float(netlist.capacitance @ changes)
 
 
-def measure(job: Job, library: Library, load: Workload) -> dict:
-    """Synthesises a rescaler for area, holds its netlist equal to the simulator, and feeds it a workload.
+def measure(job: Job, netlist: Netlist, volts: float, load: Workload) -> dict:
+    """Holds the netlist of a rescaler equal to the simulator, and feeds it a workload.
+
+    Args:
+      job: that made it.
+      netlist: the smallest.
+      volts: of its cells.
+      load: the workload.
 
     Returns:
       "picojoules" a rescale by order, "changes" of nets a rescale by order, "rescales" measured, "left_out" of
@@ -34,11 +36,7 @@ def measure(job: Job, library: Library, load: Workload) -> dict:
 
     Raises:
       ModelError: the netlist differs from the simulator.
-      UsageError: yosys failed.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        synthesis.synthesise(job, library, pathlib.Path(folder))
-        netlist = synthesis.netlist(pathlib.Path(folder), AREA, job, library)
     corners = workload.corners(job.design, CORNERS)
     _require_equal(job, corners, netlist.outputs(workload.ports(job.design, corners))["y"])
     found = {"picojoules": {}, "changes": {}, "left_out": load.left_out, "depth": netlist.depth}
@@ -46,7 +44,7 @@ def measure(job: Job, library: Library, load: Workload) -> dict:
         changes, outputs = netlist.toggles(workload.ports(job.design, rescales))
         following = rescales.at(np.arange(1, len(rescales)))
         _require_equal(job, following, outputs["y"])
-        found["picojoules"][order] = picojoules(netlist, changes, library.volts) / len(following)
+        found["picojoules"][order] = picojoules(netlist, changes, volts) / len(following)
         found["changes"][order] = int(changes.sum()) / len(following)
         found["rescales"] = len(following)
     return found

@@ -45,23 +45,24 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A job, and what is done with it: it is synthesised, or fed a workload."""
+    """A job, and what its smallest netlist is fed, if anything."""
 
     job: Job
     load: Workload | None = None
 
-    @property
-    def label(self) -> str:
-        """For people."""
-        return f"{self.job.label}{', energy' if self.load else ''}"
+    def run(self, library: Library | None, store: Store) -> dict[str, dict]:
+        """Its results, from the store where they are there: of the synthesis by the job's kind, and "energy"."""
+        found = {self.job.kind: synthesis.kept(self.job, library, store)}
+        if self.load is not None:
+            found[ENERGY] = self._energy(library, store, self.load)
+        return found
 
-    def run(self, library: Library | None, store: Store) -> dict:
-        """Its result, from the store where it is there."""
-        if self.load is None:
-            return synthesis.kept(self.job, library, store)
-        hashes = [self.job.hash(library), str(energy.CORNERS), *(found.hash for found in self.load.orders.values())]
-        name = f"{self.job.design.key} energy {self.job.multiplier}"
-        return store.get(name, synthesis.digest(hashes), lambda: energy.measure(self.job, library, self.load))
+    def _energy(self, library: Library, store: Store, load: Workload) -> dict:
+        def make() -> dict:
+            return energy.measure(self.job, synthesis.smallest(self.job, library, store), library.volts, load)
+
+        hashes = [self.job.hash(library), str(energy.CORNERS), *(found.hash for found in load.orders.values())]
+        return store.get(f"{self.job.design.key} energy {self.job.multiplier}", synthesis.digest(hashes), make)
 
 
 def tasks(designs: list[Design], library: Library | None, loads: Callable[[Design], Workload]) -> list[Task]:
@@ -74,9 +75,8 @@ def tasks(designs: list[Design], library: Library | None, loads: Callable[[Desig
         if is_single:
             found += [Task(Job(one, TRANSISTORS, way)) for way in one.multipliers]
         if library is not None:
-            found += [Task(Job(one, CELLS, way)) for way in one.multipliers]
-        if library is not None and is_single and is_rescaler:
-            found += [Task(Job(one, CELLS, way), loads(one)) for way in one.multipliers]
+            load = loads(one) if is_single and is_rescaler else None
+            found += [Task(Job(one, CELLS, way), load) for way in one.multipliers]
     return found
 
 
@@ -100,8 +100,8 @@ def run(
         running = {pool.submit(task.run, library, store): task for task in wanted}
         for future in concurrent.futures.as_completed(running):
             task = running[future]
-            kind = ENERGY if task.load else task.job.kind
-            results.setdefault((task.job.design.key, kind), {})[task.job.multiplier] = future.result()
+            for kind, result in future.result().items():
+                results.setdefault((task.job.design.key, kind), {})[task.job.multiplier] = result
             done(task)
     return results
 

@@ -29,7 +29,7 @@ ABC = {
     SPEED: "strash;dc2;map -B 0.9;topo;buffer -c;upsize -D 1;dnsize -D 1;stime -p",
     TRANSISTORS: "strash;dc2;&get -n;&nf;&put",
 }
-_STAT, _NETLIST = "stat.json", "netlist.json"
+_STAT, _NETLIST = "stat.json", "netlist"
 _OUT = f"tee -q -o {{}}_{_STAT} stat -json"
 
 
@@ -101,7 +101,7 @@ class Job:
         mapped = [f"dfflibmap -liberty {path}", "design -save gates"]
         for goal in self.goals:
             mapped += ["design -load gates", f"tee -o {goal}.log abc -liberty {path} -script {goal}.abc"]
-            mapped += ["opt_clean", _OUT.format(goal) + f" -liberty {path}", f"write_json {goal}_{_NETLIST}"]
+            mapped += ["opt_clean", _OUT.format(goal) + f" -liberty {path}", f"write_json {goal}_{_NETLIST}.json"]
         return [*gates, *mapped]
 
     @property
@@ -156,9 +156,11 @@ def synthesise(job: Job, library: Library | None, folder: pathlib.Path) -> dict:
     }
 
 
-def netlist(folder: pathlib.Path, goal: str, job: Job, library: Library) -> Netlist:
-    """The cells that `synthesise` left in a folder."""
-    return Netlist(json.loads((folder / f"{goal}_{_NETLIST}").read_text())["modules"][job.design.top], library.cells)
+def netlist(folder: pathlib.Path, goal: str, job: Job) -> dict:
+    """The module of cells that `synthesise` left in a folder, as `Netlist` takes it."""
+    module = json.loads((folder / f"{goal}_{_NETLIST}.json").read_text())["modules"][job.design.top]
+    cells = {name: {part: cell[part] for part in ("type", "connections")} for name, cell in module["cells"].items()}
+    return {"ports": module["ports"], "cells": cells}
 
 
 def luts(counted: dict[str, int], target: Target) -> dict:
@@ -202,23 +204,51 @@ class Store:
 
     def get(self, name: str, key: str, make: Callable[[], dict]) -> dict:
         """A result that is there, or else is made now and kept."""
-        path = self.folder / f"{re.sub('[^a-z0-9]+', '_', name.lower())}_{key}.json"
+        path = self._path(name, key)
         if path.is_file():
             return json.loads(path.read_text())
-        made = make()
+        return self.put(name, key, make())
+
+    def put(self, name: str, key: str, made: dict) -> dict:
+        """Keeps a result, and returns it."""
         command.make_folder(self.folder)
-        files.write({str(path): command.to_json(made)})
+        files.write({str(self._path(name, key)): command.to_json(made)})
         return made
+
+    def _path(self, name: str, key: str) -> pathlib.Path:
+        return self.folder / f"{re.sub('[^a-z0-9]+', '_', name.lower())}_{key}.json"
 
 
 def kept(job: Job, library: Library | None, store: Store) -> dict:
-    """The result of a job, from the store where it is there."""
+    """The result of a job, from the store where it is there; the netlist of its area is kept with it."""
 
     def make() -> dict:
-        with tempfile.TemporaryDirectory() as folder:
-            return synthesise(job, library, pathlib.Path(folder))
+        found, module = _made(job, library)
+        if module is not None:
+            store.put(_name(job, _NETLIST), key, module)
+        return found
 
-    return store.get(f"{job.design.key} {job.kind} {job.multiplier}", job.hash(library), make)
+    key = job.hash(library)
+    return store.get(_name(job, job.kind), key, make)
+
+
+def smallest(job: Job, library: Library, store: Store) -> Netlist:
+    """The netlist of the area that a job's result has, from the store where it is there."""
+    module = store.get(_name(job, _NETLIST), job.hash(library), lambda: _made(job, library)[1])
+    return Netlist(module, library.cells)
+
+
+def _made(job: Job, library: Library | None) -> tuple[dict, dict | None]:
+    """The result of a job, and the netlist of its area; none of lanes, whose energy is not measured."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        found = synthesise(job, library, folder)
+        has_netlist = job.kind == CELLS and job.design.lanes == 1
+        return found, netlist(folder, AREA, job) if has_netlist else None
+
+
+def _name(job: Job, what: str) -> str:
+    return f"{job.design.key} {what} {job.multiplier}"
 
 
 def better(results: dict[str, dict], *keys: str) -> tuple[str, float]:

@@ -15,6 +15,7 @@ import pytest
 from benchmarks import natural_inputs, page
 from benchmarks.hardware import accuracy, designs, energy, goals, liberty, measure, report, synthesis, workload, yosys
 from benchmarks.hardware.designs import CSA, CSD, FOLDED, NARROW, NO_MULTIPLIER, STOCK, WIDE, design
+from benchmarks.hardware.gates import Netlist
 from benchmarks.hardware.synthesis import AREA, CELLS, FPGAS, SPEED, TRANSISTORS, Job, Store
 from benchmarks.hardware.workload import BY_CHANNEL, BY_PIXEL
 from tests.helpers import tiny_liberty
@@ -88,7 +89,7 @@ def test_an_adder(tmp_path, library):
     for goal in (AREA, SPEED):
         written = json.loads((tmp_path / f"{goal}_netlist.json").read_text())["modules"]["block"]["cells"].values()
         assert found[goal]["area"] == sum(tiny_liberty.AREAS[cell["type"]] for cell in written) > 0
-        netlist = synthesis.netlist(tmp_path, goal, job, library)
+        netlist = Netlist(synthesis.netlist(tmp_path, goal, job), library.cells)
         a, b = np.arange(256) % 16, np.arange(256) // 16
         assert (netlist.outputs({"a": a, "b": b})["y"] == a + b).all()
         assert found[goal]["ns"] >= 0.010 * netlist.depth / 2
@@ -238,29 +239,25 @@ def test_zero_factors(name, accumulator):
 
 
 @pytest.mark.parametrize("name", ["1", "3", CSD, FOLDED])
-def test_netlists_equal_the_simulator(name, library):
+def test_netlists_equal_the_simulator(name, library, tmp_path):
     one = design(name, NARROW)
     load = workload.random(one.grid, 500).fitting(one)
-    found = energy.measure(Job(one, CELLS, one.multipliers[0]), library, load)
+    job = Job(one, CELLS, one.multipliers[0])
+    found = energy.measure(job, synthesis.smallest(job, library, Store(tmp_path)), library.volts, load)
     assert found["rescales"] == len(load) - 1
     assert 0 < found["picojoules"][BY_CHANNEL] < found["picojoules"][BY_PIXEL]
 
 
-def test_a_netlist_that_differs_is_an_error(library, monkeypatch):
+def test_a_netlist_that_differs_is_an_error(library, tmp_path):
     one = design("1", NARROW)
-    honest = synthesis.netlist
-
-    def broken(*arguments):
-        netlist = honest(*arguments)
-        way, rows = netlist._ports["y"]
-        netlist._ports["y"] = way, rows[[1, 0, *range(2, 8)]]
-        return netlist
-
-    monkeypatch.setattr(synthesis, "netlist", broken)
+    job = Job(one, CELLS, NO_MULTIPLIER)
+    broken = synthesis.smallest(job, library, Store(tmp_path))
+    way, rows = broken._ports["y"]
+    broken._ports["y"] = way, rows[[1, 0, *range(2, 8)]]
     with pytest.raises(
         ModelError, match=r"k = 1.*differs from the simulator in \d+ of 32768 rescales; acc .* in place of"
     ):
-        energy.measure(Job(one, CELLS, NO_MULTIPLIER), library, workload.random(one.grid, 64))
+        energy.measure(job, broken, library.volts, workload.random(one.grid, 64))
 
 
 def test_results_are_kept(tmp_path, library, monkeypatch):
@@ -268,6 +265,7 @@ def test_results_are_kept(tmp_path, library, monkeypatch):
     first = synthesis.kept(job, library, store)
     monkeypatch.setattr(yosys, "run", lambda *_: pytest.fail("it was there"))
     assert synthesis.kept(job, library, store) == first
+    assert synthesis.smallest(job, library, store).outputs({"a": np.arange(2)})["y"].tolist() == [1, 0]
     before = job.hash(library)
     assert dataclasses.replace(library, digest="another").digest != library.digest
     assert job.hash(dataclasses.replace(library, digest="another")) != before
@@ -329,12 +327,13 @@ def test_a_run_goes_on_where_it_was(run, library, capsys):
     before = json.loads((run / "out" / "hardware.json").read_text())
     ran = []
     honest = yosys.run
-    lost = next((run / "out" / "kept").glob("1_*energy*"))
-    lost.unlink()
-    with few_fpgas(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(yosys, "run", lambda script, *rest: ran.append(script) or honest(script, *rest))
-        assert command.main(arguments(run, library)) == 0
-    assert len(ran) == 2  # the library's cells, and what was lost
+    for lost, runs in (("1_*energy*", 1), ("1_*_cells_*", 2)):  # of yosys: the library's cells, and what was lost
+        next((run / "out" / "kept").glob(lost)).unlink()
+        ran.clear()
+        with few_fpgas(), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(yosys, "run", lambda script, *rest: ran.append(script) or honest(script, *rest))
+            assert command.main(arguments(run, library)) == 0
+        assert len(ran) == runs
     after = json.loads((run / "out" / "hardware.json").read_text())
     assert after["designs"] == before["designs"]
     shown = capsys.readouterr().out
