@@ -7,10 +7,10 @@ import pytest
 
 from benchmarks.hardware import cxxrtl
 from benchmarks.hardware.cxxrtl import Design
+from tests.helpers import mutants
 from tests.helpers.equivalence import is_proved
 from tests.helpers.hardware import ALL
 from tests.helpers.rescaler_vectors import Shape, vectors
-from tflm_export import rtl
 
 NARROW = Shape(4, acc_bits=16, shift_min=2, shift_bits=3)
 FAR = Shape(4, acc_bits=16, shift_min=2, shift_bits=4)  # shifts beyond all of the product
@@ -21,15 +21,15 @@ CSD = Shape("csd", acc_bits=16, shift_min=2, shift_bits=3)
 
 
 @dataclasses.dataclass(frozen=True)
-class Mutant:
-    """An error in one file: a text that stands there once, and another in its place."""
+class Mutant(mutants.Mutant):
+    """An error in a rescaler of a shape."""
 
-    name: str
-    file: str
-    old: str
-    new: str
     shape: Shape = NARROW
     is_harmless: bool = False
+
+    def design(self, folder) -> Design:
+        choice = {"PRODUCT": 1} if self.shape is BOOTH else {}
+        return Design(self.shape.block, self.shape.parameters | choice, self.sources(folder))
 
 
 _FAR_BITS = ("rescale_shift", "any_above = |word[WIDE-1:TOP+FAR]", "any_above = 1'b0")
@@ -83,23 +83,9 @@ SLOW = [
 MUTANTS = QUICK + SLOW if ALL else QUICK
 
 
-def mutated(mutant: Mutant, folder) -> Design:
-    sources = []
-    for path in rtl.sources():
-        text = path.read_text(encoding="utf-8")
-        if path.stem == mutant.file:
-            assert text.count(mutant.old) == 1
-            text = text.replace(mutant.old, mutant.new)
-        sources.append(folder / path.name)
-        sources[-1].write_text(text, encoding="utf-8")
-    return Design(
-        mutant.shape.block, mutant.shape.parameters | ({"PRODUCT": 1} if mutant.shape is BOOTH else {}), sources
-    )
-
-
 @pytest.fixture(scope="module")
 def designs(tmp_path_factory) -> dict[Mutant, Design]:
-    return {mutant: mutated(mutant, tmp_path_factory.mktemp("mutant")) for mutant in MUTANTS}
+    return {mutant: mutant.design(tmp_path_factory.mktemp("mutant")) for mutant in MUTANTS}
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import pytest
 from benchmarks.hardware import cxxrtl
 from benchmarks.hardware.cxxrtl import Design
 from tests.helpers.rescaler_vectors import Shape, vectors
+from tests.helpers.sum_vectors import AddShape, MeanShape
 from tflm_export.program.aligned_sum import AlignedSum
 from tflm_export.program.program import Origin, Step
 from tflm_export.program.reduction import Mean
@@ -15,46 +16,26 @@ from tflm_export.rescale import IDENTITY
 from tflm_export.rtl.means import MeanParameters, averaged
 
 COUNT = 200_000
-ADD = {"IN_BITS": 8, "MULTIPLIER_BITS": 5, "ALIGN_BITS": 3, "START_BITS": 24, "SHIFT_BITS": 5}
-MEAN = {"SUM_BITS": 16, "MULTIPLIER_BITS": 12, "START_BITS": 28, "SHIFT_MIN": 4, "SHIFT_BITS": 4}
+ADDS = [AddShape(), AddShape(multiplier_bits=1, align_bits=4), AddShape(start_bits=20)]
+MEANS = [MeanShape(), MeanShape(multiplier_bits=1)]
 LANES = 5
 SHAPE = Shape(3, acc_bits=16, shift_bits=4)
 DESIGNS = {
-    "add": Design("narrow_add", ADD),
-    "mean": Design("narrow_mean", MEAN),
+    **{shape: Design(shape.block, shape.parameters) for shape in (*ADDS, *MEANS)},
     "own": Design("narrow_lanes", SHAPE.parameters | {"LANES": LANES}),
     "shared": Design("narrow_lanes", SHAPE.parameters | {"LANES": LANES, "SHARED_PARAMETERS": 1}),
 }
 
 
 @pytest.fixture(scope="module")
-def blocks() -> dict[str, cxxrtl.Block]:
+def blocks() -> dict[str | AddShape | MeanShape, cxxrtl.Block]:
     return dict(zip(DESIGNS, cxxrtl.build_all(list(DESIGNS.values())), strict=True))
 
 
-def drawn(bits: int, generator, is_signed: bool = True, count: int = COUNT) -> np.ndarray:
-    """Integers of all magnitudes, and the ends."""
-    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if is_signed else (0, (1 << bits) - 1)
-    values = generator.integers(low, high + 1, count) >> generator.integers(0, bits, count)
-    return np.where(generator.random(count) < 0.05, generator.choice([low, high, 0], count), values)
-
-
-def test_sums_of_two(blocks):
-    """All ports at random, against integers."""
-    generator = np.random.default_rng(1)
-    a, b = drawn(8, generator), drawn(8, generator)
-    ports = {"a": a, "b": b, "start": drawn(24, generator), "shift": drawn(5, generator, False)}
-    for term in "ab":
-        ports |= {f"multiplier_{term}": drawn(4, generator, False), f"align_{term}": drawn(3, generator, False)}
-        ports[f"negative_{term}"] = generator.integers(0, 2, COUNT)
-    ports["low"], ports["high"] = np.sort([drawn(8, generator), drawn(8, generator)], axis=0)
-    y = blocks["add"](**ports)["y"]
-    fa, fb = (
-        np.where(ports[f"negative_{term}"], -1, 1) * ((16 + ports[f"multiplier_{term}"]) << ports[f"align_{term}"])
-        for term in "ab"
-    )
-    exact = (a * fa + b * fb + ports["start"]) >> ports["shift"]
-    np.testing.assert_array_equal(y, np.clip(exact, ports["low"], ports["high"]))
+@pytest.mark.parametrize("shape", [*ADDS, *MEANS], ids=str)
+def test_all_ports_at_random(blocks, shape):
+    ports = shape.ports(COUNT)
+    np.testing.assert_array_equal(blocks[shape](**ports)["y"], shape.expected(ports))
 
 
 def test_sums_of_two_are_the_programs(blocks):
@@ -69,23 +50,12 @@ def test_sums_of_two_are_the_programs(blocks):
             terms=IDENTITY, zero_points=(3, -7),
         )  # fmt: skip
         (wanted,) = form.evaluate(a.astype(np.int8)[None], b.astype(np.int8)[None])
-        y = blocks["add"](
+        y = blocks[ADDS[0]](
             a=a, b=b, multiplier_a=multipliers[0] - 16, multiplier_b=multipliers[1] - 16, align_a=aligns[0],
             align_b=aligns[1], negative_a=int(signs[0] < 0), negative_b=int(signs[1] < 0), start=start, shift=shift,
             low=-100, high=127,
         )["y"]  # fmt: skip
         np.testing.assert_array_equal(y, wanted[0])
-
-
-def test_means(blocks):
-    """All ports at random, against integers."""
-    generator = np.random.default_rng(2)
-    ports = {"sum": drawn(16, generator), "multiplier": drawn(12, generator, False), "start": drawn(28, generator)}
-    ports |= {"shift": drawn(4, generator, False)}
-    ports["low"], ports["high"] = np.sort([drawn(8, generator), drawn(8, generator)], axis=0)
-    y = blocks["mean"](**ports)["y"]
-    exact = (ports["sum"] * ports["multiplier"] + ports["start"]) >> (ports["shift"] + 4)
-    np.testing.assert_array_equal(y, np.clip(exact, ports["low"], ports["high"]))
 
 
 def test_lanes(blocks):
@@ -130,7 +100,7 @@ def mean(count: int, factor: int, start: int, divisor: int) -> Step[Mean]:
     return Step(Origin(0, 0, "MEAN", "y", "a mean"), form)
 
 
-MEANS = [
+AVERAGED = [
     averaged(mean(count, *numbers), -128, 127)
     for count, numbers in ((9, (5, 36, 72)), (49, (1, 24, 49)), (64, (1, 32, 64)), (100, (30, -7999, 4096)))
 ]
@@ -138,11 +108,11 @@ MEANS = [
 
 def test_means_of_every_sum():
     """With the integers that are written into tables, against the simulator's division."""
-    (block,) = cxxrtl.build_all([Design("narrow_mean", MeanParameters.of(MEANS).localparams)])
-    for each in MEANS:
+    (block,) = cxxrtl.build_all([Design("narrow_mean", MeanParameters.of(AVERAGED).localparams)])
+    for each in AVERAGED:
         form, sums = each.step.form, np.arange(each.low, each.high + 1)
         low, high = each.clamp
-        shift = each.shift - MeanParameters.of(MEANS).shift_min
+        shift = each.shift - MeanParameters.of(AVERAGED).shift_min
         y = block(sum=sums, multiplier=each.multiplier, start=each.start, shift=shift, low=low, high=high)["y"]
         inputs = (sums[:, None] + np.arange(form.count)) // form.count  # which add up to the sum
         np.testing.assert_array_equal(inputs.sum(1), sums)
