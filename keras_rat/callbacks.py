@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from keras_rat import tfmot_internals, wiring
+from keras_rat import reach, tfmot_internals, wiring
 from keras_rat.batch_norm import freeze_statistics
 from keras_rat.calibrate import settle, waiting
 from keras_rat.convert import convert
@@ -249,10 +249,19 @@ def narrow_outputs(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
 
 
 class _PerEpoch(keras.callbacks.Callback):
-    """Follows the multipliers from epoch to epoch."""
+    """Follows the multipliers from epoch to epoch, and says before the first one if none of them can change."""
 
     def on_train_begin(self, logs=None):
         self._first = self._last = multipliers(self.model)
+        self._begun = False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self._begun or not self.params.get("steps"):  # unknown of generators
+            return
+        self._begun = True
+        steps = (self.params["epochs"] - epoch) * self.params["steps"]
+        if sentence := _none_can_change(multipliers(self.model), self.model.optimizer, steps):
+            self._say(epoch, sentence)
 
     def on_epoch_end(self, epoch, logs=None):
         now = multipliers(self.model)
@@ -260,12 +269,34 @@ class _PerEpoch(keras.callbacks.Callback):
         self._last = now
 
 
+def _none_can_change(layers: list[Multipliers], optimizer, steps: int) -> str:
+    """A line that says so where a training is too short to change any multiplier that it trains; else empty."""
+    trained = [layer for layer in layers if layer.phase is Phase.LEARNING]
+    learning_rates = reach.of_training(optimizer, steps)
+    if not trained or not learning_rates:
+        return ""
+    decay = getattr(optimizer, "weight_decay", None) or 0.0
+    reached = [learning_rates * (layer.rate + decay * np.abs(np.log2(layer.unsnapped))) for layer in trained]
+    if any((layer.distance <= most).any() for layer, most in zip(trained, reached, strict=True)):
+        return ""
+    nearest = min(layer.distance.min() for layer in trained)
+    return (
+        f"none of {sum(layer.value.size for layer in trained)} multipliers can change in this training: "
+        f"{steps} steps of {type(optimizer).__name__} move log2 M by at most about {max(map(np.max, reached)):.2g}, "
+        f"the nearest decision is {nearest:.2g} away; they stay what `calibrate` chose. It takes more steps, or a "
+        f"multiplier_rate of {math.ceil(nearest / learning_rates)} or more"
+    )
+
+
 class RescaleSummaries(_PerEpoch):
     """TensorBoard summaries of the multipliers after every epoch.
 
     For every layer with weights: `LAYER/log2_multiplier`, a histogram of log2 M_q; `LAYER/rescale_error`, the mean of
-    |M_q / M - 1|; `LAYER/changed`, the fraction of multipliers that differ from the epoch before. For the model:
-    `rescale_error`, `changed` and `changed_since_start` over all multipliers.
+    |M_q / M - 1|; `LAYER/changed`, the fraction of multipliers that differ from the epoch before; `LAYER/moved`, how
+    many differ from the start of the training; `LAYER/distance_to_decision`, of those that do not the smallest distance
+    to where they would, in octaves (no point where none are left that training moves). For the model: `rescale_error`,
+    `changed`, `changed_since_start`, `moved` and `distance_to_decision` over all multipliers; and at the start, where
+    the training is too short to change any multiplier that it trains, a text that says so, `multipliers`.
 
     Args:
       log_dir: directory for the event files.
@@ -279,15 +310,23 @@ class RescaleSummaries(_PerEpoch):
     def _writer(self):
         return tf.summary.create_file_writer(self.log_dir)
 
+    def _say(self, epoch, sentence):
+        with self._writer.as_default(step=epoch):
+            tf.summary.text("multipliers", sentence)
+
     def _report(self, epoch, now, first, last, logs):
         with self._writer.as_default(step=epoch):
-            for layer, before in zip(now, last, strict=True):
+            for layer, before, start in zip(now, last, first, strict=True):
                 tf.summary.histogram(f"{layer.layer}/log2_multiplier", np.log2(layer.value))
                 tf.summary.scalar(f"{layer.layer}/rescale_error", layer.rescale_error)
                 tf.summary.scalar(f"{layer.layer}/changed", layer.changed(before))
-            tf.summary.scalar("rescale_error", _joined(now).rescale_error)
-            tf.summary.scalar("changed", _joined(now).changed(_joined(last)))
-            tf.summary.scalar("changed_since_start", _joined(now).changed(_joined(first)))
+                _summarise_moves(f"{layer.layer}/", layer.moved(start), layer.distance_to_decision(start))
+            sizes = [layer.value.size for layer in now]
+            tf.summary.scalar("rescale_error", np.average([layer.rescale_error for layer in now], weights=sizes))
+            tf.summary.scalar("changed", _moved(now, last) / sum(sizes))
+            tf.summary.scalar("changed_since_start", _moved(now, first) / sum(sizes))
+            nearest = min(layer.distance_to_decision(start) for layer, start in zip(now, first, strict=True))
+            _summarise_moves("", _moved(now, first), nearest)
         self._writer.flush()
 
     def on_train_end(self, logs=None):
@@ -295,17 +334,23 @@ class RescaleSummaries(_PerEpoch):
         del self._writer
 
 
-def _joined(layers: list[Multipliers]) -> Multipliers:
-    """The multipliers of all layers as one."""
-    parts = ([getattr(layer, part) for layer in layers] for part in ("bits", "value", "factor"))
-    return Multipliers("", *map(np.concatenate, parts))
+def _moved(now: list[Multipliers], before: list[Multipliers]) -> int:
+    return sum(layer.moved(then) for layer, then in zip(now, before, strict=True))
+
+
+def _summarise_moves(prefix: str, moved: int, distance: float) -> None:
+    tf.summary.scalar(f"{prefix}moved", moved)
+    if distance < math.inf:
+        tf.summary.scalar(f"{prefix}distance_to_decision", distance)
 
 
 class RescaleTable(_PerEpoch):
     """Prints a table of the layers after every epoch.
 
     Columns: widths of the multipliers in bits, their number, the smallest and largest as powers of two, the rescale
-    error, and how many changed in this epoch and since the start.
+    error, the share that changed in this epoch, how many differ from the start of the training (moved), and of the
+    others the smallest distance to where they would, in octaves; "frozen" where they stay as `calibrate` chose them.
+    Before the first epoch, where the training is too short to change any multiplier that it trains, a line says so.
 
     Args:
       write: function that takes the text; `absl.logging.info` sends it to the log.
@@ -315,16 +360,20 @@ class RescaleTable(_PerEpoch):
         super().__init__()
         self.write = write
 
+    def _say(self, epoch, sentence):
+        self.write(sentence)
+
     def _report(self, epoch, now, first, last, logs):
-        head = ("layer", "bits", "multipliers", "log2 M", "rescale error", "changed", "since start")
+        head = ("layer", "bits", "multipliers", "log2 M", "rescale error", "changed", "moved", "to decision")
         rows = [_cells(*layer) for layer in zip(now, last, first, strict=True)]
         figures = "  ".join(f"{name} {value:.4g}" for name, value in logs.items())
-        self.write(f"epoch {epoch + 1}  {figures}\n{columns([head, *rows], right={1, 2, 3, 4, 5, 6})}")
+        self.write(f"epoch {epoch + 1}  {figures}\n{columns([head, *rows], right={1, 2, 3, 4, 5, 6, 7})}")
 
 
 def _cells(now: Multipliers, last: Multipliers, first: Multipliers) -> tuple[str, ...]:
     low, high = now.bits.min(), now.bits.max()
     exponents = np.log2(now.value)
+    distance = now.distance_to_decision(first)
     return (
         now.layer,
         str(high) if low == high else f"{low}-{high}",
@@ -332,5 +381,6 @@ def _cells(now: Multipliers, last: Multipliers, first: Multipliers) -> tuple[str
         f"{exponents.min():.1f} to {exponents.max():.1f}",
         f"{now.rescale_error:.2%}",
         f"{now.changed(last):.0%}",
-        f"{now.changed(first):.0%}",
+        str(now.moved(first)),
+        "frozen" if now.phase is Phase.FROZEN else f"{distance:.3f}" if distance < math.inf else "",
     )

@@ -6,7 +6,8 @@ import dataclasses
 import numpy as np
 import tf_keras as keras
 
-from keras_rat import configs, tfmot_internals, wiring
+from keras_rat import configs, reach, tfmot_internals, wiring
+from keras_rat.phases import Phase
 from tflm_export.grid import Grid
 
 
@@ -16,15 +17,27 @@ class Multipliers:
 
     Attributes:
       layer: name of the layer.
+      phase: WAITING while they follow the layer's weights, as they do before `calibrate`; LEARNING where they have
+        values of their own that training moves, FROZEN where they stay as `calibrate` chose them.
       bits: width k of each, int32 [channels] or [1].
       value: the multipliers M_q that the forward pass uses, float64 of that shape.
       factor: the stock factors M of the present weights, ranges and batch-norm gains, float64 of that shape.
+      unsnapped: what is rounded to the grid for `value`, float64 of that shape: the variables, 2**log2_multiplier;
+        WAITING, the factors.
+      distance: |log2 unsnapped - log2 decision| for the nearest decision, in octaves, float64 of that shape. A decision
+        is where rounding to the grid changes over: halfway between two grid points; WAITING with `requantize`, which
+        rounds up, at grid points. Infinite where there is none that training can reach, for dead channels.
+      rate: octaves by which a multiplier moves as an optimizer moves its variable by 1, the `multiplier_rate`.
     """
 
     layer: str
+    phase: Phase
     bits: np.ndarray
     value: np.ndarray
     factor: np.ndarray
+    unsnapped: np.ndarray
+    distance: np.ndarray
+    rate: float
 
     @property
     def rescale_error(self) -> float:
@@ -36,7 +49,19 @@ class Multipliers:
 
     def changed(self, before: "Multipliers") -> float:
         """The fraction of multipliers that differ from those of an earlier moment."""
-        return float((self.value != before.value).mean())
+        return self.moved(before) / self.value.size
+
+    def moved(self, before: "Multipliers") -> int:
+        """How many multipliers differ from those of an earlier moment."""
+        return int((self.value != before.value).sum())
+
+    def distance_to_decision(self, before: "Multipliers") -> float:
+        """The smallest `distance`, in octaves, of those that are as at an earlier moment; infinite if there are none.
+
+        Infinite, too, in phase FROZEN: nothing moves them.
+        """
+        rest = self.value == before.value
+        return float(self.distance.min(where=rest & (self.phase is not Phase.FROZEN), initial=np.inf))
 
 
 def rescale_layers(model: keras.Model) -> list[keras.layers.Layer]:
@@ -91,7 +116,7 @@ def _rescaling(model) -> dict:
 
 
 def multipliers(model: keras.Model) -> list[Multipliers]:
-    """The multipliers, stock factors and present widths of every layer with weights, in execution order.
+    """The multipliers of every layer with weights, in execution order: stock factors, widths, what may move them.
 
     Args:
       model: from `quantize_model` or `quantize_apply`, and calibrated; before, the ranges mean nothing.
@@ -100,12 +125,32 @@ def multipliers(model: keras.Model) -> list[Multipliers]:
       ValueError: the model has no layers with k-bit rescales.
     """
     return [
-        Multipliers(
-            layer.name,
-            wiring.read(variables["bits"]),
-            quantizer.multiplier(weight, variables).numpy().astype(np.float64),
-            quantizer.factor(weight, variables),
-        )
+        _of_weights(layer, *each)
         for layer in require_rescale_layers(model)
-        for weight, quantizer, variables in tfmot_internals.quantized_weights(layer)
+        for each in tfmot_internals.quantized_weights(layer)
     ]
+
+
+def _of_weights(layer, weight, quantizer, variables) -> Multipliers:
+    phase, bits = Phase(int(wiring.read(variables["phase"]))), wiring.read(variables["bits"])
+    factor = np.asarray(quantizer.factor(weight, variables), np.float64)
+    if phase is Phase.WAITING:
+        unsnapped, rounding = factor, quantizer.rounding
+    else:
+        unsnapped, rounding = quantizer.unsnapped(variables), "nearest"
+        if not any(trained is variables["log2_multiplier"] for trained in layer.trainable_weights):
+            phase = Phase.FROZEN
+
+    def snapped(values):
+        return quantizer.snapped(values, np.broadcast_to(bits, values.shape), rounding)
+
+    return Multipliers(
+        layer.name,
+        phase,
+        bits,
+        quantizer.multiplier(weight, variables).numpy().astype(np.float64),
+        factor,
+        unsnapped,
+        reach.to_decision(unsnapped, snapped),
+        quantizer.multiplier_rate,
+    )

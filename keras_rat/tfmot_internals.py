@@ -78,3 +78,11 @@ def layers_at_any_depth(model: keras.Model) -> list[keras.layers.Layer]:
 def layer_of(tensor: tf.Tensor) -> keras.layers.Layer:
     """The layer that a symbolic tensor comes out of."""
     return tensor._keras_history.layer
+
+
+def learning_rate(optimizer: keras.optimizers.Optimizer, iteration: int) -> float:
+    """The learning rate of an optimizer at an iteration, also of one that follows a schedule."""
+    # The public attribute is the present one of a schedule; legacy optimizers have no other.
+    rate = getattr(optimizer, "_learning_rate", None)
+    rate = optimizer.learning_rate if rate is None else rate
+    return float(rate(iteration) if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule) else rate)

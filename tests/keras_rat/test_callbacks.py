@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """keras_rat.callbacks on small networks, against numpy, the stored variables and LiteRT."""
 
+import inspect
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -14,6 +17,11 @@ from tests.helpers.litert import LiteRT, off_grid
 
 L = keras.layers
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+# What of `quantize_model` lets multipliers learn.
+LEARN = (
+    {"learn_multipliers": True} if "learn_multipliers" in inspect.getfullargspec(keras_rat.quantize_model)[4] else {}
+)
 
 
 def network():
@@ -203,30 +211,136 @@ def test_early_stopping_options_are_checked(digits, options):
         callbacks.NarrowEarlyStopping(digits[2], **options)
 
 
-def test_summaries_and_table(model, digits, tmp_path):
-    rows = []
+def summaries(folder):
+    """{(step, tag): value} of the event files in a folder."""
+    values = [
+        ((event.step, value.tag), tf.make_ndarray(value.tensor))
+        for file in folder.iterdir()
+        for event in summary_iterator(str(file))
+        for value in event.summary.value
+    ]
+    assert len(dict(values)) == len(values)
+    return dict(values)
+
+
+def cells(table, layer):
+    (row,) = [line.split() for line in table.splitlines() if f"{layer} " in line]
+    return row
+
+
+def learning(digits, bits=1, **options):
+    model = keras_rat.quantize_model(network(), bits, **LEARN, **options)
+    keras_rat.calibrate(model, digits[0][:128])
+    return model
+
+
+def test_summaries_and_table(digits, tmp_path):
+    model = learning(digits, {"conv2d": 6, "dense": 1})
     start = multipliers(model)
     lines = []
     fit(model, digits, 2, callbacks.RescaleSummaries(tmp_path), callbacks.RescaleTable(lines.append))
     end = multipliers(model)
-    for file in tmp_path.iterdir():
-        for event in summary_iterator(str(file)):
-            rows += [(event.step, value.tag, tf.make_ndarray(value.tensor)) for value in event.summary.value]
-    found = {(step, tag): value for step, tag, value in rows}
-    assert len(found) == 2 * (2 * 3 + 3)  # epochs, layers and the model
-    changed = np.concatenate([now.value != then.value for now, then in zip(end, start, strict=True)])
-    assert found[1, "changed_since_start"] == pytest.approx(changed.mean())
-    for layer in end:
+    found = summaries(tmp_path)
+    assert len(found) == 2 * (2 * 5 + 5)  # epochs, layers and the model
+    changed = [now.value != then.value for now, then in zip(end, start, strict=True)]
+    assert found[1, "changed_since_start"] == pytest.approx(np.concatenate(changed).mean())
+    assert 0 < found[1, "moved"] == np.concatenate(changed).sum() < np.concatenate(changed).size
+    nearest = []
+    for layer, moved in zip(end, changed, strict=True):
         error = np.abs(layer.value / layer.factor - 1).mean()
         assert found[1, f"{layer.layer}/rescale_error"] == pytest.approx(error, rel=1e-5)
         histogram = found[1, f"{layer.layer}/log2_multiplier"]
         assert histogram[:, 2].sum() == layer.value.size
         assert histogram[0, 0] == pytest.approx(np.log2(layer.value).min())
+        assert found[1, f"{layer.layer}/moved"] == moved.sum()
+        nearest.append(layer.distance[~moved].min())
+        assert found[1, f"{layer.layer}/distance_to_decision"] == pytest.approx(nearest[-1])
+        row = cells(lines[1], layer.layer)
+        assert row[1:3] == [str(layer.bits[0]), str(layer.value.size)]
+        assert row[-2:] == [str(moved.sum()), f"{nearest[-1]:.3f}"]
+        assert f"{layer.rescale_error:.2%}" in row
+    assert found[1, "distance_to_decision"] == pytest.approx(min(nearest))
+    errors = np.concatenate([np.abs(layer.value / layer.factor - 1) for layer in end])
+    assert found[1, "rescale_error"] == pytest.approx(errors.mean())
     assert len(lines) == 2
     assert "loss" in lines[1]
-    (row,) = [line.split() for line in lines[1].splitlines() if "quant_conv2d" in line]
-    assert row[1:3] == ["1", "8"]
-    assert f"{end[0].rescale_error:.2%}" in row
+    assert max(map(len, "\n".join(lines).splitlines())) <= 120
+
+
+def test_where_all_have_moved_there_is_no_distance(digits, tmp_path):
+    model = learning(digits, 31)
+    lines = []
+    fit(model, digits, 1, callbacks.RescaleSummaries(tmp_path), callbacks.RescaleTable(lines.append))
+    found = summaries(tmp_path)
+    assert found[0, "quant_dense/moved"] == 1  # one multiplier
+    assert (0, "quant_dense/distance_to_decision") not in found
+    assert cells(lines[0], "quant_dense")[-1] == "1"
+
+
+STUCK = (
+    r"none of 9 multipliers can change.*12 steps of Adam move log2 M by at most about 0.012, the nearest .* 0.42 away"
+)
+
+
+def test_a_training_too_short_for_any_multiplier_says_so_once(digits, tmp_path):
+    model = learning(digits)
+    start = multipliers(model)
+    model.compile(keras.optimizers.Adam(1e-3), LOSS)
+    lines = []
+    fit(model, digits, 4, callbacks.RescaleSummaries(tmp_path), callbacks.RescaleTable(lines.append), initial_epoch=1)
+    assert re.search(STUCK, lines[0])
+    assert [line.split()[:2] for line in lines[1:]] == [["epoch", "2"], ["epoch", "3"], ["epoch", "4"]]
+    (text,) = [(step, str(value)) for (step, tag), value in summaries(tmp_path).items() if tag == "multipliers"]
+    assert text[0] == 1
+    assert re.search(STUCK, text[1])
+    for now, then in zip(multipliers(model), start, strict=True):
+        np.testing.assert_array_equal(now.value, then.value)
+        assert (now.unsnapped != then.unsnapped).any()
+
+
+def said_before(model, optimizer, steps=4):
+    """What the table says before the first of two epochs."""
+    lines = []
+    table = callbacks.RescaleTable(lines.append)
+    model.compile(optimizer, LOSS)
+    table.set_model(model)
+    table.set_params({"epochs": 2, "steps": steps})
+    table.on_train_begin()
+    table.on_epoch_begin(0)
+    return lines
+
+
+def test_nothing_is_said_where_a_multiplier_might_change(digits):
+    model = learning(digits)
+    assert len(said_before(model, keras.optimizers.Adam(0.05))) == 1
+    assert said_before(model, keras.optimizers.Adam(0.055)) == []
+    assert said_before(model, keras.optimizers.Adam(0.05, weight_decay=0.2)) == []
+    assert said_before(model, keras.optimizers.Adam(0.05), 5) == []
+    assert said_before(model, keras.optimizers.Adam(0.05), None) == []  # of a generator
+    assert said_before(model, keras.optimizers.SGD(1e-9)) == []
+    assert said_before(learning(digits, multiplier_rate=1.2), keras.optimizers.Adam(0.05)) == []
+    assert said_before(learning(digits, {"conv": 1, "dense": 10}), keras.optimizers.Adam(0.05)) == []
+    following = keras_rat.quantize_model(network(), 1, **LEARN)
+    assert said_before(following, keras.optimizers.Adam(1e-6)) == []
+
+
+@pytest.mark.skipif(not LEARN, reason="multipliers are always learned")
+def test_frozen_multipliers_are_called_so(model, digits, tmp_path):
+    lines = []
+    fit(model, digits, 1, callbacks.RescaleSummaries(tmp_path), callbacks.RescaleTable(lines.append))
+    assert [line.split()[0] for line in lines] == ["epoch"]
+    assert {layer.phase for layer in multipliers(model)} == {Phase.FROZEN}
+    assert cells(lines[0], "quant_conv2d")[-2:] == ["0", "frozen"]
+    found = summaries(tmp_path)
+    assert found[0, "moved"] == found[0, "quant_conv2d/moved"] == 0
+    assert not any("distance_to_decision" in tag for _, tag in found)
+
+
+@pytest.mark.skipif(not LEARN, reason="multipliers are always learned")
+def test_a_schedule_moves_frozen_multipliers(model, digits):
+    lines = []
+    fit(model, digits, 1, callbacks.SnappingSchedule({0: 8, 3: 1}), callbacks.RescaleTable(lines.append))
+    assert int(cells(lines[0], "quant_conv2d")[-2]) > 4
 
 
 def test_multipliers_are_those_of_the_file(model, digits):

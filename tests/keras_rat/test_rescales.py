@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """keras_rat.rescale_layers, widths and multipliers against numpy on the float network's own weights."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tf_keras as keras
@@ -63,7 +65,42 @@ def test_multipliers(model, float_model):
         assert max(off_grid(v, b) for v, b in zip(m.value, m.bits, strict=True)) < 1e-6
         assert (m.value >= m.factor * (1 - 1e-6)).all()
         assert m.rescale_error == pytest.approx(np.mean(m.value / m.factor - 1), abs=1e-6)
-        assert m.changed(m) == 0
+        assert (m.changed(m), m.moved(m)) == (0, 0)
+
+
+def test_before_calibration_they_follow_the_weights(float_model, model):
+    """Up to grid points, with `requantize`: of two bits 2 and 3 of an octave, which float32 rounding does not leave."""
+    for m in keras_rat.multipliers(keras_rat.quantize_model(float_model, 2)):
+        assert m.phase is keras_rat.Phase.WAITING
+        np.testing.assert_array_equal(m.unsnapped, m.factor)
+        octave = np.exp2(np.floor(np.log2(m.factor)))[:, None] * [0.75, 1, 1.5, 2, 3]
+        expected = np.abs(np.log2(m.factor[:, None] / octave)).min(1)
+        np.testing.assert_allclose(m.distance, expected, atol=1e-6)
+    assert keras_rat.Phase.WAITING not in {m.phase for m in keras_rat.multipliers(model)}
+
+
+def test_set_multipliers_are_their_variables(model):
+    """At grid points: log2(4/3) or log2(3/2) octaves from halfway to the next at 1 bit, so much less at more."""
+    for m in keras_rat.multipliers(model):
+        np.testing.assert_allclose(m.unsnapped, m.value, rtol=1e-5)
+        scaled = np.frexp(m.value)[0] * 2.0**m.bits
+        below = np.log2(scaled / (scaled - np.where(scaled == 2.0 ** (m.bits - 1), 0.25, 0.5)))
+        np.testing.assert_allclose(m.distance, np.minimum(below, np.log2((scaled + 0.5) / scaled)), atol=1e-5)
+        assert m.distance.dtype == m.unsnapped.dtype == np.float64
+        assert m.distance.shape == m.unsnapped.shape == m.value.shape
+        assert m.rate == 1.0
+
+
+def test_distance_to_decision_is_of_those_that_stay_and_learn(model):
+    m = dataclasses.replace(keras_rat.multipliers(model)[0], distance=np.array([0.1, 0.3, 0.2, 0.5]))
+    m = dataclasses.replace(m, phase=keras_rat.Phase.LEARNING)
+    before = dataclasses.replace(m, value=m.value * [2, 1, 1, 0.5])
+    assert m.moved(before) == 2
+    assert m.changed(before) == 0.5
+    assert m.distance_to_decision(before) == 0.2
+    assert m.distance_to_decision(dataclasses.replace(m, value=m.value * 2)) == np.inf
+    frozen = dataclasses.replace(m, phase=keras_rat.Phase.FROZEN)
+    assert frozen.distance_to_decision(before) == np.inf
 
 
 def test_multipliers_of_another_model(float_model):

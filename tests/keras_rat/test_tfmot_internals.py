@@ -85,6 +85,7 @@ ATTRIBUTES = {  # name: whose it is, and how to come by one
     "_is_graph_network": (KERAS, lambda model: model),
     "_nodes_by_depth": (KERAS, lambda model: model),
     "_keras_history": (KERAS, lambda model: model.outputs[0]),
+    "_learning_rate": (KERAS, lambda model: keras.optimizers.Adam()),
 }
 
 
@@ -148,3 +149,11 @@ def test_newest_weight_first(internals):
     internals.list_newest_weight_first(layer)
     assert [weight.name for weight in layer.weights] == ["c:0", "a:0", "b:0"]
     np.testing.assert_array_equal(layer.get_weights(), [0, 0, 0])
+
+
+@pytest.mark.parametrize("optimizers", [keras.optimizers, keras.optimizers.legacy], ids=["new", "legacy"])
+def test_learning_rates(internals, optimizers):
+    falling = keras.optimizers.schedules.PolynomialDecay(0.5, 4, 0.0)
+    found = [internals.learning_rate(optimizers.Adam(falling), iteration) for iteration in range(6)]
+    assert found == pytest.approx([0.5, 0.375, 0.25, 0.125, 0, 0])
+    assert internals.learning_rate(optimizers.Adam(0.25), 3) == 0.25
