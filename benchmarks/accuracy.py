@@ -9,13 +9,14 @@ is written.
 
 usage: python -m benchmarks.accuracy [--quick] [--output=DIR] [--jobs=N] [--publish=docs/results] [--tasks=...]
        [--bits=8,6,4,3,2,1] [--trained_bits=4,1] [--seeds=0,1,2] [--rows=test|validation] [--weight_bits=4] [--tflm]
+       [--scheduler=tcp://HOST:8786]
 """
 
-import concurrent.futures
+import contextlib
 import dataclasses
+import functools
 import itertools
 import json
-import multiprocessing
 import os
 import pathlib
 import shutil
@@ -26,10 +27,11 @@ from absl import flags
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from benchmarks import cells, command, summary, tasks, widths
+from benchmarks import cells, command, deliveries, pool, summary, tasks, widths
 from benchmarks.cells import CONTROL, FLOAT, POST_TRAINING, TRAINED, Cell, Settings
+from benchmarks.pool import Job
 from benchmarks.widths import Width
-from tflm_export import MAX_BITS, METHODS, UsageError, files
+from tflm_export import MAX_BITS, METHODS, UsageError, cluster, files
 
 # What is made first, in case a run is stopped: where there is most to win.
 URGENCY: tuple[Width, ...] = (1, 2, 4, 8, "csd2", 3, 6)
@@ -58,6 +60,12 @@ _QUICK = flags.DEFINE_bool(
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Make the cells that are there again.", flag_values=_FLAGS)
 _JOBS = flags.DEFINE_integer(
     "jobs", os.cpu_count(), "Processes, of one thread each.", lower_bound=1, flag_values=_FLAGS
+)
+_SCHEDULER = flags.DEFINE_string(
+    "scheduler",
+    None,
+    "In place of --jobs processes here, the workers of a dask.distributed scheduler, as tcp://HOST:8786.",
+    flag_values=_FLAGS,
 )
 
 
@@ -103,52 +111,77 @@ class Suite:
         groups = [(cheap, self.seeds), *((costly, [seed]) for seed in self.seeds)]
         for names, seeds in groups:
             pairs = list(itertools.product(names, seeds))
-            yield [self.base(*pair) for pair in pairs]
+            bases = [self.base(*pair) for pair in pairs]
+            yield [base[:1] for base in bases]
+            yield [base[1:] for base in bases]
             trained = [[cell] for pair in pairs for cell in self.trained(*pair)]
             yield sorted(trained, key=lambda job: URGENCY.index(job[0].bits))
 
 
-def run(suite: Suite, folder: pathlib.Path, settings: Settings, jobs: int, console: Console) -> list[str]:
+@dataclasses.dataclass(frozen=True)
+class Workers:
+    """Who makes cells: `jobs` processes of this machine, or those at a scheduler's address."""
+
+    jobs: int
+    scheduler: str | None = None
+
+
+def run(suite: Suite, folder: pathlib.Path, settings: Settings, workers: Workers, console: Console) -> list[str]:
     """Makes the cells that are not there; returns what failed, a line each."""
     _require_settings(folder, settings, suite)
     every = suite.cells()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     failures: list[str] = []
-    lost = set()  # tasks and seeds whose base is not whole
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+    with (
+        Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress,
+        contextlib.closing(_made(_jobs(suite, folder), folder, settings, workers)) as done,
+    ):
         bar = progress.add_task("cells", total=len(every), completed=sum(cell.path(folder).is_file() for cell in every))
-        for stage in suite.stages():
-            todo = [job for job in stage if not all(cell.path(folder).is_file() for cell in job)]
-            todo = [job for job in todo if (job[0].task, job[0].seed) not in lost]
-            for job, made in _made(todo, folder, settings, jobs):
-                if isinstance(made, BaseException):
-                    lost.add((job[0].task, job[0].seed))
-                    failures.append(f"{job[0].label}: {made!r}")
-                    console.print(f"[red]{failures[-1]}")
-                    continue
-                progress.advance(bar, len(made))
-                for cell in made:
-                    if cell.model != POST_TRAINING:
-                        console.print(_line(cell, folder), soft_wrap=True)
+        for job, made in done:
+            if isinstance(made, BaseException):
+                failures.append(f"{job.name}: {cluster.failure(made)}")
+                console.print(f"[red]{failures[-1]}")
+                continue
+            deliveries.keep(made, folder)
+            progress.advance(bar, len(job.what))
+            for cell in job.what:
+                if cell.model != POST_TRAINING:
+                    console.print(_line(cell, folder), soft_wrap=True)
     return failures
 
 
-def _made(todo: list[list[Cell]], folder: pathlib.Path, settings: Settings, jobs: int) -> Iterator[tuple]:
-    """Jobs as they are done, each with its new cells or the exception that ended it, in processes of their own.
+def _jobs(suite: Suite, folder: pathlib.Path) -> list[Job]:
+    """The cells that are not there; each job needs those of its task and seed in earlier stages."""
+    jobs: list[Job] = []
+    for stage in suite.stages():
+        missing = [[cell for cell in job if not cell.path(folder).is_file()] for job in stage]
+        jobs += [
+            Job(todo[0].label, todo, frozenset(job.name for job in jobs if _pair(job.what) == _pair(todo)))
+            for todo in missing
+            if todo
+        ]
+    return jobs
 
-    All processes are replaced at once: `max_tasks_per_child` of a pool, from Python 3.11 on, can hang (CPython issue
-    115634). A process that dies takes the jobs of its pool with it, which the next run makes.
-    """
-    context = multiprocessing.get_context("spawn")
-    size = jobs * JOBS_OF_A_PROCESS
-    for batch in (todo[start : start + size] for start in range(0, len(todo), size)):
-        pool = concurrent.futures.ProcessPoolExecutor(min(jobs, len(batch)), context, cells.start_worker)
-        try:
-            running = {pool.submit(cells.make, job, folder, settings): job for job in batch}
-            for future in concurrent.futures.as_completed(running):
-                yield running[future], future.exception() or future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+
+def _pair(cells: list[Cell]) -> tuple[str, int]:
+    """The task and seed of a job."""
+    return cells[0].task, cells[0].seed
+
+
+def _made(todo: list[Job], folder: pathlib.Path, settings: Settings, workers: Workers) -> Iterator[tuple]:
+    """Jobs as they are done, each with the files of its cells or the exception that ended it."""
+    if not todo:
+        return
+    names = tuple(sorted({_pair(job.what)[0] for job in todo}))
+    identity = functools.partial(deliveries.identity, names)
+    with cluster.connected(min(workers.jobs, len(todo)), workers.scheduler, identity) as client:
+        yield from pool.results(
+            client,
+            todo,
+            deliveries.make,
+            lambda job: (job.what, deliveries.needed(job.what, folder), settings, identity(), names),
+            JOBS_OF_A_PROCESS,
+        )
 
 
 def _require_settings(folder: pathlib.Path, settings: Settings, suite: Suite) -> None:
@@ -208,7 +241,7 @@ def _main() -> int:
     if _OVERWRITE.value:
         shutil.rmtree(folder / "cells", ignore_errors=True)
         (folder / "settings.json").unlink(missing_ok=True)
-    failures = run(suite, folder, settings, _JOBS.value, console)
+    failures = run(suite, folder, settings, Workers(_JOBS.value, _SCHEDULER.value), console)
     results = summary.summarise(suite.cells(), folder, settings, _COMMAND.provenance())
     for place in filter(None, (folder, _PUBLISH.value and pathlib.Path(_PUBLISH.value))):
         summary.write(results, place)

@@ -6,6 +6,7 @@ The model itself is beside it, as .tflite and, where it was trained, as .h5.
 """
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -244,12 +245,10 @@ def moved(rows: Rows, batch: int):
     return tf.data.Dataset.from_tensor_slices((rows.x, rows.y)).shuffle(len(rows)).map(move).batch(batch)
 
 
+@functools.cache
 def start_worker() -> None:
-    """Sets up a process of the pool: one thread, no chatter."""
+    """Sets up a process that makes cells: TensorFlow on one thread, without chatter."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)  # the converter and the runtimes write there from C++; exceptions travel as objects
-    os.close(null)
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -257,7 +256,7 @@ def start_worker() -> None:
 
 
 def make(wanted: list[Cell], folder: pathlib.Path, settings: Settings) -> list[Cell]:
-    """A job of the pool: cells of one task and seed, in this order, less those that are there; returns the new ones."""
+    """A job: cells of one task and seed, in this order, less those that are there; returns the new ones."""
     missing = [cell for cell in wanted if not cell.path(folder).is_file()]
     work = Work(wanted[0].task, wanted[0].seed, folder, settings)
     for cell in missing:

@@ -60,12 +60,8 @@ class Command:
         return folder
 
     def provenance(self) -> dict:
-        """The command and the versions of what a result depends on, as far as it is installed; Python's last."""
-        versions = {}
-        for package in PACKAGES:
-            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-                versions[package] = importlib.metadata.version(package)
-        return {"command": self._line, "versions": versions | {"python": platform.python_version()}}
+        """The command and the versions of what a result depends on."""
+        return {"command": self._line, "versions": versions()}
 
     def run(self, argv: list[str], function: Callable[..., int | None], arguments: int = 0) -> int:
         """Parses `argv`, whose first entry is the program, and calls function(*positional); returns the exit code.
@@ -98,6 +94,15 @@ class Command:
     def _fail(self, error: Exception | str, code: int) -> int:
         print(f"{self.name}: {' '.join(str(error).split())}", file=sys.stderr)
         return code
+
+
+def versions() -> dict[str, str]:
+    """The versions of what results depend on, as far as it is installed; Python's last."""
+    found = {}
+    for package in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found | {"python": platform.python_version()}
 
 
 def make_folder(folder: pathlib.Path) -> None:

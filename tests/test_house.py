@@ -11,7 +11,7 @@ PACKAGES = ("tflm_export", "keras_rat", "benchmarks")
 # Rooms from the ground up; each imports only from itself and from those below. The last one that fits counts.
 FLOORS = (
     ("tflm_export.errors", "tflm_export.reason", "tflm_export.union", "tflm_export.command_line"),
-    ("tflm_export.terminal", "tflm_export.signals", "tflm_export.workers", "tflm_export.files"),
+    ("tflm_export.terminal", "tflm_export.signals", "tflm_export.workers", "tflm_export.cluster", "tflm_export.files"),
     (
         "tflm_export.accumulators",
         "tflm_export.rescale",

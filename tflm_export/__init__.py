@@ -4,8 +4,8 @@
 Public besides the names below are the modules `flatbuffer.model` (parsed files), `rescale`, `grid` and `arithmetic`
 (what factors are and may be, and how a runtime applies them), `lowering`, `integer_part` and `program` (a model in
 integers), `simulator`, `c` and `kernels` (a model as C, and its kernels), `rtl` (rescalers in Verilog), `cores`,
-`runtimes` (LiteRT and TFLM), `verify`, `compare`, `files` (files that appear whole or not at all), `held` (what an
-input can hold) and `command_line`.
+`runtimes` (LiteRT and TFLM), `verify`, `compare`, `files` (files that appear whole or not at all), `cluster` (work in
+other processes), `held` (what an input can hold) and `command_line`.
 """
 
 from tflm_export.errors import ModelError, UsageError

@@ -9,7 +9,6 @@ import pathlib
 import shutil
 import subprocess
 import sys
-from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
@@ -107,29 +106,17 @@ def test_cells_can_be_made_again(finished, tmp_path, bundled, monkeypatch):
     shutil.copytree(finished / "cells", tmp_path / "cells")
     shutil.copy(finished / "settings.json", tmp_path)
     wanted = []
-    monkeypatch.setattr(accuracy, "_made", lambda todo, *rest: [wanted.extend(todo)][:0])
+
+    def nothing(todo, *rest):
+        wanted.extend(todo)
+        yield from ()
+
+    monkeypatch.setattr(accuracy, "_made", nothing)
     arguments = ["accuracy", *ARGUMENTS, f"--output={tmp_path}", "--rate=0.5"]
     assert accuracy.main(arguments) == 2
     assert accuracy.main([*arguments, "--overwrite"]) == 0
-    assert [cell for job in wanted for cell in job] == every_cell()
+    assert [cell for job in wanted for cell in job.what] == every_cell()
     assert not list(tmp_path.glob("cells/**/*.json"))
-
-
-def process_of(job, folder, settings) -> int:
-    """In the place of cells.make: the process it runs in, which the job "die" ends."""
-    if job == "die":
-        os._exit(1)
-    return os.getpid()
-
-
-def test_processes_are_replaced_after_some_jobs_and_when_they_die(monkeypatch):
-    monkeypatch.setattr(cells, "start_worker", os.getcwd)  # no TensorFlow
-    monkeypatch.setattr(cells, "make", process_of)
-    monkeypatch.setattr(accuracy, "JOBS_OF_A_PROCESS", 2)
-    made = dict(accuracy._made(["a", "b", "c", "die", "e"], pathlib.Path(), Settings(), 1))
-    assert made["a"] == made["b"]
-    assert len({made["a"], made["e"], os.getpid()}) == 3
-    assert isinstance(made["die"], BrokenProcessPool)
 
 
 def test_what_a_job_needs_is_in_an_earlier_stage(bundled):
@@ -147,18 +134,29 @@ def test_what_a_job_needs_is_in_an_earlier_stage(bundled):
     assert trained == sorted(trained)
 
 
-def test_a_job_that_fails_is_named_and_its_trained_cells_are_not_tried(tmp_path, bundled, monkeypatch):
-    tried = []
-
-    def fail(todo, folder, settings, jobs):
-        tried.extend(todo)
-        return [(job, ValueError("broken")) for job in todo]
+def test_a_job_that_fails_is_named(tmp_path, bundled, monkeypatch):
+    def fail(todo, *rest):
+        yield todo[0], ValueError("broken")
 
     monkeypatch.setattr(accuracy, "_made", fail)
     suite = accuracy.Suite([TASK], [0, 1], {TRAINED: [1]})
-    failures = accuracy.run(suite, tmp_path, Settings(), 1, command.console())
-    assert failures == [f"{TASK}, seed {seed}, float: ValueError('broken')" for seed in (0, 1)]
-    assert [job[0].model for job in tried] == [FLOAT, FLOAT]
+    failures = accuracy.run(suite, tmp_path, Settings(), accuracy.Workers(1), command.console())
+    assert failures == [f"{TASK}, seed 0, float: ValueError('broken')"]
+
+
+def test_jobs_need_what_their_cells_begin_with(tmp_path, bundled):
+    """Of the same task and seed, and as far as it is not made; a job whose base failed is not tried then."""
+    suite = accuracy.Suite(["digits", TASK], [0], {POST_TRAINING: [1], TRAINED: [1]})
+    needs = {job.name: job.needs for job in accuracy._jobs(suite, tmp_path)}
+    base = {f"{TASK}, seed 0, float", f"{TASK}, seed 0, qat"}
+    assert needs[f"{TASK}, seed 0, qat"] == {f"{TASK}, seed 0, float"}
+    assert needs[f"{TASK}, seed 0, rat_keep_k1"] == needs[f"{TASK}, seed 0, rat_requantize_k1"] == base
+    for path in (cell.path(tmp_path) for cell in suite.base(TASK, 0)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    needs = {job.name: job.needs for job in accuracy._jobs(suite, tmp_path)}
+    assert needs.keys() & base == set()
+    assert needs[f"{TASK}, seed 0, rat_keep_k1"] == set()
 
 
 def test_published_results_agree_with_the_cells(finished):
