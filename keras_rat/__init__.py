@@ -4,6 +4,7 @@
 from keras_rat import callbacks, signed_digits
 from keras_rat.calibrate import calibrate
 from keras_rat.convert import convert
+from keras_rat.keras3 import from_keras3
 from keras_rat.phases import Phase, phase
 from keras_rat.quantize import (
     quantize_annotate_layer,
@@ -22,6 +23,7 @@ __all__ = [
     "calibrate",
     "callbacks",
     "convert",
+    "from_keras3",
     "multipliers",
     "phase",
     "quantize_annotate_layer",

@@ -10,6 +10,7 @@ import tf_keras as keras
 
 from keras_rat import batch_norm, configs, quantizers, rewrite, tfmot_internals, wiring
 from keras_rat.grid import K_BITS, Family
+from keras_rat.keras3 import from_keras3, is_keras3
 from keras_rat.rescales import rescale_layers
 from keras_rat.scheme import BATCH_NORM, NORMALISED, SUMS, RescaleAwareScheme
 from tflm_export.errors import UsageError
@@ -77,7 +78,7 @@ def quantize_model(
     Call `calibrate` on it, compile and fit it, then `convert` it.
 
     Args:
-      model: a Sequential or functional tf_keras model, trained or not.
+      model: a Sequential or functional model of tf_keras or Keras 3, trained or not.
       bits: width k of the multipliers, 1 (pure shifts) to 31 (plain quantisation-aware training); 4 if left out. Or a
         mapping {regular expression: k}: every layer that rescales (those with weights, additions and global poolings)
         takes the first pattern found in its name; patterns must cover all of them (end with ".*" for the others) and
@@ -98,7 +99,7 @@ def quantize_model(
       A new tf_keras model, not compiled.
 
     Raises:
-      ValueError: the model is no tf_keras model, or has layers that are not supported; all are listed.
+      ValueError: the model is no Keras model, or has layers that are not supported; all are listed.
       UsageError (a ValueError): an argument out of range.
     """
     scheme = RescaleAwareScheme(
@@ -116,9 +117,11 @@ def quantize_model(
 def quantize_annotate_model(model: keras.Model) -> keras.Model:
     """Marks all layers of a model for quantisation by `quantize_apply`; layers annotated already keep their config.
 
+    A model of Keras 3 is rebuilt in tf_keras first, by `from_keras3`.
+
     Raises:
-      ValueError: the model is no Sequential or functional tf_keras model that is built, or uses layers with weights
-        several times; all are listed.
+      ValueError: the model is no Sequential or functional model that is built, or uses layers with weights several
+        times; all are listed.
     """
     annotated = _annotated(model)
     _raise_offenders(annotated.offenders)
@@ -127,6 +130,7 @@ def quantize_annotate_model(model: keras.Model) -> keras.Model:
 
 def _annotated(model) -> rewrite.Rewritten:
     """The model in flat form with every layer annotated."""
+    model = _as_keras_2(model)
     _require_built(model)
 
     def wrap(layer, origin):
@@ -194,6 +198,7 @@ def quantize_apply(
     Raises:
       ValueError: the model is no tf_keras model, or has layers that are not supported; all are listed.
     """
+    model = _as_keras_2(model)
     _require_built(model)
     scheme = scheme or RescaleAwareScheme(bits, method, grid=grid)
 
@@ -215,14 +220,17 @@ def _apply(model, scheme, quantized_layer_name_prefix, offenders):
     return quantized
 
 
+def _as_keras_2(model):
+    return from_keras3(model) if is_keras3(model) else model
+
+
 def _require_keras_2(candidate, kind) -> None:
     if isinstance(candidate, kind):
         return
-    if type(candidate).__module__.split(".")[0] == "keras":
+    if is_keras3(candidate):
         raise ValueError(
-            f"{type(candidate).__name__} {getattr(candidate, 'name', '')!r} was built with Keras 3, which "
-            "tensorflow_model_optimization does not support; build it with tf_keras: `import tf_keras as keras`, or "
-            "set TF_USE_LEGACY_KERAS=1 before importing tensorflow"
+            f"{type(candidate).__name__} {getattr(candidate, 'name', '')!r} is of Keras 3, whose models take no "
+            "annotated layers; annotate layers of keras_rat.from_keras3(model), or build the model with tf_keras"
         )
     raise ValueError(f"expected a tf_keras {kind.__name__}, got {type(candidate).__name__}")
 

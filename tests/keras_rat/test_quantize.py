@@ -2,7 +2,6 @@
 """keras_rat.quantize: what it refuses, what it leaves alone, and that 31 bits is tfmot's own quantisation."""
 
 import ast
-import importlib
 import pathlib
 
 import numpy as np
@@ -84,19 +83,6 @@ def test_a_quantised_model_is_not_quantised_again():
     for again in (quantized, nested):
         with pytest.raises(ValueError, match=r"is quantised already; .* pass the float model"):
             keras_rat.quantize_model(again)
-
-
-def test_keras_3_is_told_to_use_tf_keras():
-    keras_3 = importlib.import_module("keras")
-    model = keras_3.Sequential([keras_3.Input((4,)), keras_3.layers.Dense(2, name="three")])
-    for call, argument in (
-        (keras_rat.quantize_model, model),
-        (keras_rat.quantize_annotate_model, model),
-        (keras_rat.quantize_apply, model),
-        (keras_rat.quantize_annotate_layer, model.layers[0]),
-    ):
-        with pytest.raises(ValueError, match=r"Keras 3.*tf_keras"):
-            call(argument)
 
 
 @pytest.mark.parametrize("wrong", [None, "model.h5", L.Dense, np.zeros(3)], ids=["None", "path", "class", "array"])
