@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export CUDA_VISIBLE_DEVICES ?= -1
 
-.PHONY: help demo test data bazel-test docs fuzz c-graphs hardware-test lint typecheck format package clean
+.PHONY: help demo test data bazel-test docs fuzz c-graphs hardware-test keras-applications lint typecheck format package clean
 
 help:
 	@echo "make demo        train, narrow, export and verify on real digits; results in build/demo"
@@ -19,6 +19,7 @@ help:
 	@echo "make fuzz        try 100,000 damaged models on the exporter (about 20 minutes on two cores)"
 	@echo "make c-graphs    compile and run 1,000 random small models as C, against the simulator (half an hour)"
 	@echo "make hardware-test  hold the Verilog against the simulator: all vectors, proofs and networks (half an hour)"
+	@echo "make keras-applications  rebuild the networks of keras.applications in tf_keras (five minutes)"
 	@echo "make lint        run ruff and the type checker"
 	@echo "make typecheck   hold the packages and calls of their public API against the annotations (mypy)"
 	@echo "make format      let ruff format and fix"
@@ -56,6 +57,9 @@ c-graphs: $(STAMP)
 
 hardware-test: $(STAMP)
 	HARDWARE_TESTS=1 $(BIN)/python -m pytest -q tests/hardware tests/tflm_export/rtl
+
+keras-applications: $(STAMP)
+	KERAS_APPLICATIONS=1 $(BIN)/python -m pytest -q -rP tests/keras_rat/test_keras3_flow.py
 
 lint: typecheck
 	$(BIN)/ruff check .

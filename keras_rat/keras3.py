@@ -161,7 +161,7 @@ class _Rebuilder:
                 self.check_calls(operation)
         if isinstance(model, keras_3().Sequential):
             return
-        for layer in _graph(model)["layers"]:
+        for layer in _config(model)["layers"]:
             for node in layer["inbound_nodes"]:
                 operation = operations[layer["name"]]
                 given = [value for values in (node["args"], node["kwargs"]) for value in _leaves(values)]
@@ -176,10 +176,11 @@ class _Rebuilder:
         """Calls the layers as a Keras 3 model does."""
         if not isinstance(model, keras_3().Sequential):
             return self._functional(model)
-        shape = model.inputs[0].shape
+        first = _config(model)["layers"][0]["config"]
+        rows, *shape = first["batch_shape"]
         if not any(getattr(layer, "stateful", False) for layer in model.layers):
-            shape = (None, *shape[1:])  # of a model built by its first data, with as many rows as that had
-        first = keras.Input(batch_shape=shape, dtype=model.inputs[0].dtype)
+            rows = None  # where a model was built by its first data, it is as many as that had
+        first = keras.Input(batch_shape=(rows, *shape), dtype=model.inputs[0].dtype, name=first["name"])
         new = keras.Sequential([first, *(self._twin(layer) for layer in model.layers)], name=model.name)
         if not model.trainable:
             new.trainable = False
@@ -200,7 +201,7 @@ class _Rebuilder:
         return self._models[id(layer)][1]
 
     def _functional(self, model):
-        graph = _graph(model)
+        graph = _config(model)
         operations = {operation.name: operation for operation in _operations(model)}
         values = {}  # (name of an operation, number of its call): its outputs in a flat list
         waiting = []
@@ -240,13 +241,14 @@ class _Rebuilder:
         return layer(tensors if len(tensors) > 1 else tensors[0])
 
 
-def _graph(model) -> dict:
-    """The config of a functional Keras 3 model, of whichever class."""
+def _config(model) -> dict:
+    """The config of a Keras 3 model with a graph, of whichever class."""
+    sequential, functional = (_base(model, name) for name in ("Sequential", "Functional"))
     with warnings.catch_warnings():  # of what it calls its inputs
         warnings.simplefilter("ignore", UserWarning)
-        if type(model) is not _base(model, "Functional"):
+        if functional and type(model) is not functional:  # whose constructor may leave its layers out of the config
             model = keras_3().Model(model.input, model.output, name=model.name)
-        return model.get_config()
+        return (sequential or functional).get_config(model)
 
 
 def _input(layer):
@@ -302,9 +304,9 @@ def _arithmetic(operation, operands) -> keras.layers.Layer | None:
     if len(operands) != 2 or ranks == [None, None]:
         return None
     if None not in ranks:
-        return MERGES[kind](name=operation.name) if kind in MERGES and ranks[0] == ranks[1] else None
+        return MERGES[kind](name=operation.name, dtype="float32") if kind in MERGES and ranks[0] == ranks[1] else None
     number = operands[ranks.index(None)]
     factors = (
         RESCALINGS[kind](number, ranks[0] is None) if kind in RESCALINGS and type(number) in (int, float) else None
     )
-    return factors and keras.layers.Rescaling(*map(float, factors), name=operation.name)
+    return factors and keras.layers.Rescaling(*map(float, factors), name=operation.name, dtype="float32")

@@ -80,8 +80,9 @@ def problems(layer: Any) -> list[Problem]:
     if not hasattr(keras.layers, kind.__name__) or kind.__name__ in DIFFERENT:
         return [Problem(ABSENT, label)]
     found = []
-    if layer.weights and layer.compute_dtype != "float32":
-        found.append(Problem(PRECISION, f"{layer.name} ({layer.dtype_policy.name})"))
+    policy = layer.dtype_policy
+    if layer.weights and (policy.compute_dtype != "float32" or getattr(policy, "quantization_mode", None)):
+        found.append(Problem(PRECISION, f"{layer.name} ({policy.name})"))
     return [*found, *_Reader(layer.name).read(kind.__name__, _config(layer)).problems]
 
 
@@ -166,9 +167,9 @@ class _Reader:
             renamed = RENAMED.get(kind, {}).get(key, key)
             if renamed not in known:
                 if key not in IMMATERIAL and not _is_default(key, value, defaults):
-                    self._note(ARGUMENT, f"{kind} with {key}={value!r}")
+                    self._note(ARGUMENT, f"{kind} with {key}={value if np.isscalar(value) else '...'}")
             elif key == "dtype":
-                converted[key] = value if isinstance(value, str) else value["config"]["name"]
+                converted[key] = _dtype(value)
             elif key in ("activation", "recurrent_activation"):
                 converted[key] = self._activation(value)
             else:
@@ -206,6 +207,8 @@ class _Reader:
         elif mine is None or kind in DIFFERENT or kind == "Lambda":
             self._note(CUSTOM_ARGUMENT, f"{key} {kind}")
         elif room == "layers":
+            if _dtype(value["config"]["dtype"]) != "float32":
+                self._note(PRECISION, f"{key} {kind}: {_dtype(value['config']['dtype'])}")
             yield key, {"class_name": kind, "config": self._layer(kind, value["config"])}
         else:
             yield key, self._object(mine, value)
@@ -214,6 +217,11 @@ class _Reader:
         known = _parameters(mine)
         config = {key: dict(self._value(key, v)).get(key) for key, v in value["config"].items() if key in known}
         return {"class_name": value["class_name"], "config": config}
+
+
+def _dtype(value) -> str:
+    """The name of a dtype policy in a config; policies that have none are refused for weights."""
+    return value if isinstance(value, str) else value["config"].get("name", "float32")
 
 
 def _parameters(cls) -> set[str]:

@@ -75,6 +75,6 @@ if typing.TYPE_CHECKING:  # never run: what tf_keras makes has no types, but eve
         keras_rat.quantize_annotate_layer(model.layers[0], bits=4)
         scheme = keras_rat.RescaleAwareScheme({"conv": 1, ".*": 8}, "keep")
         keras_rat.quantize_apply(annotated, scheme)
-        trained = keras_rat.quantize_model(model, bits=1, weight_bits=4)
+        trained = keras_rat.quantize_model(keras_rat.from_keras3(model), bits=1, weight_bits=4)
         keras_rat.calibrate(trained, rows, batch_size=8)
         return assert_type(keras_rat.convert(trained), bytes)

@@ -102,6 +102,14 @@ class Wired(keras.Model):
         self.units = units
 
 
+class Stacked(keras.Sequential):
+    def __init__(self, units):
+        super().__init__([keras.Input((12, 12, 3)), L.Flatten(), L.Dense(units)])
+
+    def get_config(self):
+        return {"units": 3}
+
+
 ON_IMAGES = {
     "sequential": sequential(
         lambda: L.Conv2D(4, 3), lambda: L.MaxPooling2D(), L.Flatten, lambda: L.Dense(3, "softmax")
@@ -118,6 +126,7 @@ ON_IMAGES = {
     "cut out": cut,
     "channels first": channels_first,
     "a class": lambda: Wired(3),
+    "a class of sequential models": lambda: Stacked(3),
 }
 
 
@@ -131,9 +140,10 @@ def test_models_compute_what_they_did(name):
     shape = model.inputs[0].shape[1:]
     assert [tuple(tensor.shape) for tensor in new.inputs] == [(None, *shape)]
     assert_equal_outputs(model, new, np.random.default_rng(1).normal(0, 1, (3, *shape)).astype(np.float32))
+    if name == "sequential":
+        assert new.input_names == ["picture"]
     assert (new.name, new.count_params()) == (model.name, model.count_params())
-    is_layer = (L.Layer,)
-    names = [layer.name for layer in model.layers if isinstance(layer, is_layer)]
+    names = [layer.name for layer in model.layers]
     assert [layer.name for layer in new.layers if layer.name in names] == names
     for old, weight in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, old)

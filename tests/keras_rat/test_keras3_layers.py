@@ -319,6 +319,7 @@ REFUSED = {
     "Lambda": (lambda: L.Lambda(lambda x: x, name="it"), r"Lambda layers, .*: it;"),
     "inner": (lambda: L.TimeDistributed(L.Dense(3, ours), name="it"), r"it \(activation ours\)"),
     "half": (lambda: L.Dense(3, dtype="mixed_float16", name="it"), r"float32, .*: it \(mixed_float16\)"),
+    "inner half": (lambda: L.TimeDistributed(L.Dense(3, dtype="mixed_float16"), name="it"), r"it \(layer Dense: mixed"),
     "double": (lambda: L.Dense(3, dtype="float64", name="it"), r"float32, .*: it \(float64\)"),
 }
 
