@@ -3,13 +3,14 @@
 
 For every task and seed: a float network; from it plain quantisation-aware training (QAT, 31 bits, the control); that
 model narrowed after training, with both methods; and rescale-aware training (RAT) from the same float weights for the
-same epochs, on both grids. The width csd2 is that of factors of two signed digits. Every int8 figure is of the
-converted .tflite on LiteRT, on test rows. Cells that are there already are not made again; see docs/results.md for what
-is written.
+same epochs, on both grids. The width csd2 is that of factors of two signed digits. With --multipliers, in place of what
+is narrowed after training: RAT with multipliers from elsewhere than by default, and without any training. Every int8
+figure is of the converted .tflite on LiteRT, on test rows. Cells that are there already are not made again; see
+docs/results.md for what is written.
 
 usage: python -m benchmarks.accuracy [--quick] [--output=DIR] [--jobs=N] [--publish=docs/results] [--tasks=...]
        [--bits=8,6,4,3,2,1] [--trained_bits=4,1] [--seeds=0,1,2] [--rows=test|validation] [--weight_bits=4] [--tflm]
-       [--scheduler=tcp://HOST:8786]
+       [--multipliers] [--scheduler=tcp://HOST:8786]
 """
 
 import contextlib
@@ -28,7 +29,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from benchmarks import cells, command, deliveries, pool, summary, tasks, widths
-from benchmarks.cells import CONTROL, FLOAT, POST_TRAINING, TRAINED, Cell, Settings
+from benchmarks.cells import CONTROL, FLOAT, POST_TRAINING, RECIPES, TRAINED, Cell, Settings
 from benchmarks.pool import Job
 from benchmarks.widths import Width
 from tflm_export import MAX_BITS, METHODS, UsageError, cluster, files
@@ -53,6 +54,10 @@ _EFFORT = flags.DEFINE_float(
     "effort", Settings.effort, "Share of the tasks' epochs to train for.", lower_bound=0.0, flag_values=_FLAGS
 )
 _WEIGHT_BITS = flags.DEFINE_enum("weight_bits", "8", ["8", "4"], "Bits of the weights.", flag_values=_FLAGS)
+_MULTIPLIERS = flags.DEFINE_bool(
+    "multipliers", False, "Compare where multipliers come from, in place of narrowing after training.",
+    flag_values=_FLAGS,
+)  # fmt: skip
 _TFLM = flags.DEFINE_bool("tflm", False, "Run the int8 models on TFLM, too, which takes longer.", flag_values=_FLAGS)
 _QUICK = flags.DEFINE_bool(
     "quick", False, "Three tasks, one seed, k = 4 and 1, half the epochs; in a folder of its own.", flag_values=_FLAGS
@@ -76,12 +81,15 @@ class Suite:
     Attributes:
       tasks: names.
       seeds: starting points.
-      bits: widths by model, of POST_TRAINING and TRAINED.
+      bits: widths by model, of POST_TRAINING and of what RECIPES train.
+      compares: whether it is about where multipliers come from: then "requantize", on which little depends on it, has
+        the narrowest width alone.
     """
 
     tasks: list[str]
     seeds: list[int]
     bits: dict[str, list[Width]]
+    compares: bool = False
 
     def base(self, task: str, seed: int) -> list[Cell]:
         """The float model, the control, and the control narrowed after training: each needs those before it."""
@@ -90,10 +98,14 @@ class Suite:
 
     def trained(self, task: str, seed: int) -> list[Cell]:
         """The rescale-aware trained models, which need the base."""
-        return [Cell(task, seed, *what) for what in self._narrowed(TRAINED)]
+        models = [model for model in self.bits if model != POST_TRAINING]
+        return [Cell(task, seed, *what) for model in models for what in self._narrowed(model)]
 
     def _narrowed(self, model: str) -> list[tuple[str, str, Width]]:
-        return list(itertools.product([model], METHODS, widths.ordered(self.bits.get(model, []))))
+        found = widths.ordered(self.bits.get(model, []))
+        methods = RECIPES[model].methods if model in RECIPES else METHODS
+        of_method = {method: found[-1:] if self.compares and method == "requantize" else found for method in methods}
+        return [(model, method, width) for method in methods for width in of_method[method]]
 
     def cells(self) -> list[Cell]:
         """All cells."""
@@ -222,6 +234,8 @@ def _suite() -> Suite:
     trained = bits if _TRAINED_BITS.value is None else widths.parsed(_TRAINED_BITS.value, _TRAINED_BITS.name, URGENCY)
     if _QUICK.value:
         bits, trained, seeds = [k for k in bits if k in (4, 1)], [k for k in trained if k in (4, 1)], seeds[:1]
+    if _MULTIPLIERS.value:
+        return Suite(names, seeds, {model: trained for model in RECIPES if model != CONTROL}, True)
     return Suite(names, seeds, {POST_TRAINING: bits, TRAINED: trained})
 
 

@@ -21,10 +21,40 @@ from benchmarks.widths import Width
 from tflm_export import MAX_BITS, METHODS, check, factors, files, narrow, runtimes
 
 FLOAT, CONTROL, POST_TRAINING, TRAINED = "float", "QAT", "post-training", "RAT"
+CALIBRATED = "calibrated"
 FLOAT_RATE = 3e-3
 CALIBRATION_ROWS = 1280
 BATCH_OF_FLOAT_MODELS = 250
 MOST_SHIFT = 4  # pixels
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a model comes from the float one.
+
+    Attributes:
+      multipliers: where they come from, as `keras_rat.calibrate` takes it; None for its default.
+      learned: whether they are trained by gradient, too, far enough to cross a grid point in the first half of the
+        epochs; None for the default of `keras_rat.quantize_model`.
+      trained: whether there is any training.
+      methods: those that it is of use with.
+    """
+
+    multipliers: str | None = None
+    learned: bool | None = None
+    trained: bool = True
+    methods: tuple[str, ...] = METHODS
+
+
+# By model. Those after the first two are for the question where multipliers come from.
+RECIPES = {
+    CONTROL: Recipe(),
+    TRAINED: Recipe(),
+    CALIBRATED: Recipe(trained=False),
+    f"{TRAINED}, nearest": Recipe("nearest", learned=False, methods=("keep",)),  # of requantize, RAT's are
+    f"{TRAINED}, chosen": Recipe("chosen", learned=False),
+    f"{TRAINED}, learned": Recipe("nearest", learned=True),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +85,7 @@ class Cell:
 
     Attributes:
       task, seed: what was learnt, from where.
-      model: "float", "QAT" (plain, 31 bits), "post-training" (that QAT model narrowed) or "RAT".
+      model: "float", "QAT" (plain, 31 bits), "post-training" (that QAT model narrowed), "RAT", or another of RECIPES.
       method: "requantize" or "keep"; empty where nothing is narrowed.
       bits: multiplier width, or the name of a grid; None for the float model.
     """
@@ -68,7 +98,8 @@ class Cell:
 
     @property
     def name(self) -> str:
-        return "_".join(filter(None, (self.model.lower(), self.method, widths.stem(self.bits) if self.method else "")))
+        model = self.model.lower().replace(", ", "_")
+        return "_".join(filter(None, (model, self.method, widths.stem(self.bits) if self.method else "")))
 
     @property
     def label(self) -> str:
@@ -164,16 +195,22 @@ class Work:
         """Fine-tunes the float model with narrow rescales; at 31 bits that is plain quantisation-aware training."""
         import keras_rat
 
+        recipe = RECIPES[cell.model]
         float_model = self.task.build()
         float_model.load_weights(str(Cell(cell.task, cell.seed, FLOAT).path(self.folder).with_suffix(".h5")))
         model = keras_rat.quantize_model(
             float_model,
             method=cell.method or METHODS[0],
             weight_bits=self.settings.weight_bits,
+            learn_multipliers=recipe.learned,
             **widths.training(cell.bits),
         )
-        keras_rat.calibrate(model, self.split.train.x[:CALIBRATION_ROWS])
-        _fit(model, self.task, self.split.train, self.settings.epochs(self.task.tuning_epochs), self.settings.rate)
+        chosen = {} if recipe.multipliers is None else {"multipliers": recipe.multipliers}
+        keras_rat.calibrate(model, self.split.train.x[:CALIBRATION_ROWS], **chosen)
+        if recipe.trained:
+            epochs = self.settings.epochs(self.task.tuning_epochs)
+            callbacks = [keras_rat.callbacks.LearnMultipliers()] if recipe.learned else []
+            _fit(model, self.task, self.split.train, epochs, self.settings.rate, callbacks)
         _save(model, path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -216,7 +253,7 @@ def _save(model, path: pathlib.Path) -> None:
         model.save(path.with_suffix(".h5"), save_format="h5", include_optimizer=False)
 
 
-def _fit(model, task: Task, rows: Rows, epochs: int, rate: float) -> None:
+def _fit(model, task: Task, rows: Rows, epochs: int, rate: float, callbacks=()) -> None:
     import tf_keras as keras
 
     schedule = keras.optimizers.schedules.CosineDecay(rate, epochs * -(-len(rows) // task.batch))
@@ -225,9 +262,9 @@ def _fit(model, task: Task, rows: Rows, epochs: int, rate: float) -> None:
     # Keras traces a training step twice if the optimizer makes its variables in the first one.
     model.optimizer.build(model.trainable_variables)
     if task.augmented:
-        model.fit(moved(rows, task.batch), epochs=epochs, verbose=0)
+        model.fit(moved(rows, task.batch), epochs=epochs, verbose=0, callbacks=list(callbacks))
     else:
-        model.fit(rows.x, rows.y, task.batch, epochs, verbose=0)
+        model.fit(rows.x, rows.y, task.batch, epochs, verbose=0, callbacks=list(callbacks))
 
 
 def moved(rows: Rows, batch: int):

@@ -283,8 +283,8 @@ def _none_can_change(layers: list[Multipliers], optimizer, steps: int) -> str:
     return (
         f"none of {sum(layer.value.size for layer in trained)} multipliers can change in this training: "
         f"{steps} steps of {type(optimizer).__name__} move log2 M by at most about {max(map(np.max, reached)):.2g}, "
-        f"the nearest decision is {nearest:.2g} away; they stay what `calibrate` chose. It takes more steps, or a "
-        f"multiplier_rate of {math.ceil(nearest / learning_rates)} or more"
+        f"the nearest decision is {nearest:.2g} away; they stay what `calibrate` chose. callbacks.LearnMultipliers, "
+        f"or a multiplier_rate of {math.ceil(nearest / learning_rates)} or more, takes them there"
     )
 
 

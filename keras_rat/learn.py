@@ -7,12 +7,10 @@ import numbers
 import numpy as np
 import tf_keras as keras
 
-from keras_rat import tfmot_internals, wiring
+from keras_rat import reach, tfmot_internals, wiring
 from keras_rat.phases import Phase
 from keras_rat.rescales import require_rescale_layers
 from tflm_export.errors import UsageError
-
-SAMPLES = 256  # of a learning-rate schedule
 
 
 class LearnMultipliers(keras.callbacks.Callback):
@@ -20,8 +18,9 @@ class LearnMultipliers(keras.callbacks.Callback):
 
     The learning rate of a network's weights moves log2 of a multiplier by a few hundredths in a usual training, while
     the next power of two is up to half an octave away. When training begins, this callback sets the rate of the
-    multipliers so that an optimizer whose steps do not depend on the size of gradients (Adam and its kin) can move them
-    by `reach` octaves by the time they freeze. Calibrate the model first, and fit it with epochs of known length.
+    multipliers so that the optimizer, Adam or one of its kin, whose steps do not depend on the size of gradients, can
+    move them by `reach` octaves by the time they freeze. Calibrate the model first, and fit it with epochs of known
+    length.
 
     Args:
       share: of the epochs, above 0 and at most 1, in which multipliers learn; at least the first.
@@ -45,7 +44,10 @@ class LearnMultipliers(keras.callbacks.Callback):
         if steps is None:
             raise UsageError("the length of an epoch is not known; pass steps_per_epoch to fit")
         self._freezes_at = math.ceil(self.share * epochs)
-        travel = _sum_of_rates(self.model.optimizer, steps * self._freezes_at)
+        travel = reach.of_training(self.model.optimizer, steps * self._freezes_at)
+        if not travel:
+            kind = type(self.model.optimizer).__name__
+            raise UsageError(f"how far {kind} moves multipliers is not known; train with Adam or one of its kin")
         for quantizer, variables in learned:
             value, phase = quantizer.unsnapped(variables), Phase(int(wiring.read(variables["phase"])))
             if phase is Phase.WAITING:
@@ -73,16 +75,6 @@ def _learned(model) -> list[tuple]:
     if not learned:
         raise UsageError("the model's multipliers are not learned; quantize_model(..., learn_multipliers=True)")
     return learned
-
-
-def _sum_of_rates(optimizer, steps: int) -> float:
-    """The sum of an optimizer's learning rates over its next steps."""
-    rate = optimizer.get_config()["learning_rate"]
-    if not isinstance(rate, dict):
-        return float(rate) * steps
-    schedule, start = keras.optimizers.schedules.deserialize(rate), int(optimizer.iterations)
-    points = start + np.linspace(0, steps, SAMPLES, endpoint=False)
-    return steps * float(np.mean([float(schedule(point)) for point in points]))
 
 
 def _forget(optimizer, variable) -> None:

@@ -70,7 +70,7 @@ def quantize_model(
     weight_bits: int = 8,
     multiplier_rate: float = 1.0,
     grid: str | Family = K_BITS,
-    learn_multipliers: bool = False,
+    learn_multipliers: bool | None = None,
 ) -> keras.Model:
     """Makes a model ready for rescale-aware training.
 
@@ -87,13 +87,14 @@ def quantize_model(
         whose weight integers do not depend on the multipliers.
       quantized_layer_name_prefix: put before the names of quantised layers.
       weight_bits: 8, or 4 for weights of -7..7 (see `convert`).
-      multiplier_rate: learning rate of the multipliers over that of the weights, with any optimizer; with
-        `learn_multipliers` only. `callbacks.LearnMultipliers` sets it by the length of the training.
+      multiplier_rate: learning rate of the multipliers over that of the weights, with any optimizer, where
+        they are learned. `callbacks.LearnMultipliers` sets it by the length of the training.
       grid: the numbers that multipliers can be: by default those of k bits; "csd2" for two signed digits, then without
         bits; or another registered `keras_rat.grid.Family`, or its name; what `bits` means to it is its own affair.
-      learn_multipliers: whether training moves the multipliers by their gradient, too. By default they stay what
-        `calibrate` chose and training adapts weights, biases and batch normalisations, which came out at least as well
-        wherever both were measured (docs/results.md).
+      learn_multipliers: whether training moves the multipliers by their gradient, too. By default with "requantize",
+        where they are the scales of the weights (a few hundredths of an octave in a usual training: fine grids see it,
+        coarse ones do not; `callbacks.LearnMultipliers` goes further). With "keep" they stay what `calibrate` chose and
+        training adapts all else, which came out at least as well (docs/results.md).
 
     Returns:
       A new tf_keras model, not compiled.

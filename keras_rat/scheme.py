@@ -329,7 +329,7 @@ class RescaleAwareScheme(default_8bit.Default8BitQuantizeScheme):
       weight_bits: 8, or 4 for int4 weights.
       multiplier_rate: learning rate of the multipliers over that of the weights, if they are learned.
       grid: the `keras_rat.grid.Family` of the multipliers, or its name.
-      learn_multipliers: whether training moves multipliers, too.
+      learn_multipliers: whether training moves multipliers, too; by default with "requantize".
 
     Raises:
       UsageError: an argument out of range, or a pattern that is no regular expression.
@@ -343,19 +343,19 @@ class RescaleAwareScheme(default_8bit.Default8BitQuantizeScheme):
         weight_bits: int = 8,
         multiplier_rate: float = 1.0,
         grid: str | Family = K_BITS,
-        learn_multipliers: bool = False,
+        learn_multipliers: bool | None = None,
     ):
         super().__init__()
         self.weight_bits = quantizers.check_weight_bits(weight_bits)
         self.multiplier_rate = quantizers.check_rate(multiplier_rate)
-        if self.multiplier_rate != 1 and not learn_multipliers:
-            raise UsageError(f"multiplier_rate {multiplier_rate!r} is of use with learn_multipliers=True alone")
-        self.learn_multipliers = bool(learn_multipliers)
         self.grid = family_of(grid)
         self.bits = _check_widths(bits, self.grid)
         if method not in METHODS:
             raise UsageError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
         self.method = method
+        self.learn_multipliers = method == REQUANTIZE if learn_multipliers is None else bool(learn_multipliers)
+        if self.multiplier_rate != 1 and not self.learn_multipliers:
+            raise UsageError(f"multiplier_rate {multiplier_rate!r} is of use with learn_multipliers=True alone")
         self._annotated = {}
 
     def bits_of(self, name: str) -> int | None:

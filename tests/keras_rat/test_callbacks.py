@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """keras_rat.callbacks on small networks, against numpy, the stored variables and LiteRT."""
 
-import inspect
 import re
 
 import numpy as np
@@ -18,11 +17,6 @@ from tests.helpers.litert import LiteRT, off_grid
 L = keras.layers
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
-# What of `quantize_model` lets multipliers learn.
-LEARN = (
-    {"learn_multipliers": True} if "learn_multipliers" in inspect.getfullargspec(keras_rat.quantize_model)[4] else {}
-)
-
 
 def network():
     return networks.build(lambda: networks.one_convolution(8))
@@ -31,6 +25,14 @@ def network():
 @pytest.fixture
 def model(digits):
     model = keras_rat.quantize_model(network(), 1)
+    keras_rat.calibrate(model, digits[0][:128], freeze_batch_norm=False)
+    return model
+
+
+@pytest.fixture
+def frozen(digits):
+    """With multipliers that training leaves alone."""
+    model = keras_rat.quantize_model(network(), 1, learn_multipliers=False)
     keras_rat.calibrate(model, digits[0][:128], freeze_batch_norm=False)
     return model
 
@@ -229,7 +231,7 @@ def cells(table, layer):
 
 
 def learning(digits, bits=1, **options):
-    model = keras_rat.quantize_model(network(), bits, **LEARN, **options)
+    model = keras_rat.quantize_model(network(), bits, learn_multipliers=True, **options)
     keras_rat.calibrate(model, digits[0][:128])
     return model
 
@@ -320,26 +322,24 @@ def test_nothing_is_said_where_a_multiplier_might_change(digits):
     assert said_before(model, keras.optimizers.SGD(1e-9)) == []
     assert said_before(learning(digits, multiplier_rate=1.2), keras.optimizers.Adam(0.05)) == []
     assert said_before(learning(digits, {"conv": 1, "dense": 10}), keras.optimizers.Adam(0.05)) == []
-    following = keras_rat.quantize_model(network(), 1, **LEARN)
+    following = keras_rat.quantize_model(network(), 1, learn_multipliers=True)
     assert said_before(following, keras.optimizers.Adam(1e-6)) == []
 
 
-@pytest.mark.skipif(not LEARN, reason="multipliers are always learned")
-def test_frozen_multipliers_are_called_so(model, digits, tmp_path):
+def test_frozen_multipliers_are_called_so(frozen, digits, tmp_path):
     lines = []
-    fit(model, digits, 1, callbacks.RescaleSummaries(tmp_path), callbacks.RescaleTable(lines.append))
+    fit(frozen, digits, 1, callbacks.RescaleSummaries(tmp_path), callbacks.RescaleTable(lines.append))
     assert [line.split()[0] for line in lines] == ["epoch"]
-    assert {layer.phase for layer in multipliers(model)} == {Phase.FROZEN}
+    assert {layer.phase for layer in multipliers(frozen)} == {Phase.FROZEN}
     assert cells(lines[0], "quant_conv2d")[-2:] == ["0", "frozen"]
     found = summaries(tmp_path)
     assert found[0, "moved"] == found[0, "quant_conv2d/moved"] == 0
     assert not any("distance_to_decision" in tag for _, tag in found)
 
 
-@pytest.mark.skipif(not LEARN, reason="multipliers are always learned")
-def test_a_schedule_moves_frozen_multipliers(model, digits):
+def test_a_schedule_moves_frozen_multipliers(frozen, digits):
     lines = []
-    fit(model, digits, 1, callbacks.SnappingSchedule({0: 8, 3: 1}), callbacks.RescaleTable(lines.append))
+    fit(frozen, digits, 1, callbacks.SnappingSchedule({0: 8, 3: 1}), callbacks.RescaleTable(lines.append))
     assert int(cells(lines[0], "quant_conv2d")[-2]) > 4
 
 

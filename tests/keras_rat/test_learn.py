@@ -105,7 +105,14 @@ def test_arguments(arguments, message):
 
 def test_a_rate_without_learning():
     with pytest.raises(UsageError, match=r"multiplier_rate 2\.0 is of use with learn_multipliers=True alone"):
-        keras_rat.quantize_model(networks.build(networks.sequential), 1, multiplier_rate=2.0)
+        keras_rat.quantize_model(networks.build(networks.sequential), 1, "keep", multiplier_rate=2.0)
+
+
+def test_an_optimizer_without_a_known_reach(digits):
+    model = quantized(digits)
+    model.compile(keras.optimizers.SGD(0.01), LOSS)
+    with pytest.raises(UsageError, match="how far SGD moves multipliers is not known; train with Adam"):
+        model.fit(digits[0][:64], digits[1][:64], verbose=0, callbacks=[callbacks.LearnMultipliers()])
 
 
 def test_multipliers_that_are_not_set(digits):
