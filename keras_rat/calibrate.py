@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures activation ranges, puts the scales on the grid, and starts the learnable multipliers there."""
+"""Measures activation ranges, puts the scales on the grid, and chooses the multipliers."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,17 +39,17 @@ def calibrate(
     Runs the float network on the data and records the range of every activation (moving averages of the batches'
     extremes, decay 0.9), then freezes the ranges. Those of residual additions, global poolings and per-tensor Dense
     layers grow (never shrink) until their rescale factors are on the grid, by the rules of `tflm_export`; the
-    learnable multipliers of the other layers start at the grid point of their present factor.
+    multipliers of the other layers take the grid point of their factor.
 
     Batch normalisations go on with the statistics they have. A gain that the grid moved by up to a third shows in a
     batch's own statistics at once and in the moving averages late, so that a network that trains with the former is
     not the one that is exported; gamma and beta go on training (arXiv 1806.08342, section 3.2.2).
 
     Where weights are kept (`method="keep"`), rounding a factor to the grid is a gain error, and `multipliers` says what
-    becomes of it. "nearest": it stays. "chosen": each multiplier is the grid point below or above its factor, by the
-    layer's output error on 256 rows (`choose`). "absorbed": it moves into the next layer's weights, in float, before
-    anything is quantised, so that none is left (`absorb`), and is chosen where it cannot go (additions, ReLU6, several
-    consumers).
+    becomes of it. "absorbed": none is left; it moves into the next layer's weights, in float, before anything is
+    quantised (`absorb`), and where it cannot go (additions, several consumers, the last layer) the channel's largest
+    weights take on the factor (`fitted`). "chosen": each multiplier is the grid point below or above its factor, by the
+    layer's output error on 256 rows (`choose`), also where weights are not kept. "nearest": it stays.
 
     Args:
       model: from `quantize_model` or `quantize_apply`.
@@ -59,7 +59,7 @@ def calibrate(
       batch_size: rows of a batch where data is an array.
       steps: batches to use, at most.
       freeze_batch_norm: whether batch normalisations compute as in inference from here on.
-      multipliers: "nearest", "chosen" or "absorbed".
+      multipliers: "absorbed", "chosen" or "nearest".
 
     Raises:
       UsageError (a ValueError): `multipliers` is none of these.
