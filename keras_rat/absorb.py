@@ -8,24 +8,25 @@ and has the factor M g = M_q: it lies on the grid, and no gain error is left. (C
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 import numpy as np
 import tf_keras as keras
 
-from keras_rat import configs, rewrite, tfmot_internals, wiring
+from keras_rat import configs, tfmot_internals, wiring
 from keras_rat.grid import SMALLEST
 from keras_rat.rescales import rescale_layers
+from keras_rat.scheme import MOVING, TIED
 from tflm_export.setting import KEEP
 
 _L = keras.layers
-# f(g x) = g f(x) for every channel by itself and g > 0, zero padding among it.
+# f(g x) = g f(x) for every channel by itself and g > 0, zero padding among it; Reshape is looked at more closely.
 _HOMOGENEOUS = (
-    _L.ActivityRegularization, _L.AveragePooling2D, _L.Cropping2D, _L.Cropping3D, _L.Dropout, _L.Flatten,
-    _L.GlobalAveragePooling2D, _L.GlobalAveragePooling3D, _L.GlobalMaxPooling2D, _L.GlobalMaxPooling3D,
-    _L.MaxPooling2D, _L.Reshape, rewrite.BatchReshape, _L.SpatialDropout2D, _L.SpatialDropout3D, _L.UpSampling2D,
-    _L.ZeroPadding2D,
-)  # fmt: skip
+    *(kind for kind in (*MOVING, *TIED) if kind is not _L.Permute),
+    _L.GlobalAveragePooling2D,
+    _L.GlobalAveragePooling3D,
+)
 _LINEAR = ("linear", "relu", "relu6", "NoOpActivation")
 SIX = 6.0  # where ReLU6 clips
 LEAST_GAIN = 2.0**-18  # off 1; less is the rounding of float32
@@ -37,14 +38,12 @@ class Route:
 
     Attributes:
       batch_norm: that of the layer, if any.
-      owners: names of the layers on the way that have a range.
-      clipping: those of them that clip at 6.
+      owners: by the name of each layer on the way that has a range, what it clips at: 6, or infinity.
       consumer: the next layer with weights.
     """
 
     batch_norm: keras.layers.Layer | None
-    owners: tuple[str, ...]
-    clipping: tuple[str, ...]
+    owners: dict[str, float]
     consumer: keras.layers.Layer
 
 
@@ -61,11 +60,9 @@ def absorb(model: keras.Model, extremes: Mapping[str, np.ndarray]) -> bool:
     Returns:
       Whether anything moved: factors of layers with one scale for all channels are then not what they were.
     """
-    moved = False
-    for layer in rescale_layers(model):
-        if layer.quantize_config.quantizer.method != KEEP:
-            continue
-        route = _route(model, layer)
+    moved, weighted = False, rescale_layers(model)
+    for layer in weighted:
+        route = _route(model, layer, weighted) if layer.quantize_config.quantizer.method == KEEP else None
         if route is not None:
             moved |= _absorb(model, layer, route, extremes)
     return moved
@@ -99,13 +96,11 @@ def _gain(model, layer, route: Route, extremes) -> np.ndarray:
     factor = quantizer.factor(weight, variables)
     bits, channels = wiring.read(variables["bits"]), _channels(layer)
     gain, lower = (quantizer.snapped(factor, bits, rounding) / factor for rounding in ("nearest", "down"))
-    for owner in route.owners:
+    for owner, limit in route.owners.items():
         range_ = wiring.own_range(model.get_layer(owner))
-        low, high = (1 + LEAST_GAIN) * wiring.read(range_.low), (1 + LEAST_GAIN) * wiring.read(range_.high)
+        low, high = (1 + LEAST_GAIN) * wiring.read(range_.low), (1 + LEAST_GAIN) * min(wiring.read(range_.high), limit)
         smallest, largest = extremes[owner].reshape(2, -1, channels)  # flattened images have channels many times
         leaves = (largest.max(0) * gain > high) | (smallest.min(0) * gain < low)
-        if owner in route.clipping:
-            leaves |= largest.max(0) * gain > SIX
         gain = np.where((leaves if len(gain) > 1 else leaves.any()) & (gain > 1), lower, gain)
     return np.broadcast_to(np.where(factor > SMALLEST, gain, 1.0), (channels,)).astype(np.float32)
 
@@ -139,39 +134,24 @@ def _against(layer, kernel, gain):
     return np.tile(gain, inputs // len(gain))[:, None]
 
 
-def _route(model, layer) -> Route | None:
-    """The way on from a layer; None where a gain cannot go."""
+def _route(model, layer, weighted) -> Route | None:
+    """The way on from a layer to one of the weighted ones; None where a gain cannot go."""
     _, batch_norm = wiring.sink(layer)
     if batch_norm is not None and not batch_norm.scale:
         return None
-    weighted = rescale_layers(model)
-    owners, clipping, here = [], [], layer
+    owners, here = {}, layer
     while True:
-        clips = _clips(here)
+        limit = SIX if _clips(here) else math.inf
         if wiring.own_range(here) is not None:
-            owners.append(here.name)
-            clipping += [here.name] * clips
-        elif clips:  # of which the extremes are not known
+            owners[here.name] = limit
+        elif limit < math.inf:  # of its outputs the extremes are not known
             return None
         following = wiring.outputs(here)
         if len(following) != 1 or here.name in model.output_names or not _is_homogeneous(here, here is layer):
             return None
         here = following[0]
         if here in weighted:
-            channels = _channels(layer)
-            ((kernel, _, _),) = tfmot_internals.quantized_weights(here)
-            return (
-                Route(batch_norm, tuple(owners), tuple(clipping), here)
-                if _input_channels(here, kernel) % channels == 0
-                else None
-            )
-
-
-def _input_channels(layer, kernel) -> int:
-    if type(layer.layer) is _L.Conv2DTranspose:
-        return kernel.shape[-1]
-    groups = layer.layer.groups if type(layer.layer) is _L.Conv2D else 1
-    return kernel.shape[-2] * groups
+            return Route(batch_norm, owners, here) if here.input_shape[-1] % _channels(layer) == 0 else None
 
 
 def _clips(layer) -> bool:
@@ -195,6 +175,6 @@ def _is_homogeneous(layer, is_weighted: bool) -> bool:
         return not plain.threshold
     if hasattr(plain, "moving_variance"):
         return True
-    if isinstance(plain, (_L.Reshape, rewrite.BatchReshape)):
+    if isinstance(plain, _L.Reshape):
         return layer.output_shape[-1] % layer.input_shape[-1] == 0
     return isinstance(plain, _HOMOGENEOUS)
