@@ -21,7 +21,14 @@ INSTALL = 'pip install "keras-rat[cluster]"'
 HOW = "dask worker {address} --nthreads 1 --nworkers N"  # starts workers as they have to be
 PATIENCE = 10.0  # seconds to wait for a scheduler to answer
 PATIENCE_WITH_WORKERS = 30.0  # seconds to wait for the first of its workers
-_CONFIGURATION = {"distributed.worker.profile.enabled": False, "distributed.admin.large-graph-warning-threshold": "1GB"}
+_CONFIGURATION = {
+    "distributed.admin.large-graph-warning-threshold": "1GB",
+    # A process here that died comes back, however long that takes; a LocalCluster gives its place up otherwise.
+    "distributed.deploy.lost-worker-timeout": "30 days",
+    "distributed.scheduler.allowed-failures": 2,
+    "distributed.scheduler.worker-saturation": 1.0,  # no job waits behind another that may take its process with it
+    "distributed.worker.profile.enabled": False,
+}
 
 
 class StrangerError(UsageError):
@@ -75,7 +82,7 @@ def connected(
                 n_workers=jobs,
                 threads_per_worker=1,
                 memory_limit=0,
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",  # a free port, for there may be several
                 silence_logs=logging.CRITICAL,
                 local_directory=stack.enter_context(tempfile.TemporaryDirectory(prefix="tflm_export_")),
             )
