@@ -6,6 +6,7 @@ default, for then the layers are the same.
 """
 
 import dataclasses
+import functools
 import inspect
 import sys
 import warnings
@@ -224,6 +225,7 @@ def _dtype(value) -> str:
     return value if isinstance(value, str) else value["config"].get("name", "float32")
 
 
+@functools.cache
 def _parameters(cls) -> set[str]:
     """The names of the arguments of a class of tf_keras, those that it passes on among them."""
     own = [base for base in cls.__mro__ if "__init__" in vars(base) and base is not object]
