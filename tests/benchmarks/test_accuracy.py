@@ -134,6 +134,37 @@ def test_what_a_job_needs_is_in_an_earlier_stage(bundled):
     assert trained == sorted(trained)
 
 
+def test_where_multipliers_come_from(finished, tmp_path, bundled):
+    """The cells that are there stay; a model that is not trained, and multipliers that are nearest, on the grid."""
+    folder = tmp_path / "accuracy"
+    shutil.copytree(finished, folder)
+    written = {path: path.stat().st_mtime_ns for path in folder.glob("cells/**/*.json")}
+    done = run(folder, "--multipliers", f"--publish={folder / 'published'}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    made = {path.stem for path in folder.glob("cells/**/*.json")} - {path.stem for path in written}
+    ways = {"rat_nearest_keep_k1", "calibrated_keep_k1", "calibrated_requantize_k1"}
+    assert made == ways | {f"rat_{way}_{method}_k1" for way in ("chosen", "learned") for method in METHODS}
+    float_model, calibrated, trained = (
+        cells.read(Cell(TASK, 0, *what), folder)
+        for what in ((FLOAT,), (cells.CALIBRATED, "keep", 1), (TRAINED, "keep", 1))
+    )
+    assert calibrated.right.mean() > float_model.right.mean() - 0.05
+    assert calibrated.multipliers == trained.multipliers  # training left them alone
+    with open(folder / "published" / "accuracy.csv", newline="") as file:
+        rows = {(row["model"], row["method"]) for row in csv.DictReader(file)}
+    assert rows == {(FLOAT, ""), (CONTROL, "")} | {
+        (model, method) for model, recipe in cells.RECIPES.items() if model != CONTROL for method in recipe.methods
+    }
+
+
+def test_requantize_is_compared_at_the_narrowest_width(bundled):
+    suite = accuracy.Suite([TASK], [0], {model: [2, 1] for model in cells.RECIPES if model != CONTROL}, compares=True)
+    assert {cell.bits for cell in suite.trained(TASK, 0) if cell.method == "requantize"} == {1}
+    assert {cell.bits for cell in suite.trained(TASK, 0) if cell.method == "keep"} == {1, 2}
+    assert Cell(TASK, 0, "RAT, nearest", "requantize", 1) not in suite.cells()
+
+
 def test_a_job_that_fails_is_named(tmp_path, bundled, monkeypatch):
     def fail(todo, *rest):
         yield todo[0], ValueError("broken")
