@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tflm_export import UsageError, cluster
+from tflm_export import cluster
 
 PATIENCE = 1.0  # seconds after which workers that came or went are looked for
 
@@ -154,7 +154,7 @@ def _ended(client, running: list) -> list:
     except TimeoutError:
         return []
     except distributed.client.FuturesCancelledError as error:
-        raise UsageError("the scheduler has gone; what is done is kept, and the same command goes on") from error
+        raise cluster.gone() from error
 
 
 def _abandon(client, running: dict) -> None:

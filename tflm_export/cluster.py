@@ -6,16 +6,18 @@ import contextlib
 import functools
 import hashlib
 import importlib.util
+import itertools
 import logging
 import pathlib
 import platform
 import tempfile
+import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from importlib import metadata
 from typing import Any
 
-from tflm_export.errors import UsageError
+from tflm_export.errors import ModelError, UsageError
 
 INSTALL = 'pip install "keras-rat[cluster]"'
 HOW = "dask worker {address} --nthreads 1 --nworkers N"  # starts workers as they have to be
@@ -99,6 +101,54 @@ def connected(
 def workers(client) -> list[str]:
     """The addresses of a client's workers."""
     return sorted(client.nthreads())
+
+
+class Ahead:
+    """Calls of a function on workers, some of them before it is known whether their results are asked for."""
+
+    def __init__(self, client, function: Callable, common):
+        """
+        Args:
+          client: as `connected` gives it.
+          function: called with what is common to all calls, and with one thing more, which is hashable.
+        """
+        self._client, self._function = client, function
+        # A task, not scattered data: those are lost with the workers that have them.
+        self._common = client.submit(_same, common, key=f"common-{uuid.uuid4().hex}")
+        self._futures: dict[Hashable, Any] = {}
+
+    def __call__(self, wanted: Iterator[Hashable]) -> Any:
+        """The result for the first of what may be wanted; as many of the others are begun as there are workers.
+
+        Raises:
+          ModelError: every process that began it died.
+          Exception: what the function raised.
+        """
+        import distributed
+
+        now = list(itertools.islice(wanted, max(1, len(workers(self._client)))))
+        idle = [item for item, future in self._futures.items() if item not in now and not future.done()]
+        if idle:
+            self._client.cancel([self._futures.pop(item) for item in idle])
+        for place, item in enumerate(now):
+            if item not in self._futures:
+                key = f"ahead-{uuid.uuid4().hex}"
+                self._futures[item] = self._client.submit(self._function, self._common, item, key=key, priority=-place)
+        try:
+            return self._futures.pop(now[0]).result()
+        except distributed.KilledWorker as error:
+            raise ModelError(f"{now[0]}: {failure(error)}") from error
+        except distributed.client.FutureCancelledError as error:
+            raise gone() from error
+
+
+def _same(common):
+    return common
+
+
+def gone() -> UsageError:
+    """What to raise where the scheduler does not answer any more."""
+    return UsageError("the scheduler is gone; what was written is there, and the same command does the rest")
 
 
 def failure(error: BaseException) -> str:

@@ -21,6 +21,7 @@ NEEDED = {  # flag: those without any of which it means nothing
     "core": ["c_source"],
     "optimize": ["c_source"],
     "max_drop": ["search"],
+    "scheduler": ["search"],
     "model_name": ["c_source", "cc_array", "rtl"],
     "rtl_accumulator_bits": ["rtl"],
     "rtl_shifts": ["rtl"],
@@ -201,7 +202,19 @@ EXPLAIN = flags.DEFINE_bool(
     "explain", False, "Only show each rescale; with --grid csd2, as shifts and additions.", flag_values=FLAGS
 )
 DUMP = flags.DEFINE_bool("dump", False, f"Only print metadata entry {metadata.NAME} as JSON.", flag_values=FLAGS)
-JOBS = flags.DEFINE_integer("jobs", 1, "Models that are worked on at once, of several.", flag_values=FLAGS)
+JOBS = flags.DEFINE_integer(
+    "jobs",
+    1,
+    "Models that are worked on at once, of several; with --search, settings of a single one.",
+    flag_values=FLAGS,
+)
+SCHEDULER = flags.DEFINE_string(
+    "scheduler",
+    None,
+    "For --search: address of a dask.distributed scheduler, tcp://HOST:8786, whose workers measure in place of --jobs "
+    "processes here.",
+    flag_values=FLAGS,
+)
 QUIET = flags.DEFINE_bool("quiet", False, "Print nothing but errors.", flag_values=FLAGS)
 VERSION = flags.DEFINE_bool("version", False, "Show the version.", flag_values=FLAGS)
 HELP = command_line.define_help(FLAGS)

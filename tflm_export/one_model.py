@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the command line does with one model: explains, dumps, checks, converts or narrows it."""
 
+import contextlib
 import json
 import sys
 from typing import TYPE_CHECKING
@@ -163,14 +164,30 @@ class OneModel:
                 print(".", end="", file=sys.stderr, flush=True)
 
         rows = list(test.values())
-        found = search(
-            converted.data, flags.METHOD.value, train, rows, flags.MAX_DROP.value, progress, converted.references
-        )
+        with self._workers() as client:
+            found = search(
+                converted.data,
+                flags.METHOD.value,
+                train,
+                rows,
+                flags.MAX_DROP.value,
+                progress,
+                converted.references,
+                client,
+            )
         if found.agreement.top1 is not None and 0 < flags.MAX_DROP.value * found.agreement.rows < 1:
             rows_measured = f"the {found.agreement.rows} rows that measure"
             self.say(f"note: --max_drop {flags.MAX_DROP.value:g} is less than one of {rows_measured}")
         self.say(f"models tried: {found.tried}; bits by operator, for --bits_config: {json.dumps(found.rules)}")
         return found.data, found.report
+
+    def _workers(self) -> contextlib.AbstractContextManager:
+        """Those that measure for a search. Of several models, --jobs are searched at once, each by one process."""
+        if flags.SCHEDULER.value is None and (flags.JOBS.value == 1 or not self.source.is_alone):
+            return contextlib.nullcontext()
+        from tflm_export.cluster import connected
+
+        return connected(flags.JOBS.value, flags.SCHEDULER.value)
 
     def _verify(self, stock: bytes, data: bytes, inputs: dict | None) -> tuple[int, str]:
         """Runs both models; the exit code, and why it is not 0."""

@@ -2,7 +2,9 @@
 """The narrowest multipliers that keep a model's outputs within a tolerance, measured on data."""
 
 import dataclasses
-from collections.abc import Hashable, Iterator, Mapping
+import heapq
+import itertools
+from collections.abc import Callable, Hashable, Iterator, Mapping
 
 import numpy as np
 
@@ -36,6 +38,44 @@ class Found:
     tried: int
 
 
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A setting to try: bits for all operators, but for those with a rule, as `narrow` takes them."""
+
+    bits: int
+    rules: tuple[tuple, ...] = ()
+
+    def __str__(self) -> str:
+        added = f", {ADD_BITS} of additions," if self.rules else ""
+        return f"{self.bits} bit{'s' if self.bits > 1 else ''}{added}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """A model that was narrowed, its report, and how far it is from the stock model on the rows that measure."""
+
+    data: bytes
+    report: Report
+    agreement: Agreement
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """What is the same for all candidates; the attributes are arguments of `search`."""
+
+    data: bytes
+    method: str
+    train: dict[str, np.ndarray]
+    test: list[np.ndarray]
+    references: Mapping[Hashable, Reference] | None
+
+    def measure(self, candidate: Candidate) -> Measured:
+        """Narrows as a candidate says, and measures."""
+        rules = dict(candidate.rules)
+        narrowed, report = narrow(self.data, candidate.bits, self.method, self.train, rules, references=self.references)
+        return Measured(narrowed, report, compare(parse(self.data), parse(narrowed), self.test))
+
+
 def search(
     data: bytes,
     method: str,
@@ -44,6 +84,7 @@ def search(
     max_drop: float,
     on_try=lambda: None,
     references: Mapping[Hashable, Reference] | None = None,
+    client=None,
 ) -> Found:
     """Finds the narrowest setting, first one width for all operators, then operator by operator.
 
@@ -59,44 +100,76 @@ def search(
         for outputs that are no classes, tolerated relative change. It holds for each output of the model.
       on_try: called after each model that was measured.
       references: what weights stand for, as `narrow` takes them.
+      client: of `cluster.connected`, whose workers measure what is asked for next and, at the same time, what is likely
+        to be asked for after that. The result is the same.
 
     Raises:
       ModelError: no width up to 16 bits is within the tolerance; or the model cannot be narrowed or simulated.
     """
-    stock = parse(data)
+    measure = _measuring(Problem(data, method, train, test, references), client)
     tried = 0
 
-    def measure(bits: int, rules: dict) -> tuple[bytes, Report, Agreement, float]:
+    def within(candidates: Iterator[Candidate]) -> tuple[Measured, bool]:
+        """The first of candidates, and whether it will do; the others are what may be asked for next."""
         nonlocal tried
-        narrowed, report = narrow(data, bits, method, train, rules, references=references)
-        agreement = compare(stock, parse(narrowed), test)
+        found = measure(candidates)
         tried += 1
         on_try()
-        return narrowed, report, agreement, agreement.drop
+        return found, found.agreement.drop <= max_drop
 
     best = None
-    for bits, added in _settings(stock):
-        narrowed, report, agreement, lost = measure(bits, added)
-        width = f"{bits} bit{'s' if bits > 1 else ''}{f', {ADD_BITS} of additions,' if added else ''}"
-        best = (lost, width) if best is None or lost < best[0] else best
-        if lost <= max_drop:
+    settings = list(_settings(parse(data)))
+    for place, setting in enumerate(settings):
+        found, will_do = within(iter(settings[place:]))
+        best = min(best or (found.agreement.drop, setting), (found.agreement.drop, setting), key=lambda pair: pair[0])
+        if will_do:
             break
     else:
         raise ModelError(f"no width up to {UNIFORM[-1]} bits is within {max_drop:g}: {best[1]} drop {best[0]:.4g}")
-    rules = {row.index: row.bits for row in report.rows if row.subgraph == 0 and row.factors and not row.reason}
-    found = narrowed, report, agreement
-    for index in [index for index, width in rules.items() if width > 1]:
-        candidate = rules | {index: 1}
-        narrowed, report, agreement, lost = measure(bits, candidate)
-        if lost <= max_drop:
-            rules, found = candidate, (narrowed, report, agreement)
-    return Found(rules, *found, tried)
+    rows = found.report.rows
+    rules = {row.index: row.bits for row in rows if row.subgraph == 0 and row.factors and not row.reason}
+    wide = [index for index, width in rules.items() if width > 1]
+    narrower = 0
+    for place, index in enumerate(wide):
+        measured, will_do = within(_likely(setting.bits, rules, wide[place:], (narrower + 1) / (place + 2)))
+        if will_do:
+            rules, found = rules | {index: 1}, measured
+            narrower += 1
+    return Found(rules, found.data, found.report, found.agreement, tried)
 
 
-def _settings(stock: Model) -> Iterator[tuple[int, dict]]:
-    """Bits and rules to try until one setting will do."""
+def _measuring(problem: Problem, client) -> Callable[[Iterator[Candidate]], Measured]:
+    """A function that measures the first of candidates: here, or on a client's workers."""
+    if client is None:
+        return lambda candidates: problem.measure(next(candidates))
+    from tflm_export.cluster import Ahead
+
+    return Ahead(client, Problem.measure, problem)
+
+
+def _likely(bits: int, rules: dict[int, int], wide: list[int], chance: float) -> Iterator[Candidate]:
+    """What is asked for next, then what may be asked for after that, the likeliest first.
+
+    Args:
+      bits, rules: the setting so far.
+      wide: operators to be tried with one bit, in this order.
+      chance: that one of them will do, and stays.
+    """
+    order = itertools.count()  # of equal chances, the earlier
+    ahead = [(-1.0, next(order), 0, rules)]
+    while ahead:
+        negative, _, place, before = heapq.heappop(ahead)
+        if place < len(wide):
+            after = before | {wide[place]: 1}
+            yield Candidate(bits, tuple(after.items()))
+            heapq.heappush(ahead, (negative * chance, next(order), place + 1, after))
+            heapq.heappush(ahead, (negative * (1 - chance), next(order), place + 1, before))
+
+
+def _settings(stock: Model) -> Iterator[Candidate]:
+    """What to try until one setting will do."""
     additions = with_additions(stock, None, ADD_BITS)
     for bits in UNIFORM:
-        yield bits, {}
+        yield Candidate(bits)
         if bits == 1 and additions:
-            yield bits, additions
+            yield Candidate(bits, tuple(additions.items()))
