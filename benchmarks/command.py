@@ -2,7 +2,7 @@
 """What the benchmarks' command lines have in common.
 
 `--help` shows a module's usage; `--output` is the folder of its results. Exit codes are those of tflm_export: 0 done,
-1 a model or a comparison failed, 2 wrong usage or something that is missing. An error is one line on stderr.
+1 a model or a comparison failed, 2 wrong usage or something that is missing, 130 Ctrl-C. An error is a line on stderr.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from rich.table import Table
 
 from tflm_export import ModelError, UsageError, command_line
 
-EXIT_OK, EXIT_MODEL, EXIT_USAGE = 0, 1, 2
+EXIT_OK, EXIT_MODEL, EXIT_USAGE, EXIT_STOPPED = 0, 1, 2, 130
 PACKAGES = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "ai-edge-litert", "numpy", "scipy")
 WIDTH = 120  # of what is printed into a file or a pipe
 
@@ -83,6 +83,8 @@ class Command:
             return function(*positional) or EXIT_OK
         except ModelError as error:
             return self._fail(error, EXIT_MODEL)
+        except KeyboardInterrupt:
+            return self._fail("stopped", EXIT_STOPPED)
         except BrokenPipeError:  # the reader has left, as in `... | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return EXIT_OK
@@ -91,7 +93,7 @@ class Command:
         except (UsageError, flags.Error, *self._errors) as error:
             return self._fail(error, EXIT_USAGE)
 
-    def _fail(self, error: Exception | str, code: int) -> int:
+    def _fail(self, error: BaseException | str, code: int) -> int:
         print(f"{self.name}: {' '.join(str(error).split())}", file=sys.stderr)
         return code
 

@@ -203,5 +203,8 @@ def _require_workers(client, address: str, identity: Callable[[], dict[str, str]
     try:
         for worker in workers(client):
             client.run(require_alike, identity, identity(), worker, workers=[worker])
-    except ImportError as error:
-        raise UsageError(f"workers of {address} lack what is needed here: {error}; start them where it is") from error
+    except UsageError:
+        raise
+    except Exception as error:  # dask's own, around what it could not import
+        fix = "install the same there, or start them in a checkout with PYTHONPATH=."
+        raise UsageError(f"workers of {address} lack what is here: {error}; {fix}") from error

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.pool import Job, results
 from tests.helpers.cluster import process
-from tests.helpers.command import environment
+from tests.helpers.command import environment, heed
 from tflm_export import cluster
 
 
@@ -72,7 +72,7 @@ def test_ctrl_c_ends_all_processes(tmp_path):
     )
     running = subprocess.Popen(
         [sys.executable, script], env=environment(TMPDIR=str(tmp_path)), stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, start_new_session=True,
+        stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heed,
     )  # fmt: skip
     worker = int(running.stdout.readline())
     time.sleep(0.5)

@@ -29,10 +29,11 @@ def start(
     """The program, running, with more variables of its environment; it ignores no signal, as under nohup it would."""
     line = command(*arguments, before=before)
     return subprocess.Popen(
-        line, env=environment(**more), stdout=stdout, stderr=stderr, preexec_fn=_heed if os.name == "posix" else None
+        line, env=environment(**more), stdout=stdout, stderr=stderr, preexec_fn=heed if os.name == "posix" else None
     )
 
 
-def _heed() -> None:
+def heed() -> None:
+    """Ignores no signal."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Workers here and of a scheduler that users start: what is wrong with them is said in a sentence."""
 
+import importlib
 import socket
 import sys
 
@@ -53,6 +54,14 @@ def test_workers_that_differ_are_refused(nodes):
     message = refused(nodes.address, identity=strange)
     assert message.startswith(f"worker {worker} has process ")
     assert message.endswith("; install the same there and here")
+
+
+def test_workers_without_what_is_needed(nodes, tmp_path, monkeypatch):
+    (tmp_path / "only_here.py").write_text("def identity():\n    return {}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    message = refused(nodes.address, identity=importlib.import_module("only_here").identity)
+    assert message.startswith(f"workers of {nodes.address} lack what is here: ModuleNotFoundError")
+    assert "No module named 'only_here'" in message
 
 
 def test_workers_of_several_threads_are_refused(nodes):
