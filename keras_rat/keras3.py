@@ -39,8 +39,8 @@ RESCALINGS = {
     "Add": lambda number, first: (1.0, number),
     "Subtract": lambda number, first: (-1.0, number) if first else (1.0, -number),
     "Multiply": lambda number, first: (number, 0.0),
-    "Divide": lambda number, first: None if first else (1 / number, 0.0),
-    "TrueDivide": lambda number, first: None if first else (1 / number, 0.0),
+    "Divide": lambda number, first: None if first or not number else (1 / number, 0.0),
+    "TrueDivide": lambda number, first: None if first or not number else (1 / number, 0.0),
 }
 
 
@@ -219,6 +219,8 @@ class _Rebuilder:
                     values[name, number] = tf.nest.flatten(self._called(operations[name], args, kwargs))
                 else:
                     later.append((name, number, node))
+            if len(later) == len(waiting):
+                raise RuntimeError(f"the config of {model.name} calls {later[0][0]} on what it never computes")
             waiting = later
 
         def tensors(entry):
@@ -306,7 +308,7 @@ def _arithmetic(operation, operands) -> keras.layers.Layer | None:
     if None not in ranks:
         return MERGES[kind](name=operation.name, dtype="float32") if kind in MERGES and ranks[0] == ranks[1] else None
     number = operands[ranks.index(None)]
-    factors = (
-        RESCALINGS[kind](number, ranks[0] is None) if kind in RESCALINGS and type(number) in (int, float) else None
-    )
+    if kind not in RESCALINGS or type(number) not in (int, float):
+        return None
+    factors = RESCALINGS[kind](number, ranks[0] is None)
     return factors and keras.layers.Rescaling(*map(float, factors), name=operation.name, dtype="float32")

@@ -289,6 +289,11 @@ def divided():
     return keras.Model(x, 1 / x)
 
 
+def of_nothing():
+    x = keras.Input((3,))
+    return keras.Model(x, x / 0)
+
+
 def of_integers():
     x = keras.Input((3,), dtype="int32")
     return keras.Model(x, x * 2)
@@ -317,6 +322,7 @@ def optional():
         (on_a_constant, r"calls on constants: sum \(Add\); keep"),
         (of_a_constant, r"functions called on Keras tensors: add\w* \(Add\); put"),
         (divided, r"functions called on Keras tensors: true_divide\w* \(TrueDivide\)"),
+        (of_nothing, r"functions called on Keras tensors: true_divide\w* \(TrueDivide\)"),
         (of_integers, r"functions called on Keras tensors: multiply\w* \(Multiply\)"),
         (frozen_weight, r"single weights that are frozen: dense; freeze whole layers"),
         (masked, r"\n- layers that mask .*: words \(Embedding\), mask \(Masking\); leave the masks out$"),
