@@ -162,9 +162,10 @@ def _abandon(client, running: dict) -> None:
     if not running or client.cluster is not None or client.status != "running":  # ours end anyhow
         return
     keys = {future.key for future in running}
-    busy = [worker for worker, doing in client.processing().items() if keys & {*doing}]
-    client.cancel(list(running))
-    _restart(client, busy)
+    with contextlib.suppress(OSError, TimeoutError):  # the scheduler has gone
+        busy = [worker for worker, doing in client.processing().items() if keys & {*doing}]
+        client.cancel(list(running))
+        _restart(client, busy)
 
 
 def _restart(client, workers: list[str]) -> None:

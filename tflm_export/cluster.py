@@ -90,6 +90,9 @@ def connected(
             )
             yield stack.enter_context(distributed.Client(stack.enter_context(cluster)))
         else:
+            log = logging.getLogger("distributed.client")  # what it says of lost connections is said in a sentence here
+            stack.callback(log.setLevel, log.level)
+            log.setLevel(logging.CRITICAL)
             asyncio.run(_require_scheduler(scheduler))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", distributed.versions.VersionMismatchWarning)  # what matters is below
@@ -99,8 +102,15 @@ def connected(
 
 
 def workers(client) -> list[str]:
-    """The addresses of a client's workers."""
-    return sorted(client.nthreads())
+    """The addresses of a client's workers.
+
+    Raises:
+      UsageError: the scheduler is gone.
+    """
+    try:
+        return sorted(client.nthreads())
+    except OSError as error:
+        raise gone() from error
 
 
 class Ahead:

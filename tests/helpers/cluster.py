@@ -24,9 +24,14 @@ class Cluster:
     def __init__(self, folder: pathlib.Path):
         self._folder, self._processes = folder, {}
         self._start("scheduler", "scheduler", "--host=127.0.0.1", "--port=0", f"--scheduler-file={folder / 'address'}")
-        while not (folder / "address").is_file():
+        self.address = self._address(folder / "address")
+
+    @staticmethod
+    def _address(path: pathlib.Path) -> str:
+        while True:
+            with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):  # not yet written, or not yet whole
+                return json.loads(path.read_text())["address"]
             time.sleep(0.05)
-        self.address = json.loads((folder / "address").read_text())["address"]
 
     def start_node(self, name: str, *arguments: str, **more: str) -> None:
         """Starts a worker with its nanny."""
