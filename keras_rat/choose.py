@@ -114,8 +114,8 @@ def _decide(call, exact: _Values, narrow: _Values, fit: bool) -> int:
         errors = [error.sum(keepdims=True) for error in errors]
     is_below = np.where(errors[0] == errors[1], rounded == below, errors[0] < errors[1])
     chosen = np.where(is_below, below, above)
-    flat = [weights.reshape(-1, len(factor)) for weights in kernels]
-    weight.assign(np.where(is_below, *flat).reshape(kernel.shape))
+    lower, higher = (weights.reshape(-1, len(factor)) for weights in kernels)
+    weight.assign(np.where(is_below, lower, higher).reshape(kernel.shape))
     quantizer.set_multiplier(variables, chosen)
     narrow.run(call)
     return int((chosen != rounded).sum())

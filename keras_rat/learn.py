@@ -23,7 +23,7 @@ class LearnMultipliers(keras.callbacks.Callback):
     length.
 
     Args:
-      share: of the epochs, above 0 and at most 1, in which multipliers learn; at least the first.
+      share: of the epochs to come, above 0 and at most 1, in which multipliers learn; at least the first.
       reach: octaves that a multiplier can move by meanwhile.
 
     Raises:
@@ -39,12 +39,22 @@ class LearnMultipliers(keras.callbacks.Callback):
         self.share, self.reach = float(share), float(reach)
 
     def on_train_begin(self, logs=None):
-        learned = _learned(self.model)
-        steps, epochs = self.params.get("steps"), self.params["epochs"]
+        self._freezes_at = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self._freezes_at is None:
+            epochs = self.params["epochs"] - epoch
+            self._freezes_at = epoch + math.ceil(self.share * epochs)
+            self._begin(self._freezes_at - epoch)
+        if epoch >= self._freezes_at:
+            self._freeze()
+
+    def _begin(self, epochs: int) -> None:
+        """Sets the rate of the multipliers for so many epochs."""
+        learned, steps = _learned(self.model), self.params.get("steps")
         if steps is None:
             raise UsageError("the length of an epoch is not known; pass steps_per_epoch to fit")
-        self._freezes_at = math.ceil(self.share * epochs)
-        travel = reach.of_training(self.model.optimizer, steps * self._freezes_at)
+        travel = reach.of_training(self.model.optimizer, steps * epochs)
         if not travel:
             kind = type(self.model.optimizer).__name__
             raise UsageError(f"how far {kind} moves multipliers is not known; train with Adam or one of its kin")
@@ -56,9 +66,8 @@ class LearnMultipliers(keras.callbacks.Callback):
             quantizer.set_multiplier(variables, value, phase)
         self.model.make_train_function(force=True)
 
-    def on_epoch_begin(self, epoch, logs=None):
-        if epoch < self._freezes_at:
-            return
+    def _freeze(self) -> None:
+        """Puts the multipliers that still learn on their grid, where they stay."""
         moving = [pair for pair in _learned(self.model) if wiring.read(pair[1]["phase"]) != Phase.FROZEN]
         for quantizer, variables in moving:
             value = quantizer.snapped(quantizer.unsnapped(variables), wiring.read(variables["bits"]), "nearest")

@@ -66,6 +66,13 @@ def test_the_share_of_epochs(digits):
     np.testing.assert_array_equal(seen[2], seen[3])
 
 
+def test_a_training_that_begins_later(digits):
+    """The share is of the epochs that are left."""
+    seen = fit(quantized(digits), digits, callbacks.LearnMultipliers(), epochs=6, initial_epoch=4)
+    assert (seen[1] != seen[0]).any()
+    assert set(np.round(seen[2], 6) % 1) == {0.0}
+
+
 def test_a_model_learns_on_after_it_was_saved(digits, tmp_path):
     model = quantized(digits)
     fit(model, digits, callbacks.LearnMultipliers())
