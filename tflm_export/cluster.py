@@ -80,13 +80,15 @@ def connected(
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set(_CONFIGURATION))
         if scheduler is None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tflm_export_"))
+            stack.enter_context(dask.config.set({"temporary-directory": folder}))  # where dask leaves an empty one
             cluster = distributed.LocalCluster(
                 n_workers=jobs,
                 threads_per_worker=1,
                 memory_limit=0,
                 dashboard_address="127.0.0.1:0",  # a free port, for there may be several
                 silence_logs=logging.CRITICAL,
-                local_directory=stack.enter_context(tempfile.TemporaryDirectory(prefix="tflm_export_")),
+                local_directory=folder,
             )
             yield stack.enter_context(distributed.Client(stack.enter_context(cluster)))
         else:
