@@ -9,13 +9,13 @@ and has the factor M g = M_q: it lies on the grid, and no gain error is left. (C
 
 import dataclasses
 import math
-from collections.abc import Mapping
 
 import numpy as np
 import tf_keras as keras
 
 from keras_rat import configs, tfmot_internals, wiring
 from keras_rat.grid import SMALLEST
+from keras_rat.observe import SIX
 from keras_rat.rescales import rescale_layers
 from keras_rat.scheme import MOVING, TIED
 from tflm_export.setting import KEEP
@@ -28,7 +28,8 @@ _HOMOGENEOUS = (
     _L.GlobalAveragePooling3D,
 )
 _LINEAR = ("linear", "relu", "relu6", "NoOpActivation")
-SIX = 6.0  # where ReLU6 clips
+_LAST = "channels_last"
+MOST_CLIPPED = 1 / 32  # of a channel's values: with more there, its gain error does less harm than another clip would
 LEAST_GAIN = 2.0**-18  # off 1; less is the rounding of float32
 
 
@@ -47,18 +48,18 @@ class Route:
     consumer: keras.layers.Layer
 
 
-def absorb(model: keras.Model, extremes: Mapping[str, np.ndarray]) -> bool:
+def absorb(model: keras.Model, extremes: dict[str, np.ndarray]) -> bool:
     """Moves the gain errors of a model's `keep` layers into the layers that follow, in execution order.
 
     A channel takes the nearest grid point, or the one below where its outputs would leave their range.
 
     Args:
       model: from `quantize_model`, with its ranges set.
-      extremes: by the name of the layer that owns a range, the smallest and the largest output of every channel that it
-        saw; float [2, channels].
+      extremes: `observe.Seen.extremes`, which come to be those of the new network.
 
     Returns:
-      Whether anything moved: factors of layers with one scale for all channels are then not what they were.
+      Whether anything moved: factors of layers with one scale for all channels, and what such layers feed, are then not
+      what they were.
     """
     moved, weighted = False, rescale_layers(model)
     for layer in weighted:
@@ -83,14 +84,17 @@ def _absorb(model, layer, route: Route, extremes) -> bool:
             _scale(layer.layer.bias, gain)
     ((following, _, _),) = tfmot_internals.quantized_weights(route.consumer)
     _scale(following, _against(route.consumer, following, 1 / gain))
+    for owner in route.owners:
+        seen = extremes[owner]
+        extremes[owner] = seen * np.stack([*[np.tile(gain, seen.shape[1] // len(gain))] * 2, np.ones(seen.shape[1])])
     return True
 
 
 def _gain(model, layer, route: Route, extremes) -> np.ndarray:
     """What a layer's outputs become larger by, so that factors are on the grid; float32 [channels].
 
-    A channel that ReLU6 clips becomes smaller, and is clipped at 6 / gain then: what is there above 6 is in the outputs
-    afterwards, an error where there is such alone.
+    A channel that ReLU6 clips now and then becomes smaller, and is clipped at 6 / gain then: what there is above 6 is
+    in the outputs afterwards, an error in few values. One that it clips often stays as it is.
     """
     ((weight, quantizer, variables),) = tfmot_internals.quantized_weights(layer)
     factor = quantizer.factor(weight, variables)
@@ -99,9 +103,12 @@ def _gain(model, layer, route: Route, extremes) -> np.ndarray:
     for owner, limit in route.owners.items():
         range_ = wiring.own_range(model.get_layer(owner))
         low, high = (1 + LEAST_GAIN) * wiring.read(range_.low), (1 + LEAST_GAIN) * min(wiring.read(range_.high), limit)
-        smallest, largest = extremes[owner].reshape(2, -1, channels)  # flattened images have channels many times
-        leaves = (largest.max(0) * gain > high) | (smallest.min(0) * gain < low)
-        gain = np.where((leaves if len(gain) > 1 else leaves.any()) & (gain > 1), lower, gain)
+        seen = extremes[owner].reshape(3, -1, channels)  # flattened images have channels many times
+        smallest, largest, clipped = seen[0].min(0), seen[1].max(0), seen[2].max(0)
+        leaves, stays = (largest * gain > high) | (smallest * gain < low), (clipped > MOST_CLIPPED) & (limit < math.inf)
+        if len(gain) == 1:
+            leaves, stays = leaves.any(), stays.any()
+        gain = np.where(stays, 1.0, np.where(leaves & (gain > 1), lower, gain))
     return np.broadcast_to(np.where(factor > SMALLEST, gain, 1.0), (channels,)).astype(np.float32)
 
 
@@ -123,15 +130,15 @@ def _along(layer, gain):
 
 
 def _against(layer, kernel, gain):
-    """Factors of input channels, as they lie in a layer's kernel."""
+    """Factors of input channels, as they lie in a layer's kernel; a few, if these come several times, as pixels do."""
     kind = type(layer.layer)
+    gain = np.tile(gain, layer.input_shape[-1] // len(gain))
     if kind is _L.Conv2DTranspose:
         return gain
     if kind is _L.Conv2D and layer.layer.groups > 1:  # [.., inputs of a group, outputs], group by group
         groups = layer.layer.groups
         return np.repeat(gain.reshape(groups, -1).T, kernel.shape[-1] // groups, axis=1)
-    inputs = kernel.shape[-2]
-    return np.tile(gain, inputs // len(gain))[:, None]
+    return gain[:, None]
 
 
 def _route(model, layer, weighted) -> Route | None:
@@ -176,5 +183,6 @@ def _is_homogeneous(layer, is_weighted: bool) -> bool:
     if hasattr(plain, "moving_variance"):
         return True
     if isinstance(plain, _L.Reshape):
-        return layer.output_shape[-1] % layer.input_shape[-1] == 0
-    return isinstance(plain, _HOMOGENEOUS)
+        before, after = layer.input_shape[-1], layer.output_shape[-1]
+        return None not in (before, after) and after % before == 0
+    return isinstance(plain, _HOMOGENEOUS) and getattr(plain, "data_format", _LAST) in (None, _LAST)

@@ -22,6 +22,7 @@ from tflm_export.grid import POWERS_OF_TWO
 from tflm_export.setting import Setting
 
 STEPS = 40
+ABSORPTIONS = 3  # at most: each moves ranges of layers with one scale, and with them the factors of what these feed
 MULTIPLIERS = NEAREST, CHOSEN, ABSORBED = "nearest", "chosen", "absorbed"
 Batch: TypeAlias = np.ndarray | tf.Tensor | Mapping[str, np.ndarray] | Sequence[np.ndarray]
 
@@ -50,6 +51,8 @@ def calibrate(
     quantised (`absorb`), and where it cannot go (additions, several consumers, the last layer) the channel's largest
     weights take on the factor (`fitted`). "chosen": each multiplier is the grid point below or above its factor, by the
     layer's output error on 256 rows (`choose`), also where weights are not kept. "nearest": it stays.
+
+    That changes the weights of the model for good: calibrate once, and make the model anew to do it otherwise.
 
     Args:
       model: from `quantize_model` or `quantize_apply`.
@@ -99,7 +102,7 @@ def _require_finite(values: dict[str, np.ndarray], what: str) -> None:
         raise ValueError(f"{what} that are not finite (NaN, infinite): {', '.join(broken)}")
 
 
-def settle(model: keras.Model, extremes: Mapping[str, np.ndarray] | None = None) -> None:
+def settle(model: keras.Model, extremes: dict[str, np.ndarray] | None = None) -> None:
     """Freezes the ranges as they are, with the scales on the grid, and sets the multipliers that are not set yet.
 
     Args:
@@ -111,11 +114,13 @@ def settle(model: keras.Model, extremes: Mapping[str, np.ndarray] | None = None)
     for range_ in ranges:
         range_.phase.assign(Phase.FROZEN)
     _put_scales_on_grid(model)
-    if extremes is not None and absorb(model, extremes):
+    left = ABSORPTIONS if extremes is not None else 0
+    while left and absorb(model, extremes):
         for range_, (low, high) in zip(ranges, measured, strict=True):
             range_.low.assign(low)
             range_.high.assign(high)
         _put_scales_on_grid(model)
+        left -= 1
     for layer in rescale_layers(model):
         _start_multiplier(layer)
 

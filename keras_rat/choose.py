@@ -100,7 +100,7 @@ def _decide(call, exact: _Values, narrow: _Values, fit: bool) -> int:
         x = values.inputs(call)
         for layer in wiring.stretch(call.layer):
             x = layer(x)
-        return tf.reshape(tf.cast(x, tf.float64), [-1, x.shape[-1]])
+        return tf.reshape(x, [-1, x.shape[-1]])
 
     target = ended(factor, np.full_like(bits, MAX_BITS), kernel, exact)
     exact.run(call)

@@ -14,17 +14,17 @@ from tflm_export.errors import UsageError
 
 
 class LearnMultipliers(keras.callbacks.Callback):
-    """Lets multipliers learn for the first part of a training, and freezes them on the grid for the rest.
+    """Lets multipliers learn for the first part of a training, and holds them on the grid for the rest.
 
     The learning rate of a network's weights moves log2 of a multiplier by a few hundredths in a usual training, while
-    the next power of two is up to half an octave away. When training begins, this callback sets the rate of the
-    multipliers so that the optimizer, Adam or one of its kin, whose steps do not depend on the size of gradients, can
-    move them by `reach` octaves by the time they freeze. Calibrate the model first, and fit it with epochs of known
-    length.
+    the next power of two is up to half an octave away. This callback lengthens each step of the multipliers, so that
+    the optimizer, Adam or one of its kin, whose steps do not depend on the size of gradients, can move them by `reach`
+    octaves in the first part. Calibrate the model first, and fit it with epochs of known length. A `SnappingSchedule`
+    belongs before it in the list.
 
     Args:
       share: of the epochs to come, above 0 and at most 1, in which multipliers learn; at least the first.
-      reach: octaves that a multiplier can move by meanwhile.
+      reach: octaves that a multiplier can move by meanwhile, at most.
 
     Raises:
       UsageError: an argument out of range.
@@ -39,42 +39,46 @@ class LearnMultipliers(keras.callbacks.Callback):
         self.share, self.reach = float(share), float(reach)
 
     def on_train_begin(self, logs=None):
-        self._freezes_at = None
+        self._ends = None  # the first epoch in which multipliers are held
 
     def on_epoch_begin(self, epoch, logs=None):
-        if self._freezes_at is None:
-            epochs = self.params["epochs"] - epoch
-            self._freezes_at = epoch + math.ceil(self.share * epochs)
-            self._begin(self._freezes_at - epoch)
-        if epoch >= self._freezes_at:
-            self._freeze()
+        if self._ends is None:
+            self._begin(epoch)
+        self._learns = epoch < self._ends
+        self._last = None
 
-    def _begin(self, epochs: int) -> None:
-        """Sets the rate of the multipliers for so many epochs."""
-        learned, steps = _learned(self.model), self.params.get("steps")
+    def on_train_batch_begin(self, batch, logs=None):
+        if self._last is not None:
+            return
+        if not self._learns:
+            for quantizer, variables in self._learned:
+                bits = wiring.read(variables["bits"])
+                quantizer.set_multiplier(variables, quantizer.snapped(quantizer.unsnapped(variables), bits, "nearest"))
+        self._last = self._read()
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Lengthens the step that was taken, or takes it back (weight decay takes one without a gradient, too)."""
+        for (_, variables), last, longer in zip(self._learned, self._last, self._longer, strict=True):
+            step = wiring.read(variables["log2_multiplier"]) - last
+            variables["log2_multiplier"].assign(last + longer * step if self._learns else last)
+        if self._learns:
+            self._last = self._read()
+
+    def _begin(self, epoch: int) -> None:
+        epochs = math.ceil(self.share * (self.params["epochs"] - epoch))
+        self._ends, self._learned, steps = epoch + epochs, _learned(self.model), self.params.get("steps")
         if steps is None:
             raise UsageError("the length of an epoch is not known; pass steps_per_epoch to fit")
         travel = reach.of_training(self.model.optimizer, steps * epochs)
         if not travel:
             kind = type(self.model.optimizer).__name__
             raise UsageError(f"how far {kind} moves multipliers is not known; train with Adam or one of its kin")
-        for quantizer, variables in learned:
-            value, phase = quantizer.unsnapped(variables), Phase(int(wiring.read(variables["phase"])))
-            if phase is Phase.WAITING:
-                raise UsageError("multipliers are not set; call keras_rat.calibrate(model, data) before training")
-            quantizer.multiplier_rate = self.reach / travel
-            quantizer.set_multiplier(variables, value, phase)
-        self.model.make_train_function(force=True)
+        if any(wiring.read(variables["phase"]) == Phase.WAITING for _, variables in self._learned):
+            raise UsageError("multipliers are not set; call keras_rat.calibrate(model, data) before training")
+        self._longer = [self.reach / travel / quantizer.multiplier_rate for quantizer, _ in self._learned]
 
-    def _freeze(self) -> None:
-        """Puts the multipliers that still learn on their grid, where they stay."""
-        moving = [pair for pair in _learned(self.model) if wiring.read(pair[1]["phase"]) != Phase.FROZEN]
-        for quantizer, variables in moving:
-            value = quantizer.snapped(quantizer.unsnapped(variables), wiring.read(variables["bits"]), "nearest")
-            quantizer.set_multiplier(variables, value, Phase.FROZEN)
-            _forget(self.model.optimizer, variables["log2_multiplier"])
-        if moving:
-            self.model.make_train_function(force=True)
+    def _read(self) -> list[np.ndarray]:
+        return [wiring.read(variables["log2_multiplier"]) for _, variables in self._learned]
 
 
 def _learned(model) -> list[tuple]:
@@ -84,10 +88,3 @@ def _learned(model) -> list[tuple]:
     if not learned:
         raise UsageError("the model's multipliers are not learned; quantize_model(..., learn_multipliers=True)")
     return learned
-
-
-def _forget(optimizer, variable) -> None:
-    """Takes an optimizer's momentum of a variable away, with which it would go on without a gradient."""
-    for slot in optimizer.variables:
-        if slot.name.split(":")[0].endswith("/" + variable.name.split(":")[0]):
-            slot.assign(np.zeros(slot.shape))

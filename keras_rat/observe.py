@@ -10,7 +10,10 @@ import tf_keras as keras
 
 from keras_rat import phases, tfmot_internals, wiring
 
-ROWS = 256  # that multipliers are chosen on
+ROWS = 256  # that multipliers are chosen on, at most
+LEAST_ROWS = 16
+MOST_BYTES = 2**27  # of the largest tensor, of all rows
+SIX = 6.0  # where ReLU6 clips
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,9 +21,10 @@ class Seen:
     """What the float network showed.
 
     Attributes:
-      extremes: by the name of the layer that owns a range, the smallest and the largest output of every channel;
-        float32 [2, channels].
-      rows: the first `ROWS` rows of every input of the model.
+      extremes: by the name of the layer that owns a range, for every channel of its output the smallest, the largest,
+        and the share that is 6 or more, as ReLU6 leaves what it clips; float32 [3, channels].
+      rows: the first rows of every input of the model that multipliers are to be chosen on, as arrays in the order of
+        its inputs: 256, or fewer of large ones; of batches of several shapes those like the first.
     """
 
     extremes: dict[str, np.ndarray]
@@ -39,28 +43,53 @@ def observe(model: keras.Model, batches: Iterable) -> Seen:
     """
     owners = [range_.owner for range_ in wiring.own_ranges(model)]
     outputs = {call.layer.name: call.output_tensors for call in tfmot_internals.calls(model)}
-    watched = keras.Model(model.inputs, [outputs[owner] for owner in owners] + model.outputs)
-    run = tf.function(lambda batch: _extremes(watched(batch, training=False)[: len(owners)]), reduce_retracing=True)
-    every, rows, count = [], [], 0
+    watched = keras.Model(model.input, [outputs[owner] for owner in owners])
+    run = tf.function(lambda batch: _extremes(watched(batch, training=False)), reduce_retracing=True)
+    every, kept, wanted = [], [], ROWS
     with phases.observing(model):
         for number, batch in enumerate(batches):
             if not all(np.isfinite(values).all() for values in tf.nest.flatten(batch)):
                 raise ValueError(
                     f"batch {number} of the calibration data has values that are not finite (NaN, infinite)"
                 )
-            every.append([ends.numpy() for ends in run(batch)])
-            if count < ROWS:
-                rows.append([batch[name] for name in model.input_names] if isinstance(batch, dict) else batch)
-                count += len(tf.nest.flatten(batch)[0])
+            ends, largest = run(batch)
+            every.append([each.numpy() for each in ends])
+            arrays = _in_order(model, batch)
+            if not kept:
+                wanted = int(np.clip(MOST_BYTES * len(arrays[0]) // (4 * int(largest)), LEAST_ROWS, ROWS))
+            if sum(len(each[0]) for each in kept) < wanted and _alike(arrays, kept):
+                kept.append(arrays)
     if not every:
         raise ValueError("no data to calibrate with")
-    extremes = (np.stack(ends) for ends in zip(*every, strict=True))  # [batches, 2, channels]
-    extremes = (np.stack([ends[:, 0].min(0), ends[:, 1].max(0)]) for ends in extremes)
-    inputs = zip(*map(tf.nest.flatten, rows), strict=True)
-    return Seen(dict(zip(owners, extremes, strict=True)), [np.concatenate(parts)[:ROWS] for parts in inputs])
+    by_owner = (np.stack(each) for each in zip(*every, strict=True))  # [batches, 3, channels]
+    extremes = (np.stack([each[:, 0].min(0), each[:, 1].max(0), each[:, 2].mean(0)]) for each in by_owner)
+    rows = [np.concatenate(parts)[:wanted] for parts in zip(*kept, strict=True)]
+    return Seen(dict(zip(owners, extremes, strict=True)), rows)
 
 
-def _extremes(outputs) -> list[tf.Tensor]:
-    """The smallest and the largest of every channel, [2, channels], of each output."""
-    flat = [tf.reshape(output, [-1, output.shape[-1]]) for output in outputs]
-    return [tf.stack([tf.reduce_min(values, 0), tf.reduce_max(values, 0)]) for values in flat]
+def _extremes(outputs) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """The smallest, the largest and the clipped share of every channel, [3, channels], by output; the most values."""
+    flat = [tf.reshape(output, [-1, output.shape[-1]]) for output in tf.nest.flatten(outputs)]
+    found = [
+        tf.stack(
+            [
+                tf.reduce_min(values, 0),
+                tf.reduce_max(values, 0),
+                tf.reduce_mean(tf.cast(values >= SIX, tf.float32), 0),
+            ]
+        )
+        for values in flat
+    ]
+    return found, tf.reduce_max([tf.size(values) for values in flat])
+
+
+def _in_order(model, batch) -> list:
+    """The arrays of a batch, in the order of the model's inputs."""
+    if isinstance(batch, dict) and not isinstance(model.input, dict):
+        return [batch[name] for name in model.input_names]
+    return tf.nest.flatten(batch)
+
+
+def _alike(arrays: list, kept: list[list]) -> bool:
+    """Whether rows have the shapes of those that are kept."""
+    return not kept or all(one.shape[1:] == other.shape[1:] for one, other in zip(arrays, kept[0], strict=True))

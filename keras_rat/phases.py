@@ -27,7 +27,7 @@ class Phase(enum.IntEnum):
     WAITING = 0  # no value of its own yet: a range takes the next batch's, a multiplier follows the present weights
     OBSERVING = -2  # the network computes in float, and ranges follow the data of `calibrate`
     LEARNING = 1  # a range follows the batches of training; a multiplier has a value of its own, trained if it may be
-    FROZEN = -1  # a range stands still; a multiplier that was trained is trained no more
+    FROZEN = -1  # a range stands still
 
     @classmethod
     def _missing_(cls, value):

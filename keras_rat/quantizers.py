@@ -203,7 +203,7 @@ class RescaleQuantizer(PhasedQuantizer):
         """Adds the layer's variables.
 
         - `{name}_log2_multiplier`, trainable if multipliers are learned.
-        - `{name}_multiplier_set`, the multiplier's phase: WAITING, LEARNING or FROZEN.
+        - `{name}_multiplier_set`, the multiplier's phase: WAITING or LEARNING.
         - `{name}_bits`, the present width of every channel, which `callbacks.SnappingSchedule` changes.
         """
         last = tensor_shape[-2] * tensor_shape[-1] if self.depthwise else tensor_shape[-1]
@@ -256,16 +256,15 @@ class RescaleQuantizer(PhasedQuantizer):
         kernel = self._channels_last(tf.convert_to_tensor(kernel))
         return self._multiplier(weights, self.stock_scale(kernel) / self._unit(weights), kernel, training=False)
 
-    def set_multiplier(self, weights, multiplier, then: Phase = Phase.LEARNING) -> None:
+    def set_multiplier(self, weights, multiplier) -> None:
         """Gives the multiplier a value of its own.
 
         Args:
           weights: the layer's variables, from `build`.
           multiplier: positive float64 [channels] or [1].
-          then: its phase, LEARNING, or FROZEN where it is learned no more.
         """
         weights["log2_multiplier"].assign(np.log2(multiplier) / self.multiplier_rate)
-        weights["phase"].assign(then)
+        weights["phase"].assign(Phase.LEARNING)
 
     def unsnapped(self, weights) -> np.ndarray:
         """The multiplier's variable before it is rounded to the grid; float64 [channels] or [1]."""
@@ -324,10 +323,10 @@ class RescaleQuantizer(PhasedQuantizer):
     def _multiplier(self, weights, factor, kernel, training):
         """M_q on the grid."""
         own = self._own(weights, kernel.shape.num_elements() if training and self.learn_multipliers else 0)
-        if training and phases.known(weights["phase"]) in (Phase.LEARNING, Phase.FROZEN):  # for good, as ranges are
+        if training and phases.known(weights["phase"]) is Phase.LEARNING:  # for good, as frozen ranges are
             return own
         follow = self.grid.snap(tf.maximum(factor, SMALLEST), weights["bits"], self.rounding)
-        return tf.where(tf.equal(weights["phase"], Phase.WAITING), follow, own)
+        return tf.where(tf.equal(weights["phase"], Phase.LEARNING), own, follow)
 
     def _own(self, weights, learned_from: int):
         """grid(2**log2_multiplier), learned from so many weights, or from none: then there is no gradient.
@@ -341,8 +340,7 @@ class RescaleQuantizer(PhasedQuantizer):
         if not learned_from:
             return value
         slope = math.log(2.0) / math.sqrt(self.weight_max * learned_from / theta.shape.num_elements())
-        learning = tf.cast(tf.not_equal(weights["phase"], Phase.FROZEN), tf.float32)
-        tangent = theta * (slope * learning * value)
+        tangent = theta * slope * value
         return value + (tangent - tf.stop_gradient(tangent))
 
     def get_config(self):

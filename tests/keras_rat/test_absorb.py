@@ -197,33 +197,113 @@ def test_few_weights_take_on_a_factor(kernel, data):
     assert (error <= gain_error + 1e-6 * largest).all()
 
 
-def test_relu6_is_no_obstacle(digits):
-    """A channel that never reaches 6 is as before a ReLU; one that does is clipped further up."""
-
-    def build(x):
-        x = L.ReLU(6.0)(L.Conv2D(8, 3, padding="same", name="wide")(x))
-        return L.Dense(10)(L.Flatten()(x))
+@pytest.mark.usefixtures("only_absorbed")
+def test_relu6_is_no_obstacle_to_channels_that_it_clips_seldom(digits):
+    """A channel that never reaches 6 is as before a ReLU; one that does now and then is clipped further up."""
+    scales = np.geomspace(1, 64, 16, dtype=np.float32)
 
     def network():
-        model = networks.functional(build)
+        model = networks.functional(
+            lambda x: L.Dense(10)(L.Flatten()(L.ReLU(6.0)(L.Conv2D(16, 3, padding="same", name="wide")(x))))
+        )
         kernel, bias = model.get_layer("wide").get_weights()
-        model.get_layer("wide").set_weights([kernel * np.linspace(1, 16, 8, dtype=np.float32), bias])
+        model.get_layer("wide").set_weights([kernel * scales, bias])
         return model
 
     rows = digits[0][:ROWS]
     float_model = networks.build(network)
     (wide,) = (layer for layer in float_model.layers if layer.name == "wide")
-    largest = keras.Model(float_model.inputs, wide.output)(rows).numpy().max((0, 1, 2))
-    assert (largest > 6).any()
-    assert (largest < 6).any()
+    values = keras.Model(float_model.inputs, wide.output)(rows).numpy().reshape(-1, 16)
+    clipped, largest = (values >= 6).mean(0), values.max(0)
+    never, seldom, often = clipped == 0, (clipped > 0) & (clipped < 1 / 32), clipped > 1 / 32
+    assert never.any()
+    assert seldom.any()
+    assert often.any()
     model = quantized(network, 1, digits)
     ((variable, *_),) = tfmot_internals.quantized_weights(model.get_layer("quant_wide"))
-    after = variable.numpy()
-    gain = (after / wide.kernel.numpy()).mean((0, 1, 2))
-    np.testing.assert_allclose(after, wide.kernel.numpy() * gain, rtol=1e-5)
-    assert (gain[largest > 6] <= 1 + 1e-6).all()
+    gain = (variable.numpy() / wide.kernel.numpy())[1, 1, 0]
+    np.testing.assert_allclose(variable.numpy(), wide.kernel.numpy() * gain, rtol=1e-5)
+    np.testing.assert_allclose(gain[often], 1, rtol=1e-6)
+    assert (gain[seldom] <= 1 + 1e-6).all()
     assert (gain * np.minimum(largest, 6) <= 6 * (1 + 1e-5)).all()
-    assert off_grid(keras_rat.multipliers(model)[0].factor, 1).max() < 2.0**-20
+    assert (off_grid(keras_rat.multipliers(model)[0].factor, 1)[~often] < 2.0**-20).all()
+
+
+def reshaped_into_groups():
+    def build(x):
+        x = L.Reshape((8, 4, 8))(L.Conv2D(4, 3, padding="same", activation="relu")(x))
+        return L.Dense(10)(L.GlobalAveragePooling2D()(L.Conv2D(8, 3, groups=2, activation="relu")(x)))
+
+    return networks.functional(build)
+
+
+def reshaped_before_a_transposed_convolution():
+    def build(x):
+        x = L.Reshape((8, 4, 8))(L.Conv2D(4, 3, padding="same", activation="relu")(x))
+        return L.Dense(10)(L.GlobalAveragePooling2D()(L.Conv2DTranspose(6, 3, activation="relu")(x)))
+
+    return networks.functional(build)
+
+
+def channels_that_move():
+    """With the channels first, as these two layers are told, the flattened numbers have another order."""
+
+    def build(x):
+        x = L.Conv2D(4, 3, padding="same", activation="relu")(x)
+        return L.Dense(10)(L.Flatten(data_format="channels_first")(x))
+
+    return networks.functional(build)
+
+
+@pytest.mark.usefixtures("only_absorbed")
+@pytest.mark.parametrize(
+    "network", [reshaped_into_groups, reshaped_before_a_transposed_convolution, channels_that_move]
+)
+def test_the_float_network_stays_where_channels_are_shuffled(digits, network):
+    rows = digits[0][:ROWS]
+    before = in_float(keras_rat.quantize_model(networks.build(network), 1, "keep"), rows)
+    after = in_float(quantized(network, 1, digits), rows)
+    np.testing.assert_allclose(after, before, rtol=0, atol=1e-5 * np.abs(before).max())
+
+
+def test_what_a_layer_with_one_scale_feeds_is_absorbed_as_well(digits):
+    """Its range moves when it takes on a gain, and with it the factors behind it."""
+
+    def build(x):
+        x = L.Conv2DTranspose(6, 3, activation="relu")(L.Conv2D(4, 3, activation="relu")(x))
+        x = L.Conv2D(8, 3, activation="relu", name="behind")(x)
+        return L.Dense(10)(L.GlobalAveragePooling2D()(x))
+
+    model = keras_rat.quantize_model(networks.build(lambda: networks.functional(build)), 1, "keep")
+    module = importlib.import_module("keras_rat.calibrate")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "choose", lambda model, rows, fit: 0)
+        keras_rat.calibrate(model, digits[0][:ROWS], batch_size=ROWS)
+    found = {m.layer: off_grid(m.factor, 1).max() for m in keras_rat.multipliers(model)}
+    assert found["quant_behind"] < 2.0**-18
+
+
+def test_batches_of_several_sizes(digits):
+    """Images of any size: rows to choose by are those like the first."""
+    inputs = keras.Input((None, None, 1))
+    x = L.Conv2D(4, 3, activation="relu")(inputs)
+    x = L.Add()([L.Conv2D(4, 3, padding="same")(x), x])
+    network = keras.Model(inputs, L.Dense(10)(L.GlobalAveragePooling2D()(x)))
+    for method in ("keep", "requantize"):
+        model = keras_rat.quantize_model(network, 1, method)
+        keras_rat.calibrate(model, [digits[0][:8], digits[0][:8, :6, :6], digits[0][8:16]])
+        assert np.isfinite(model(digits[0][:4]).numpy()).all()
+
+
+def test_inputs_by_names_of_their_own(digits):
+    """A model that is called with a dict whose keys are not its layers' names."""
+    one, two = keras.Input((8, 8, 1), name="one"), keras.Input((8, 8, 1), name="two")
+    x = L.Add()([L.Conv2D(4, 3, activation="relu")(one), L.Conv2D(4, 3, activation="relu")(two)])
+    network = keras.Model({"p": one, "q": two}, L.Dense(10)(L.GlobalAveragePooling2D()(x)))
+    model = keras_rat.quantize_model(network, 1, "keep")
+    rows = {"p": digits[0][:ROWS], "q": digits[0][ROWS : 2 * ROWS]}
+    keras_rat.calibrate(model, rows)
+    assert np.isfinite(model(rows).numpy()).all()
 
 
 def test_plain_training_is_left_alone(digits):

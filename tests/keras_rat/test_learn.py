@@ -38,8 +38,8 @@ class Watch(keras.callbacks.Callback):
         self.seen.append(learned(self.model))
 
 
-def fit(model, digits, callback, epochs=4, rate=RATE, **options):
-    model.compile(keras.optimizers.Adam(rate), LOSS)
+def fit(model, digits, callback, epochs=4, rate=RATE, optimizer=keras.optimizers.Adam, **options):
+    model.compile(optimizer(rate), LOSS)
     watch = Watch()
     model.fit(digits[0][:256], digits[1][:256], 32, epochs, verbose=0, callbacks=[callback, watch], **options)
     return watch.seen
@@ -71,6 +71,39 @@ def test_a_training_that_begins_later(digits):
     seen = fit(quantized(digits), digits, callbacks.LearnMultipliers(), epochs=6, initial_epoch=4)
     assert (seen[1] != seen[0]).any()
     assert set(np.round(seen[2], 6) % 1) == {0.0}
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [lambda rate: keras.optimizers.AdamW(rate, weight_decay=1.0), keras.optimizers.legacy.Adam],
+    ids=["weight_decay", "legacy"],
+)
+def test_no_optimizer_moves_what_is_held(digits, optimizer):
+    seen = fit(quantized(digits), digits, callbacks.LearnMultipliers(), optimizer=optimizer)
+    assert (seen[1] != seen[0]).any()
+    np.testing.assert_array_equal(seen[3], seen[4])
+    assert set(np.round(seen[4], 6) % 1) == {0.0}
+
+
+def test_weights_go_into_a_fresh_model(digits, tmp_path):
+    """Also in the middle of learning: what the variables hold does not depend on how fast they learn."""
+    model = quantized(digits)
+    fit(model, digits, callbacks.LearnMultipliers(share=1), epochs=1)
+    model.save_weights(tmp_path / "weights.h5")
+    fresh = keras_rat.quantize_model(networks.build(networks.sequential), 1, "keep", learn_multipliers=True)
+    fresh.load_weights(tmp_path / "weights.h5")
+    np.testing.assert_array_equal(learned(fresh), learned(model))
+    np.testing.assert_array_equal(fresh(digits[0][:9]), model(digits[0][:9]))
+
+
+def test_a_schedule_comes_first(digits):
+    """What it puts on the grid is what is held."""
+    model = keras_rat.quantize_model(networks.build(networks.sequential), 1, learn_multipliers=True)
+    keras_rat.calibrate(model, digits[0][:64])
+    model.compile(keras.optimizers.Adam(RATE), LOSS)
+    order = [callbacks.SnappingSchedule({0: 8, 3: 1}), callbacks.LearnMultipliers()]
+    model.fit(digits[0][:256], digits[1][:256], 32, 4, verbose=0, callbacks=order)
+    assert set(np.round(learned(model), 6) % 1) == {0.0}
 
 
 def test_a_model_learns_on_after_it_was_saved(digits, tmp_path):
