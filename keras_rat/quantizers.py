@@ -147,7 +147,8 @@ class RescaleQuantizer(PhasedQuantizer):
 
     Gradient of the weights: straight through the rounding. With keep, `y = M_q * Sy / (Sx * |gain|) * round(w / Sw)`
     depends neither on the size of the gain nor on that of a channel's largest weight, which the derivatives through
-    `|gain|` and `Sw = max|w| / 127` say; without these, both would be trained for what they do not do.
+    `|gain|` and `Sw = max|w| / 127` say; without these, both would be trained for what they do not do. Left out is that
+    of the largest weight of a whole tensor, one of thousands: it would take a sixth of a dense network's step.
 
     Gradient of a multiplier that is learned: in the log2 domain and straight through the rounding to the grid, as for
     trained quantization thresholds (arXiv 1903.08066), so `dM_q/dlog2_multiplier = M_q ln 2`. The scale's own gradient
@@ -236,6 +237,8 @@ class RescaleQuantizer(PhasedQuantizer):
             return inputs
         kernel = self._channels_last(inputs)
         stock = self.stock_scale(kernel)
+        if not self.per_channel:
+            stock = tf.stop_gradient(stock)
         unit = self._unit(weights)
         if unit is None:  # the layers around are not built yet
             return self._as_given(self._fake_quant(kernel, stock), inputs.shape)

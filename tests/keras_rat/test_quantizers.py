@@ -103,29 +103,35 @@ def test_multiplier_gradient_is_that_of_lsq_in_the_log2_domain(method, weight_bi
     np.testing.assert_allclose(tape.gradient(loss, theta), expected, rtol=2e-3, atol=1e-4)
 
 
-def test_the_gradient_of_kept_weights_is_that_of_what_is_computed():
-    """y = M_q * Sy / (Sx * |gain|) * round(w / Sw), straight through the rounding, differentiated by TensorFlow."""
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_the_gradient_of_kept_weights_is_that_of_what_is_computed(per_channel):
+    """y = M_q * Sy / (Sx * |gain|) * round(w / Sw), straight through the rounding, differentiated by TensorFlow.
+
+    But for the largest weight of a whole tensor, which counts as constant.
+    """
     random = np.random.default_rng(5)
     kernel, upstream = (tf.Variable(random.normal(0, 1, (3, 3, 2, 4)), dtype=tf.float32) for _ in range(2))
     norm = keras.layers.BatchNormalization()
     norm.build((None, 8, 8, 4))
     norm.gamma.assign([0.5, -2.0, 1.0, 3.0])
     norm.moving_variance.assign([1.0, 4.0, 0.25, 2.0])
-    quantizer = quantizers.RescaleQuantizer(1, "keep")
-    variables = layer_variables(quantizer, kernel.shape, gain=norm)
-    quantizer.set_multiplier(variables, np.array([0.25, 0.5, 0.125, 1.0]) / 128)
+    quantizer = quantizers.RescaleQuantizer(1, "keep", per_channel=per_channel)
+    variables = layer_variables(quantizer, kernel.shape, gain=norm if per_channel else None)
+    multiplier = np.float32([0.25, 0.5, 0.125, 1.0] if per_channel else [0.25]) / 128
+    quantizer.set_multiplier(variables, multiplier)
 
     def written_out():
-        gain = norm.gamma / tf.sqrt(norm.moving_variance + norm.epsilon)
-        steps = kernel / (tf.reduce_max(tf.abs(kernel), axis=[0, 1, 2]) / 127)
+        gain = norm.gamma / tf.sqrt(norm.moving_variance + norm.epsilon) if per_channel else tf.ones([1])
+        largest = tf.reduce_max(tf.abs(kernel), axis=[0, 1, 2] if per_channel else None)
+        steps = kernel / ((largest if per_channel else tf.stop_gradient(largest)) / 127)
         steps += tf.stop_gradient(tf.round(steps) - steps)
-        return np.float32([0.25, 0.5, 0.125, 1.0]) / 128 * 0.25 / (0.1 * tf.abs(gain)) * steps
+        return multiplier * 0.25 / (0.1 * tf.abs(gain)) * steps
 
     gradients = []
     for compute in (lambda: quantizer(tf.convert_to_tensor(kernel), True, variables), written_out):
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(compute() * upstream)
-        gradients.append(tape.gradient(loss, [kernel, norm.gamma]))
+        gradients.append(tape.gradient(loss, [kernel, norm.gamma] if per_channel else [kernel]))
     for ours, expected in zip(*gradients, strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-4)
 
