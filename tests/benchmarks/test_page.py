@@ -295,19 +295,19 @@ def test_the_overview_says_what_holds():
 
 
 def test_published_results_can_be_shown():
-    """Those in docs/results, with weights of 8 and of 4 bits: figures of every task, and a verdict on every goal.
+    """Those in docs/results, with weights of 8 and of 4 bits, and of other multipliers: figures of every task, and a verdict on every goal.
 
     Those of two signed digits have no k = 1, and are judged at k = 2 alone.
     """
-    wide, digits, narrow = pages.collect(ROOT / "docs" / "results")["accuracy"]
-    assert (len(wide.overview), len(digits.overview), len(narrow.overview)) == (8, 6, 5)
+    wide, ways, digits, narrow = pages.collect(ROOT / "docs" / "results")["accuracy"]
+    assert (len(wide.overview), len(ways.overview), len(digits.overview), len(narrow.overview)) == (8, 8, 6, 5)
     assert digits.results.widths == [4, "csd2", 3, 2]
-    for view in (wide, digits, narrow):
+    for view in (wide, ways, digits, narrow):
         assert {len(charts) for charts in view.charts.values()} == {len(view.overview)}
         assert {len(charts) for _, charts in view.multipliers.values()} == {3}
     for figures in digits.overview.values():
         assert [figure.holds is None for figure in figures] == [True, True, True, False, True]
-    for view in (wide, narrow):
+    for view in (wide, ways, narrow):
         for figures in view.overview.values():
             assert [figure.holds is None for figure in figures] == [True, True, False, False, True]
 
