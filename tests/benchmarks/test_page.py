@@ -295,7 +295,8 @@ def test_the_overview_says_what_holds():
 
 
 def test_published_results_can_be_shown():
-    """Those in docs/results, with weights of 8 and of 4 bits, and of other multipliers: figures of every task, and a verdict on every goal.
+    """Those in docs/results, also of other multipliers and with weights of 4 bits: figures of every task, and a verdict
+    on every goal.
 
     Those of two signed digits have no k = 1, and are judged at k = 2 alone.
     """
