@@ -91,10 +91,11 @@ def quantize_model(
         they are learned. `callbacks.LearnMultipliers` sets it by the length of the training.
       grid: the numbers that multipliers can be: by default those of k bits; "csd2" for two signed digits, then without
         bits; or another registered `keras_rat.grid.Family`, or its name; what `bits` means to it is its own affair.
-      learn_multipliers: whether training moves the multipliers by their gradient, too. By default with "requantize",
-        where they are the scales of the weights (a few hundredths of an octave in a usual training: fine grids see it,
-        coarse ones do not; `callbacks.LearnMultipliers` goes further). With "keep" they stay what `calibrate` chose and
-        training adapts all else, which came out at least as well (docs/results.md).
+      learn_multipliers: whether training moves the multipliers by their gradient, too. By default with "requantize" at
+        more than 4 bits, where they are the scales of the weights and a usual training moves them: by a few hundredths
+        of an octave, which coarser grids do not see (`callbacks.LearnMultipliers` goes further); and where they have a
+        `multiplier_rate` of their own. Else they stay what `calibrate` chose and training adapts all else, which came
+        out at least as well (docs/results.md).
 
     Returns:
       A new tf_keras model, not compiled.

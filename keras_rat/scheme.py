@@ -20,6 +20,7 @@ from tflm_export.rescale import MAX_BITS, check_bits
 from tflm_export.setting import METHODS, REQUANTIZE
 
 DEFAULT_BITS = 4
+COARSE_BITS = 4  # up to here no multiplier moved in any of hundreds of trainings at the weights' learning rate
 layers = keras.layers
 
 # Layers that hand on integers as they are.
@@ -287,9 +288,10 @@ def _tie_lone_activations(model, quantize_map) -> None:
 class Registry(default_8bit.Default8BitQuantizeRegistry):
     """The QuantizeConfig of every layer that can be trained with k-bit rescales."""
 
-    def __init__(self, bits_of, method, weight_bits=8, **options):
+    def __init__(self, bits_of, method, weight_bits=8, learn_multipliers=None, **options):
         super().__init__()
         self._bits_of, self._method, self.weight_bits = bits_of, method, weight_bits
+        self._learn_multipliers = learn_multipliers
         self._options = options | {"weight_bits": weight_bits}
 
     def supports(self, layer):
@@ -304,8 +306,10 @@ class Registry(default_8bit.Default8BitQuantizeRegistry):
         if not self.supports(layer):
             raise ValueError(f"layer {layer.name} of type {type(layer).__name__} is not supported")
         if type(layer) in WEIGHTED:  # tfmot asks for layers before annotated ones too, for their output's range alone
-            bits = self._bits_of(layer.name) or MAX_BITS
-            return configs.rescale_config(layer, bits, self._method, **self._options)
+            bits, learn = self._bits_of(layer.name) or MAX_BITS, self._learn_multipliers
+            if learn is None:
+                learn = self._method == REQUANTIZE and bits > COARSE_BITS
+            return configs.rescale_config(layer, bits, self._method, learn_multipliers=learn, **self._options)
         if type(layer) is layers.Activation:
             name = configs.activation_name(layer.activation)
             if name in configs.TABLED:
@@ -329,7 +333,8 @@ class RescaleAwareScheme(default_8bit.Default8BitQuantizeScheme):
       weight_bits: 8, or 4 for int4 weights.
       multiplier_rate: learning rate of the multipliers over that of the weights, if they are learned.
       grid: the `keras_rat.grid.Family` of the multipliers, or its name.
-      learn_multipliers: whether training moves multipliers, too; by default with "requantize".
+      learn_multipliers: whether training moves multipliers, too; by default with a `multiplier_rate` of their own, and
+        with "requantize" at more than 4 bits.
 
     Raises:
       UsageError: an argument out of range, or a pattern that is no regular expression.
@@ -353,9 +358,9 @@ class RescaleAwareScheme(default_8bit.Default8BitQuantizeScheme):
         if method not in METHODS:
             raise UsageError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
         self.method = method
-        self.learn_multipliers = method == REQUANTIZE if learn_multipliers is None else bool(learn_multipliers)
-        if self.multiplier_rate != 1 and not self.learn_multipliers:
-            raise UsageError(f"multiplier_rate {multiplier_rate!r} is of use with learn_multipliers=True alone")
+        if self.multiplier_rate != 1 and learn_multipliers is False:
+            raise UsageError(f"multiplier_rate {multiplier_rate!r} is of no use with learn_multipliers=False")
+        self.learn_multipliers = True if self.multiplier_rate != 1 else learn_multipliers
         self._annotated = {}
 
     def bits_of(self, name: str) -> int | None:

@@ -144,8 +144,26 @@ def test_arguments(arguments, message):
 
 
 def test_a_rate_without_learning():
-    with pytest.raises(UsageError, match=r"multiplier_rate 2\.0 is of use with learn_multipliers=True alone"):
-        keras_rat.quantize_model(networks.build(networks.sequential), 1, "keep", multiplier_rate=2.0)
+    with pytest.raises(UsageError, match=r"multiplier_rate 2\.0 is of no use with learn_multipliers=False"):
+        keras_rat.quantize_model(networks.build(networks.sequential), 1, multiplier_rate=2.0, learn_multipliers=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "learns"),
+    [
+        ({"bits": 4}, False),
+        ({"bits": 5}, True),
+        ({"bits": 31}, True),
+        ({"grid": "csd2"}, False),
+        ({"bits": 8, "method": "keep"}, False),
+        ({"bits": 1, "method": "keep", "multiplier_rate": 2.0}, True),
+        ({"bits": 31, "learn_multipliers": False}, False),
+    ],
+)
+def test_what_learns_by_default(arguments, learns):
+    model = keras_rat.quantize_model(networks.build(networks.sequential), **arguments)
+    names = [variable.name for variable in model.trainable_variables]
+    assert any("log2_multiplier" in name for name in names) == learns
 
 
 def test_an_optimizer_without_a_known_reach(digits):
