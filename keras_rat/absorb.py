@@ -13,7 +13,7 @@ import math
 import numpy as np
 import tf_keras as keras
 
-from keras_rat import configs, tfmot_internals, wiring
+from keras_rat import tfmot_internals, wiring
 from keras_rat.grid import SMALLEST
 from keras_rat.observe import SIX
 from keras_rat.rescales import rescale_layers
@@ -164,20 +164,14 @@ def _route(model, layer, weighted) -> Route | None:
 def _clips(layer) -> bool:
     """Whether a layer's outputs end at 6."""
     plain = wiring.inner(layer)
-    return getattr(plain, "max_value", None) is not None or _activation_of(plain) == "relu6"
-
-
-def _activation_of(plain) -> str:
-    """The name of a layer's activation, empty without one."""
-    activation = getattr(plain, "activation", None)
-    return configs.activation_name(getattr(activation, "activation", activation)) if activation else ""
+    return getattr(plain, "max_value", None) is not None or wiring.activation_name(plain) == "relu6"
 
 
 def _is_homogeneous(layer, is_weighted: bool) -> bool:
     """Whether a layer hands on the gain of every channel."""
     plain = wiring.inner(layer)
     if is_weighted or type(plain) is _L.Activation:
-        return _activation_of(plain) in _LINEAR
+        return wiring.activation_name(plain) in _LINEAR
     if isinstance(plain, _L.ReLU):
         return not plain.threshold
     if hasattr(plain, "moving_variance"):

@@ -95,18 +95,18 @@ def own_ranges(model) -> list[Range]:
 
 def fixed_range(layer) -> Range | None:
     """The range that a layer's softmax, sigmoid or tanh fixes, None if it has none."""
-    name = "softmax" if isinstance(inner(layer), keras.layers.Softmax) else _activation_name(inner(layer))
+    name = "softmax" if isinstance(inner(layer), keras.layers.Softmax) else activation_name(inner(layer))
     if name not in TABLE_RANGES:
         return None
     low, high = TABLE_RANGES[name]
     return Range(f"{layer.name}/{name}", tf.constant(low), tf.constant(high), None)
 
 
-def _activation_name(layer) -> str:
-    """The name of a layer's activation, also where tfmot has wrapped it; empty without one."""
+def activation_name(layer) -> str:
+    """The name of a layer's activation, or of its class, also where tfmot has wrapped it; empty without one."""
     activation = getattr(layer, "activation", None)
     activation = getattr(activation, "activation", activation)
-    return getattr(activation, "__name__", "")
+    return "" if activation is None else getattr(activation, "__name__", type(activation).__name__)
 
 
 def inputs(layer) -> list:
