@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Verilog of the package with one error in it."""
+"""Verilog of the package with one error in it, which vectors find or the solver proves to be none."""
 
 import dataclasses
 import pathlib
 
+from benchmarks.hardware import cxxrtl
+from benchmarks.hardware.cxxrtl import Design
+from tests.helpers.equivalence import is_proved
 from tflm_export import rtl
 
 
@@ -27,3 +30,20 @@ class Mutant:
             written.append(folder / path.name)
             written[-1].write_text(text, encoding="utf-8")
         return written
+
+
+def designs(mutants: list, new_folder) -> dict:
+    """The design of each mutant, by mutant; its files are in a folder that `new_folder(name)` makes."""
+    return {mutant: mutant.design(new_folder("mutant")) for mutant in mutants}
+
+
+def blocks(designs: dict) -> dict:
+    """Each design as a function of its ports, by mutant."""
+    return dict(zip(designs, cxxrtl.build_all(list(designs.values())), strict=True))
+
+
+def check(mutant, is_found: bool, design: Design) -> None:
+    """Fails unless vectors find the error, or it is said to be harmless and proved to be."""
+    assert is_found != mutant.is_harmless
+    if mutant.is_harmless:
+        assert is_proved(Design(mutant.shape.block, mutant.shape.parameters), design)
