@@ -76,10 +76,10 @@ class _Values:
     def inputs(self, call):
         return tf.nest.map_structure(lambda x: self._values[id(x)], call.input_tensors)
 
-    def run(self, call) -> None:
-        for x, value in zip(
-            tf.nest.flatten(call.output_tensors), tf.nest.flatten(call.layer(self.inputs(call))), strict=True
-        ):
+    def run(self, call, outputs=None) -> None:
+        """Goes on by a call, whose outputs may be known already."""
+        outputs = call.layer(self.inputs(call)) if outputs is None else outputs
+        for x, value in zip(tf.nest.flatten(call.output_tensors), tf.nest.flatten(outputs), strict=True):
             self._values[id(x)] = value
         for x in tf.nest.flatten(call.input_tensors):
             self._uses[id(x)] -= 1
@@ -97,17 +97,17 @@ def _decide(call, exact: _Values, narrow: _Values, fit: bool) -> int:
         variables["bits"].assign(widths)
         weight.assign(weights)
         quantizer.set_multiplier(variables, multiplier)
-        x = values.inputs(call)
-        for layer in wiring.stretch(call.layer):
+        x = first = call.layer(values.inputs(call))
+        for layer in wiring.stretch(call.layer)[1:]:
             x = layer(x)
-        return tf.reshape(x, [-1, x.shape[-1]])
+        return tf.reshape(x, [-1, x.shape[-1]]), first
 
-    target = ended(factor, np.full_like(bits, MAX_BITS), kernel, exact)
-    exact.run(call)
+    target, outputs = ended(factor, np.full_like(bits, MAX_BITS), kernel, exact)
+    exact.run(call, outputs)
     below, above = (quantizer.snapped(factor, bits, rounding) for rounding in ("down", "up"))
     kernels = [fitted(kernel, multiplier / factor) if fit else kernel for multiplier in (below, above)]
     errors = [
-        tf.reduce_sum(tf.square(ended(multiplier, bits, weights, narrow) - target), axis=0).numpy()
+        tf.reduce_sum(tf.square(ended(multiplier, bits, weights, narrow)[0] - target), axis=0).numpy()
         for multiplier, weights in zip((below, above), kernels, strict=True)
     ]
     if len(factor) == 1:
