@@ -5,7 +5,7 @@ Three other benchmarks, one after the other: the accuracy suite on scikit-learn'
 TensorFlow Lite Micro; the device harness, in which the 31-bit model runs on a Cortex-M0+ and a Cortex-M4 with stock and
 with shift-only rescales; and the page of both. The models (.h5, .tflite) are in cells/digits.
 
-usage: python -m benchmarks.demo [--output=DIR] [--bits=4,1] [--seed=0] [--effort=1]
+usage: python -m benchmarks.demo [--output=DIR] [--bits=4,1] [--seed=0] [--effort=1] [--samples=N]
 """
 
 import pathlib
@@ -21,6 +21,9 @@ _FLAGS = _COMMAND.flags
 _BITS = flags.DEFINE_string("bits", "4,1", "Multiplier widths to train at.", flag_values=_FLAGS)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the training.", lower_bound=0, flag_values=_FLAGS)
 _EFFORT = flags.DEFINE_float("effort", 1.0, "Share of the epochs to train for.", flag_values=_FLAGS)
+_SAMPLES = flags.DEFINE_integer(
+    "samples", None, "Test rows that the emulated cores run; all if left out.", lower_bound=1, flag_values=_FLAGS
+)
 
 TASK = "digits"
 CORES = ("cortex-m0plus", "cortex-m4")
@@ -30,13 +33,14 @@ def steps(folder: pathlib.Path) -> list[tuple]:
     """The benchmarks of the demo, each with its arguments."""
     control = Cell(TASK, _SEED.value, CONTROL).path(folder).with_suffix(".tflite")
     rows = len(datasets.digits().x_test)
+    samples = min(_SAMPLES.value or rows, rows)
     trained = [
         f"--tasks={TASK}",
         f"--seeds={_SEED.value}",
         f"--trained_bits={_BITS.value}",
         f"--effort={_EFFORT.value}",
     ]
-    emulated = [f"--model={control}", *(f"--cpu={cpu}" for cpu in CORES), f"--data={TASK}", f"--samples={rows}"]
+    emulated = [f"--model={control}", *(f"--cpu={cpu}" for cpu in CORES), f"--data={TASK}", f"--samples={samples}"]
     return [
         (accuracy, ["--tflm", "--overwrite", *trained, f"--effort={_EFFORT.value}", f"--output={folder}"]),
         (device, ["--bits=1", *emulated, f"--output={folder / 'device'}"]),

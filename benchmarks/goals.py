@@ -15,15 +15,15 @@ class Goal:
     Attributes:
       model: which, for people.
       methods, bits: which; of several methods the better one counts.
-      rule: what is asked of its difference to the control, for people; empty where nothing is.
+      rule: what is asked of its difference to the control, for people.
       holds: whether a row of the results fulfils it.
     """
 
     model: str
     methods: tuple[str, ...]
     bits: int
-    rule: str = ""
-    holds: Callable[..., bool] | None = None
+    rule: str
+    holds: Callable[..., bool]
 
 
 GOALS = (
@@ -34,7 +34,10 @@ GOALS = (
     Goal(
         "RAT on keep, k = 2", ("keep",), 2, "within one point of QAT", lambda row: 100 * row.difference >= -1.0,
     ),
-    Goal("RAT on keep, k = 1", ("keep",), 1),
+    Goal(
+        "RAT on keep, k = 1", ("keep",), 1, "within 0.3 points of QAT",
+        lambda row: 100 * row.difference >= -0.3,
+    ),
 )  # fmt: skip
 
 
@@ -45,7 +48,7 @@ class Verdict:
     Attributes:
       goal: which.
       row: the model's row of the results; None where it was not run.
-      holds: None where nothing is asked, or nothing was run.
+      holds: None where it was not run.
     """
 
     goal: Goal
@@ -65,5 +68,5 @@ def judge(rows: Iterable) -> list[Verdict]:
     for goal in GOALS:
         fitting = [row for row in trained if row.bits == goal.bits and row.method in goal.methods]
         best = max(fitting, key=lambda row: row.difference, default=None)
-        verdicts.append(Verdict(goal, best, goal.holds(best) if best is not None and goal.holds else None))
+        verdicts.append(Verdict(goal, best, goal.holds(best) if best is not None else None))
     return verdicts

@@ -196,9 +196,7 @@ def verdicts(results: Results) -> list[str]:
     for task in results.tasks:
         for verdict in goals.judge(results.of(task).values()):
             if verdict.row is not None:
-                goal = (
-                    "no goal" if verdict.holds is None else f"{verdict.goal.rule}: {'yes' if verdict.holds else 'NO'}"
-                )
+                goal = f"{verdict.goal.rule}: {'yes' if verdict.holds else 'NO'}"
                 lines.append(f"{task}: {verdict.model} {points(verdict.row)}; {goal}")
     return lines
 

@@ -212,7 +212,7 @@ def test_published_results_agree_with_the_cells(finished):
 
 def test_weights_of_4_bits(tmp_path):
     """Weights are INT4 in the control's file too, and in those that are narrowed from it."""
-    done = run(tmp_path, "--weight_bits=4", "--tasks=digits")
+    done = run(tmp_path, "--weight_bits=4", "--tasks=digits", "--effort=0.1")
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / "cells" / "digits" / "seed0"
     trained = ("qat", "rat_keep_k1", "rat_requantize_k1")
