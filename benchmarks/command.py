@@ -94,7 +94,8 @@ class Command:
             return self._fail(error, EXIT_USAGE)
 
     def _fail(self, error: BaseException | str, code: int) -> int:
-        print(f"{self.name}: {' '.join(str(error).split())}", file=sys.stderr)
+        text = str(error) or type(error).__name__
+        print(f"{self.name}: {' '.join(text.split())}", file=sys.stderr)
         return code
 
 

@@ -82,15 +82,7 @@ def connected(
         if scheduler is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tflm_export_"))
             stack.enter_context(dask.config.set({"temporary-directory": folder}))  # where dask leaves an empty one
-            cluster = distributed.LocalCluster(
-                n_workers=jobs,
-                threads_per_worker=1,
-                memory_limit=0,
-                dashboard_address="127.0.0.1:0",  # a free port, for there may be several
-                silence_logs=logging.CRITICAL,
-                local_directory=folder,
-            )
-            yield stack.enter_context(distributed.Client(stack.enter_context(cluster)))
+            yield stack.enter_context(_processes(distributed, jobs, folder))
         else:
             log = logging.getLogger("distributed.client")  # what it says of lost connections is said in a sentence here
             stack.callback(log.setLevel, log.level)
@@ -101,6 +93,27 @@ def connected(
                 client = stack.enter_context(distributed.Client(scheduler, timeout=PATIENCE))
             _require_workers(client, scheduler, identity)
             yield client
+
+
+@contextlib.contextmanager
+def _processes(distributed, jobs: int, folder: str) -> Iterator[Any]:
+    """A client of processes here, which end with the block; on a machine with much else to do, some time after it."""
+    cluster = distributed.LocalCluster(
+        n_workers=jobs,
+        threads_per_worker=1,
+        memory_limit=0,
+        dashboard_address="127.0.0.1:0",  # a free port, for there may be several
+        silence_logs=logging.CRITICAL,
+        local_directory=folder,
+    )
+    client = distributed.Client(cluster)
+    try:
+        yield client
+    finally:
+        for what in (client, cluster):
+            # What was done is done, and dask ends its processes with this one at the latest.
+            with contextlib.suppress(TimeoutError, asyncio.TimeoutError):  # which are two before Python 3.11
+                what.close()
 
 
 def workers(client) -> list[str]:

@@ -107,3 +107,21 @@ def test_a_fingerprint_is_of_names_and_contents(tmp_path, monkeypatch):
     (folder / "b.py").rename(folder / "a.py")
     (folder / "a.py").write_text("1")
     assert fingerprint() == first
+
+
+def test_processes_that_end_late_take_no_result_with_them(monkeypatch):
+    """As on a machine with much else to do: dask gives up waiting for the end of what it started."""
+    import distributed
+
+    ended = []
+
+    def too_late(self, *arguments, **more):
+        ended.append(type(self))
+        close(self, *arguments, **more)
+        raise TimeoutError
+
+    close = distributed.LocalCluster.close
+    monkeypatch.setattr(distributed.LocalCluster, "close", too_late)
+    with cluster.connected(1) as client:
+        assert client.submit(process, "job").result() > 0
+    assert distributed.LocalCluster in ended
