@@ -1,18 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-# `make demo` and `make test` set up everything they need in .venv, pinned by constraints.txt.
+# `make demo` and `make test` set up everything they need in .venv, pinned by constraints.txt. `make test-newest` and
+# `make test-oldest` set up other TensorFlows, with any PYTHON that has them, in build/venvs.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+EXTRAS := train,runtimes,device,hardware,dev
+TRAINING_TESTS ?= tests/keras_rat
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export CUDA_VISIBLE_DEVICES ?= -1
 
-.PHONY: help demo test data bazel-test docs fuzz c-graphs hardware-test keras-applications lint typecheck format package clean
+.PHONY: help demo test test-newest test-oldest constraints data bazel-test docs fuzz c-graphs hardware-test keras-applications lint typecheck format package clean
 
 help:
 	@echo "make demo        train, narrow, export and verify on real digits; results in build/demo"
 	@echo "make test        run the tests"
+	@echo "make test-newest PYTHON=python3.12  run the tests of training with the newest TensorFlow (half an hour)"
+	@echo "make test-oldest PYTHON=python3.11  the same with the oldest TensorFlow that keras_rat takes"
+	@echo "make constraints  let uv pin the newest and the oldest set anew, from the package index"
 	@echo "make data        fetch public models and data for tests and benchmarks into build/data"
 	@echo "make bazel-test  build the C kernels and a narrowed model with Bazel, and run both"
 	@echo "make docs        build the documentation in build/docs"
@@ -30,7 +36,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed; set PYTHON=")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade -c constraints.txt pip setuptools wheel
-	$(BIN)/python -m pip install -c constraints.txt -e '.[train,runtimes,device,hardware,dev]'
+	$(BIN)/python -m pip install -c constraints.txt -e '.[$(EXTRAS)]'
 	$(BIN)/python -m pip check
 	@touch $@
 
@@ -39,6 +45,26 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+
+test-newest test-oldest: test-%: build/venvs/$(notdir $(PYTHON))-%/.installed
+	$(<D)/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(TRAINING_TESTS)
+
+# Not editable: the tests run in the checkout, whose packages come first.
+build/venvs/$(notdir $(PYTHON))-%/.installed: pyproject.toml constraints-%.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade -c constraints-$*.txt pip setuptools wheel
+	$(@D)/bin/python -m pip install -c constraints-$*.txt '.[$(EXTRAS)]'
+	$(@D)/bin/python -m pip check
+	@touch $@
+
+UV ?= uv
+PIN = $(UV) pip compile --quiet --universal --upgrade --no-annotate --python-version 3.10 \
+	--custom-compile-command 'make constraints' $(foreach extra,$(subst $(comma), ,$(EXTRAS)),--extra $(extra)) pyproject.toml
+comma := ,
+
+constraints:
+	$(PIN) --output-file constraints-newest.txt
+	echo 'tensorflow==2.16.*' | $(PIN) --constraint - --output-file constraints-oldest.txt
 
 data: $(STAMP)
 	$(BIN)/python -m benchmarks.fetch_data

@@ -69,9 +69,17 @@ def test_wheel_holds_every_file_of_the_packages(distributions):
 def test_source_distribution_holds_the_gate(distributions):
     with tarfile.open(distributions[0]) as archive:
         held = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
-    needed = {".ci/run", "Makefile", "constraints.txt", "mkdocs.yml", "docs/exporter.md", "tests/conftest.py",
-              "tests/kernels/smoke_test.c", "benchmarks/data_manifest.json", "LICENSE", "CITATION.cff"}  # fmt: skip
+    needed = {".ci/run", "Makefile", "constraints.txt", "constraints-newest.txt", "mkdocs.yml", "docs/exporter.md",
+              "tests/conftest.py", "tests/kernels/smoke_test.c", "benchmarks/data_manifest.json", "LICENSE",
+              "CITATION.cff"}  # fmt: skip
     assert needed <= held
+
+
+def test_oldest_set_has_the_oldest_tensorflow_that_is_allowed(metadata):
+    (oldest,) = re.findall(r"^tensorflow>=([\d.]+);", "\n".join(metadata.get_all("Requires-Dist")), re.MULTILINE)
+    pinned = (ROOT / "constraints-oldest.txt").read_text(encoding="utf-8")
+    assert re.search(rf"^tensorflow=={re.escape(oldest)}\.", pinned, re.MULTILINE)
+    assert re.search(rf"^tf-keras=={re.escape(oldest)}\.", pinned, re.MULTILINE)
 
 
 def test_one_version(metadata):
