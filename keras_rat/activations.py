@@ -18,3 +18,12 @@ def hard_sigmoid(x: tf.Tensor) -> tf.Tensor:
 def hard_silu(x: tf.Tensor) -> tf.Tensor:
     """x relu6(x + 3) / 6, element by element; also called hard swish (arXiv 1905.02244)."""
     return x * hard_sigmoid(x)
+
+
+@keras.saving.register_keras_serializable("keras_rat")
+def unit_interval(x: tf.Tensor) -> tf.Tensor:
+    """clip(x, 0, 1), element by element, rounded to multiples of 1 / 255: what an int8 output of this range does.
+
+    The converter takes it for the range of the layer before, without an operator of its own.
+    """
+    return tf.quantization.fake_quant_with_min_max_args(x, 0.0, 1.0)

@@ -18,7 +18,6 @@ from keras_rat.phases import Phase
 from keras_rat.rescales import grids, require_rescale_layers, rescale_layers
 from tflm_export import solver
 from tflm_export.errors import UsageError
-from tflm_export.grid import POWERS_OF_TWO
 from tflm_export.setting import Setting
 
 STEPS = 40
@@ -164,7 +163,7 @@ def _start_multiplier(layer) -> None:
 def _problem(model, weighted) -> tuple[solver.Problem, dict[str, wiring.Range]]:
     """The activation scales of a Keras model as the exporter's solver takes them."""
     ranges = {range_.owner: range_ for range_ in wiring.own_ranges(model)}
-    nodes, ties, grid_by_layer = [], [], grids(model)
+    nodes, ties, fixed, grid_by_layer = [], [], {}, grids(model)
     for layer in model.layers:
         sources = [range_ for range_ in wiring.source_ranges(layer) if range_ is not None]
         keys = tuple(range_.owner for range_ in sources)
@@ -172,15 +171,14 @@ def _problem(model, weighted) -> tuple[solver.Problem, dict[str, wiring.Range]]:
             nodes.append((_weighted_node(layer), Setting(grid_by_layer[layer.name])))
         elif isinstance(getattr(layer, "quantize_config", None), configs.SumConfig):
             target, _ = wiring.sink(layer)
-            power_of_two = isinstance(layer.quantize_config, configs.SlopeConfig)
-            grid = POWERS_OF_TWO if power_of_two else grid_by_layer[layer.name]
-            nodes.append((solver.Sum(keys, target.owner), Setting(grid)))
-        elif isinstance(wiring.inner(layer), keras.layers.Concatenate):
+            nodes += layer.quantize_config.nodes(keys, target.owner)
+            fixed |= layer.quantize_config.fixed_scales()
+        elif isinstance(wiring.inner(layer), configs.TYING):
             ties.append(keys)
     for tie in ties:
         _unite([ranges[key] for key in tie if key in ranges])
     scales = {owner: float(np.float32(range_.scale())) for owner, range_ in ranges.items()}
-    fixed = {range_.owner: float(range_.scale()) for range_ in map(wiring.fixed_range, model.layers) if range_}
+    fixed |= {range_.owner: float(range_.scale()) for range_ in map(wiring.fixed_range, model.layers) if range_}
     pinned = _border(model, ranges) | fixed.keys()
     return solver.Problem(scales | fixed, nodes, ties, pinned, set()), ranges
 

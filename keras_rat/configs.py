@@ -4,15 +4,34 @@
 import tf_keras as keras
 from tensorflow_model_optimization.quantization.keras import QuantizeConfig
 
+from keras_rat.channelwise import Channelwise
 from keras_rat.grid import K_BITS, family_of
 from keras_rat.quantizers import RangeQuantizer, RescaleQuantizer, TableQuantizer, TiedQuantizer
-from keras_rat.wiring import TABLE_RANGES
+from keras_rat.slopes import SlopesQuantizer
+from keras_rat.wiring import CLIPPED_RANGES, TABLE_RANGES
+from tflm_export import solver
+from tflm_export.grid import POWERS_OF_TWO
 from tflm_export.rescale import check_bits
+from tflm_export.setting import REQUANTIZE, Setting
 
+# Layers with weights and multipliers of their own.
+WEIGHTED = (
+    keras.layers.Conv2D,
+    keras.layers.Conv2DTranspose,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.Dense,
+    Channelwise,
+)
+# Layers whose inputs share one scale, which is their output's.
+TYING = (keras.layers.Concatenate, keras.layers.Maximum, keras.layers.Minimum)
 # Fused activations that an int8 kernel applies by clamping: the range is that of their output.
 CLAMPING = ("linear", "relu", "relu6")
 # Activations with a table or fixed point of their own: the range is that of their input.
 TABLED = tuple(TABLE_RANGES)
+# Fused activations that are nothing but a range of their own.
+CLIPPED = tuple(CLIPPED_RANGES)
+# The step of relu6(x + 3) in the int8 kernel of HARD_SWISH, times the 128 that its input is multiplied by.
+_HARD_SWISH_STEP = 128 * 3 / 32768
 
 
 def activation_name(activation) -> str:
@@ -50,7 +69,7 @@ class OutputConfig(NoQuantizeConfig):
 
 
 class SumConfig(NoQuantizeConfig):
-    """A layer without weights whose rescale factors are k bits wide: an addition or a global pooling.
+    """A layer without weights whose rescale factors are k bits wide: additions, subtractions, global poolings.
 
     Args:
       bits: width k of the multipliers.
@@ -69,12 +88,58 @@ class SumConfig(NoQuantizeConfig):
     def get_config(self):
         return {"bits": self.bits, "output": self.output, "grid": self.grid.name}
 
+    @property
+    def setting(self) -> Setting:
+        """What the factors are to be on."""
+        return Setting(self.grid.exact(self.bits))
+
+    def nodes(self, sources: tuple, target) -> list[tuple[solver.Node, Setting]]:
+        """What relates the scales of inputs and output, by their keys in a `solver.Problem`."""
+        return [(solver.Sum(sources, target), self.setting)]
+
+    def fixed_scales(self) -> dict:
+        """Scales in `nodes` that are neither an input's nor the output's, by key."""
+        return {}
+
 
 class SlopeConfig(SumConfig):
     """A leaky ReLU: two factors, input scale / output scale and `alpha` times that.
 
     The first is made a power of two, so that the second is k bits wide where alpha is.
     """
+
+    @property
+    def setting(self):
+        return Setting(POWERS_OF_TWO)
+
+
+class SlopesConfig(SlopeConfig):
+    """A PReLU: two factors, the second is the first times the scale of the slopes, which is on the grid."""
+
+    def get_weights_and_quantizers(self, layer):
+        return [(layer.alpha, SlopesQuantizer(self.bits, self.grid))]
+
+    def set_quantize_weights(self, layer, quantize_weights):
+        (layer.alpha,) = quantize_weights
+
+
+class ProductConfig(SumConfig):
+    """A multiplication: one factor, the scales of both inputs / output scale."""
+
+    def nodes(self, sources, target):
+        return [(solver.Product(sources, target), self.setting)]
+
+
+class HardSwishConfig(SumConfig):
+    """A hard swish in one operator: two factors, input scale / the step of relu6(x + 3), and / output scale."""
+
+    _STEP = ("hard swish", _HARD_SWISH_STEP)
+
+    def nodes(self, sources, target):
+        return [(solver.Sum(sources, self._STEP), self.setting), *super().nodes(sources, target)]
+
+    def fixed_scales(self):
+        return {self._STEP: _HARD_SWISH_STEP}
 
 
 class TiedOutputConfig(NoQuantizeConfig):
@@ -139,6 +204,7 @@ def rescale_config(layer: keras.layers.Layer, bits: int, method: str, **options)
       bits, method, options: as for `RescaleQuantizer`.
     """
     if isinstance(layer, keras.layers.DepthwiseConv2D):
+        method = REQUANTIZE if isinstance(layer, Channelwise) else method
         return RescaleConfig("depthwise_kernel", bits, method, depthwise=True, **options)
     per_channel = type(layer) is keras.layers.Conv2D  # of which Conv2DTranspose is a subclass
     return RescaleConfig("kernel", bits, method, per_channel=per_channel, **options)

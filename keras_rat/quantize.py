@@ -9,10 +9,12 @@ import tensorflow_model_optimization as tfmot
 import tf_keras as keras
 
 from keras_rat import batch_norm, configs, quantizers, rewrite, tfmot_internals, wiring
+from keras_rat.channelwise import Channelwise
 from keras_rat.grid import K_BITS, Family
 from keras_rat.keras3 import from_keras3, is_keras3
 from keras_rat.rescales import rescale_layers
-from keras_rat.scheme import BATCH_NORM, NORMALISED, SUMS, RescaleAwareScheme
+from keras_rat.scheme import BATCH_NORM, NORMALISED, RescaleAwareScheme, rescales
+from keras_rat.slopes import SlopesQuantizer
 from tflm_export.errors import UsageError
 from tflm_export.rescale import check_bits
 from tflm_export.setting import REQUANTIZE
@@ -40,10 +42,13 @@ def quantize_scope(*args: Mapping[str, Any]) -> keras.utils.CustomObjectScope:
     objects = {
         cls.__name__: cls
         for cls in (
+            configs.HardSwishConfig,
             configs.NoQuantizeConfig,
             configs.OutputConfig,
+            configs.ProductConfig,
             configs.RescaleConfig,
             configs.SlopeConfig,
+            configs.SlopesConfig,
             configs.SumConfig,
             configs.TableOutputConfig,
             configs.TiedOutputConfig,
@@ -52,6 +57,8 @@ def quantize_scope(*args: Mapping[str, Any]) -> keras.utils.CustomObjectScope:
             quantizers.TableQuantizer,
             quantizers.TiedQuantizer,
             RescaleAnnotate,
+            Channelwise,
+            SlopesQuantizer,
             rewrite.BatchReshape,
             *batch_norm.FREEZABLE.values(),
         )
@@ -208,7 +215,7 @@ def quantize_apply(
         annotated = isinstance(origin, tfmot_internals.QuantizeAnnotate)
         return _annotation_like(origin, layer) if annotated else layer
 
-    flat = rewrite.rewrite(model, wrap)
+    flat = rewrite.rewrite(model, wrap, lambda layer: getattr(layer, "quantize_config", layer) is None)
     return _apply(flat.model, scheme, quantized_layer_name_prefix, flat.offenders)
 
 
@@ -293,13 +300,12 @@ def _raise_offenders(offenders) -> None:
 
 def _annotated_bits(model) -> dict[str, int | None]:
     """The annotated layers that rescale, and the widths of their own that they were annotated with."""
-    rescaling = (*NORMALISED, *SUMS)
     return {
         wrapper.layer.name: getattr(wrapper, "bits", None)
         for wrapper in model.layers
         if isinstance(wrapper, tfmot_internals.QuantizeAnnotate)
         and wrapper.quantize_config is None
-        and isinstance(wrapper.layer, rescaling)
+        and rescales(wrapper.layer)
     }
 
 

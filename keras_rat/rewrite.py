@@ -17,6 +17,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 from keras_rat import tfmot_internals
+from keras_rat.graph_writer import GraphWriter, bare
+from keras_rat.substitute import substitute
 
 layers = keras.layers
 
@@ -116,27 +118,33 @@ ELEMENTWISE = (
     layers.BatchNormalization,
     layers.Concatenate,
     layers.Dropout,
+    layers.GaussianDropout,
+    layers.GaussianNoise,
     layers.LeakyReLU,
+    layers.Maximum,
+    layers.Minimum,
+    layers.Multiply,
     layers.ReLU,
+    layers.Rescaling,
     layers.Softmax,
+    layers.Subtract,
 )
 
 
-def bare(layer):
-    """The layer in an annotation; other layers themselves."""
-    return layer.layer if isinstance(layer, tfmot_internals.QuantizeAnnotate) else layer
-
-
-def rewrite(model, wrap) -> Rewritten:
-    """Brings a model into flat form, if it is not.
+def rewrite(model, wrap, is_open=lambda layer: True) -> Rewritten:
+    """Brings a model into flat form, of layers that have int8 operators (`substitute`), if it is not.
 
     Args:
       model: a functional or Sequential model that is built; layers may be annotated.
       wrap: function (new layer, the layer it is made from) -> layer to put in its place, for annotations.
+      is_open: function layer -> whether others may stand in its place; layers with a config of their own never are.
     """
-    if not _needs_rewriting(model):
-        return Rewritten(model, [])
-    return _Writer(wrap).run(model)
+    flat = _Writer(wrap).run(model) if _needs_rewriting(model) else Rewritten(model, [])
+
+    def may_stand_in(layer):
+        return getattr(layer, "quantize_config", None) is None and is_open(layer)
+
+    return dataclasses.replace(flat, model=substitute(flat.model, wrap, may_stand_in))
 
 
 def _needs_rewriting(model) -> bool:
@@ -145,70 +153,49 @@ def _needs_rewriting(model) -> bool:
     return any(isinstance(layer, keras.Model) or type(layer) in LIFTED for layer in found) or max(uses.values()) > 1
 
 
-class _Writer:
+class _Writer(GraphWriter):
     def __init__(self, wrap):
-        self._wrap = wrap
-        self._names = set()
+        super().__init__(wrap)
         self._uses = collections.Counter()
         self._offenders = {}
-        self._weights = []  # (new layer, values), to be set when it is built
 
     def run(self, model) -> Rewritten:
-        given = tf.nest.flatten(model.inputs)
-        inputs = [
-            keras.Input(tensor.shape[1:], tensor.shape[0], name=self._unique(name), dtype=tensor.dtype)
-            for tensor, name in zip(given, model.input_names, strict=True)
-        ]
-        outputs = self._inline(model, [_Value(tensor) for tensor in inputs])
-        outputs = tf.nest.map_structure(lambda value: self._lowered(value).tensor, outputs)
-        if isinstance(model.input, dict):
-            inputs = tf.nest.pack_sequence_as(model.input, inputs)
-        rewritten = keras.Model(inputs, outputs, name=model.name)
-        for layer, values in self._weights:
-            layer.set_weights(values)
+        rewritten = self.write(model)
         for layer, uses in self._uses.items():
             if uses > 1 and layer.weights:
                 kind = type(layer).__name__
                 self._offenders[layer.name] = f"{kind} used {uses} times; make a layer of its own for each use"
         return Rewritten(rewritten, list(self._offenders.items()))
 
-    def _inline(self, model, inputs):
-        """The outputs of a model on inputs given as a flat list."""
-        values = {id(tensor): value for tensor, value in zip(tf.nest.flatten(model.inputs), inputs, strict=True)}
-        for node in tfmot_internals.calls(model):
-            if node.is_input:
-                continue
-            arguments = tf.nest.map_structure(lambda x: values.get(id(x), x), (node.call_args, node.call_kwargs))
-            results = tf.nest.flatten(self._call(node.layer, *arguments))
-            values.update(zip(map(id, tf.nest.flatten(node.outputs)), results, strict=True))
-        return tf.nest.map_structure(
-            lambda tensor: values[id(tensor)],
-            model.outputs if isinstance(model, keras.Sequential) else model.output,
-        )
+    def value_of(self, tensor):
+        return _Value(tensor)
 
-    def _call(self, layer, args, kwargs):
+    def tensor_of(self, value):
+        return self._lowered(value).tensor
+
+    def call(self, layer, args, kwargs):
         inner = bare(layer)
         if tfmot_internals.is_functional(inner):
-            return self._inline(inner, [v for v in tf.nest.flatten((args, kwargs)) if isinstance(v, _Value)])
+            return self.inline(inner, [v for v in tf.nest.flatten((args, kwargs)) if isinstance(v, _Value)])
         self._uses[inner] += 1
         given = [v for v in tf.nest.flatten((args, kwargs)) if isinstance(v, _Value)]
         if type(inner) in LIFTED and _channels_last(inner):
             return self._lifted_call(layer, inner, given[0])
         if given and all(value.lifted for value in given):
             if isinstance(inner, layers.Flatten):
-                return self._value(self._copy(layer, inner.get_config()), args, kwargs, lifted=False)
+                return self._value(self.copy(layer, inner.get_config()), args, kwargs, lifted=False)
             if isinstance(inner, ELEMENTWISE) and _last_axis(inner):
                 config = inner.get_config()
                 if "axis" in config:
                     config["axis"] = -1
-                return self._value(self._copy(layer, config), args, kwargs, lifted=True)
+                return self._value(self.copy(layer, config), args, kwargs, lifted=True)
         if isinstance(inner, keras.Model):
             self._offenders[inner.name] = (
                 "a subclassed model, whose layers cannot be seen; build it with the functional API"
             )
             copy = inner
         else:
-            copy = self._copy(layer, inner.get_config())
+            copy = self.copy(layer, inner.get_config())
         args, kwargs = tf.nest.map_structure(lambda v: self._lowered(v) if isinstance(v, _Value) else v, (args, kwargs))
         return self._value(copy, args, kwargs, lifted=False)
 
@@ -222,46 +209,26 @@ class _Writer:
         tensor = self._raised(value, layer).tensor
         if config.get("padding") == "causal":
             (_, size), (_, dilation) = config["kernel_size"], config["dilation_rate"]
-            before = layers.ZeroPadding2D(((0, 0), (dilation * (size - 1), 0)), name=self._unique(f"{inner.name}_pad"))
-            tensor = self._wrap(before, layer)(tensor)
+            before = layers.ZeroPadding2D(((0, 0), (dilation * (size - 1), 0)), name=self.unique(f"{inner.name}_pad"))
+            tensor = self.wrap(before, layer)(tensor)
             config["padding"] = "valid"
         weights = [w[None] if w.ndim > 1 else w for w in inner.get_weights()]
         lifted = not isinstance(inner, POOLS) or config.get("keepdims", False)
-        return _Value(self._copy(layer, config, kind, weights)(tensor), lifted)
-
-    def _copy(self, layer, config, kind=None, weights=None):
-        """A new layer from a config, with the name and weights of an old one."""
-        inner = bare(layer)
-        kind = kind or type(inner)
-        config = dict(config, name=self._unique(inner.name))
-        config.pop("batch_input_shape", None)
-        if kind is layers.SpatialDropout2D:
-            config.pop("noise_shape", None), config.pop("seed", None)
-        copy = kind.from_config(config)
-        if getattr(inner, "synchronized", False):  # which configs leave out
-            copy.synchronized = True
-        self._weights.append((copy, inner.get_weights() if weights is None else weights))
-        return self._wrap(copy, layer)
+        return _Value(self.copy(layer, config, kind, weights)(tensor), lifted)
 
     def _raised(self, value, layer):
         if value.lifted:
             return value
         _, length, channels = value.tensor.shape
-        reshape = layers.Reshape((1, -1 if length is None else length, channels), name=self._unique("to_2d"))
-        return _Value(self._wrap(reshape, layer)(value.tensor), True)
+        reshape = layers.Reshape((1, -1 if length is None else length, channels), name=self.unique("to_2d"))
+        return _Value(self.wrap(reshape, layer)(value.tensor), True)
 
     def _lowered(self, value):
         if not value.lifted:
             return value
         _, _, length, channels = value.tensor.shape
-        reshape = layers.Reshape((-1 if length is None else length, channels), name=self._unique("to_1d"))
-        return _Value(self._wrap(reshape, tfmot_internals.layer_of(value.tensor))(value.tensor))
-
-    def _unique(self, name):
-        candidates = (name if not n else f"{name}_{n}" for n in range(len(self._names) + 1))
-        found = next(candidate for candidate in candidates if candidate not in self._names)
-        self._names.add(found)
-        return found
+        reshape = layers.Reshape((-1 if length is None else length, channels), name=self.unique("to_1d"))
+        return _Value(self.wrap(reshape, tfmot_internals.layer_of(value.tensor))(value.tensor))
 
 
 def _channels_last(layer) -> bool:

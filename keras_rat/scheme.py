@@ -12,7 +12,7 @@ from tensorflow_model_optimization.quantization.keras import default_8bit
 from tensorflow_model_optimization.quantization.keras.default_8bit import default_8bit_transforms
 from tensorflow_model_optimization.quantization.keras.graph_transformations import model_transformer, transforms
 
-from keras_rat import batch_norm, configs, quantizers, rewrite, tfmot_internals, wiring
+from keras_rat import batch_norm, configs, quantizers, rewrite, substitute, tfmot_internals, wiring
 from keras_rat.grid import K_BITS, Family, family_of, only_bits
 from keras_rat.quantizers import RangeQuantizer
 from tflm_export.errors import UsageError
@@ -23,8 +23,21 @@ DEFAULT_BITS = 4
 COARSE_BITS = 4  # up to here no multiplier moved in any of hundreds of trainings at the weights' learning rate
 layers = keras.layers
 
+# Layers that training alone has, which files leave out.
+TRAINING = (
+    layers.AlphaDropout,
+    layers.GaussianDropout,
+    layers.GaussianNoise,
+    layers.RandomBrightness,
+    layers.RandomContrast,
+    layers.RandomFlip,
+    layers.RandomRotation,
+    layers.RandomTranslation,
+    layers.RandomZoom,
+)
 # Layers that hand on integers as they are.
 MOVING = (
+    *TRAINING,
     layers.ActivityRegularization,
     layers.Cropping2D,
     layers.Cropping3D,
@@ -41,17 +54,28 @@ MOVING = (
     layers.ZeroPadding2D,
 )
 # Layers that compute within one scale.
-TIED = (layers.AveragePooling2D, layers.UpSampling2D)
-# Layers without weights that rescale, with factors input scale / output scale.
-SUMS = (layers.Add, layers.GlobalAveragePooling2D, layers.GlobalAveragePooling3D, layers.LeakyReLU)
+TIED = (layers.AveragePooling2D, layers.Resizing, layers.UpSampling2D)
+# Layers whose inputs share one scale, which is their output's.
+TYING = configs.TYING
+# Layers without weights that rescale, and what knows their factors.
+SUM_CONFIGS = {
+    layers.Add: configs.SumConfig,
+    layers.Subtract: configs.SumConfig,
+    layers.GlobalAveragePooling2D: configs.SumConfig,
+    layers.GlobalAveragePooling3D: configs.SumConfig,
+    layers.LeakyReLU: configs.SlopeConfig,
+    layers.PReLU: configs.SlopesConfig,
+    layers.Multiply: configs.ProductConfig,
+}
+SUMS = tuple(SUM_CONFIGS)
 # Layers with a rescale to a range of their own.
 RESCALING = (*SUMS, layers.ReLU)
 # Layers that take any range and have a fixed one.
 FIXED = (layers.Softmax,)
-WEIGHTED = (layers.Conv2D, layers.Conv2DTranspose, layers.DepthwiseConv2D, layers.Dense)
+WEIGHTED = configs.WEIGHTED
 # Layers whose batch normalisation the converter, or a transform, folds into their weights.
-NORMALISED = (*WEIGHTED, layers.SeparableConv2D)
-BATCH_NORM = (layers.BatchNormalization, layers.experimental.SyncBatchNormalization)
+NORMALISED = substitute.FOLDS_NORM
+BATCH_NORM = substitute.BATCH_NORM
 
 
 class QuantizeInput(default_8bit_transforms.InputLayerQuantize):
@@ -262,7 +286,7 @@ class LayoutTransform(default_8bit.Default8BitQuantizeLayoutTransform):
             if isinstance(layer, SUMS) and metadata is not None:
                 config = metadata.get("quantize_config")
                 if config is None or type(config) is configs.NoQuantizeConfig:
-                    kind = configs.SlopeConfig if isinstance(layer, layers.LeakyReLU) else configs.SumConfig
+                    kind = SUM_CONFIGS[type(layer)]
                     metadata["quantize_config"] = kind(self._bits_of(layer.name), config is None, self._grid)
         _tie_lone_activations(transformed, quantize_map)
         return transformed, quantize_map
@@ -285,6 +309,13 @@ def _tie_lone_activations(model, quantize_map) -> None:
             metadata["quantize_config"] = configs.TiedOutputConfig()
 
 
+def rescales(layer) -> bool:
+    """Whether a layer has multipliers of a width of its own."""
+    if type(layer) is layers.Activation:
+        return configs.activation_name(layer.activation) in substitute.HARD_SWISH
+    return isinstance(layer, (*NORMALISED, *WEIGHTED, *SUMS))
+
+
 class Registry(default_8bit.Default8BitQuantizeRegistry):
     """The QuantizeConfig of every layer that can be trained with k-bit rescales."""
 
@@ -296,11 +327,12 @@ class Registry(default_8bit.Default8BitQuantizeRegistry):
 
     def supports(self, layer):
         if type(layer) is layers.Activation:
-            return configs.activation_name(layer.activation) in configs.CLAMPING + configs.TABLED
-        if type(layer) in WEIGHTED:
-            known = (*configs.CLAMPING, *configs.TABLED, "NoOpActivation")
+            known = (*configs.CLAMPING, *configs.TABLED, *substitute.HARD_SWISH)
             return configs.activation_name(layer.activation) in known
-        return type(layer) in (*MOVING, *TIED, *RESCALING, *FIXED, layers.Concatenate)
+        if type(layer) in WEIGHTED:
+            known = (*configs.CLAMPING, *configs.TABLED, *configs.CLIPPED, "NoOpActivation")
+            return configs.activation_name(layer.activation) in known
+        return type(layer) in (*MOVING, *TIED, *RESCALING, *FIXED, *TYING)
 
     def get_quantize_config(self, layer):
         if not self.supports(layer):
@@ -308,12 +340,14 @@ class Registry(default_8bit.Default8BitQuantizeRegistry):
         if type(layer) in WEIGHTED:  # tfmot asks for layers before annotated ones too, for their output's range alone
             bits, learn = self._bits_of(layer.name) or MAX_BITS, self._learn_multipliers
             if learn is None:
-                learn = self._method == REQUANTIZE and bits > COARSE_BITS
+                learn = self._method == REQUANTIZE and bits > COARSE_BITS and layer.trainable
             return configs.rescale_config(layer, bits, self._method, learn_multipliers=learn, **self._options)
         if type(layer) is layers.Activation:
             name = configs.activation_name(layer.activation)
             if name in configs.TABLED:
                 return configs.TableOutputConfig()
+            if name in substitute.HARD_SWISH:
+                return configs.HardSwishConfig(self._bits_of(layer.name) or MAX_BITS, grid=self._options["grid"])
             return configs.OutputConfig() if name in ("relu", "relu6") else configs.NoQuantizeConfig()
         if type(layer) in FIXED:
             return configs.TableOutputConfig()

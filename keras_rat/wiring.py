@@ -16,6 +16,8 @@ from keras_rat import tfmot_internals
 ACTIVATION_STEPS = 255
 # Output ranges of activations with a table or fixed point of their own: int8 scales 1/256 and 1/128.
 TABLE_RANGES = {"softmax": (0.0, 255 / 256), "sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}
+# Those of activations that only clip, without an operator.
+CLIPPED_RANGES = {"unit_interval": (0.0, 1.0)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,11 +96,12 @@ def own_ranges(model) -> list[Range]:
 
 
 def fixed_range(layer) -> Range | None:
-    """The range that a layer's softmax, sigmoid or tanh fixes, None if it has none."""
+    """The range that a layer's softmax, sigmoid, tanh or clip fixes, None if it has none."""
     name = "softmax" if isinstance(inner(layer), keras.layers.Softmax) else activation_name(inner(layer))
-    if name not in TABLE_RANGES:
+    ranges = TABLE_RANGES | CLIPPED_RANGES
+    if name not in ranges:
         return None
-    low, high = TABLE_RANGES[name]
+    low, high = ranges[name]
     return Range(f"{layer.name}/{name}", tf.constant(low), tf.constant(high), None)
 
 
@@ -146,7 +149,7 @@ def sink(layer) -> tuple[Range | None, keras.layers.Layer | None]:
     """The range a layer's accumulators are rescaled to, and the batch normalisation on the way."""
     batch_norm = None
     while True:
-        found = own_range(layer)
+        found = own_range(layer) or fixed_range(layer)
         if found is not None:
             return found, batch_norm
         following = outputs(layer)
@@ -160,7 +163,7 @@ def sink(layer) -> tuple[Range | None, keras.layers.Layer | None]:
 def stretch(layer) -> list:
     """The layers from one with weights to the one that has the range its accumulators are rescaled to."""
     found = [layer]
-    while own_range(found[-1]) is None and outputs(found[-1]):
+    while own_range(found[-1]) is None and fixed_range(found[-1]) is None and outputs(found[-1]):
         found.append(outputs(found[-1])[0])
     return found
 
