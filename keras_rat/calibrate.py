@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures activation ranges, puts the scales on the grid, and chooses the multipliers."""
 
+import contextlib
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from keras_rat import configs, tfmot_internals, wiring
+from keras_rat import configs, feed, tfmot_internals, wiring
 from keras_rat.absorb import absorb
 from keras_rat.batch_norm import freeze_statistics
 from keras_rat.choose import choose
-from keras_rat.observe import observe
+from keras_rat.observe import Seen, observe
 from keras_rat.phases import Phase
 from keras_rat.rescales import grids, require_rescale_layers, rescale_layers
 from tflm_export import solver
@@ -23,12 +23,11 @@ from tflm_export.setting import Setting
 STEPS = 40
 ABSORPTIONS = 3  # at most: each moves ranges of layers with one scale, and with them the factors of what these feed
 MULTIPLIERS = NEAREST, CHOSEN, ABSORBED = "nearest", "chosen", "absorbed"
-Batch: TypeAlias = np.ndarray | tf.Tensor | Mapping[str, np.ndarray] | Sequence[np.ndarray]
 
 
 def calibrate(
     model: keras.Model,
-    data: Batch | tf.data.Dataset | Iterable[Batch | tuple],
+    data: feed.Data,
     batch_size: int = 32,
     steps: int = STEPS,
     freeze_batch_norm: bool = True,
@@ -55,26 +54,32 @@ def calibrate(
 
     Args:
       model: from `quantize_model` or `quantize_apply`.
-      data: inputs as an array [rows, ...], a tf.data.Dataset or an iterable of batches; of (inputs, ...) tuples the
-        first is taken. For a model with several inputs, a dict of arrays by input name, or batches that are lists or
-        dicts of arrays, or tuples with such first.
-      batch_size: rows of a batch where data is an array.
-      steps: batches to use, at most.
+      data: inputs, as `fit` and `predict` take them: an array [rows, ...] or (inputs, labels); for several inputs
+        [a, b], (a, b) or a dict by input name; a tf.data.Dataset, generator, Keras sequence, list or function that
+        has or returns batches of these; the path of an .npy or .npz file. `feed.batches` says what is taken for what.
+      batch_size: rows of a batch where arrays are cut into batches, and where batches have a single row.
+      steps: batches to use, at most; so data may be endless.
       freeze_batch_norm: whether batch normalisations compute as in inference from here on.
       multipliers: "absorbed", "chosen" or "nearest".
 
     Raises:
-      UsageError (a ValueError): `multipliers` is none of these.
+      UsageError (a ValueError): an argument out of range, or data that does not fit the model's inputs: then the model
+        is as it was.
       ValueError: the model has no quantised layers with weights, there is no data, or values in it or in the network
         are not finite.
     """
     if multipliers not in MULTIPLIERS:
         raise UsageError(f"multipliers must be one of {', '.join(MULTIPLIERS)}, got {multipliers!r}")
-    _reset(model)
-    _require_finite({weight.name: wiring.read(weight) for weight in model.weights}, "weights")
-    seen = observe(model, itertools.islice(_batches(data, batch_size, len(model.inputs) > 1), steps))
-    ends = {r.owner: np.array([wiring.read(r.low), wiring.read(r.high)]) for r in wiring.own_ranges(model)}
-    _require_finite(ends, "outputs")
+    for name, number in (("batch_size", batch_size), ("steps", steps)):
+        if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
+            raise UsageError(f"{name} must be an integer from 1, got {number!r}")
+    require_rescale_layers(model)
+    batches = itertools.islice(feed.batches(model, data, batch_size), steps)
+    first = next(batches, None)
+    if first is None:
+        raise UsageError("no data to calibrate with: there is no batch in it, or a generator was used up before")
+    with _restored_on_error(model):
+        seen = _observed(model, itertools.chain([first], batches))
     settle(model, seen.extremes if multipliers == ABSORBED else None)
     if multipliers != NEAREST:
         choose(model, seen.rows, fit=multipliers == ABSORBED)
@@ -82,14 +87,37 @@ def calibrate(
         model.train_function = None  # to be traced anew, if it was
 
 
+def _observed(model, batches) -> Seen:
+    """What the float network shows, after which its ranges follow these batches alone."""
+    _reset(model)
+    _require_finite({weight.name: wiring.read(weight) for weight in model.weights}, "weights")
+    seen = observe(model, batches)
+    ends = {r.owner: np.array([wiring.read(r.low), wiring.read(r.high)]) for r in wiring.own_ranges(model)}
+    _require_finite(ends, "outputs")
+    return seen
+
+
+@contextlib.contextmanager
+def _restored_on_error(model) -> Iterator[None]:
+    """Gives ranges, and the phases of ranges and multipliers, their values back where data or network are no good."""
+    ranges = [variable for r in wiring.own_ranges(model) for variable in (r.low, r.high, r.phase)]
+    phases = [v["phase"] for layer in rescale_layers(model) for _, _, v in tfmot_internals.quantized_weights(layer)]
+    before = [(variable, wiring.read(variable)) for variable in (*ranges, *phases)]
+    try:
+        yield
+    except BaseException:
+        for variable, value in before:
+            variable.assign(value)
+        raise
+
+
 def _reset(model) -> None:
     """Takes ranges and multipliers back to Phase.WAITING."""
-    layers = require_rescale_layers(model)
     for range_ in wiring.own_ranges(model):
         range_.phase.assign(Phase.WAITING)
         for end in (range_.low, range_.high):  # what they were has no weight any more, but 0 * NaN is NaN
             end.assign(tf.where(tf.math.is_finite(end), end, 0.0))
-    for layer in layers:
+    for layer in rescale_layers(model):
         for _, _, variables in tfmot_internals.quantized_weights(layer):
             variables["phase"].assign(Phase.WAITING)
 
@@ -137,19 +165,6 @@ def _put_scales_on_grid(model) -> None:
 def waiting(model: keras.Model) -> list[str]:
     """Names of the layers whose range has seen no data."""
     return [range_.owner for range_ in wiring.own_ranges(model) if wiring.read(range_.phase) == Phase.WAITING]
-
-
-def _batches(data, batch_size, several_inputs):
-    if isinstance(data, (np.ndarray, tf.Tensor, dict)):
-        rows = len(next(iter(data.values()))) if isinstance(data, dict) else len(data)
-        slices = (slice(i, i + batch_size) for i in range(0, rows, batch_size))
-        batches = (tf.nest.map_structure(lambda array, s=s: array[s], data) for s in slices)
-    else:
-        batches = data
-    for batch in batches:
-        if isinstance(batch, tuple) or (isinstance(batch, list) and not several_inputs):
-            batch = batch[0]
-        yield tf.nest.map_structure(lambda array: tf.cast(array, tf.float32), batch)
 
 
 def _start_multiplier(layer) -> None:

@@ -36,25 +36,20 @@ def observe(model: keras.Model, batches: Iterable) -> Seen:
 
     Args:
       model: from `quantize_model`.
-      batches: as the model takes them.
+      batches: for each input of the model, in their order, an array [rows, ...]; from `feed.batches`.
 
     Raises:
-      ValueError: there is none, or values in one are not finite.
+      ValueError: there is none.
     """
     owners = [range_.owner for range_ in wiring.own_ranges(model)]
     outputs = {call.layer.name: call.output_tensors for call in tfmot_internals.calls(model)}
-    watched = keras.Model(model.input, [outputs[owner] for owner in owners])
+    watched = keras.Model(model.inputs, [outputs[owner] for owner in owners])
     run = tf.function(lambda batch: _extremes(watched(batch, training=False)), reduce_retracing=True)
     every, kept, wanted = [], [], ROWS
     with phases.observing(model):
-        for number, batch in enumerate(batches):
-            if not all(np.isfinite(values).all() for values in tf.nest.flatten(batch)):
-                raise ValueError(
-                    f"batch {number} of the calibration data has values that are not finite (NaN, infinite)"
-                )
-            ends, largest = run(batch)
+        for arrays in batches:
+            ends, largest = run([tf.convert_to_tensor(array) for array in arrays])
             every.append([each.numpy() for each in ends])
-            arrays = _in_order(model, batch)
             if not kept:
                 wanted = int(np.clip(MOST_BYTES * len(arrays[0]) // (4 * int(largest)), LEAST_ROWS, ROWS))
             if sum(len(each[0]) for each in kept) < wanted and _alike(arrays, kept):
@@ -81,13 +76,6 @@ def _extremes(outputs) -> tuple[list[tf.Tensor], tf.Tensor]:
         for values in flat
     ]
     return found, tf.reduce_max([tf.size(values) for values in flat])
-
-
-def _in_order(model, batch) -> list:
-    """The arrays of a batch, in the order of the model's inputs."""
-    if isinstance(batch, dict) and not isinstance(model.input, dict):
-        return [batch[name] for name in model.input_names]
-    return tf.nest.flatten(batch)
 
 
 def _alike(arrays: list, kept: list[list]) -> bool:
