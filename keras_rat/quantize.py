@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The functions of tfmot.quantization.keras, with k-bit rescales."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from keras_rat.channelwise import Channelwise
 from keras_rat.grid import K_BITS, Family
 from keras_rat.keras3 import from_keras3, is_keras3
 from keras_rat.rescales import rescale_layers
-from keras_rat.scheme import BATCH_NORM, NORMALISED, RescaleAwareScheme, rescales
+from keras_rat.scheme import BATCH_NORM, MAX_WEIGHT_BITS, NORMALISED, RescaleAwareScheme, rescales
 from keras_rat.slopes import SlopesQuantizer
 from tflm_export.errors import UsageError
 from tflm_export.rescale import check_bits
@@ -23,18 +23,19 @@ _tfmot = tfmot.quantization.keras
 
 
 class RescaleAnnotate(tfmot_internals.QuantizeAnnotate):
-    """An annotation with a width of its own.
+    """An annotation with widths of its own.
 
     Args:
-      bits: width k of the layer's multipliers.
+      bits: width k of the layer's multipliers; None for the scheme's.
+      weight_bits: bits of its weights; None for the scheme's.
     """
 
-    def __init__(self, layer, quantize_config=None, bits=None, **kwargs):
+    def __init__(self, layer, quantize_config=None, bits=None, weight_bits=None, **kwargs):
         super().__init__(layer, quantize_config, **kwargs)
-        self.bits = bits
+        self.bits, self.weight_bits = bits, weight_bits
 
     def get_config(self):
-        return super().get_config() | {"bits": self.bits}
+        return super().get_config() | {"bits": self.bits, "weight_bits": self.weight_bits}
 
 
 def quantize_scope(*args: Mapping[str, Any]) -> keras.utils.CustomObjectScope:
@@ -74,7 +75,7 @@ def quantize_model(
     method: str = REQUANTIZE,
     quantized_layer_name_prefix: str = "quant_",
     *,
-    weight_bits: int = 8,
+    weight_bits: int | Mapping[str, int] = MAX_WEIGHT_BITS,
     multiplier_rate: float = 1.0,
     grid: str | Family = K_BITS,
     learn_multipliers: bool | None = None,
@@ -93,7 +94,8 @@ def quantize_model(
       method: "requantize" trains weights at the scales that the narrow multipliers imply; "keep" trains a network
         whose weight integers do not depend on the multipliers.
       quantized_layer_name_prefix: put before the names of quantised layers.
-      weight_bits: 8, or 4 for weights of -7..7 (see `convert`).
+      weight_bits: 8, or 4 for weights of -7..7 (see `convert`). Or a mapping {regular expression: 8 or 4}, as for
+        `bits`, that covers every layer with weights.
       multiplier_rate: learning rate of the multipliers over that of the weights, with any optimizer, where
         they are learned. `callbacks.LearnMultipliers` sets it by the length of the training.
       grid: the numbers that multipliers can be: by default those of k bits; "csd2" for two signed digits, then without
@@ -159,12 +161,16 @@ def _annotated(model) -> rewrite.Rewritten:
 def _annotation_like(annotation, layer):
     """Another layer with the same annotation."""
     if isinstance(annotation, RescaleAnnotate):
-        return RescaleAnnotate(layer, annotation.quantize_config, annotation.bits)
+        return RescaleAnnotate(layer, annotation.quantize_config, annotation.bits, annotation.weight_bits)
     return tfmot_internals.QuantizeAnnotate(layer, annotation.quantize_config)
 
 
 def quantize_annotate_layer(
-    layer: keras.layers.Layer, quantize_config: _tfmot.QuantizeConfig | None = None, *, bits: int | None = None
+    layer: keras.layers.Layer,
+    quantize_config: _tfmot.QuantizeConfig | None = None,
+    *,
+    bits: int | None = None,
+    weight_bits: int | None = None,
 ) -> keras.layers.Layer:
     """Marks one layer for quantisation by `quantize_apply`.
 
@@ -172,16 +178,19 @@ def quantize_annotate_layer(
       layer: a tf_keras layer.
       quantize_config: a tfmot QuantizeConfig that replaces the scheme's.
       bits: width k of this layer's multipliers, in place of the scheme's.
+      weight_bits: 8 or 4, of this layer's weights, in place of the scheme's.
 
     Raises:
       ValueError: the layer is no tf_keras layer.
       UsageError (a ValueError): bits out of range, or given together with a quantize_config.
     """
     _require_keras_2(layer, keras.layers.Layer)
-    if bits is not None:
-        if quantize_config is not None:
-            raise UsageError(f"layer {layer.name}: give bits or a quantize_config, not both")
-        return RescaleAnnotate(layer, bits=check_bits(bits))
+    given = {"bits": (bits, check_bits), "weight_bits": (weight_bits, quantizers.check_weight_bits)}
+    own = {name: check(value) for name, (value, check) in given.items() if value is not None}
+    if own and quantize_config is not None:
+        raise UsageError(f"layer {layer.name}: give {' and '.join(own)} or a quantize_config, not both")
+    if own:
+        return RescaleAnnotate(layer, **own)
     return _tfmot.quantize_annotate_layer(layer, quantize_config)
 
 
@@ -193,13 +202,14 @@ def quantize_apply(
     bits: int | Mapping[str, int] | None = None,
     method: str = REQUANTIZE,
     grid: str | Family = K_BITS,
+    weight_bits: int | Mapping[str, int] = MAX_WEIGHT_BITS,
 ) -> keras.Model:
     """Quantises the annotated layers of a model.
 
     Args:
       model: a model with layers annotated by `quantize_annotate_model` or `quantize_annotate_layer`.
-      scheme: the scheme; by default `RescaleAwareScheme(bits, method, grid=grid)`.
-      quantized_layer_name_prefix, bits, method, grid: as for `quantize_model`.
+      scheme: the scheme; by default `RescaleAwareScheme(bits, method, grid=grid, weight_bits=weight_bits)`.
+      quantized_layer_name_prefix, bits, method, grid, weight_bits: as for `quantize_model`.
 
     Returns:
       A new tf_keras model, not compiled.
@@ -209,7 +219,7 @@ def quantize_apply(
     """
     model = _as_keras_2(model)
     _require_built(model)
-    scheme = scheme or RescaleAwareScheme(bits, method, grid=grid)
+    scheme = scheme or RescaleAwareScheme(bits, method, grid=grid, weight_bits=weight_bits)
 
     def wrap(layer, origin):
         annotated = isinstance(origin, tfmot_internals.QuantizeAnnotate)
@@ -221,7 +231,8 @@ def quantize_apply(
 
 def _apply(model, scheme, quantized_layer_name_prefix, offenders):
     _raise_offenders([*offenders, *_unsupported(model, scheme.get_quantize_registry())])
-    scheme = scheme.resolved(_annotated_bits(model))
+    weighted = _own(model, "weight_bits", lambda layer: isinstance(layer, NORMALISED))
+    scheme = scheme.resolved(_own(model, "bits", rescales), weighted)
     with quantize_scope():
         quantized = _tfmot.quantize_apply(model, scheme, quantized_layer_name_prefix)
     _require_wired(quantized)
@@ -298,14 +309,14 @@ def _raise_offenders(offenders) -> None:
         )
 
 
-def _annotated_bits(model) -> dict[str, int | None]:
-    """The annotated layers that rescale, and the widths of their own that they were annotated with."""
+def _own(model, argument: str, concerns: Callable[[Any], bool]) -> dict[str, int | None]:
+    """The annotated layers that something concerns, and what each was annotated with."""
     return {
-        wrapper.layer.name: getattr(wrapper, "bits", None)
+        wrapper.layer.name: getattr(wrapper, argument, None)
         for wrapper in model.layers
         if isinstance(wrapper, tfmot_internals.QuantizeAnnotate)
         and wrapper.quantize_config is None
-        and rescales(wrapper.layer)
+        and concerns(wrapper.layer)
     }
 
 
@@ -324,8 +335,11 @@ def _obstacle(wrapper, registry) -> str:
         following = [getattr(f, "layer", f) for f in wiring.outputs(wrapper)]
         if any(isinstance(f, BATCH_NORM) for f in following):
             return f"dilated {kind} with batch normalisation, which the converter leaves in float"
-    if isinstance(layer, keras.layers.Conv2DTranspose) and registry.weight_bits < 8:
-        return f"{kind} with {registry.weight_bits}-bit weights, which the converter cannot write"
+    weight_bits = getattr(wrapper, "weight_bits", None) or registry.weight_bits_of(layer.name) or MAX_WEIGHT_BITS
+    if isinstance(layer, keras.layers.Conv2DTranspose) and weight_bits < MAX_WEIGHT_BITS:
+        return f"{kind} with {weight_bits}-bit weights, which the converter cannot write; give it weight_bits of 8"
+    if getattr(wrapper, "weight_bits", None) and not isinstance(layer, NORMALISED):
+        return f"{kind} with weight_bits of its own, but no weights that are quantised"
     if type(layer) is keras.layers.SeparableConv2D:
         return ""
     if kind in ("TFOpLambda", "SlicingOpLambda"):

@@ -3,7 +3,6 @@
 
 import collections
 import copy
-import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -14,12 +13,14 @@ from tensorflow_model_optimization.quantization.keras.graph_transformations impo
 
 from keras_rat import batch_norm, configs, quantizers, rewrite, substitute, tfmot_internals, wiring
 from keras_rat.grid import K_BITS, Family, family_of, only_bits
+from keras_rat.patterns import PerLayer, checked
 from keras_rat.quantizers import RangeQuantizer
 from tflm_export.errors import UsageError
 from tflm_export.rescale import MAX_BITS, check_bits
 from tflm_export.setting import METHODS, REQUANTIZE
 
 DEFAULT_BITS = 4
+MAX_WEIGHT_BITS = max(quantizers.WEIGHT_BITS)
 COARSE_BITS = 4  # up to here no multiplier moved in any of hundreds of trainings at the weights' learning rate
 layers = keras.layers
 
@@ -319,11 +320,11 @@ def rescales(layer) -> bool:
 class Registry(default_8bit.Default8BitQuantizeRegistry):
     """The QuantizeConfig of every layer that can be trained with k-bit rescales."""
 
-    def __init__(self, bits_of, method, weight_bits=8, learn_multipliers=None, **options):
+    def __init__(self, bits_of, method, weight_bits_of, learn_multipliers=None, **options):
         super().__init__()
-        self._bits_of, self._method, self.weight_bits = bits_of, method, weight_bits
+        self._bits_of, self._method, self.weight_bits_of = bits_of, method, weight_bits_of
         self._learn_multipliers = learn_multipliers
-        self._options = options | {"weight_bits": weight_bits}
+        self._options = options
 
     def supports(self, layer):
         if type(layer) is layers.Activation:
@@ -341,7 +342,8 @@ class Registry(default_8bit.Default8BitQuantizeRegistry):
             bits, learn = self._bits_of(layer.name) or MAX_BITS, self._learn_multipliers
             if learn is None:
                 learn = self._method == REQUANTIZE and bits > COARSE_BITS and layer.trainable
-            return configs.rescale_config(layer, bits, self._method, learn_multipliers=learn, **self._options)
+            options = {"weight_bits": self.weight_bits_of(layer.name) or MAX_WEIGHT_BITS, "learn_multipliers": learn}
+            return configs.rescale_config(layer, bits, self._method, **options, **self._options)
         if type(layer) is layers.Activation:
             name = configs.activation_name(layer.activation)
             if name in configs.TABLED:
@@ -364,7 +366,7 @@ class RescaleAwareScheme(default_8bit.Default8BitQuantizeScheme):
         names of the given model's layers, the first match counts. Of None, `DEFAULT_BITS`, or those of a family that
         has no others.
       method: "requantize", or "keep" for hardware that cannot change the weights' integers.
-      weight_bits: 8, or 4 for int4 weights.
+      weight_bits: 8, or 4 for int4 weights; or a mapping {regular expression: 8 or 4}, as for `bits`.
       multiplier_rate: learning rate of the multipliers over that of the weights, if they are learned.
       grid: the `keras_rat.grid.Family` of the multipliers, or its name.
       learn_multipliers: whether training moves multipliers, too; by default with a `multiplier_rate` of their own, and
@@ -379,13 +381,13 @@ class RescaleAwareScheme(default_8bit.Default8BitQuantizeScheme):
         bits: int | Mapping[str, int] | None = None,
         method: str = REQUANTIZE,
         *,
-        weight_bits: int = 8,
+        weight_bits: int | Mapping[str, int] = MAX_WEIGHT_BITS,
         multiplier_rate: float = 1.0,
         grid: str | Family = K_BITS,
         learn_multipliers: bool | None = None,
     ):
         super().__init__()
-        self.weight_bits = quantizers.check_weight_bits(weight_bits)
+        self.weight_bits = checked("weight_bits", weight_bits, quantizers.check_weight_bits)
         self.multiplier_rate = quantizers.check_rate(multiplier_rate)
         self.grid = family_of(grid)
         self.bits = _check_widths(bits, self.grid)
@@ -395,47 +397,33 @@ class RescaleAwareScheme(default_8bit.Default8BitQuantizeScheme):
         if self.multiplier_rate != 1 and learn_multipliers is False:
             raise UsageError(f"multiplier_rate {multiplier_rate!r} is of no use with learn_multipliers=False")
         self.learn_multipliers = True if self.multiplier_rate != 1 else learn_multipliers
-        self._annotated = {}
+        self._bits = PerLayer("bits", self.bits)
+        self._weight_bits = PerLayer("weight_bits", self.weight_bits)
 
     def bits_of(self, name: str) -> int | None:
         """The width for the layer of this name; None where no pattern matches."""
-        if name in self._annotated:
-            return self._annotated[name]
-        if not isinstance(self.bits, Mapping):
-            return self.bits
-        return next((bits for pattern, bits in self.bits.items() if re.search(pattern, name)), None)
+        return self._bits.of(name)
 
-    def resolved(self, annotated: Mapping[str, int | None]) -> "RescaleAwareScheme":
+    def resolved(self, bits: Mapping[str, int | None], weight_bits: Mapping[str, int | None]) -> "RescaleAwareScheme":
         """A copy of the scheme for one model.
 
         Args:
-          annotated: for every layer that rescales, the width it was annotated with or None; by the layer's name in the
+          bits: for every layer that rescales, the width it was annotated with or None; by the layer's name in the
             model as it is given. Parts of separable convolutions take its width.
+          weight_bits: the same of the bits of weights, for every layer that has any.
 
         Raises:
           UsageError: layers that no pattern matches, patterns that match no layer, or widths of layers on a grid that
             has no other; all are listed.
         """
-        own = [name for name, bits in annotated.items() if bits is not None]
+        own = [name for name, width in bits.items() if width is not None]
         if own and only_bits(self.grid) is not None:
             raise UsageError(
                 f"layers {', '.join(own)} are annotated with bits, of which grid {self.grid.name} has none"
             )
-        found = {name: self.bits_of(name) if bits is None else bits for name, bits in annotated.items()}
-        if missing := [name for name, bits in found.items() if bits is None]:
-            raise UsageError(
-                f"no pattern of bits matches layers {', '.join(missing)}; add one, or '.*' as the last for all others"
-            )
-        if isinstance(self.bits, Mapping):
-            idle = [pattern for pattern in self.bits if not any(re.search(pattern, name) for name in annotated)]
-            if idle:
-                raise UsageError(
-                    f"patterns of bits that match no layer: {', '.join(map(repr, idle))}; "
-                    f"the layers that rescale are {', '.join(annotated)}"
-                )
         scheme = copy.copy(self)
-        parts = {f"{name}_{part}": bits for name, bits in found.items() for part in ("depthwise", "pointwise")}
-        scheme._annotated = parts | found
+        scheme._bits = self._bits.resolved(bits, "that rescale")
+        scheme._weight_bits = self._weight_bits.resolved(weight_bits, "with weights")
         return scheme
 
     def get_layout_transformer(self) -> LayoutTransform:
@@ -445,7 +433,7 @@ class RescaleAwareScheme(default_8bit.Default8BitQuantizeScheme):
         return Registry(
             self.bits_of,
             self.method,
-            self.weight_bits,
+            self._weight_bits.of,
             multiplier_rate=self.multiplier_rate,
             grid=self.grid,
             learn_multipliers=self.learn_multipliers,
@@ -459,16 +447,4 @@ def _check_widths(bits: int | Mapping[str, int] | None, family: Family) -> int |
         if bits is not None:
             raise UsageError(f"grid {family.name} stands in place of bits; leave one of them out, got bits {bits!r}")
         return only
-    if isinstance(bits, Mapping):
-        return _check_patterns(bits)
-    return check_bits(DEFAULT_BITS if bits is None else bits)
-
-
-def _check_patterns(patterns: Mapping[str, int]) -> dict[str, int]:
-    """Returns the mapping with its widths checked, else raises UsageError."""
-    for pattern in patterns:
-        try:
-            re.compile(pattern)
-        except (re.error, TypeError) as error:
-            raise UsageError(f"bits has the key {pattern!r}, which is no regular expression: {error}") from error
-    return {pattern: check_bits(bits) for pattern, bits in patterns.items()}
+    return checked("bits", DEFAULT_BITS if bits is None else bits, check_bits)
