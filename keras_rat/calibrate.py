@@ -3,7 +3,7 @@
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -79,15 +79,20 @@ def calibrate(
     if first is None:
         raise UsageError("no data to calibrate with: there is no batch in it, or a generator was used up before")
     with _restored_on_error(model):
-        seen = _observed(model, itertools.chain([first], batches))
-    settle(model, seen.extremes if multipliers == ABSORBED else None)
-    if multipliers != NEAREST:
-        choose(model, seen.rows, fit=multipliers == ABSORBED)
+        seen = observed(model, itertools.chain([first], batches))
+    put_on_grid(model, seen, multipliers)
     if freeze_batch_norm and freeze_statistics(model):
         model.train_function = None  # to be traced anew, if it was
 
 
-def _observed(model, batches) -> Seen:
+def put_on_grid(model: keras.Model, seen: Seen, multipliers: str) -> None:
+    """Settles a model whose ranges are measured, and chooses its multipliers, as `calibrate` takes them."""
+    settle(model, dict(seen.extremes) if multipliers == ABSORBED else None)
+    if multipliers != NEAREST:
+        choose(model, seen.rows, fit=multipliers == ABSORBED)
+
+
+def observed(model: keras.Model, batches: Iterable) -> Seen:
     """What the float network shows, after which its ranges follow these batches alone."""
     _reset(model)
     _require_finite({weight.name: wiring.read(weight) for weight in model.weights}, "weights")

@@ -5,7 +5,11 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping
 
+from keras_rat.grid import K_BITS, Family, family_of
 from tflm_export.errors import UsageError
+from tflm_export.rescale import check_bits
+
+AUTO = "auto"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +24,7 @@ class PerLayer:
     """
 
     argument: str
-    values: int | Mapping[str, int]
+    values: int | str | Mapping[str, int | str]
     own: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def of(self, name: str) -> int | None:
@@ -55,8 +59,13 @@ class PerLayer:
                     f"patterns of {self.argument} that match no layer: {', '.join(map(repr, idle))}; "
                     f"the layers {which} are {', '.join(annotated)}"
                 )
-        parts = {f"{name}_{part}": value for name, value in found.items() for part in ("depthwise", "pointwise")}
-        return dataclasses.replace(self, own=parts | found)
+        own = {part: value for name, value in found.items() for part in parts_of(name)}
+        return dataclasses.replace(self, own=own | found)
+
+
+def parts_of(name: str) -> list[str]:
+    """What a layer is called in the quantised model, but for the prefix; separable convolutions become two."""
+    return [name, f"{name}_depthwise", f"{name}_pointwise"]
 
 
 def checked(argument: str, values, check: Callable[[int], int]) -> int | dict[str, int]:
@@ -73,3 +82,27 @@ def checked(argument: str, values, check: Callable[[int], int]) -> int | dict[st
         except (re.error, TypeError) as error:
             raise UsageError(f"{argument} has the key {pattern!r}, which is no regular expression: {error}") from error
     return {pattern: check(value) for pattern, value in values.items()}
+
+
+def is_open(bits: object) -> bool:
+    """Whether widths are to be chosen: "auto", or a mapping with such values."""
+    return AUTO in (bits.values() if isinstance(bits, Mapping) else (bits,))
+
+
+def require_widths(bits: object) -> None:
+    """Raises UsageError where widths are to be chosen, of what has no data to choose them on."""
+    if is_open(bits):
+        raise UsageError(
+            f"bits {bits!r} is chosen on data: give quantize_model the data, too, or pass on the bits that "
+            "keras_rat.choose_bits(model, data) finds"
+        )
+
+
+def open_widths(bits: str | Mapping[str, int | str], grid: str | Family = K_BITS) -> PerLayer:
+    """What `bits` says of every layer: a width, or "auto" where one is to be chosen; else raises UsageError."""
+    if family_of(grid) is not K_BITS:
+        raise UsageError(f"bits {bits!r} chooses among multipliers of k bits; leave out grid {family_of(grid).name}")
+    widths = checked("bits", bits, lambda each: each if each == AUTO else check_bits(each))
+    if not is_open(widths):
+        raise UsageError(f'bits {bits!r} leaves nothing to choose; give "auto", or a mapping with values "auto"')
+    return PerLayer("bits", widths)

@@ -8,18 +8,21 @@ import numpy as np
 import tensorflow_model_optimization as tfmot
 import tf_keras as keras
 
-from keras_rat import batch_norm, configs, quantizers, rewrite, tfmot_internals, wiring
+from keras_rat import auto, batch_norm, configs, feed, quantizers, rewrite, tfmot_internals, wiring
+from keras_rat.calibrate import ABSORBED, STEPS
 from keras_rat.channelwise import Channelwise
 from keras_rat.grid import K_BITS, Family
 from keras_rat.keras3 import from_keras3, is_keras3
+from keras_rat.patterns import AUTO, open_widths
 from keras_rat.rescales import rescale_layers
 from keras_rat.scheme import BATCH_NORM, MAX_WEIGHT_BITS, NORMALISED, RescaleAwareScheme, rescales
 from keras_rat.slopes import SlopesQuantizer
 from tflm_export.errors import UsageError
-from tflm_export.rescale import check_bits
+from tflm_export.rescale import MAX_BITS, check_bits
 from tflm_export.setting import REQUANTIZE
 
 _tfmot = tfmot.quantization.keras
+PREFIX = "quant_"
 
 
 class RescaleAnnotate(tfmot_internals.QuantizeAnnotate):
@@ -71,14 +74,16 @@ def quantize_scope(*args: Mapping[str, Any]) -> keras.utils.CustomObjectScope:
 
 def quantize_model(
     model: keras.Model,
-    bits: int | Mapping[str, int] | None = None,
+    bits: int | str | Mapping[str, int | str] | None = None,
     method: str = REQUANTIZE,
-    quantized_layer_name_prefix: str = "quant_",
+    quantized_layer_name_prefix: str = PREFIX,
     *,
     weight_bits: int | Mapping[str, int] = MAX_WEIGHT_BITS,
     multiplier_rate: float = 1.0,
     grid: str | Family = K_BITS,
     learn_multipliers: bool | None = None,
+    data: feed.Data | None = None,
+    max_drop: float = auto.MAX_DROP,
 ) -> keras.Model:
     """Makes a model ready for rescale-aware training.
 
@@ -90,7 +95,8 @@ def quantize_model(
       bits: width k of the multipliers, 1 (pure shifts) to 31 (plain quantisation-aware training); 4 if left out. Or a
         mapping {regular expression: k}: every layer that rescales (those with weights, additions and global poolings)
         takes the first pattern found in its name; patterns must cover all of them (end with ".*" for the others) and
-        each be of use. Layers annotated with bits of their own keep these.
+        each be of use. Layers annotated with bits of their own keep these. "auto", alone or as a value in the mapping,
+        has widths chosen on `data`, by `choose_bits`; `widths` shows them.
       method: "requantize" trains weights at the scales that the narrow multipliers imply; "keep" trains a network
         whose weight integers do not depend on the multipliers.
       quantized_layer_name_prefix: put before the names of quantised layers.
@@ -105,6 +111,7 @@ def quantize_model(
         of an octave, which coarser grids do not see (`callbacks.LearnMultipliers` goes further); and where they have a
         `multiplier_rate` of their own. Else they stay what `calibrate` chose and training adapts all else, which came
         out at least as well (docs/results.md).
+      data, max_drop: for bits="auto" alone: as for `choose_bits`.
 
     Returns:
       A new tf_keras model, not compiled.
@@ -113,6 +120,9 @@ def quantize_model(
       ValueError: the model is no Keras model, or has layers that are not supported; all are listed.
       UsageError (a ValueError): an argument out of range.
     """
+    if data is not None:
+        open_widths(bits, grid)
+        bits = choose_bits(model, data, max_drop, method, bits=bits, weight_bits=weight_bits).bits
     scheme = RescaleAwareScheme(
         bits,
         method,
@@ -123,6 +133,52 @@ def quantize_model(
     )
     annotated = _annotated(model)
     return _apply(annotated.model, scheme, quantized_layer_name_prefix, annotated.offenders)
+
+
+def choose_bits(
+    model: keras.Model,
+    data: feed.Data,
+    max_drop: float = auto.MAX_DROP,
+    method: str = REQUANTIZE,
+    *,
+    bits: str | Mapping[str, int | str] = AUTO,
+    weight_bits: int | Mapping[str, int] = MAX_WEIGHT_BITS,
+    multipliers: str = ABSORBED,
+    batch_size: int = 32,
+    steps: int = STEPS,
+) -> auto.Choice:
+    """Chooses the narrowest width for each layer that keeps the network's outputs within a tolerance.
+
+    Three quarters of the rows calibrate, every fourth measures. By the search of `tflm_export --search`: all layers
+    are widened together until the drop is within the tolerance, after one bit the additions alone; then single layers
+    go back to one bit where the drop stays within it. For every setting the network is calibrated as `calibrate` does
+    it, so that gain errors that are absorbed cost no bits. Training is not looked ahead to, and usually wins back more.
+
+    Args:
+      model: as for `quantize_model`; stays as it is.
+      data, batch_size, steps, multipliers: as for `calibrate`.
+      max_drop: tolerated drop of the top-1 agreement with the network at 31 bits, in points (0.01 is one in a hundred
+        of the rows that measure); for outputs that are no classes, tolerated relative change. It holds for each output.
+      method, weight_bits: as for `quantize_model`.
+      bits: "auto", or a mapping {regular expression: k or "auto"}, as for `quantize_model`. Layers that are annotated
+        with bits of their own keep these.
+
+    Returns:
+      An `auto.Choice`, whose `bits` are for `quantize_model`.
+
+    Raises:
+      ValueError: as `quantize_model` and `calibrate`.
+      UsageError (a ValueError): an argument out of range, data with fewer than four rows, or of several shapes.
+      ModelError (a ValueError): no width up to 16 bits is within the tolerance.
+    """
+    widths = open_widths(bits)
+    annotated = _annotated(model)
+    scheme = RescaleAwareScheme(MAX_BITS, method, weight_bits=weight_bits)
+    trial = _apply(annotated.model, scheme, PREFIX, annotated.offenders)
+    own = _own(annotated.model, "bits", (*NORMALISED, *SUMS))
+    resolved = widths.resolved(own, "that rescale")
+    rows = auto.rows(trial, data, batch_size, steps)
+    return auto.choose(trial, PREFIX, {name: resolved.of(name) for name in own}, *rows, max_drop, multipliers)
 
 
 def quantize_annotate_model(model: keras.Model) -> keras.Model:
@@ -197,7 +253,7 @@ def quantize_annotate_layer(
 def quantize_apply(
     model: keras.Model,
     scheme: RescaleAwareScheme | None = None,
-    quantized_layer_name_prefix: str = "quant_",
+    quantized_layer_name_prefix: str = PREFIX,
     *,
     bits: int | Mapping[str, int] | None = None,
     method: str = REQUANTIZE,

@@ -13,7 +13,7 @@ from tensorflow_model_optimization.quantization.keras.graph_transformations impo
 
 from keras_rat import batch_norm, configs, quantizers, rewrite, substitute, tfmot_internals, wiring
 from keras_rat.grid import K_BITS, Family, family_of, only_bits
-from keras_rat.patterns import PerLayer, checked
+from keras_rat.patterns import PerLayer, checked, require_widths
 from keras_rat.quantizers import RangeQuantizer
 from tflm_export.errors import UsageError
 from tflm_export.rescale import MAX_BITS, check_bits
@@ -447,4 +447,5 @@ def _check_widths(bits: int | Mapping[str, int] | None, family: Family) -> int |
         if bits is not None:
             raise UsageError(f"grid {family.name} stands in place of bits; leave one of them out, got bits {bits!r}")
         return only
+    require_widths(bits)
     return checked("bits", DEFAULT_BITS if bits is None else bits, check_bits)

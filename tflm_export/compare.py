@@ -43,13 +43,17 @@ class Agreement:
 
 def agreement(stock: np.ndarray, other: np.ndarray, output: Tensor, other_output: Tensor) -> Agreement:
     """Compares what a tensor of two models held, [rows, ...], as real values by each model's own scale."""
-    real, changed = _real(stock, output), _real(other, other_output)
+    classes = len(output.shape) == 2 and output.shape[1] > 1
+    return of_values(_real(stock, output), _real(other, other_output), classes)
+
+
+def of_values(real: np.ndarray, changed: np.ndarray, classes: bool) -> Agreement:
+    """Compares real values, float64 [rows, elements], that are the scores of classes or other numbers."""
     signal = np.sqrt(np.mean(np.square(real - real.mean(1 if real.shape[1] > 1 else None, keepdims=True))))
     noise = np.sqrt(np.mean(np.square(changed - real)))
     relative = float(noise / signal) if signal else float(noise > 0)
-    classes = len(output.shape) == 2 and output.shape[1] > 1
     top1 = float(np.mean(real.argmax(1) == changed.argmax(1))) if classes else None
-    return Agreement(len(stock), top1, relative, -20 * math.log10(relative) if relative else math.inf)
+    return Agreement(len(real), top1, relative, -20 * math.log10(relative) if relative else math.inf)
 
 
 def compare(

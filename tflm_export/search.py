@@ -5,12 +5,13 @@ import dataclasses
 import heapq
 import itertools
 from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from tflm_export.compare import Agreement, compare
 from tflm_export.errors import ModelError
-from tflm_export.flatbuffer.model import Model, parse
+from tflm_export.flatbuffer.model import parse
 from tflm_export.narrow import narrow
 from tflm_export.ops.reference import Reference
 from tflm_export.report import Report
@@ -40,7 +41,7 @@ class Found:
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """A setting to try: bits for all operators, but for those with a rule, as `narrow` takes them."""
+    """A setting to try: bits for all operators (or layers), but for those with a rule, as `narrow` takes them."""
 
     bits: int
     rules: tuple[tuple, ...] = ()
@@ -57,6 +58,24 @@ class Measured:
     data: bytes
     report: Report
     agreement: Agreement
+
+    @property
+    def rules(self) -> dict[Hashable, int]:
+        """The bits of every operator that was narrowed, by index."""
+        return {row.index: row.bits for row in self.report.rows if row.subgraph == 0 and row.factors and not row.reason}
+
+
+class Outcome(Protocol):
+    """What a candidate came to: how far it is from the stock model, and the bits of all that has any, by its key."""
+
+    @property
+    def agreement(self) -> Agreement: ...
+
+    @property
+    def rules(self) -> dict[Hashable, int]: ...
+
+
+AnyOutcome = TypeVar("AnyOutcome", bound=Outcome)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,10 +105,7 @@ def search(
     references: Mapping[Hashable, Reference] | None = None,
     client=None,
 ) -> Found:
-    """Finds the narrowest setting, first one width for all operators, then operator by operator.
-
-    Widens all operators together until the drop is within the tolerance, after one bit the additions alone, which is
-    what deep residual networks need; then returns single operators to one bit where the drop stays within it.
+    """Finds the narrowest setting of a file, as `narrowest` does.
 
     Args:
       data: a .tflite file.
@@ -107,10 +123,38 @@ def search(
       ModelError: no width up to 16 bits is within the tolerance; or the model cannot be narrowed or simulated.
     """
     measure = _measuring(Problem(data, method, train, test, references), client)
+    additions = with_additions(parse(data), None, ADD_BITS)
+    rules, found, tried = narrowest(additions, measure, max_drop, on_try)
+    return Found(rules, found.data, found.report, found.agreement, tried)
+
+
+def narrowest(
+    additions: Mapping[Hashable, int],
+    measure: Callable[[Iterator[Candidate]], AnyOutcome],
+    max_drop: float,
+    on_try: Callable[[], object] = lambda: None,
+) -> tuple[dict[Hashable, int], AnyOutcome, int]:
+    """Finds the narrowest setting, first one width for all operators, then operator by operator.
+
+    Widens all operators together until the drop is within the tolerance, after one bit the additions alone, which is
+    what deep residual networks need; then returns single operators to one bit where the drop stays within it.
+
+    Args:
+      additions: rules that give the additions `ADD_BITS`; empty where there are none.
+      measure: gives what the first of candidates comes to; the others are what may be asked for next.
+      max_drop: as for `search`.
+      on_try: called after each candidate that was measured.
+
+    Returns:
+      The bits of every operator by its key, what they came to, and how many candidates were measured.
+
+    Raises:
+      ModelError: no width up to 16 bits is within the tolerance.
+    """
     tried = 0
 
-    def within(candidates: Iterator[Candidate]) -> tuple[Measured, bool]:
-        """The first of candidates, and whether it will do; the others are what may be asked for next."""
+    def within(candidates: Iterator[Candidate]) -> tuple[AnyOutcome, bool]:
+        """The first of candidates, and whether it will do."""
         nonlocal tried
         found = measure(candidates)
         tried += 1
@@ -118,7 +162,7 @@ def search(
         return found, found.agreement.drop <= max_drop
 
     best = None
-    settings = list(_settings(parse(data)))
+    settings = list(_settings(additions))
     for place, setting in enumerate(settings):
         found, will_do = within(iter(settings[place:]))
         best = min(best or (found.agreement.drop, setting), (found.agreement.drop, setting), key=lambda pair: pair[0])
@@ -126,16 +170,15 @@ def search(
             break
     else:
         raise ModelError(f"no width up to {UNIFORM[-1]} bits is within {max_drop:g}: {best[1]} drop {best[0]:.4g}")
-    rows = found.report.rows
-    rules = {row.index: row.bits for row in rows if row.subgraph == 0 and row.factors and not row.reason}
-    wide = [index for index, width in rules.items() if width > 1]
+    rules = found.rules
+    wide = [key for key, width in rules.items() if width > 1]
     narrower = 0
-    for place, index in enumerate(wide):
+    for place, key in enumerate(wide):
         measured, will_do = within(_likely(setting.bits, rules, wide[place:], (narrower + 1) / (place + 2)))
         if will_do:
-            rules, found = rules | {index: 1}, measured
+            rules, found = rules | {key: 1}, measured
             narrower += 1
-    return Found(rules, found.data, found.report, found.agreement, tried)
+    return rules, found, tried
 
 
 def _measuring(problem: Problem, client) -> Callable[[Iterator[Candidate]], Measured]:
@@ -147,7 +190,7 @@ def _measuring(problem: Problem, client) -> Callable[[Iterator[Candidate]], Meas
     return Ahead(client, Problem.measure, problem)
 
 
-def _likely(bits: int, rules: dict[int, int], wide: list[int], chance: float) -> Iterator[Candidate]:
+def _likely(bits: int, rules: dict[Hashable, int], wide: list[Hashable], chance: float) -> Iterator[Candidate]:
     """What is asked for next, then what may be asked for after that, the likeliest first.
 
     Args:
@@ -166,9 +209,8 @@ def _likely(bits: int, rules: dict[int, int], wide: list[int], chance: float) ->
             heapq.heappush(ahead, (negative * (1 - chance), next(order), place + 1, before))
 
 
-def _settings(stock: Model) -> Iterator[Candidate]:
+def _settings(additions: Mapping[Hashable, int]) -> Iterator[Candidate]:
     """What to try until one setting will do."""
-    additions = with_additions(stock, None, ADD_BITS)
     for bits in UNIFORM:
         yield Candidate(bits)
         if bits == 1 and additions:
