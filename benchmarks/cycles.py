@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Modelled cycles of Arm Cortex-M code: what the published instruction tables say of each executed basic block.
+"""Modelled cycles of code: what the published instruction tables say of each executed basic block, here of Cortex-M.
 
-Zero wait states (emulators/flash.py adds what flash takes), no contention between fetch and data. A block's cost is a
-sum over its instructions, and what leaving it by a branch adds. Sources, all by Arm:
+RISC-V's are in riscv_cycles.py. Zero wait states (emulators/flash.py adds what flash takes), no contention between
+fetch and data. A block's cost is a sum over its instructions, and what leaving it by a branch adds. Sources, by Arm:
 
 - Cortex-M0+ Technical Reference Manual r0p1 (DDI 0484C), table 3-1. The multiplier takes 1 or 32 cycles, an option of
   the chip; 1 unless told otherwise.
@@ -23,6 +23,7 @@ import functools
 import capstone
 from capstone import arm
 
+from benchmarks import riscv_cycles
 from tflm_export import cores
 
 
@@ -35,6 +36,8 @@ class Assumptions:
       divide: SDIV and UDIV on M3 and M4, 2 to 12.
       long_multiply, long_accumulate: SMULL, UMULL (3 to 5) and SMLAL, UMLAL (4 to 7) on the M3.
       multiply: MULS on M0 and M0+, 1 or 32.
+      timing: of a RISC-V core, a key of `riscv_cycles.TIMINGS`; empty for the first one of its row.
+      end: -1, 0 or 1 for the least, the typical or the most of its ranges.
     """
 
     refill: int = 2
@@ -42,11 +45,13 @@ class Assumptions:
     long_multiply: int = 4
     long_accumulate: int = 5
     multiply: int = 1
+    timing: str = ""
+    end: int = 0
 
 
 TYPICAL = Assumptions()
-LEAST = Assumptions(1, 2, 3, 4)
-MOST = Assumptions(3, 12, 5, 7)
+LEAST = Assumptions(1, 2, 3, 4, end=-1)
+MOST = Assumptions(3, 12, 5, 7, end=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,6 +206,24 @@ CORES = tuple(core.name for core in cores.CORES if core.cycles)
 WITHOUT_TABLE = "there is no table of its instructions' cycles; Arm publishes none of cores that overlap them"
 
 
+def timing_of(cpu: str, timing: str = "") -> riscv_cycles.Timing | None:
+    """What the cycles of a RISC-V core are by; None of others.
+
+    Args:
+      cpu: one of CORES.
+      timing: a key of `riscv_cycles.TIMINGS`; empty for that of its row.
+    """
+    core = cores.find(cpu)
+    return riscv_cycles.TIMINGS[timing or core.cycles] if core.isa == "riscv" else None
+
+
+def _riscv(code: bytes, address: int) -> list[riscv_cycles.Instruction]:
+    try:
+        return riscv_cycles.instructions(code)
+    except riscv_cycles.IllegalInstructionError as error:
+        raise UnknownInstructionError(f"no RISC-V instructions at {address:#x}: {error}") from error
+
+
 def _block(code: bytes, address: int) -> list:
     block = list(_disassembler().disasm(code, address))
     if sum(len(instruction.bytes) for instruction in block) != len(code):
@@ -208,16 +231,21 @@ def _block(code: bytes, address: int) -> list:
     return block
 
 
-def count(code: bytes, address: int) -> int:
-    """How many instructions a basic block has, on any core."""
-    return len(_block(code, address))
+def count(code: bytes, address: int, cpu: str = "cortex-m0") -> int:
+    """How many instructions a basic block has.
+
+    Args:
+      code, address: as for `block_cost`.
+      cpu: of cores with one instruction set, any one.
+    """
+    return len((_riscv if cores.find(cpu).isa == "riscv" else _block)(code, address))
 
 
 def block_cost(code: bytes, address: int, cpu: str, assumptions: Assumptions = TYPICAL) -> Cost:
     """Cost of a basic block.
 
     Args:
-      code: its Thumb instructions.
+      code: its instructions.
       address: where it stands.
       cpu: one of CORES.
       assumptions: values within the ranges of the tables.
@@ -225,11 +253,15 @@ def block_cost(code: bytes, address: int, cpu: str, assumptions: Assumptions = T
     Raises:
       UnknownInstructionError: an instruction is not in the core's table, or is no instruction.
     """
+    timing = timing_of(cpu, assumptions.timing)
+    if timing is not None:
+        block = _riscv(code, address)
+        return Cost(len(block), *riscv_cycles.cost(block, timing, assumptions.end))
     block = _block(code, address)
     return Cost(len(block), *_TABLES[cores.find(cpu).cycles](block, assumptions))
 
 
-def most_multiplications(cpu: str, multiply: int = 1) -> float:
+def most_multiplications(cpu: str, multiply: int = 1, timing: str = "") -> float:
     """Multiplications of inputs and weights that a core can add up in a cycle, if it did nothing else.
 
     With the DSP extension SMLAD, two a cycle. Without it MULS and ADDS, or MLA in as many cycles, for two inputs in the
@@ -238,7 +270,11 @@ def most_multiplications(cpu: str, multiply: int = 1) -> float:
     Args:
       cpu: one of CORES.
       multiply: cycles of MULS on an M0 or M0+.
+      timing: as for `timing_of`.
     """
+    riscv = timing_of(cpu, timing)
+    if riscv is not None:
+        return riscv_cycles.most_multiplications(riscv, "m" in cores.find(cpu).extensions)
     has_dsp, is_small = cores.find(cpu).cycles == "cortex-m4", cores.find(cpu).cycles in _SMALL
     return 2.0 if has_dsp else 2 / ((multiply if is_small else 1) + 1)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model on an emulated Cortex-M board: accuracy, modelled cycles, instructions, stack, arena and flash.
+"""A model on an emulated Cortex-M or RISC-V board: accuracy, modelled cycles, instructions, stack, arena and flash.
 
 Narrows the model, writes it as C, builds a bare-metal program, runs it in an emulator and holds its outputs against the
 simulator bit for bit. Without --bits, the same kernels run with the stock 31-bit rescale and with k = 8, 4 and 1, so
@@ -9,6 +9,7 @@ flash as fast as the core unless --part or --flash_wait_states say otherwise; ne
 usage: python -m benchmarks.device --model M.tflite --cpu cortex-m0plus [--bits K] [--data NAME|FILE.npz] [--samples N]
        python -m benchmarks.device --suite mlperf_tiny --cpu cortex-m4 --toolchain zig --toolchain gcc
        python -m benchmarks.device --model M.tflite --cpu cortex-m4 --compare tflm.elf
+       python -m benchmarks.device --model M.tflite --cpu rv32imc --timing ibex --timing hazard3
        python -m benchmarks.device --model M.tflite --part stm32l4plus
        python -m benchmarks.device --model M.tflite --cpu cortex-m4 --flash_wait_states 5 --flash_line_bytes 16 \
            --cache_bytes 1024 --data_cache_bytes 256
@@ -23,9 +24,19 @@ import sys
 import numpy as np
 from absl import flags
 
-from benchmarks import command, datasets, device_report, natural_inputs, parts, plots, rescale_cost, silicon
+from benchmarks import (
+    command,
+    datasets,
+    device_report,
+    natural_inputs,
+    parts,
+    plots,
+    rescale_cost,
+    riscv_cycles,
+    silicon,
+)
 from benchmarks.device_report import profiler_csv, table
-from benchmarks.device_runs import AUTO, ENGINES, STOCK, Run, measure, measure_elf, misfit
+from benchmarks.device_runs import AUTO, ENGINES, STOCK, Run, measure, measure_elf, misfit, timing_of
 from benchmarks.emulators import firmware, flash
 from benchmarks.emulators.execution import EngineError
 from tflm_export import UsageError, cores, files, verify
@@ -62,6 +73,10 @@ _KERNELS = flags.DEFINE_enum(
 _MULTIPLIER = flags.DEFINE_enum(
     "multiplier_cycles", "1", ["1", "32"], "Cycles of MULS on an M0 or M0+, an option of the chip.", flag_values=_FLAGS
 )
+_TIMING = flags.DEFINE_multi_enum(
+    "timing", [], sorted(riscv_cycles.TIMINGS), "Whose cycles a RISC-V core is modelled with, repeatable.",
+    flag_values=_FLAGS,
+)  # fmt: skip
 _PART = flags.DEFINE_enum(
     "part", None, sorted(parts.PARTS), "Microcontroller: core, clock and flash; the next seven flags replace its own.",
     flag_values=_FLAGS,
@@ -212,14 +227,17 @@ def _main() -> int:
     every = []
     for name, data in models.items():
         inputs, labels = inputs_for(data, _SAMPLES.value, _DATA.value, _DIVISOR.value)
-        for cpu in _cpus():
+        for cpu, timing in _timed(_cpus()):
             runs = []
             for toolchain in _TOOLCHAIN.value:
-                runs += _rescales(data, name, cpu, toolchain, inputs, labels, output)
+                runs += _rescales(data, name, cpu, toolchain, inputs, labels, output, timing)
             for path in brought.get((name, cpu), []):
                 runs.append(
-                    measure_elf(path, data, name, cpu, inputs, labels, _ENGINE.value, int(_MULTIPLIER.value), _part())
-                )
+                    measure_elf(
+                        path, data, name, cpu, inputs, labels, _ENGINE.value, int(_MULTIPLIER.value), _part(),
+                        timing=timing,
+                    )
+                )  # fmt: skip
             every += runs
             console.print(table(runs))
             _print_details(runs, console)
@@ -239,21 +257,34 @@ def _print_details(runs: list[Run], console) -> None:
     console.print()
 
 
-def _rescales(data: bytes, name: str, cpu: str, toolchain: str, inputs, labels, output: pathlib.Path) -> list[Run]:
+def _timed(cpus: list[str]) -> list[tuple[str, str]]:
+    """Each core with each timing that it has: "" but of a RISC-V core."""
+    if _TIMING.value and not any(cores.find(cpu).isa == "riscv" for cpu in cpus):
+        raise UsageError(f"--timing is of RISC-V cores; --cpu is {' '.join(cpus)}")
+    return [
+        (cpu, timing)
+        for cpu in cpus
+        for timing in (_TIMING.value or [timing_of(cpu)] if cores.find(cpu).isa == "riscv" else [""])
+    ]
+
+
+def _rescales(
+    data: bytes, name: str, cpu: str, toolchain: str, inputs, labels, output: pathlib.Path, timing: str
+) -> list[Run]:  # fmt: skip
     """All rescales by one compiler, with their files."""
-    runs = []
+    runs, core = [], f"{cpu}_{timing}" if timing else cpu
     for rescale in COMPARED if _BITS.value is None else (STOCK, _BITS.value):
-        folder = output / f"{name}_{cpu}_{toolchain}_{rescale if rescale == STOCK else f'k{rescale}'}"
+        folder = output / f"{name}_{core}_{toolchain}_{rescale if rescale == STOCK else f'k{rescale}'}"
         runs.append(
             measure(
                 data, name, cpu, rescale, inputs, labels, folder, toolchain, _KERNELS.value, _ENGINE.value,
-                int(_MULTIPLIER.value), _part(), _LOOPS_IN_RAM.value,
+                int(_MULTIPLIER.value), _part(), _LOOPS_IN_RAM.value, timing,
             )
         )  # fmt: skip
         if runs[-1].layers:
             (folder / "layers.csv").write_text(profiler_csv(runs[-1]))
     if runs[0].layers:
-        (output / f"{name}_{cpu}_{toolchain}.png").write_bytes(plots.png([device_report.chart(runs)]))
+        (output / f"{name}_{core}_{toolchain}.png").write_bytes(plots.png([device_report.chart(runs)]))
     return runs
 
 

@@ -11,10 +11,11 @@ from benchmarks import command, plots
 from benchmarks.device_runs import STOCK, Run, why_no_cycles
 
 _HEAD = (
-    "model", "cpu", "compiler", "rescale", "loops", "outputs", "top-1", "modelled cycles", "range", "waited for flash",
-    "ms", "cycles an output", "saved cycles", "instructions", "flash bytes", "arena bytes", "stack bytes",
+    "model", "cpu", "cycles of", "compiler", "rescale", "loops", "outputs", "top-1", "modelled cycles", "range",
+    "waited for flash", "ms", "cycles an output", "saved cycles", "instructions", "flash bytes", "arena bytes",
+    "stack bytes",
 )  # fmt: skip
-_TEXTS = 6  # the first columns are texts, the others numbers
+_TEXTS = 7  # the first columns are texts, the others numbers
 _HELD = ("waited", "instruction_misses", "data_misses", "unaligned")  # of a layer: what holds the core up
 
 
@@ -34,6 +35,7 @@ def _row(run: Run, runs: list[Run]) -> tuple[str, ...]:
     return (
         run.model,
         run.cpu,
+        run.timing,
         run.toolchain,
         run.label,
         "in RAM" if run.loops_in_ram else "",
@@ -52,6 +54,10 @@ def _row(run: Run, runs: list[Run]) -> tuple[str, ...]:
     )
 
 
+def _core(run: Run) -> str:
+    return f"{run.cpu} ({run.timing})" if run.timing else run.cpu
+
+
 def _range(run: Run) -> str:
     least, most = run.total("least"), run.total("most")
     return "" if least == most else f"{least:,.0f}..{most:,.0f}"
@@ -65,8 +71,8 @@ def _outputs(run: Run) -> str:
 
 def _saved(run: Run, runs: list[Run]) -> str:
     """Against the stock rescale in the same kernels, by the same compiler."""
-    key = (run.model, run.cpu, run.toolchain, STOCK)
-    base = next((r for r in runs if (r.model, r.cpu, r.toolchain, r.rescale) == key), None)
+    key = (run.model, run.cpu, run.timing, run.toolchain, STOCK)
+    base = next((r for r in runs if (r.model, r.cpu, r.timing, r.toolchain, r.rescale) == key), None)
     if base in (None, run) or base.total("cycles") is None:
         return ""
     saved = base.total("cycles") - run.total("cycles")
@@ -96,7 +102,7 @@ def layers_table(run: Run) -> Table | None:
     ]
     kept = [i for i, is_used in enumerate(used) if is_used]
     texts = [tuple(row[i] for i in kept) for row in rows]
-    title = f"{run.model}, {run.cpu}, {run.toolchain}, {run.label}"
+    title = f"{run.model}, {_core(run)}, {run.toolchain}, {run.label}"
     looks = {"box": None, "pad_edge": False, "title": title, "title_justify": "left"}
     return command.table(tuple(head[i] for i in kept), texts, 2, **looks)
 
@@ -126,7 +132,7 @@ def chart(runs: list[Run]) -> plots.Chart:
     least = [layer.multiplications / layer.limit / 1e6 if layer.limit else 0.0 for layer in first.layers]
     part = f", {first.part.title}" if first.part.title else ""
     return plots.columns_chart(
-        f"{first.model}, {first.cpu}{part}, {first.toolchain}",
+        f"{first.model}, {_core(first)}{part}, {first.toolchain}",
         f"{'modelled ' if what == 'cycles' else ''}{what}, millions",
         [f"{layer.index} {layer.op.lower()}" for layer in first.layers],
         {run.label: [getattr(layer, what) / 1e6 for layer in run.layers] for run in runs},

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks import cycles, silicon
+from benchmarks import cycles, riscv_cycles, silicon
 from benchmarks.emulators import firmware, qemu_engine, renode_engine, unicorn_engine
 from benchmarks.emulators.borders import Borders
 from benchmarks.emulators.execution import Execution
 from benchmarks.emulators.flash import Stalls
 from benchmarks.parts import IDEAL, Part
-from tflm_export import ModelError, c, narrow
+from tflm_export import ModelError, c, cores, narrow
 from tflm_export.arithmetic import Arithmetic, Narrow, Tflm
 from tflm_export.flatbuffer.model import parse
 from tflm_export.grid import Grid
@@ -90,6 +90,7 @@ class Run:
         where basic blocks were counted, which are exact.
       layers: in execution order; empty where the engine does not tell.
       part: what the cycles are modelled for.
+      timing: of a RISC-V core, whose cycles: a key of `riscv_cycles.TIMINGS`; empty for others.
       network: of MLPerf Tiny, by its name in `silicon`; empty for others.
       loops_in_ram: whether kernels and layers run from there.
     """
@@ -116,6 +117,7 @@ class Run:
     part: Part = IDEAL
     network: str = ""
     loops_in_ram: bool = False
+    timing: str = ""
 
     def total(self, what: str) -> float | None:
         """Sum over layers of any of their numbers; None where it is not known."""
@@ -153,6 +155,17 @@ class Run:
         return dataclasses.asdict(self) | totals | derived | table
 
 
+def timing_of(cpu: str, timing: str = "") -> str:
+    """Whose cycles a RISC-V core is modelled with; empty for others.
+
+    Args:
+      cpu: one of firmware.CPUS.
+      timing: what was asked for; empty for the first one of its row.
+    """
+    core = cores.find(cpu)
+    return (timing or core.cycles or "") if core.isa == "riscv" else ""
+
+
 def why_no_cycles(run: Run) -> str:
     """Why a run has no modelled cycles."""
     if run.cpu not in cycles.CORES:
@@ -163,7 +176,7 @@ def why_no_cycles(run: Run) -> str:
 def measure(
     data: bytes, name: str, cpu: str, rescale: str | int, inputs: Inputs, labels: np.ndarray | None = None,
     folder: pathlib.Path | None = None, toolchain: str = "zig", kernels: str = AUTO, engine: str = "unicorn",
-    multiplier: int = 1, part: Part = IDEAL, loops_in_ram: bool = False,
+    multiplier: int = 1, part: Part = IDEAL, loops_in_ram: bool = False, timing: str = "",
 ) -> Run:  # fmt: skip
     """Builds and runs a model.
 
@@ -181,6 +194,7 @@ def measure(
       multiplier: cycles of MULS on an M0 or M0+, 1 or 32, an option of the chip.
       part: whose flash makes the core wait; engines other than unicorn do not tell.
       loops_in_ram: whether kernels and layers are to run from there.
+      timing: of a RISC-V core, a key of `riscv_cycles.TIMINGS`; empty for the first one of its row.
 
     Raises:
       BuildError: the compiler is missing or fails.
@@ -193,28 +207,31 @@ def measure(
     with tempfile.TemporaryDirectory() as scratch:
         built = firmware.build(program, cpu, folder or pathlib.Path(scratch), toolchain, loops_in_ram=loops_in_ram)
         layers = [program.layer(step) for step in program.steps] or ["firmware_infer"]  # where it only copies
-        execution, outputs, expected = _run(built, layers, Borders.of(program), engine, data, inputs, arithmetic, part)
+        timing = timing_of(cpu, timing)
+        execution, outputs, expected = _run(
+            built, layers, Borders.of(program), engine, data, inputs, arithmetic, part, timing
+        )  # fmt: skip
     steps = [_Layer(s.origin.index, s.origin.name, s.output.name, s.multiplications) for s in program.steps]
     steps = steps or [_Layer(0, "INFERENCE", name, 0)]
     return Run(
         name, cpu, rescale, engine, toolchain, multiplier, _equal(outputs, expected), False,
         len(execution.outputs), _accuracy(outputs[0], labels), built.flash, built.ram, program.arena.size,
         program.arena.lower_bound, execution.stack, _rescaled(data), execution.instructions, execution.resolution,
-        _layers(execution, steps, cpu, len(execution.outputs), multiplier), part, silicon.network(data),
-        loops_in_ram,
+        _layers(execution, steps, cpu, len(execution.outputs), multiplier, timing), part, silicon.network(data),
+        loops_in_ram, timing,
     )  # fmt: skip
 
 
 def measure_elf(
     path: pathlib.Path, data: bytes, name: str, cpu: str, inputs: Inputs, labels: np.ndarray | None = None,
-    engine: str = "unicorn", multiplier: int = 1, part: Part = IDEAL, keeps_state: bool = False,
+    engine: str = "unicorn", multiplier: int = 1, part: Part = IDEAL, keeps_state: bool = False, timing: str = "",
 ) -> Run:  # fmt: skip
     """Runs an ELF file that the user brought, on the same inputs and under the same cycle model.
 
     Args:
       path: an ELF file for this core that holds to the contract in docs/device.md.
       data: the .tflite file that it is compared with.
-      name, cpu, inputs, labels, engine, multiplier, part: as for `measure`.
+      name, cpu, inputs, labels, engine, multiplier, part, timing: as for `measure`.
       keeps_state: whether to reset the program after the inference that is not counted. Only of one that sets itself up
         at reset: the set-up would be counted.
 
@@ -227,19 +244,21 @@ def measure_elf(
     if problem:
         raise ModelError(f"{path}: {problem}")
     borders = borders_of(data)
-    execution, outputs, expected = _run(built, ["firmware_infer"], borders, engine, data, inputs, Tflm(), part)
+    timing = timing_of(cpu, timing)
+    execution, outputs, expected = _run(built, ["firmware_infer"], borders, engine, data, inputs, Tflm(), part, timing)
     step = _Layer(0, "INFERENCE", path.stem, multiplications(data))
     return Run(
         name, cpu, path.stem, engine, "", multiplier, _equal(outputs, expected), True,
         len(execution.outputs), _accuracy(outputs[0], labels), built.flash, built.ram, None, None, execution.stack,
         _rescaled(data), execution.instructions, execution.resolution,
-        _layers(execution, [step], cpu, len(execution.outputs), multiplier), part, silicon.network(data),
+        _layers(execution, [step], cpu, len(execution.outputs), multiplier, timing), part, silicon.network(data),
+        timing=timing,
     )  # fmt: skip
 
 
 def _run(
     built: firmware.Firmware, layers: list[str], borders: Borders, engine: str, data: bytes, inputs: Inputs,
-    arithmetic: Arithmetic, part: Part,
+    arithmetic: Arithmetic, part: Part, timing: str,
 ) -> tuple[Execution, list[np.ndarray], list[np.ndarray]]:  # fmt: skip
     """What an engine gives: also as outputs of the model [rows, elements], beside the simulator's."""
     arrays = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
@@ -247,6 +266,8 @@ def _run(
     run = ENGINES[engine]
     if part.flash.wait_states:
         run = functools.partial(run, flash=part.flash)
+    if timing and engine == "unicorn":
+        run = functools.partial(run, timing=riscv_cycles.TIMINGS[timing].history)
     execution = run(built, layers, borders.pack(arrays, rows), borders.sizes[1])
     outputs = borders.unpack(execution.outputs)
     expected = [array.reshape(rows, -1) for array in simulate(data, arrays, arithmetic).outputs]
@@ -298,26 +319,26 @@ def multiplications(data: bytes) -> int:
 
 
 def _layers(
-    execution: Execution, steps: list[_Layer], cpu: str, samples: int, multiplier: int
+    execution: Execution, steps: list[_Layer], cpu: str, samples: int, multiplier: int, timing: str
 ) -> tuple[LayerCost, ...]:
     if execution.blocks is None:
         return ()
     tables = (cycles.TYPICAL, cycles.LEAST, cycles.MOST) if cpu in cycles.CORES else ()
-    tables = [dataclasses.replace(assumptions, multiply=multiplier) for assumptions in tables]
+    tables = [dataclasses.replace(assumptions, multiply=multiplier, timing=timing) for assumptions in tables]
     totals = np.zeros((len(steps) + 1, 1 + len(tables)))
     for block in execution.blocks:
         totals[block.layer] += (
-            block.entries * cycles.count(block.code, block.address),
+            block.entries * cycles.count(block.code, block.address, cpu),
             *(cycles.executed(block, cpu, assumptions) for assumptions in tables),
         )
     held = np.array([dataclasses.astuple(stalls) for stalls in execution.stalls], float)
     for numbers in (totals, held):
         numbers[1] += numbers[0]  # what runs before the first layer
-    limit = cycles.most_multiplications(cpu, multiplier) if tables else None
+    limit = cycles.most_multiplications(cpu, multiplier, timing) if tables else None
     made = []
     for step, row, stalled in zip(steps, totals[1:] / samples, held[1:] / samples, strict=True):
         stalls = Stalls(*stalled.tolist())
-        spent = (row[1:] + stalls.waited + stalls.unaligned).tolist() or [None] * 3
+        spent = (row[1:] + stalls.waited + stalls.unaligned + stalls.history).tolist() or [None] * 3
         made.append(
             LayerCost(
                 step.index, step.op, step.output, float(row[0]), *spent, step.multiplications, limit, stalls.waited,

@@ -44,7 +44,7 @@ def test_portable_has_no_long_name():
     [
         (name, core)
         for core, names in {
-            "portable": "esp32 ESP32-S3 esp32c3 riscv rv32imc cortex-a53 cortex-r5 x86_64 host avr atmega328p aarch64",
+            "portable": "esp32 ESP32-S3 riscv rv64gc cortex-a53 cortex-r5 x86_64 host avr atmega328p aarch64",
             "cortex-m0": "M0 Cortex_M0 M1 stm32f030 nrf51822",
             "cortex-m0plus": "M0+ rp2040 RP2040 pico pico_w stm32g071 stm32l0 samd21 armv6-m",
             "cortex-m3": "M3 stm32f103 stm32l152 armv7-m",
@@ -52,6 +52,10 @@ def test_portable_has_no_long_name():
             "cortex-m7": "M7 stm32h743 stm32f7 imxrt1062 teensy4.1 same70",
             "cortex-m23": "M23 saml11 armv8-m.base",
             "cortex-m33": "M33 Cortex-M35P cortex-m52 M55 m85f rp2350 pico2 nrf5340 stm32u5 armv8.1-m.main",
+            "rv32imc": "RV32IMAC esp32c3 ESP32-C6 esp32h2 Ibex ch32v203 bl616 gd32vf103cbt6 rv32gc fe310",
+            "rv32imc_zba_zbb": "Hazard3 RP2350-Hazard3 rv32imac_zba_zbb_zbs rv32imc-zba pico2_riscv",
+            "rv32ec": "RV32E ch32v003f4p6 rv32ec_zmmul",
+            "rv32ic": "RV32I rv32iac serv PicoRV32",
         }.items()
         for name in names.split()
     ],
@@ -81,19 +85,22 @@ def test_a_row_fits_the_harness(core):
     assert core.is_emulated == (core.board is not None)
     for module in ("unicorn", "capstone", "elftools"):
         pytest.importorskip(module, reason=f"{module} is not installed")
-    from unicorn import arm_const
+    from unicorn import arm_const, riscv_const
 
-    from benchmarks import cycles
+    from benchmarks import cycles, riscv_cycles
     from benchmarks.emulators import boards, firmware, renode_engine
 
     assert (core.name in firmware.CPUS) == core.is_emulated
     if core.is_emulated:
-        assert hasattr(arm_const, f"UC_CPU_ARM_{core.unicorn}")
+        constants, models = {"arm": (arm_const, "ARM"), "riscv": (riscv_const, "RISCV32")}[core.isa]
+        assert hasattr(constants, f"UC_CPU_{models}_{core.unicorn}")
         assert boards.board_of(core.name).machine == core.board
     if core.renode:
         assert (renode_engine.FOLDER / f"{core.renode}.repl").is_file()
     if core.cycles:
-        assert cycles.block_cost(bytes.fromhex("00bf"), 0, core.name).cycles == 1  # nop
+        assert core.isa == "arm" or core.cycles in riscv_cycles.TIMINGS
+        nop = {"arm": "00bf", "riscv": "0100"}[core.isa]
+        assert cycles.block_cost(bytes.fromhex(nop), 0, core.name).cycles == 1
 
 
 def test_documentation_has_the_same_rows():
@@ -102,7 +109,9 @@ def test_documentation_has_the_same_rows():
         names = f"`{core.name}` | `{core.kernels}`"
         return f"| {core.title} | {names} | {cycles} | `{core.unicorn}` | `{core.board}` | {renode} |"
 
-    rows = [line for line in (ROOT / "docs/device.md").read_text().splitlines() if "| `cortex-m" in line]
+    rows = [
+        line for line in (ROOT / "docs/device.md").read_text().splitlines() if re.search(r"\| `(cortex-m|rv32)", line)
+    ]
     assert rows == [shown(core) for core in cores.CORES if core.is_emulated]
 
 
@@ -127,5 +136,6 @@ def test_the_exporters_documentation_names_every_core():
     named = {"cortex-m0plus": own, "cortex-m4": others}
     for kernels, text in named.items():
         names = set(re.findall(r"`(m\d+\w*)`", text))
-        suited = {name for core in cores.CORES if core.kernels == kernels for name in (core.name, *core.aliases)}
+        arm = [core for core in cores.CORES if core.isa == "arm" and core.kernels == kernels]
+        suited = {name for core in arm for name in (core.name, *core.aliases)}
         assert names == {name.removeprefix("cortex-") for name in suited} - {"m0+"}

@@ -15,7 +15,7 @@ class Core:
     """A core.
 
     Attributes:
-      name: how it is asked for; of an Arm core, also what compilers call it.
+      name: how it is asked for; of an Arm core, also what compilers call it, of a RISC-V one its -march.
       title: for people.
       kernels: whose kernels suit it: a back end of `tflm_export.c.lowering.KERNELS`. On the M3, which has no DSP
         extension, those for the M0+ take fewer cycles than the portable ones and than the M4's in plain C.
@@ -24,10 +24,13 @@ class Core:
         of cores that run its code, architectures, families of devices.
       features: what to add to its name for zig, which leaves them out.
       architectures: Tag_CPU_arch of the Arm ABI's build attributes, in ELF files that it runs.
-      unicorn: its model in the Unicorn emulator, UC_CPU_ARM_...; None where there is none, nor firmware for it.
+      isa: "arm" or "riscv": whose instructions, a key of `benchmarks.emulators.isa.ISAS`.
+      unicorn: its model in the Unicorn emulator, UC_CPU_ARM_... or UC_CPU_RISCV32_...; None where there is none, nor
+        firmware for it.
       board: whose memory map firmware has, a name of `benchmarks.emulators.boards.BOARDS`; None likewise.
       renode: its board in benchmarks/emulators/renode; None where there is none.
-      cycles: its table in `benchmarks.cycles`; None where there is none.
+      cycles: its table in `benchmarks.cycles`; of a RISC-V core, which many others run the code of, the first of those
+        that there are; None where there is none.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Core:
     runs: str = "(?!)"  # none
     features: str = ""
     architectures: tuple[int, ...] = ()
+    isa: str = "arm"
     unicorn: str | None = None
     board: str | None = None
     renode: str | None = None
@@ -50,7 +54,17 @@ class Core:
     @property
     def zig_mcpu(self) -> str:
         """The -mcpu of zig."""
+        if self.isa == "riscv":
+            return "+".join(["generic_rv32", *sorted(self.extensions - {"i"})])
         return self.name.replace("-", "_") + self.features
+
+    @property
+    def extensions(self) -> frozenset[str]:
+        """Of a RISC-V core: those in its name, "i" or "e" among them; empty for others."""
+        if self.isa != "riscv":
+            return frozenset()
+        letters, *named = self.name.removeprefix("rv32").split("_")
+        return frozenset([*letters, *named])
 
 
 _FAMILY = "cortex-"
@@ -59,8 +73,8 @@ _DSP = "cortex-m4"
 CORES = (
     Core(
         "portable", "any", "portable",
-        runs=r"esp(32|8266)|riscv|rv(32|64)|gd32vf|ch32v|xtensa|avr|at(mega|tiny)|uno|(cortex)?[ar]\d|arm(64|v8a)|aarch64|"
-        r"x86|amd64|i[3-6]86|hexagon|arc|pic|msp430|host|pc|native|rp2350(riscv|hazard)",
+        runs=r"esp(32|8266)|riscv|rv64|xtensa|avr|at(mega|tiny)|uno|(cortex)?[ar]\d|arm(64|v8a)|aarch64|"
+        r"x86|amd64|i[3-6]86|hexagon|arc|pic|msp430|host|pc|native",
     ),
     Core(
         "cortex-m0", "M0", _V6M, aliases=("cortex-m1",), architectures=(11, 12),
@@ -101,6 +115,29 @@ CORES = (
         runs=r"(cortex)?(m33|m35p|m5[25]|m85|star)|armv8(1?m|mmain|1mmain)|thumbv8mmain|stm32([hlu]5|u3|wba|n6)|"
         r"nrf(53|54|91)|rp2350|(raspberrypi|rpi)?pico2|i?mxrt[567]|lpc55|mcxn|apollo5|alif|ra8|gd32e5",
         unicorn="CORTEX_M33", board="mps2-an505", renode="cortex_m33",
+    ),
+    # Loops for the M0+ in plain C: they take fewer cycles than the portable ones on every RISC-V core with a table.
+    Core(
+        "rv32imc", "RV32IMC", _V6M,
+        aliases=("ibex", "cv32e40p", "esp32-c3", "esp32-c6", "ch32v307", "bl602", "gd32vf103"),
+        runs=r"rv32(im[acfdn]*|g)|riscv32|ibex|opentitan|earlgrey|cv32e4\w*|esp32[chp]\d|ch32v[23]|bl[67]\d|gd32vf|fe310|"
+        r"hifive1",
+        isa="riscv", unicorn="ANY", board="virt", cycles="ibex",
+    ),
+    # Unicorn 2.1.4 has neither Zba nor Zbb: zb_instructions.c stands in for it.
+    Core(
+        "rv32imc_zba_zbb", "RV32IMC, Zba, Zbb", _V6M, aliases=("hazard3", "rp2350-riscv"),
+        runs=r"rv32(im[acfdn]*|g)(zicsr|zifencei)*zb\w*|hazard3|rp2350(riscv|hazard)|(raspberrypi|rpi)?pico2riscv",
+        isa="riscv", unicorn="ANY", board="virt", cycles="hazard3",
+    ),
+    # Without a multiplier.
+    Core(
+        "rv32ec", "RV32EC", "rv32ic", aliases=("ch32v003",), runs=r"rv32e|ch32v00|qingkev2",
+        isa="riscv", unicorn="ANY", board="virt", cycles="ibex",
+    ),
+    Core(
+        "rv32ic", "RV32IC", "rv32ic", aliases=("picorv32",), runs=r"rv32i|picorv|serv|qerv|femtorv",
+        isa="riscv", unicorn="ANY", board="virt", cycles="ibex",
     ),
 )  # fmt: skip
 NAMES = tuple(name for core in CORES for name in (core.name, *core.aliases))

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Emulated Cortex-M boards: firmware for them, and engines that run it and count."""
+"""Emulated Cortex-M and RISC-V boards: firmware for them, and engines that run it and count."""

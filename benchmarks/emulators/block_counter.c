@@ -17,6 +17,7 @@ typedef struct {
   uint64_t instruction_misses, data_misses; /* lines read from flash */
   uint64_t waited;                          /* cycles for them */
   uint64_t unaligned;                       /* cycles */
+  int64_t history;                          /* cycles, see `timing` */
 } stalls;
 
 typedef struct {
@@ -45,11 +46,19 @@ typedef struct {
   uint64_t faults;         /* of that kind */
   uint64_t fault_address;  /* of the last one */
   uint64_t conditional;    /* whether the current block has an IT instruction */
-  uint64_t status;         /* XPSR, as uc_reg_read and uc_reg_write number it */
+  uint64_t status;         /* XPSR, as uc_reg_read and uc_reg_write number it; 0 where there is none: RISC-V */
+  uint64_t timing;         /* what the cycles of RISC-V depend on besides the block: TIMING_... */
+  uint8_t *factors;        /* [length of both]: the register of a MUL's second operand, plus 1; 0 for all else */
+  uint8_t *branches;       /* [length of both]: 1 where the block that starts here ends in a conditional branch */
+  uint64_t predicted;      /* index of the block that ends in the branch that is predicted to be taken */
   int (*reg_read)(void *engine, int number, void *value);
   int (*reg_write)(void *engine, int number, const void *value);
 } block_counter;
 
+#define NOWHERE (~(uint64_t)0)
+#define TIMING_SPLIT_TARGETS 1 /* a jump to an instruction of 32 bits across words takes one cycle more */
+#define TIMING_PREDICTOR 2     /* the last branch that went back is predicted to do so again, for one cycle less */
+#define TIMING_MULTIPLIER 4    /* bits of the second operand are multiplied one by one */
 #define IT_STATE (3u << 25 | 63u << 10) /* of XPSR */
 
 static int has_line(const line_cache *cache, uint32_t line) {
@@ -90,9 +99,11 @@ static void fetch_halfword(block_counter *counter, uint64_t address) {
 
 static void fetch_block(block_counter *counter, uint64_t address, uint32_t size) {
   const uint16_t *code = counter->code + ((address - counter->base) >> 1);
+  const int is_riscv = counter->status == 0;
   if (counter->wait_states == 0 || address < counter->flash || address >= counter->flash_end) return;
   for (uint32_t at = 0; at < size; at += 2) {
-    const int is_long = code[at >> 1] >> 11 >= 0x1d; /* an instruction of 32 bits */
+    /* an instruction of 32 bits */
+    const int is_long = is_riscv ? (code[at >> 1] & 3) == 3 : code[at >> 1] >> 11 >= 0x1d;
     fetch_halfword(counter, address + at);
     ++counter->begun;
     if (is_long) {
@@ -116,6 +127,44 @@ static int has_it(const uint16_t *code, uint32_t size) {
   return 0;
 }
 
+/* Finds the MULs of a block of RISC-V, and whether it ends in a conditional branch. */
+static void look_at(block_counter *counter, uint64_t at, uint32_t size) {
+  const uint16_t *const code = counter->code + at;
+  for (uint32_t i = 0; i < size / 2;) {
+    const int is_long = (code[i] & 3) == 3;
+    const uint32_t word = is_long ? (uint32_t)code[i + 1] << 16 | code[i] : code[i];
+    if ((word & 0xfe00707fu) == 0x02000033u) counter->factors[at + i] = (uint8_t)((word >> 20 & 31) + 1);
+    counter->branches[at] = is_long ? (word & 0x7f) == 0x63 : (word & 0xc003) == 0xc001;
+    i += is_long ? 2 : 1;
+  }
+}
+
+/* Of RISC-V: what a jump from the block before to this one takes longer or shorter than its block says. */
+static void jump(block_counter *counter, uint64_t at, uint64_t address) {
+  const uint64_t length = counter->halfwords + counter->ram_halfwords, before = counter->previous % length;
+  const int taken = address != counter->previous_end, is_branch = counter->branches[before] != 0;
+  stalls *const held = counter->held + counter->layer;
+  if (counter->previous_end == NOWHERE) return;
+  if ((counter->timing & TIMING_SPLIT_TARGETS) && taken && (address & 2) && (counter->code[at] & 3) == 3) ++held->history;
+  if (!(counter->timing & TIMING_PREDICTOR) || !is_branch) return;
+  if (counter->predicted == counter->previous_end) {
+    held->history += taken ? -1 : 1;
+    if (!taken) counter->predicted = NOWHERE;
+  } else if (taken && address < counter->previous_end) {
+    counter->predicted = counter->previous_end;
+  }
+}
+
+/* An instruction, for TIMING_MULTIPLIER: a cycle for each bit of the second operand behind the first. */
+void count_instruction(void *engine, uint64_t address, uint32_t size, block_counter *counter) {
+  const uint64_t at = place(counter, address);
+  uint32_t operand = 0;
+  (void)size;
+  if (at >= counter->halfwords + counter->ram_halfwords || counter->factors[at] == 0) return;
+  counter->reg_read(engine, counter->factors[at], &operand); /* X0 is 1 there */
+  for (operand >>= 1; operand != 0; operand >>= 1) ++counter->held[counter->layer].history;
+}
+
 void count_block(void *engine, uint64_t address, uint32_t size, block_counter *counter) {
   const uint64_t length = counter->halfwords + counter->ram_halfwords;
   const uint64_t at = place(counter, address);
@@ -125,12 +174,16 @@ void count_block(void *engine, uint64_t address, uint32_t size, block_counter *c
     return;
   }
   if (address == counter->previous_end) ++counter->continued[counter->previous];
+  if (counter->timing != 0) {
+    if (counter->sizes[at] == 0) look_at(counter, at, size);
+    jump(counter, at, address);
+  }
   if (counter->layers[at] != 0) counter->layer = counter->layers[at];
   counter->sizes[at] = size;
   counter->previous = counter->layer * length + at;
   counter->previous_end = address + size;
   ++counter->entries[counter->previous];
-  counter->conditional = (uint64_t)has_it(counter->code + at, size);
+  counter->conditional = (uint64_t)(counter->status != 0 && has_it(counter->code + at, size));
   fetch_block(counter, address, size);
 }
 

@@ -11,9 +11,10 @@ class Board:
     """Where firmware finds things, and QEMU's machine with this map.
 
     Attributes:
-      machine: of qemu-system-arm.
+      machine: of QEMU.
       core: of that machine. ARMv6-M is a subset of ARMv7-M: an M3 runs the same instructions as an M0+, equally many.
-      instructions: a SysTick tick under `-icount shift=0`, where an instruction takes a nanosecond.
+      instructions: a tick of firmware's clock under `-icount shift=0`: of SysTick, where an instruction takes a
+        nanosecond; RISC-V counts instructions itself.
       flash, ram, uart: first addresses; 4 MB of flash and of RAM.
     """
 
@@ -34,6 +35,7 @@ BOARDS = {
         Board("mps2-an500", "cortex-m7"),
         # The M33 starts in secure state, which sees its memory and devices at other addresses.
         Board("mps2-an505", "cortex-m33", 50, 0x10000000, 0x38000000, 0x50200000),
+        Board("virt", "rv32", 1, 0x80000000, 0x80400000, 0x10000000),  # all of it is RAM
     )
 }
 

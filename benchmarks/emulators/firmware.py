@@ -4,6 +4,7 @@
 import contextlib
 import dataclasses
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from elftools.elf.elffile import ELFFile
 
 from benchmarks.emulators.boards import board_of
 from benchmarks.emulators.borders import Borders
+from benchmarks.emulators.isa import ISAS, isa_of
 from tflm_export import ModelError, UsageError
 from tflm_export.c import CProgram
 from tflm_export.cores import CORES, find
@@ -24,9 +26,9 @@ SOURCE = _FOLDER / "firmware.c"
 CPUS = tuple(core.name for core in CORES if core.is_emulated)
 TOOLCHAINS = ("zig", "gcc")
 # Not -nostdlib: it would drop compiler-rt, and with it memcpy, division and 64-bit multiplication.
-_ZIG = "-target thumb-freestanding-eabi -fno-sanitize=undefined -g".split()  # without -g, -Os leaves out symbols
+_ZIG = "-fno-sanitize=undefined -g".split()  # without -g, -Os leaves out symbols
 # Not -fipa-icf: layers with the same code would become one, and be counted as one.
-_GCC = "-fno-ipa-icf -mthumb -mfloat-abi=soft -nostartfiles --specs=nano.specs --specs=nosys.specs".split()
+_GCC = "-fno-ipa-icf -nostartfiles".split()
 _COMMON = (
     "-std=c99 -Wall -Wextra -Werror -ffreestanding -fomit-frame-pointer -ffunction-sections -fdata-sections".split()
 )
@@ -139,7 +141,7 @@ def link(
         *(str(folder / file) for file in files if file.endswith((".c", ".S"))),
         str(SOURCE),
         "-Wl,--gc-sections",
-        f"-Wl,-T,{linker_script(cpu, folder)}",
+        f"-T{linker_script(cpu, folder)}",  # by -Wl,-T that of picolibc's specs would be there, too
         "-o",
         str(elf),
     ]
@@ -157,12 +159,13 @@ def first_lines(title: str, said: str) -> str:
 
 
 def _compiler(toolchain: str, cpu: str) -> list[str]:
+    isa, core = isa_of(cpu), find(cpu)
     if toolchain == "zig":
-        return [sys.executable, "-m", "ziglang", "cc", *_ZIG, f"-mcpu={find(cpu).zig_mcpu}"]
-    gcc = shutil.which("arm-none-eabi-gcc")
+        return [sys.executable, "-m", "ziglang", "cc", *isa.zig_flags(core), *_ZIG]
+    gcc = shutil.which(isa.gcc)
     if gcc is None:
-        raise BuildError("arm-none-eabi-gcc is not installed; use --toolchain zig, which is on PyPI (ziglang)")
-    return [gcc, *_GCC, f"-mcpu={find(cpu).name}"]
+        raise BuildError(f"{isa.gcc} is not installed; use --toolchain zig, which is on PyPI (ziglang)")
+    return [gcc, *isa.gcc_flags(core), *_GCC]
 
 
 def linker_script(cpu: str, folder: pathlib.Path) -> pathlib.Path:
@@ -196,13 +199,13 @@ def load(path: pathlib.Path, cpu: str) -> Firmware:
     Raises:
       ModelError: it is no ELF file, or lacks symbols.
     """
-    with _open(path) as elf:
+    with _open(path, (isa_of(cpu).machine,)) as elf:
         segments = tuple(
             (s["p_paddr"], s.data()) for s in elf.iter_segments() if s["p_type"] == "PT_LOAD" and s["p_filesz"]
         )
         table = elf.get_section_by_name(".symtab")
         known = [s for s in table.iter_symbols() if s.name and s["st_shndx"] != "SHN_UNDEF"] if table else []
-        symbols = {s.name: s["st_value"] & ~1 for s in known}
+        symbols = {s.name: s["st_value"] & ~isa_of(cpu).code_bit for s in known}
         sizes = {s.name: s["st_size"] for s in known if s["st_info"]["type"] == "STT_OBJECT"}
         sections = [s for s in elf.iter_sections() if s["sh_flags"] & _ALLOC and s["sh_size"]]
         copied = [s for s in elf.iter_segments() if s["p_type"] == "PT_LOAD" and s["p_paddr"] != s["p_vaddr"]]
@@ -237,14 +240,27 @@ def function_sizes(path: pathlib.Path) -> dict[str, int]:
     Raises:
       ModelError: it is no ELF file.
     """
+    sizes: dict[str, int] = {}
+    for symbol in _functions(path).values():
+        sizes[symbol.name] = sizes.get(symbol.name, 0) + symbol["st_size"]
+    return dict(sorted(sizes.items(), key=lambda item: -item[1]))
+
+
+def function_places(path: pathlib.Path) -> dict[int, int]:
+    """Bytes of an ELF file's functions by address.
+
+    Raises:
+      ModelError: it is no ELF file.
+    """
+    return {address: symbol["st_size"] for address, symbol in _functions(path).items()}
+
+
+def _functions(path: pathlib.Path) -> dict:
+    """Symbols of functions by address; of several at one, the last."""
     with _open(path) as elf:
         table = elf.get_section_by_name(".symtab")
         symbols = list(table.iter_symbols()) if table else []
-    functions = {s["st_value"]: s for s in symbols if s["st_info"]["type"] == "STT_FUNC" and s["st_size"]}
-    sizes: dict[str, int] = {}
-    for symbol in functions.values():
-        sizes[symbol.name] = sizes.get(symbol.name, 0) + symbol["st_size"]
-    return dict(sorted(sizes.items(), key=lambda item: -item[1]))
+    return {s["st_value"]: s for s in symbols if s["st_info"]["type"] == "STT_FUNC" and s["st_size"]}
 
 
 def cores(path: pathlib.Path) -> tuple[str, ...]:
@@ -255,22 +271,33 @@ def cores(path: pathlib.Path) -> tuple[str, ...]:
     """
     with _open(path) as elf:
         section = elf.get_section_by_name(".ARM.attributes")
-        if section is None:
-            return ()
-        for subsection in section.iter_subsections():
-            for block in subsection.iter_subsubsections():
-                for attribute in block.iter_attributes("TAG_CPU_ARCH"):
-                    return tuple(core.name for core in CORES if attribute.value in core.architectures)
+        for value in _attributes(section, "TAG_CPU_ARCH"):
+            return tuple(core.name for core in CORES if value in core.architectures)
+        section = elf.get_section_by_name(".riscv.attributes")
+        for value in _attributes(section, "TAG_ARCH"):
+            # rv32i2p1_m2p0_c2p0_zmmul1p0: what is written with versions and underscores; of z..., only what cores name.
+            built = set(re.findall(r"(?:rv32|_)([a-z]+)", value))
+            known = {name for core in CORES for name in core.extensions} | set("afdv")
+            return tuple(c.name for c in CORES if c.isa == "riscv" and built & known <= c.extensions)
     return ()
 
 
+def _attributes(section, tag: str):
+    """Values of a build attribute; none without the section."""
+    for subsection in section.iter_subsections() if section is not None else ():
+        for block in subsection.iter_subsubsections():
+            for attribute in block.iter_attributes(tag):
+                yield attribute.value
+
+
 @contextlib.contextmanager
-def _open(path: pathlib.Path):
+def _open(path: pathlib.Path, machines: Sequence[str] = tuple(isa.machine for isa in ISAS.values())):
     try:
         with path.open("rb") as stream:
             elf = ELFFile(stream)
-            if elf["e_machine"] != "EM_ARM":
-                raise ModelError(f"{path} is an ELF file for {elf['e_machine']}, not for Arm")
+            if elf["e_machine"] not in machines:
+                titles = " or ".join(isa.title for isa in ISAS.values() if isa.machine in machines)
+                raise ModelError(f"{path} is an ELF file for {elf['e_machine']}, not for {titles}")
             yield elf
     except (OSError, ELFError) as error:
         raise ModelError(f"{path} cannot be read as an ELF file: {error}") from error

@@ -19,10 +19,10 @@ matters only where both share a cache. `Replay` does what block_counter.c does, 
 
 import dataclasses
 
+from benchmarks.emulators.isa import ISAS, Isa
 from tflm_export import UsageError
 
 _LEAST_LINE = 4  # bytes
-_LONG = 0x1D  # the least of a halfword's upper five bits that begins an instruction of 32 bits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,12 +89,14 @@ class Stalls:
       instruction_misses, data_misses: lines that were read from flash for instructions and for constants.
       waited: cycles for them.
       unaligned: cycles for words and halfwords that do not lie at a multiple of their size.
+      history: cycles, on a RISC-V core, by operands and by what ran before; fewer than 0 where it helps.
     """
 
     instruction_misses: int = 0
     data_misses: int = 0
     waited: int = 0
     unaligned: int = 0
+    history: int = 0
 
 
 def unaligned_cycles(address: int, size: int) -> int:
@@ -140,10 +142,11 @@ class Replay:
     Args:
       flash: what is read.
       start, end: first address of the flash, and the one behind it.
+      isa: of the instructions.
     """
 
-    def __init__(self, flash: Flash, start: int, end: int):
-        self._flash, self._range = flash, range(start, end)
+    def __init__(self, flash: Flash, start: int, end: int, isa: Isa = ISAS["arm"]):
+        self._flash, self._range, self._isa = flash, range(start, end), isa
         self.forget()
 
     def forget(self) -> None:
@@ -155,12 +158,12 @@ class Replay:
         self._begun = 0
 
     def fetch(self, address: int, code: bytes) -> tuple[int, int]:
-        """Thumb instructions that run one after the other: lines read for them, and cycles waited."""
+        """Instructions that run one after the other: lines read for them, and cycles waited."""
         if not self._flash.wait_states or address not in self._range:
             return 0, 0
         misses, waited, at = 0, 0, 0
         while at < len(code):
-            halfwords = 2 if code[at + 1] >> 3 >= _LONG else 1
+            halfwords = 2 if self._isa.is_long(code[at] | code[at + 1] << 8) else 1
             for half in range(halfwords):
                 cycles = self._go((address + at + 2 * half) // self._flash.line_bytes)
                 misses, waited = misses + (cycles is not None), waited + (cycles or 0)

@@ -11,13 +11,15 @@ import tempfile
 
 import numpy as np
 import unicorn
-from unicorn import arm_const
+from unicorn import arm_const, riscv_const
 from unicorn.unicorn_py3 import unicorn as binding
 
+from benchmarks import riscv_cycles
 from benchmarks.emulators.boards import board_of
 from benchmarks.emulators.execution import Block, EngineError, Execution
 from benchmarks.emulators.firmware import Firmware
 from benchmarks.emulators.flash import NO_WAIT, Flash, Replay, Stalls, unaligned_cycles
+from benchmarks.emulators.isa import isa_of
 from tflm_export import cores
 
 _PAGES = 22  # memory is mapped in pieces of 4 MB
@@ -38,9 +40,10 @@ _WORDS = (
     "previous_end", "conflicts", "held", "code", "flash", "flash_end", "wait_states", "line_shift", "prefetch",
 )  # fmt: skip
 _LATER_WORDS = (
-    "data", "current", "begun", "aligned_only", "faults", "fault_address", "conditional", "status", "reg_read",
-    "reg_write",
+    "data", "current", "begun", "aligned_only", "faults", "fault_address", "conditional", "status", "timing",
+    "factors", "branches", "predicted", "reg_read", "reg_write",
 )  # fmt: skip
+_CONSTANTS = {"arm": arm_const, "riscv": riscv_const}
 
 
 class _Counter(ctypes.Structure):
@@ -54,6 +57,13 @@ class _Counter(ctypes.Structure):
     ]
 
 
+class _ZbAccess(ctypes.Structure):
+    """zb_access in zb_instructions.c."""
+
+    _fields_ = [(name, ctypes.c_void_p) for name in ("reg_read", "reg_write", "mem_read", "emu_stop")]
+    _fields_ += [(name, ctypes.c_uint64) for name in ("pc", "unknown")]
+
+
 _NOWHERE = (1 << 64) - 1
 _IT_STATE = 3 << 25 | 63 << 10  # of XPSR
 _STALLS = tuple(field.name for field in dataclasses.fields(Stalls))  # as in block_counter.c
@@ -63,14 +73,19 @@ _ALIGNED_ONLY = {11, 12, 16}  # Tag_CPU_arch of ARMv6-M and ARMv8-M Baseline, wh
 @functools.cache
 def _native_hooks() -> ctypes.CDLL | None:
     """The hooks in C, 100 times faster than those in Python; None where they cannot be built."""
-    source = pathlib.Path(__file__).with_name("block_counter.c")
+    sources = [str(pathlib.Path(__file__).with_name(name)) for name in ("block_counter.c", "zb_instructions.c")]
     with tempfile.TemporaryDirectory() as folder:
         library = pathlib.Path(folder) / "block_counter.so"
-        command = [sys.executable, "-m", "ziglang", "cc", "-O2", "-shared", "-fPIC", "-o", str(library), str(source)]
+        command = [sys.executable, "-m", "ziglang", "cc", "-O2", "-shared", "-fPIC", "-o", str(library), *sources]
         done = subprocess.run(command, capture_output=True, check=False)
         if done.returncode or not library.exists():
             return None
         return ctypes.CDLL(str(library))
+
+
+def _unicorn_function(name: str) -> int | None:
+    """The address of uc_NAME."""
+    return ctypes.cast(getattr(binding.uclib, f"uc_{name}"), ctypes.c_void_p).value
 
 
 class Machine:
@@ -81,10 +96,14 @@ class Machine:
       layers: names of functions; what runs from the entry of one to that of the next counts under its number, from 1.
       native: count in C where possible.
       flash: how long code and constants outside of RAM take.
+      timing: what of a RISC-V core's cycles depends on more than the basic block, `Timing.history`; native only.
     """
 
-    def __init__(self, firmware: Firmware, layers: list[str], native: bool = True, flash: Flash = NO_WAIT):
+    def __init__(
+        self, firmware: Firmware, layers: list[str], native: bool = True, flash: Flash = NO_WAIT, timing: int = 0
+    ):  # fmt: skip
         self.firmware, self.flash = firmware, flash
+        self._isa, self._core = isa_of(firmware.cpu), cores.find(firmware.cpu)
         self._engine = engine = self._loaded()
         self._stack_top = firmware.symbols["firmware_stack"]
         start, end = firmware.code_start, firmware.code_end
@@ -98,13 +117,16 @@ class Machine:
         self._entries = np.zeros((len(layers) + 1, length), np.uint64)
         self._continued = np.zeros_like(self._entries)
         self._sizes = np.zeros(length, np.uint32)
-        self._held = np.zeros((len(layers) + 1, len(_STALLS)), np.uint64)
+        self._held = np.zeros((len(layers) + 1, len(_STALLS)), np.int64)
+        self._factors, self._branches = np.zeros(length, np.uint8), np.zeros(length, np.uint8)
         self._code = np.zeros(length, np.uint16)
         self._code[:halfwords] = np.frombuffer(bytes(engine.mem_read(start, 2 * halfwords)), np.uint16)
-        self._aligned_only = set(cores.find(firmware.cpu).architectures) <= _ALIGNED_ONLY
-        self._replay = Replay(flash, start, end)
+        self._aligned_only = set(self._core.architectures) <= _ALIGNED_ONLY  # and RISC-V, as Hazard3 has it
+        self._replay = Replay(flash, start, end, self._isa)
+        self._counter.timing, self._counter.predicted = timing, _NOWHERE
         self._kept = [np.zeros(flash.sets(size), np.uint32) for size in (flash.cache_bytes, flash.data_cache_bytes)]
         self.is_native = native and _native_hooks() is not None
+        self._zb = _ZbAccess()
         self._hooks = self._native() if self.is_native else self._slow()
         self.reset()
         self.forget()
@@ -113,14 +135,19 @@ class Machine:
         """An emulator with the program in its memory."""
         firmware = self.firmware
         # UC_MODE_MCLASS alone would silently mean a Cortex-M33; the M0 runs all of ARMv6-M.
-        model = getattr(arm_const, f"UC_CPU_ARM_{cores.find(firmware.cpu).unicorn}")
-        engine = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB, model)
+        constants = _CONSTANTS[self._core.isa]
+        arch, mode, models, registers = self._isa.unicorn
+        model = getattr(constants, f"{models}{self._core.unicorn}")
+        engine = unicorn.Uc(getattr(unicorn, arch), getattr(unicorn, mode), model)
+        names = (self._isa.stack, self._isa.link, self._isa.counter)
+        self._sp, self._lr, self._pc = (getattr(constants, registers + name) for name in names)
         stack = firmware.symbols["firmware_stack"]
         areas = [*firmware.memory, (stack - _STACK_CHECKED, stack)]
         areas += [(address, address + len(content)) for address, content in firmware.segments]
         for page in sorted({p for start, end in areas for p in range(start >> _PAGES, ((end - 1) >> _PAGES) + 1)}):
             engine.mem_map(page << _PAGES, 1 << _PAGES)
-        for device in (board_of(firmware.cpu).uart, _SYSTEM_CONTROL):
+        devices = (board_of(firmware.cpu).uart, *([_SYSTEM_CONTROL] if self._core.isa == "arm" else []))
+        for device in devices:
             engine.mem_map(device, _DEVICE)
         for address, content in firmware.segments:
             engine.mem_write(address, content)
@@ -144,29 +171,35 @@ class Machine:
     def _native(self) -> list:
         """Hooks of block_counter.c; what they hold on to."""
         counter, flash = self._counter, self.flash
-        for name in ("marks", "entries", "continued", "sizes", "held", "code"):
+        for name in ("marks", "entries", "continued", "sizes", "held", "code", "factors", "branches"):
             setattr(counter, name.replace("marks", "layers"), getattr(self, f"_{name}").ctypes.data)
         counter.flash, counter.flash_end = self.firmware.code_start, self.firmware.code_end
         counter.wait_states, counter.prefetch = flash.wait_states, flash.prefetch
         counter.line_shift = max(flash.line_bytes, 1).bit_length() - 1
         counter.aligned_only = self._aligned_only
-        counter.status = arm_const.UC_ARM_REG_XPSR
+        counter.status = arm_const.UC_ARM_REG_XPSR if self._core.isa == "arm" else 0
         for name in ("reg_read", "reg_write"):
-            setattr(counter, name, ctypes.cast(getattr(binding.uclib, f"uc_{name}"), ctypes.c_void_p).value)
+            setattr(counter, name, _unicorn_function(name))
         counter.instructions, counter.constants = (_Lines(*k.shape, k.ctypes.data) for k in self._kept)
         data = _Counter.instructions if flash.is_shared else _Counter.constants
         counter.data = ctypes.addressof(counter) + data.offset
         kinds = {"block": unicorn.UC_HOOK_BLOCK, "read": unicorn.UC_HOOK_MEM_READ, "write": unicorn.UC_HOOK_MEM_WRITE}
+        if self._core.extensions & {"zba", "zbb"}:
+            functions = ("reg_read", "reg_write", "mem_read", "emu_stop")
+            self._zb = _ZbAccess(*map(_unicorn_function, functions), self._pc)
+            self._add_native_hook(unicorn.UC_HOOK_INTR, "zb_instruction", self._zb)
+        if counter.timing & riscv_cycles.MULTIPLIER:
+            kinds["instruction"] = unicorn.UC_HOOK_CODE
         return [self._add_native_hook(kind, f"count_{name}") for name, kind in kinds.items()]
 
-    def _add_native_hook(self, kind: int, name: str) -> ctypes.c_size_t:
+    def _add_native_hook(self, kind: int, name: str, data: ctypes.Structure | None = None) -> ctypes.c_size_t:
         handle = ctypes.c_size_t()
         error = binding.uclib.uc_hook_add(
             self._engine._uch,
             ctypes.byref(handle),
             kind,
             ctypes.cast(getattr(_native_hooks(), name), ctypes.c_void_p),
-            ctypes.byref(self._counter),
+            ctypes.byref(self._counter if data is None else data),
             ctypes.c_uint64(1),
             ctypes.c_uint64(0),
         )
@@ -200,7 +233,7 @@ class Machine:
 
     def _access(self, engine, access: int, address: int, size: int, value: int, data) -> None:
         """What count_read and count_write in block_counter.c do."""
-        status = engine.reg_read(arm_const.UC_ARM_REG_XPSR)
+        status = engine.reg_read(arm_const.UC_ARM_REG_XPSR) if self._core.isa == "arm" else 0
         if status & _IT_STATE:
             engine.reg_write(arm_const.UC_ARM_REG_XPSR, status & ~_IT_STATE)
         cycles = unaligned_cycles(address, size)
@@ -209,12 +242,12 @@ class Machine:
             self._counter.fault_address = address
         if access == unicorn.UC_MEM_READ:
             self._hold("data_misses", *self._replay.read(address, size))
-        self._held[self._counter.layer, _STALLS.index("unaligned")] += np.uint64(cycles)
+        self._held[self._counter.layer, _STALLS.index("unaligned")] += np.int64(cycles)
 
     def _hold(self, which: str, misses: int, waited: int) -> None:
         held = self._held[self._counter.layer]
-        held[_STALLS.index(which)] += np.uint64(misses)
-        held[_STALLS.index("waited")] += np.uint64(waited)
+        held[_STALLS.index(which)] += np.int64(misses)
+        held[_STALLS.index("waited")] += np.int64(waited)
 
     def _start(self, function: str, until: str = "firmware_idle") -> None:
         symbols, engine, counter = self.firmware.symbols, self._engine, self._counter
@@ -223,14 +256,19 @@ class Machine:
         self._replay.forget()
         for lines in self._kept:
             lines[:] = 0
-        engine.reg_write(arm_const.UC_ARM_REG_SP, self._stack_top)
-        engine.reg_write(arm_const.UC_ARM_REG_LR, idle | 1)
+        bit = self._isa.code_bit
+        engine.reg_write(self._sp, self._stack_top)
+        engine.reg_write(self._lr, idle | bit)
         try:
-            engine.emu_start(symbols[function] | 1, symbols[until])
+            engine.emu_start(symbols[function] | bit, symbols[until])
         except unicorn.UcError as error:
-            at = engine.reg_read(arm_const.UC_ARM_REG_PC)
+            at = engine.reg_read(self._pc)
             may = "; loads and stores must be aligned there" if self._aligned_only else ""
             raise EngineError(f"{self.firmware.path.name} faulted in Unicorn at {at:#x}: {error}{may}") from error
+        if self._zb.unknown:
+            raise EngineError(
+                f"{self.firmware.path.name} faulted in Unicorn at {self._zb.unknown - 1:#x}: no instruction"
+            )
         if counter.conflicts:
             raise EngineError(f"{counter.conflicts} basic blocks could not be counted")
         if counter.faults:
@@ -280,7 +318,9 @@ class Machine:
         return [Stalls(*row) for row in self._held.tolist()]
 
 
-def execute(firmware: Firmware, layers: list[str], inputs: np.ndarray, size: int, flash: Flash = NO_WAIT) -> Execution:
+def execute(
+    firmware: Firmware, layers: list[str], inputs: np.ndarray, size: int, flash: Flash = NO_WAIT, timing: int = 0
+) -> Execution:  # fmt: skip
     """Inferences in process, after one that is not counted, nor seen by a program that keeps state.
 
     Args:
@@ -288,12 +328,12 @@ def execute(firmware: Firmware, layers: list[str], inputs: np.ndarray, size: int
       layers: as for `Machine`.
       inputs: int8 [rows, ...].
       size: bytes of an output.
-      flash: as for `Machine`.
+      flash, timing: as for `Machine`.
 
     Raises:
       EngineError: the program faults, or would on the core, or its basic blocks cannot be counted.
     """
-    machine = Machine(firmware, layers, flash=flash)
+    machine = Machine(firmware, layers, flash=flash, timing=timing)
     machine.infer(inputs[0], size)  # the first may set things up
     if firmware.keeps_state:
         machine.reset()

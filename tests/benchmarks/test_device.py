@@ -31,7 +31,15 @@ def inputs(model) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("cpu", "rescale"),
-    [("cortex-m0plus", "stock"), ("cortex-m0plus", 1), ("cortex-m3", 4), ("cortex-m4", "stock"), ("cortex-m4", 1)],
+    [
+        ("cortex-m0plus", "stock"),
+        ("cortex-m0plus", 1),
+        ("cortex-m3", 4),
+        ("cortex-m4", "stock"),
+        ("cortex-m4", 1),
+        ("rv32imc", "stock"),
+        ("rv32imc", 1),
+    ],
 )
 def test_outputs_equal_the_simulator(model, inputs, cpu, rescale):
     run = device.measure(model, "model", cpu, rescale, inputs)

@@ -129,6 +129,7 @@ def test_which_ways_there_are(name, dsp, v6m, take):
 
 
 CASES = [("cortex-m4", n) for n in range(MOST_WAYS)] + [("cortex-m0plus", n) for n in range(4)]
+CASES += [("rv32ic", n) for n in range(3)]  # one way, three widths; extreme weights go to portable kernels
 
 
 @native.requires_gcc

@@ -15,6 +15,7 @@ from tflm_export.c.cortex_m4 import CortexM4
 from tflm_export.c.placement import aliases, place
 from tflm_export.c.portable import Portable
 from tflm_export.c.source import CProgram
+from tflm_export.c.squares import Squares
 from tflm_export.c.step import CStep, Problem, UnsupportedError, UnwritableError, channels_first
 from tflm_export.cc_array import identifier
 from tflm_export.flatbuffer.model import Model, parse
@@ -26,7 +27,9 @@ from tflm_export.program.move import Move
 from tflm_export.program.passes import drop_channels, integer_borders, signed, simplified
 from tflm_export.program.program import Program, Step
 
-KERNELS = {"portable": Portable, "cortex-m0plus": CortexM0Plus, "cortex-m4": CortexM4}  # by `Core.kernels`
+KERNELS = {  # by `Core.kernels`
+    "portable": Portable, "cortex-m0plus": CortexM0Plus, "cortex-m4": CortexM4, "rv32ic": Squares,
+}  # fmt: skip
 
 _SHARING = 6  # layers that go the same way: fewer ones are smaller with their own sizes in them
 

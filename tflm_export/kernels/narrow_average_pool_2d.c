@@ -48,9 +48,9 @@ static NARROW_INLINE void narrow_pool_four(const narrow_pooled_part *part, int32
 }
 
 static NARROW_INLINE void narrow_pool(const narrow_pooled_part *part, narrow_divisor *divisor, int8_t *output) {
-  const int32_t count = part->rows * part->columns;
+  const int32_t count = narrow_times(part->rows, part->columns);
   int32_t c = 0;
-  if (count <= NARROW_MOST && NARROW_LITTLE_ENDIAN && part->channels % 4 == 0 && narrow_are_words(part->first, output)) {
+  if (NARROW_MULTIPLIER && count <= NARROW_MOST && NARROW_LITTLE_ENDIAN && part->channels % 4 == 0 && narrow_are_words(part->first, output)) {
     if (count != divisor->count) {
       divisor->count = count;
       divisor->reciprocal = ((1u << NARROW_BITS) + (uint32_t)count - 1) / (uint32_t)count;
@@ -65,7 +65,7 @@ static NARROW_INLINE void narrow_pool(const narrow_pooled_part *part, narrow_div
       for (int32_t x = 0; x < part->columns; ++x, element += part->channels) sum += *element;
     }
     /* C's division truncates, so half the count with the sum's sign rounds halves away from zero. */
-    output[c] = (int8_t)((sum > 0 ? sum + count / 2 : sum - count / 2) / count);
+    output[c] = (int8_t)narrow_quotient(sum > 0 ? sum + (count >> 1) : sum - (count >> 1), count);
   }
 }
 

@@ -79,6 +79,13 @@
 #define NARROW_V6M_LOOPS 0
 #endif
 
+/* Whether products are instructions: RISC-V says so. NARROW_NO_MULTIPLIER is for tests. */
+#if defined(NARROW_NO_MULTIPLIER) || (defined(__riscv) && !defined(__riscv_mul) && !defined(__riscv_zmmul))
+#define NARROW_MULTIPLIER 0
+#else
+#define NARROW_MULTIPLIER 1
+#endif
+
 /* In front of a function with loops, in C; narrow_assembly.h does the same for those in assembly. NARROW_HOT_SECTION is
  * yours, a string: the section of code that your start-up code copies to RAM, where flash makes the core wait. */
 #if defined(NARROW_HOT_SECTION) && NARROW_GNU

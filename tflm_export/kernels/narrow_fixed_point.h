@@ -22,7 +22,7 @@ static NARROW_INLINE int32_t narrow_leading_zeros(uint32_t x) {
 
 /* a * b, Q0; -1 * -1 does not occur. (narrow_doubling_high_multiply with a factor of any sign.) */
 static NARROW_INLINE int32_t narrow_multiply_q0(int32_t a, int32_t b) {
-  return narrow_doubling_high_multiply_64(a, b);
+  return NARROW_MULTIPLIER ? narrow_doubling_high_multiply_64(a, b) : narrow_doubling_high_multiply_32(a, b);
 }
 
 /* 1 / (1 + a) for a in [0, 1), Q0 to Q0: three Newton-Raphson steps from 48/17 - 32/17 * d on x = 1/d, d = (1 + a) / 2,

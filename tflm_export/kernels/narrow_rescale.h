@@ -4,6 +4,7 @@
 #define NARROW_RESCALE_H
 
 #include "narrow_kernels.h"
+#include "narrow_times.h"
 
 #if NARROW_HAS_SSAT && defined(__clang__)
 #include <arm_acle.h>
@@ -49,8 +50,8 @@ static NARROW_INLINE int32_t narrow_doubling_high_multiply_64(int32_t a, int32_t
  * (2^16 ah bh + ah bl + al bh + al bl / 2^16 + 2^14) / 2^15, rounded down; ah bl, up to 2^31, is divided on its own. */
 static NARROW_INLINE int32_t narrow_doubling_high_multiply_32(int32_t a, int32_t b) {
   const int32_t al = (int16_t)a, ah = (a >> 16) + (al < 0), bl = b & 0xffff, bh = b >> 16;
-  const int32_t outer = ah * bl, inner = al * bh + ((al * bl) >> 16);
-  return 2 * (ah * bh) + (outer >> 15) + ((inner + (outer & 0x7fff) + (1 << 14)) >> 15);
+  const int32_t outer = narrow_times(ah, bl), inner = narrow_times(al, bh) + (narrow_times(bl, al) >> 16);
+  return 2 * narrow_times(ah, bh) + (outer >> 15) + ((inner + (outer & 0x7fff) + (1 << 14)) >> 15);
 }
 
 /* With |a| < 2^30 the sum fits as it is. */
