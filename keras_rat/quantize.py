@@ -175,7 +175,7 @@ def choose_bits(
     annotated = _annotated(model)
     scheme = RescaleAwareScheme(MAX_BITS, method, weight_bits=weight_bits)
     trial = _apply(annotated.model, scheme, PREFIX, annotated.offenders)
-    own = _own(annotated.model, "bits", (*NORMALISED, *SUMS))
+    own = _own(annotated.model, "bits", rescales)
     resolved = widths.resolved(own, "that rescale")
     rows = auto.rows(trial, data, batch_size, steps)
     return auto.choose(trial, PREFIX, {name: resolved.of(name) for name in own}, *rows, max_drop, multipliers)
