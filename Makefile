@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS := train,runtimes,device,hardware,dev
-TRAINING_TESTS ?= tests/keras_rat
+TRAINING_TESTS ?= tests/keras_rat tests/test_docs.py::test_tutorial_ends_on_the_board
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export CUDA_VISIBLE_DEVICES ?= -1

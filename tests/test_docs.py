@@ -2,11 +2,11 @@
 """The documentation builds without a warning, and every block of code in it runs as printed.
 
 A block with a title is a file; `sh` blocks are run, with `python` being this one; `python` blocks without a title are
-programs. A page's blocks run in order in one folder, which for all but the tutorial holds the tutorial's digits.tflite.
+programs. A page's blocks run in order in one folder that holds the tutorial's digits.tflite. The tutorial's own run as
+the cells of its notebook, and none of them needs another's names.
 Those of tflm.md, which need TFLM, are run by tests/kernels/test_tflm.py and test_tflm_commands.py.
 """
 
-import dataclasses
 import os
 import pathlib
 import re
@@ -14,26 +14,17 @@ import shutil
 import subprocess
 import sys
 
+import nbclient
+import nbformat
 import pytest
+
+from benchmarks import notebook
+from benchmarks.notebook import blocks
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-TUTORIAL = DOCS / "tutorial.md"
+TUTORIAL = notebook.PAGE
 ELSEWHERE = (TUTORIAL, DOCS / "tflm.md")
-FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
-
-
-@dataclasses.dataclass(frozen=True)
-class Block:
-    """A fenced block: its language, its title or an empty string, and its text."""
-
-    language: str
-    title: str
-    text: str
-
-
-def blocks(page: pathlib.Path) -> list[Block]:
-    return [Block(*block) for block in FENCE.findall(page.read_text(encoding="utf-8"))]
 
 
 def run_page(page: pathlib.Path, folder: pathlib.Path) -> None:
@@ -61,14 +52,43 @@ def run_page(page: pathlib.Path, folder: pathlib.Path) -> None:
 
 @pytest.fixture(scope="module")
 def tutorial(tmp_path_factory) -> pathlib.Path:
-    """The folder in which the tutorial ran."""
+    """The folder in which the tutorial's notebook ran, beside a checkout, as in Colab."""
     folder = tmp_path_factory.mktemp("tutorial")
-    run_page(TUTORIAL, folder)
+    (folder / "checkout").symlink_to(ROOT)
+    client = nbclient.NotebookClient(
+        nbformat.read(notebook.NOTEBOOK, 4),
+        timeout=600,
+        resources={"metadata": {"path": str(folder)}},
+        kernel_name="python3",
+    )
+    ran = client.execute()
+    nbformat.write(ran, folder / "tutorial.ipynb")
     return folder
 
 
 def test_tutorial_ends_on_the_board(tutorial):
     assert (tutorial / "device" / "report.json").exists()
+    ran = nbformat.read(tutorial / "tutorial.ipynb", 4)
+    outputs = [output for cell in ran.cells if cell.cell_type == "code" for output in cell.outputs]
+    text = "".join(output.text for output in outputs if output.output_type == "stream")
+    assert re.search(r"^\d, probability \d+/256; it is a \d$", text, re.MULTILINE)
+    assert re.search(r"= simulator\b", text)
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 3
+
+
+def test_notebook_is_the_page():
+    made = notebook.notebook(TUTORIAL.read_text(encoding="utf-8"), notebook.repository())
+    assert notebook.NOTEBOOK.read_text(encoding="utf-8") == made, "python -m benchmarks.notebook"
+
+
+def test_blocks_of_the_tutorial_stand_alone():
+    for block in blocks(TUTORIAL):
+        if block.language == "python":
+            done = subprocess.run(
+                [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F", "-"],
+                input=block.text, text=True, capture_output=True, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize(
