@@ -25,7 +25,7 @@ help:
 	@echo "make fuzz        try 100,000 damaged models on the exporter (about 20 minutes on two cores)"
 	@echo "make c-graphs    compile and run 1,000 random small models as C, against the simulator (half an hour)"
 	@echo "make hardware-test  hold the Verilog against the simulator: all vectors, proofs and networks (half an hour)"
-	@echo "make keras-applications  rebuild the networks of keras.applications in tf_keras (five minutes)"
+	@echo "make keras-applications  quantise, convert and check the networks of both Keras's applications (an hour)"
 	@echo "make lint        run ruff and the type checker"
 	@echo "make typecheck   hold the packages and calls of their public API against the annotations (mypy)"
 	@echo "make format      let ruff format and fix"
@@ -85,7 +85,7 @@ hardware-test: $(STAMP)
 	HARDWARE_TESTS=1 $(BIN)/python -m pytest -q tests/hardware tests/tflm_export/rtl
 
 keras-applications: $(STAMP)
-	KERAS_APPLICATIONS=1 $(BIN)/python -m pytest -q -rP tests/keras_rat/test_keras3_flow.py
+	$(BIN)/python -m benchmarks.applications --output build/applications
 
 lint: typecheck
 	$(BIN)/ruff check .

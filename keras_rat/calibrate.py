@@ -158,7 +158,7 @@ def settle(model: keras.Model, extremes: dict[str, np.ndarray] | None = None) ->
 
 
 def _put_scales_on_grid(model) -> None:
-    problem, ranges = _problem(model, rescale_layers(model))
+    problem, ranges = scales_problem(model, rescale_layers(model))
     scales = solver.solve(problem).scales
     for owner, range_ in ranges.items():
         growth = scales[owner] / problem.scales[owner]
@@ -180,7 +180,7 @@ def _start_multiplier(layer) -> None:
             quantizer.set_multiplier(variables, quantizer.snapped(factor, wiring.read(variables["bits"])))
 
 
-def _problem(model, weighted) -> tuple[solver.Problem, dict[str, wiring.Range]]:
+def scales_problem(model, weighted) -> tuple[solver.Problem, dict[str, wiring.Range]]:
     """The activation scales of a Keras model as the exporter's solver takes them."""
     ranges = {range_.owner: range_ for range_ in wiring.own_ranges(model)}
     nodes, ties, fixed, grid_by_layer = [], [], {}, grids(model)

@@ -24,6 +24,26 @@ class Channelwise(keras.layers.DepthwiseConv2D):
         super().__init__(1, activation=activation, **kwargs)
 
 
+@keras.saving.register_keras_serializable("keras_rat")
+class ScaledAdd(keras.layers.Layer):
+    """a + scale * b, a layer of InceptionResNetV2; quantised as a `Channelwise` and an Add.
+
+    Args:
+      scale: float.
+    """
+
+    def __init__(self, scale, **kwargs):
+        super().__init__(**kwargs)
+        self.scale = scale
+
+    def call(self, inputs):
+        a, b = inputs
+        return a + self.scale * b
+
+    def get_config(self):
+        return super().get_config() | {"scale": self.scale}
+
+
 def weights(gain: np.ndarray, offset: np.ndarray, channels: int) -> list[np.ndarray]:
     """The weights of a `Channelwise` layer.
 

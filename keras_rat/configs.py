@@ -6,7 +6,7 @@ from tensorflow_model_optimization.quantization.keras import QuantizeConfig
 
 from keras_rat.channelwise import Channelwise
 from keras_rat.grid import K_BITS, family_of
-from keras_rat.quantizers import RangeQuantizer, RescaleQuantizer, TableQuantizer, TiedQuantizer
+from keras_rat.quantizers import WEIGHT_BITS, RangeQuantizer, RescaleQuantizer, TableQuantizer, TiedQuantizer
 from keras_rat.slopes import SlopesQuantizer
 from keras_rat.wiring import CLIPPED_RANGES, TABLE_RANGES
 from tflm_export import solver
@@ -204,7 +204,8 @@ def rescale_config(layer: keras.layers.Layer, bits: int, method: str, **options)
       bits, method, options: as for `RescaleQuantizer`.
     """
     if isinstance(layer, keras.layers.DepthwiseConv2D):
-        method = REQUANTIZE if isinstance(layer, Channelwise) else method
+        if isinstance(layer, Channelwise):
+            method, options = REQUANTIZE, options | {"weight_bits": max(WEIGHT_BITS)}
         return RescaleConfig("depthwise_kernel", bits, method, depthwise=True, **options)
     per_channel = type(layer) is keras.layers.Conv2D  # of which Conv2DTranspose is a subclass
     return RescaleConfig("kernel", bits, method, per_channel=per_channel, **options)

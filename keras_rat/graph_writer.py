@@ -4,7 +4,7 @@
 import tensorflow as tf
 import tf_keras as keras
 
-from keras_rat import tfmot_internals
+from keras_rat import channelwise, tfmot_internals
 
 
 def bare(layer):
@@ -79,6 +79,21 @@ class GraphWriter:
             copy.synchronized = True
         self._weights.append((copy, inner.get_weights() if weights is None else weights))
         return self.wrap(copy, layer)
+
+    def put(self, origin, layer, inputs, suffix="", weights=()):
+        """Calls a layer that stands in the place of another, or of a part of it."""
+        return self.copy(origin, layer.get_config(), type(layer), list(weights), suffix)(inputs)
+
+    def scaled(self, origin, layer, x, gain, offset, suffix=""):
+        """Calls a `Channelwise` layer with these weights on a tensor of whatever rank."""
+        channels, shape = x.shape[-1], tuple(-1 if n is None else n for n in x.shape[1:])
+        weights = channelwise.weights(gain, offset, channels)
+        if len(shape) == 3:
+            return self.put(origin, layer, x, suffix, weights)
+        image = (1, 1, channels) if len(shape) == 1 else (1, -1, channels)
+        x = self.put(origin, keras.layers.Reshape(image), x, f"{suffix}_image")
+        x = self.put(origin, layer, x, f"{suffix}_scale", weights)
+        return self.put(origin, keras.layers.Reshape(shape), x, suffix)
 
     def unique(self, name):
         candidates = (name if not n else f"{name}_{n}" for n in range(len(self._names) + 1))

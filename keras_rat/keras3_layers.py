@@ -17,6 +17,7 @@ import numpy as np
 import tf_keras as keras
 
 from keras_rat import activations
+from keras_rat.channelwise import ScaledAdd
 
 CUSTOM = "custom layers; write them with tf_keras, or put layers of Keras in their place"
 ABSENT = "layers that tf_keras has not; put layers that it has in their place"
@@ -75,6 +76,8 @@ def problems(layer: Any) -> list[Problem]:
     label = f"{layer.name} ({kind.__name__})"
     if kind is keras_3().layers.Lambda:
         return [Problem(LAMBDA, layer.name)]
+    if _is_scaled_add(layer):
+        return []
     if getattr(keras_3().layers, kind.__name__, None) is not kind:
         of_keras = kind.__module__.partition(".")[0] == "keras"
         return [Problem(ABSENT if of_keras else CUSTOM, label)]
@@ -90,6 +93,8 @@ def problems(layer: Any) -> list[Problem]:
 def rebuilt(layer: Any) -> keras.layers.Layer:
     """The tf_keras layer of a Keras 3 layer without problems; `copy_weights` when it is built."""
     kind = type(layer).__name__
+    if _is_scaled_add(layer):
+        return ScaledAdd(layer.scale, name=layer.name, trainable=layer.trainable)
     config = _Reader(layer.name).read(kind, _config(layer)).config
     if kind == "Normalization" and layer.weights:  # adapted to data, which copies by config forget
         shape = layer.adapt_mean.shape
@@ -100,6 +105,12 @@ def rebuilt(layer: Any) -> keras.layers.Layer:
     if getattr(layer, "synchronized", False):  # which the configs of tf_keras leave out
         new.synchronized = True
     return new
+
+
+def _is_scaled_add(layer) -> bool:
+    """Whether a layer is that which Keras's InceptionResNetV2 defines for itself."""
+    kind = type(layer)
+    return kind.__name__ == "CustomScaleLayer" and kind.__module__.startswith("keras.src.applications.")
 
 
 def copy_weights(layer: Any, new: keras.layers.Layer) -> list[Problem]:

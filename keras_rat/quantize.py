@@ -8,14 +8,25 @@ import numpy as np
 import tensorflow_model_optimization as tfmot
 import tf_keras as keras
 
-from keras_rat import auto, batch_norm, configs, feed, quantizers, rewrite, tfmot_internals, wiring
+from keras_rat import (
+    auto,
+    batch_norm,
+    configs,
+    feed,
+    freedom,
+    quantizers,
+    refusals,
+    rewrite,
+    tfmot_internals,
+    wiring,
+)
 from keras_rat.calibrate import ABSORBED, STEPS
 from keras_rat.channelwise import Channelwise
 from keras_rat.grid import K_BITS, Family
 from keras_rat.keras3 import from_keras3, is_keras3
 from keras_rat.patterns import AUTO, open_widths
 from keras_rat.rescales import rescale_layers
-from keras_rat.scheme import BATCH_NORM, MAX_WEIGHT_BITS, NORMALISED, RescaleAwareScheme, rescales
+from keras_rat.scheme import BATCH_NORM, MAX_WEIGHT_BITS, NORMALISED, RescaleAwareScheme, has_own_weight_bits, rescales
 from keras_rat.slopes import SlopesQuantizer
 from tflm_export.errors import UsageError
 from tflm_export.rescale import MAX_BITS, check_bits
@@ -23,6 +34,7 @@ from tflm_export.setting import REQUANTIZE
 
 _tfmot = tfmot.quantization.keras
 PREFIX = "quant_"
+ATTEMPTS = 4  # to give scales that cannot be on the grid a rescale of their own, which may tie others down
 
 
 class RescaleAnnotate(tfmot_internals.QuantizeAnnotate):
@@ -217,7 +229,8 @@ def _annotated(model) -> rewrite.Rewritten:
 def _annotation_like(annotation, layer):
     """Another layer with the same annotation."""
     if isinstance(annotation, RescaleAnnotate):
-        return RescaleAnnotate(layer, annotation.quantize_config, annotation.bits, annotation.weight_bits)
+        weight_bits = annotation.weight_bits if has_own_weight_bits(layer) else None
+        return RescaleAnnotate(layer, annotation.quantize_config, annotation.bits, weight_bits)
     return tfmot_internals.QuantizeAnnotate(layer, annotation.quantize_config)
 
 
@@ -287,11 +300,17 @@ def quantize_apply(
 
 def _apply(model, scheme, quantized_layer_name_prefix, offenders):
     _raise_offenders([*offenders, *_unsupported(model, scheme.get_quantize_registry())])
-    weighted = _own(model, "weight_bits", lambda layer: isinstance(layer, NORMALISED))
+    weighted = _own(model, "weight_bits", has_own_weight_bits)
     scheme = scheme.resolved(_own(model, "bits", rescales), weighted)
-    with quantize_scope():
-        quantized = _tfmot.quantize_apply(model, scheme, quantized_layer_name_prefix)
-    _require_wired(quantized)
+    for _ in range(ATTEMPTS):
+        with quantize_scope():
+            quantized = _tfmot.quantize_apply(model, scheme, quantized_layer_name_prefix)
+        _require_wired(quantized)
+        stuck = freedom.stuck(quantized, quantized_layer_name_prefix)
+        if not stuck:
+            break
+        model, added = freedom.loosened(model, stuck, _annotation_like)
+        scheme = scheme.extended(added)
     _revive_gains(quantized)
     return quantized
 
@@ -383,7 +402,7 @@ def _obstacle(wrapper, registry) -> str:
     kind = type(layer).__name__
     if isinstance(layer, BATCH_NORM):
         if not all(type(f) in NORMALISED and configs.activation_name(f.activation) == "linear" for f in feeding):
-            return f"{kind} that follows no linear Conv2D, Conv2DTranspose, DepthwiseConv2D, SeparableConv2D or Dense"
+            return f"{kind} along another axis than the last, or synchronized=True and no layer to fold it into"
         if getattr(layer, "synchronized", False) and type(layer) is keras.layers.BatchNormalization:
             return f"{kind} with synchronized=True, which copies lose; use layers.experimental.SyncBatchNormalization"
         return ""
@@ -401,8 +420,7 @@ def _obstacle(wrapper, registry) -> str:
     if kind in ("TFOpLambda", "SlicingOpLambda"):
         return "a TensorFlow function called on a Keras tensor; put the Keras layer for it in its place"
     if not registry.supports(layer):
-        has_activation = hasattr(layer, "activation")
-        return f"{kind} with activation {configs.activation_name(layer.activation)}" if has_activation else kind
+        return refusals.why(layer)
     if isinstance(layer, keras.layers.ReLU) and (
         layer.negative_slope or layer.threshold or layer.max_value not in (None, 6)
     ):

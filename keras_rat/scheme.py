@@ -3,6 +3,7 @@
 
 import collections
 import copy
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
@@ -317,6 +318,11 @@ def rescales(layer) -> bool:
     return isinstance(layer, (*NORMALISED, *WEIGHTED, *SUMS))
 
 
+def has_own_weight_bits(layer) -> bool:
+    """Whether a layer has weights of a width of its own."""
+    return isinstance(layer, NORMALISED) and not isinstance(layer, configs.Channelwise)
+
+
 class Registry(default_8bit.Default8BitQuantizeRegistry):
     """The QuantizeConfig of every layer that can be trained with k-bit rescales."""
 
@@ -424,6 +430,13 @@ class RescaleAwareScheme(default_8bit.Default8BitQuantizeScheme):
         scheme = copy.copy(self)
         scheme._bits = self._bits.resolved(bits, "that rescale")
         scheme._weight_bits = self._weight_bits.resolved(weight_bits, "with weights")
+        return scheme
+
+    def extended(self, added: Mapping[str, str]) -> "RescaleAwareScheme":
+        """A copy that knows more layers, each as wide as another: {name: name of the other}."""
+        scheme = copy.copy(self)
+        own = {name: self.bits_of(other) for name, other in added.items()}
+        scheme._bits = dataclasses.replace(self._bits, own={**self._bits.own, **own})
         return scheme
 
     def get_layout_transformer(self) -> LayoutTransform:

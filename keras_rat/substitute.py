@@ -34,7 +34,7 @@ HARD_SIGMOIDS = {activations.hard_sigmoid: 1 / 6, keras.activations.hard_sigmoid
 BATCH_NORM = (layers.BatchNormalization, layers.experimental.SyncBatchNormalization)
 FOLDS_NORM = (layers.Conv2D, layers.Conv2DTranspose, layers.DepthwiseConv2D, layers.SeparableConv2D, layers.Dense)
 MERGES = (layers.Add, layers.Multiply, layers.Subtract, layers.Maximum, layers.Minimum)
-SCALED_ADD = "CustomScaleLayer"  # of the InceptionResNetV2 of both Keras: a + scale * b
+SCALED_ADD = ("CustomScaleLayer", "ScaledAdd")  # of the InceptionResNetV2 of tf_keras, and of Keras 3: a + scale * b
 _NEAR = 1e-6  # relative, of constants of hard sigmoids, which models write as 1 / 6 or 0.1667 in float32
 
 
@@ -84,7 +84,7 @@ class _Substituter(GraphWriter):
             id(call.layer) in self._norms
             or type(layer) in (layers.Rescaling, layers.Normalization)
             or functions.is_function(layer)
-            or type(layer).__name__ == SCALED_ADD
+            or type(layer).__name__ in SCALED_ADD
             or _is_substituted(getattr(layer, "activation", None))
             or (type(layer) in MERGES and not _is_plain(call))
         )
@@ -104,9 +104,9 @@ class _Substituter(GraphWriter):
             return self._normalised(layer, x, args, kwargs)
         if id(layer) in self._norms:
             return self._affine(layer, x, *channelwise.of_batch_norm(inner), trainable=inner.trainable)
-        if type(inner).__name__ == SCALED_ADD:
+        if type(inner).__name__ in SCALED_ADD:
             first, second = args[0]
-            return self._new(
+            return self.put(
                 layer, layers.Add(), [first, self._affine(layer, second, inner.scale, 0.0, suffix="_scale")]
             )
         if type(inner) in MERGES:
@@ -122,10 +122,6 @@ class _Substituter(GraphWriter):
         if _is_relu6(inner):
             self._remember(y, "relu6(x + 3)", self._source("x + 3", x))
         return y
-
-    def _new(self, origin, layer, inputs, suffix="", weights=()):
-        """Calls a layer that stands in the place of another, or of a part of it."""
-        return self.copy(origin, layer.get_config(), type(layer), list(weights), suffix)(inputs)
 
     def _uses(self, layer) -> int:
         """How many calls use the output of a layer of the model given."""
@@ -145,20 +141,12 @@ class _Substituter(GraphWriter):
             for kind, build in (("relu6(x + 3)", self._hard_sigmoid), ("x * relu6(x + 3)", self._hard_swish)):
                 if (source := self._source(kind, x)) is not None:
                     return build(origin, source)
-        channels = x.shape[-1]
-        shape = tuple(-1 if n is None else n for n in x.shape[1:])
-        layer, given = Channelwise(activation=activation, trainable=trainable), x
-        values = channelwise.weights(gain, offset, channels)
-        if len(shape) == 3:
-            y = self._new(origin, layer, x, suffix, values)
+        layer = Channelwise(activation=activation, trainable=trainable)
+        y = self.scaled(origin, layer, x, gain, offset, suffix)
+        if len(x.shape) == 4:
             self._weighted[id(y)] = (y, self._uses(origin))
-        else:
-            image = (1, 1, channels) if len(shape) == 1 else (1, -1, channels)
-            x = self._new(origin, layers.Reshape(image), x, f"{suffix}_image")
-            y = self._new(origin, layer, x, f"{suffix}_scale", values)
-            y = self._new(origin, layers.Reshape(shape), y, suffix)
         if activation == "linear" and _is_near(gain, 1.0) and _is_near(offset, 3.0):
-            self._remember(y, "x + 3", given)
+            self._remember(y, "x + 3", x)
         return y
 
     def _normalised(self, layer, x, args, kwargs):
@@ -168,8 +156,8 @@ class _Substituter(GraphWriter):
         return self._affine(layer, x, gain, offset)
 
     def _swish(self, origin, x):
-        gate = self._new(origin, layers.Activation("sigmoid"), x, "_sigmoid")
-        return self._new(origin, layers.Multiply(), [x, gate])
+        gate = self.put(origin, layers.Activation("sigmoid"), x, "_sigmoid")
+        return self.put(origin, layers.Multiply(), [x, gate])
 
     def _hard_sigmoid(self, origin, x, slope=1 / 6, suffix=""):
         y = self._affine(origin, x, slope, 0.5, activations.unit_interval, suffix=suffix)
@@ -181,8 +169,8 @@ class _Substituter(GraphWriter):
         """Args: uses: how often this function uses x, so that one more use is not the function's."""
         _, consumers = self._weighted.get(id(x), (None, None))
         if consumers == uses:
-            return self._new(origin, layers.Activation(activations.hard_silu), x)
-        return self._new(origin, layers.Multiply(), [x, self._hard_sigmoid(origin, x, suffix="_gate")])
+            return self.put(origin, layers.Activation(activations.hard_silu), x)
+        return self.put(origin, layers.Multiply(), [x, self._hard_sigmoid(origin, x, suffix="_gate")])
 
     def _activation(self, origin, activation, x, uses=1):
         name = configs.activation_name(activation)
@@ -215,14 +203,14 @@ class _Substituter(GraphWriter):
     def _of_rank(self, origin, x, rank):
         """A tensor with axes before its others, as layers that merge tensors broadcast it."""
         more = rank - len(x.shape)
-        return self._new(origin, layers.Reshape((*[1] * more, *x.shape[1:])), x, "_reshape") if more else x
+        return self.put(origin, layers.Reshape((*[1] * more, *x.shape[1:])), x, "_reshape") if more else x
 
     def _pair(self, layer, kind, a, b):
         if kind is layers.Multiply:
             for x, gate in ((a, b), (b, a)):
                 if self._source("hard sigmoid", gate) is x:
                     return self._hard_swish(layer, x)
-        y = self._new(layer, kind(), [a, b])
+        y = self.put(layer, kind(), [a, b])
         if kind is layers.Multiply:
             for x, gate in ((a, b), (b, a)):
                 if self._source("relu6(x + 3)", gate) is x:
@@ -238,7 +226,7 @@ class _Substituter(GraphWriter):
             return self._activation(layer, found.activation, found.x)
         if isinstance(found, functions.Activated):
             new = layers.Activation(found.activation)
-            return self._noted(layer, new, found.x, self._new(layer, new, found.x))
+            return self._noted(layer, new, found.x, self.put(layer, new, found.x))
         if isinstance(found, functions.Merged):
             return self._pair(layer, found.kind, *found.inputs)
         return self.copy(layer, bare(layer).get_config())(*args, **kwargs)

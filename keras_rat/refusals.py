@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why layers cannot be quantised, in the words of the error."""
+
+import tf_keras as keras
+
+from keras_rat import configs
+
+_TABLE = "int8 kernels look it up in a table that the converter makes of calibration data alone"
+_RECURRENT = "the converter makes no int8 operator of a trained loop"
+_STATISTICS = "it divides by statistics of its own input, for which int8 has no operator"
+_INDICES = "it computes with integers, not with quantised numbers"
+_IMAGES = "its output in inference is not its input"
+
+# By the name of the layer's class.
+REASONS = {
+    "LSTM": f"{_RECURRENT}, and of a float LSTM only by calibration: use its representative_dataset, then "
+    "tflm_export --calibration, which narrows UNIDIRECTIONAL_SEQUENCE_LSTM",
+    "GRU": _RECURRENT,
+    "SimpleRNN": _RECURRENT,
+    "Bidirectional": _RECURRENT,
+    "ConvLSTM2D": _RECURRENT,
+    "TimeDistributed": "put the layer itself, which takes more axes, or a reshape around it, in its place",
+    "LayerNormalization": _STATISTICS,
+    "GroupNormalization": _STATISTICS,
+    "UnitNormalization": _STATISTICS,
+    "MultiHeadAttention": "products of two activations in einsum form; no int8 operator of the converter",
+    "Attention": "products of two activations in einsum form; no int8 operator of the converter",
+    "Dot": "a product of two activations; no int8 operator of the converter",
+    "Embedding": _INDICES,
+    "ELU": _TABLE,
+    "ThresholdedReLU": "no int8 operator",
+    "Conv3D": "no int8 operator",
+    "Conv3DTranspose": "no int8 operator",
+    "Average": "put an Add and a Rescaling in its place",
+    "Lambda": "its function cannot be seen; put the Keras layer for it in its place",
+    "Normalization": "along another axis than the last",
+    "RandomCrop": _IMAGES,
+    "RandomHeight": _IMAGES,
+    "RandomWidth": _IMAGES,
+    "CenterCrop": "put Cropping2D in its place",
+}
+# By the name of an activation.
+ACTIVATIONS = dict.fromkeys(("elu", "gelu", "selu", "softplus", "softsign", "mish", "exponential"), _TABLE)
+
+
+def why(layer: keras.layers.Layer) -> str:
+    """The kind of a layer that cannot be quantised, with its activation, and the reason where it is known."""
+    kind = type(layer).__name__
+    name = configs.activation_name(layer.activation) if hasattr(layer, "activation") else ""
+    reason = REASONS.get(kind) or ACTIVATIONS.get(name)
+    label = f"{kind} with activation {name}" if name and kind not in REASONS else kind
+    return f"{label}: {reason}" if reason else label
