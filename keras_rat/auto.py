@@ -126,7 +126,7 @@ class _Trial:
         self._parts = {
             name: [layers[prefix + part] for part in parts_of(name) if prefix + part in layers] for name in names
         }
-        slopes = (layer for layer in layers.values() if isinstance(layer.quantize_config, configs.SlopeConfig))
+        slopes = (layer for layer in layers.values() if type(layer.quantize_config) is configs.SlopeConfig)
         self._slopes = {layer.name: layer.layer.alpha for layer in slopes}
         self._network = keras.Model(model.inputs, model.outputs)
         self._seen = observed(model, batches)
@@ -160,5 +160,7 @@ class _Trial:
                 variables["bits"].assign(np.full_like(wiring.read(variables["bits"]), bits))
             return
         config.bits = bits
+        for _, quantizer, _ in tfmot_internals.quantized_weights(layer):  # of a PReLU
+            quantizer.bits = bits
         if layer.name in self._slopes:
             layer.layer.alpha = np.float32(config.grid.exact(bits).snap(self._slopes[layer.name]))

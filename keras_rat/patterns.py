@@ -64,8 +64,12 @@ class PerLayer:
 
 
 def parts_of(name: str) -> list[str]:
-    """What a layer is called in the quantised model, but for the prefix; separable convolutions become two."""
-    return [name, f"{name}_depthwise", f"{name}_pointwise"]
+    """What a layer and its parts are called in the quantised model, but for the prefix.
+
+    Separable convolutions become two; inputs of layers without weights may have a rescale of their own (`freedom`).
+    """
+    rescales = (f"{name}_rescale_{number}{part}" for number in (0, 1) for part in ("", "_scale"))
+    return [name, f"{name}_depthwise", f"{name}_pointwise", *rescales]
 
 
 def checked(argument: str, values, check: Callable[[int], int]) -> int | dict[str, int]:
