@@ -69,6 +69,7 @@ def test_settled_statistics_are_those_of_the_images():
     application_runs.settle(model, images)
     np.testing.assert_allclose(norm.moving_mean, images.mean((0, 1, 2)), rtol=1e-4)
     np.testing.assert_allclose(norm.moving_variance, images.var((0, 1, 2)), rtol=0.01)
+    np.testing.assert_array_equal(norm.beta, 2.0)
     assert (norm.momentum, model.layers[-1].rate) == (0.99, 0.5)
 
 
