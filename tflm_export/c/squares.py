@@ -16,7 +16,7 @@ from tflm_export.program.softmax import Softmax
 from tflm_export.program.weighted_sum import WeightedSum
 
 _HEADER = "narrow_squares.h"
-_PLACE = 4  # bytes of a narrow_place
+_PLACE = 4  # bytes of a narrow_square_place
 _PIXELS = 2  # NARROW_SQUARES_PIXELS
 _LARGEST = 127  # of a weight's magnitude: (-128 - 128)^2 is no uint16
 _MOST_SHIFT = 31

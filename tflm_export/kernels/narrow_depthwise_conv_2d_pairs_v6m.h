@@ -95,24 +95,31 @@ typedef struct {
   int32_t columns, output_row, output_column;
 } narrow_pair_sizes;
 
-/* Output x of a row: which words, and which half of them. */
-static NARROW_INLINE int32_t narrow_pair_sum(const narrow_pair_sizes *sizes, const int32_t *row, int32_t x,
-                                             const int32_t *weights, int32_t sum) {
-  const int32_t stride = sizes->stride_column, taps = sizes->kernel_columns;
-  const int is_packed = stride == 2 && taps == 3 && sizes->tap_column == 1;
-  const int32_t high = stride == 1 ? (x >> 1) & 1 : x & 1;
-  const int32_t *words = row + (stride == 1 ? x - 2 * high : is_packed ? x / 2 * 3 : (x - high) * stride);
+/* The two outputs whose inputs are in the halves of words. */
+static NARROW_INLINE void narrow_pair_sums(const narrow_pair_sizes *sizes, const int32_t *words,
+                                           const int32_t *weights, int32_t sums[2]) {
+  const int32_t taps = sizes->kernel_columns;
   for (int32_t ky = 0; ky < sizes->kernel_rows; ++ky, words += sizes->tap_row, weights += taps) {
     int32_t pair = 0;
     for (int32_t kx = 0; kx < taps; ++kx) {
       pair += words[kx * sizes->tap_column] * weights[kx];
       if ((kx + 1) % sizes->block == 0 || kx + 1 == taps) {
-        sum += high != 0 ? (pair - (int16_t)pair) >> 16 : (int16_t)pair;
+        const int32_t low = (int16_t)pair;
+        sums[0] += low;
+        sums[1] += (pair - low) >> 16;
         pair = 0;
       }
     }
   }
-  return sum;
+}
+
+static NARROW_INLINE void narrow_pair_store(narrow_end end, const narrow_rescale *rescale, int32_t at, int32_t sum,
+                                            void *output) {
+  if (end != NARROW_END_NONE) {
+    ((int8_t *)output)[at] = narrow_finish(end, rescale, 0, sum);
+  } else {
+    ((int32_t *)output)[at / 4] = sum;
+  }
 }
 
 static NARROW_INLINE void narrow_pair_strip(const narrow_pair_sizes *sizes, narrow_end end, const int32_t *plane,
@@ -120,14 +127,18 @@ static NARROW_INLINE void narrow_pair_strip(const narrow_pair_sizes *sizes, narr
   const int32_t fields = end == NARROW_END_NONE ? 1 : end == NARROW_END_SHIFT ? 2 : 4;
   const int8_t shift = (int8_t)record[end == NARROW_END_NONE ? 0 : 1];
   const narrow_rescale rescale = {record, record + (fields == 4 ? 2 : 0), record + (fields == 4 ? 3 : 0), &shift, 0};
+  const int32_t stride = sizes->stride_column;
+  const int is_packed = stride == 2 && sizes->kernel_columns == 3 && sizes->tap_column == 1;
+  const int32_t apart = stride == 1 ? 2 : 1; /* outputs of one word */
   for (int32_t y = 0; y < rows; ++y, plane += sizes->stride_row) {
-    for (int32_t x = 0; x < sizes->columns; ++x) {
-      const int32_t sum = narrow_pair_sum(sizes, plane, x, record + fields, record[0]);
+    for (int32_t x = 0; x < sizes->columns; x += stride == 1 && (x & 1) != 0 ? 3 : 3 - apart) {
+      const int32_t *const words = plane + (is_packed ? x / 2 * 3 : x * stride);
       const int32_t at = y * sizes->output_row + x * sizes->output_column;
-      if (end != NARROW_END_NONE) {
-        ((int8_t *)output)[at] = narrow_finish(end, &rescale, 0, sum);
-      } else {
-        ((int32_t *)output)[at / 4] = sum;
+      int32_t sums[2] = {record[0], record[0]};
+      narrow_pair_sums(sizes, words, record + fields, sums);
+      narrow_pair_store(end, &rescale, at, sums[0], output);
+      if (x + apart < sizes->columns) {
+        narrow_pair_store(end, &rescale, at + apart * sizes->output_column, sums[1], output);
       }
     }
   }

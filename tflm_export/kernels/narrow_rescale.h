@@ -35,6 +35,9 @@ static NARROW_INLINE int8_t narrow_saturate(int32_t x) {
           : "l"(x)
           : "cc");
   return (int8_t)y;
+#elif NARROW_GNU && defined(__riscv) && !defined(__riscv_zbb) /* one branch, rarely taken, of which clang would make two */
+  if (__builtin_expect((uint32_t)x + 128u > 255u, 0)) x = (x >> 31) ^ 127;
+  return (int8_t)x;
 #else
   if ((uint32_t)x + 128u > 255u) x = x < 0 ? -128 : 127;
   return (int8_t)x;

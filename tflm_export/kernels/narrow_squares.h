@@ -31,13 +31,13 @@ static const uint16_t narrow_squares[512] = {NARROW_SQUARES_256(-256), NARROW_SQ
 
 /* An input as the place of its square, in a word: its address where that is one. */
 #if UINTPTR_MAX == 0xffffffffu
-typedef const uint16_t *narrow_place;
-static NARROW_INLINE narrow_place narrow_place_of(int32_t x) { return NARROW_SQUARE_OF_0 + x; }
-static NARROW_INLINE const uint16_t *narrow_square_at(narrow_place place) { return place; }
+typedef const uint16_t *narrow_square_place;
+static NARROW_INLINE narrow_square_place narrow_square_place_of(int32_t x) { return NARROW_SQUARE_OF_0 + x; }
+static NARROW_INLINE const uint16_t *narrow_square_at(narrow_square_place place) { return place; }
 #else
-typedef int32_t narrow_place;
-static NARROW_INLINE narrow_place narrow_place_of(int32_t x) { return x; }
-static NARROW_INLINE const uint16_t *narrow_square_at(narrow_place place) { return NARROW_SQUARE_OF_0 + place; }
+typedef int32_t narrow_square_place;
+static NARROW_INLINE narrow_square_place narrow_square_place_of(int32_t x) { return x; }
+static NARROW_INLINE const uint16_t *narrow_square_at(narrow_square_place place) { return NARROW_SQUARE_OF_0 + place; }
 #endif
 
 /* A layer.
@@ -62,20 +62,22 @@ static NARROW_INLINE int8_t narrow_squares_end(const narrow_squares_layer *layer
 
 /* The places of `count` inputs, one in every `pixels` places; returns the sum of their squares, and makes them a multiple
  * of 4 with zeros. */
-static NARROW_INLINE uint32_t narrow_squares_places(const int8_t *x, int32_t count, int32_t pixels, narrow_place *to) {
+static NARROW_INLINE uint32_t narrow_squares_places(const int8_t *x, int32_t count, int32_t pixels,
+                                                    narrow_square_place *to) {
   uint32_t sum = 0;
   for (const int8_t *const end = x + count; x < end; to += pixels) {
-    *to = narrow_place_of(*x++);
+    *to = narrow_square_place_of(*x++);
     sum += *narrow_square_at(*to);
   }
-  for (int32_t i = count; (i & 3) != 0; ++i, to += pixels) *to = narrow_place_of(0);
+  for (int32_t i = count; (i & 3) != 0; ++i, to += pixels) *to = narrow_square_place_of(0);
   return sum;
 }
 
 /* All channels of 1 or 2 windows. places: [inputs, pixels]; squares: of each window's inputs. output: of the second
  * window one layer->channels behind the first one's. */
 static NARROW_INLINE void narrow_squares_pixels(const narrow_squares_layer *layer, int32_t pixels,
-                                                const narrow_place *places, const uint32_t *squares, int8_t *output) {
+                                                const narrow_square_place *places, const uint32_t *squares,
+                                                int8_t *output) {
   const int8_t *w = layer->weights;
   const int32_t count = ((layer->inputs + 3) & ~3) * pixels;
   for (int32_t c = 0; c < layer->channels; c += 2) {
@@ -83,7 +85,7 @@ static NARROW_INLINE void narrow_squares_pixels(const narrow_squares_layer *laye
     const uint32_t a = (uint32_t)layer->rescale->start[c], b = is_pair ? (uint32_t)layer->rescale->start[c + 1] : 0;
     uint32_t a0 = a - squares[0], b0 = b - squares[0];
     uint32_t a1 = pixels == 2 ? a - squares[1] : 0, b1 = pixels == 2 ? b - squares[1] : 0;
-    for (const narrow_place *at = places, *const end = places + count; at < end; at += 4 * pixels, w += 8) {
+    for (const narrow_square_place *at = places, *const end = places + count; at < end; at += 4 * pixels, w += 8) {
 #define NARROW_SQUARES_STEP(i)                                             \
   do {                                                                     \
     const int32_t wa = w[2 * i], wb = w[2 * i + 1];                        \
@@ -115,7 +117,7 @@ static NARROW_INLINE void narrow_squares_pixels(const narrow_squares_layer *laye
  * to a multiple of 4. */
 static NARROW_WALK void narrow_squares_dense(const narrow_squares_layer *layer, int32_t vectors, const int8_t *input,
                                              int8_t *output, int8_t *scratch) {
-  narrow_place *const places = (narrow_place *)(void *)scratch;
+  narrow_square_place *const places = (narrow_square_place *)(void *)scratch;
   uint32_t squares[NARROW_SQUARES_PIXELS];
   int32_t left = vectors;
   for (; left >= 2; left -= 2) {
@@ -136,7 +138,7 @@ static NARROW_WALK void narrow_squares_windows(const narrow_window *window, cons
                                                const int8_t *input, int8_t *output, int8_t *scratch) {
   const narrow_window own = *window; /* which no store through an int8_t pointer can reach */
   const int32_t image = own.input_height * own.input_width * own.input_channels;
-  narrow_place *const places = (narrow_place *)(void *)scratch;
+  narrow_square_place *const places = (narrow_square_place *)(void *)scratch;
   int8_t *const patch = (int8_t *)(places + 2 * ((layer->inputs + 3) & ~3));
   uint32_t squares[NARROW_SQUARES_PIXELS];
   for (int32_t batch = 0; batch < own.batches; ++batch, input += image) {
