@@ -35,6 +35,7 @@ _ACTIVATIONS = {
     "nn.sigmoid": "sigmoid",
     "sigmoid": "sigmoid",
     "math.tanh": "tanh",
+    "tanh": "tanh",
     "nn.tanh": "tanh",
 }
 

@@ -3,9 +3,11 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras as keras
 
 import keras_rat
+from keras_rat import activations, channelwise, configs
 from tests.helpers import networks
 from tests.helpers.litert import LiteRT
 from tflm_export import check
@@ -136,3 +138,112 @@ def test_the_float_network_is_the_same(network):
     rows = np.random.default_rng(0).normal(0.2, 1, (8, *model.input_shape[1:])).astype(np.float32)
     flat = keras_rat.quantize_annotate_model(model)
     np.testing.assert_allclose(flat(rows, training=False), model(rows, training=False), atol=0.02)
+
+
+FUNCTIONS = {
+    "x + 3": lambda x: x + 3.0,
+    "3 - x": lambda x: 3.0 - x,
+    "x * channels": lambda x: x * tf.constant([1.0, 2.0, -3.0]),
+    "x / 2": lambda x: x / 2.0,
+    "x + y": lambda x: x + L.ReLU()(x),
+    "x - y": lambda x: x - L.ReLU()(x),
+    "x * y": lambda x: x * L.ReLU()(x),
+    "relu6": tf.nn.relu6,
+    "silu": tf.nn.silu,
+    "sigmoid": tf.sigmoid,
+    "tanh": tf.tanh,
+    "softmax": tf.nn.softmax,
+    "three added": lambda x: L.Add()([x, L.ReLU()(x), x * 2.0]),
+    "several ranks": lambda x: L.Multiply()([x, L.GlobalMaxPooling2D()(x)]),
+    "scaled": lambda x: channelwise.ScaledAdd(0.17)([x, L.ReLU()(x)]),
+    "old hard sigmoid": L.Activation("hard_sigmoid"),
+    "hard swish in a layer": L.Conv2D(3, 1, activation=activations.hard_silu),
+    "inverted normalisation": L.Normalization(mean=[1.0, 2.0, 3.0], variance=[4.0, 5.0, 6.0], invert=True),
+    "a vector": lambda x: L.Rescaling(2.0, 1.0)(L.Flatten()(x)),
+    "a sequence": lambda x: L.BatchNormalization()(L.Reshape((8, 6))(x)),
+    "a volume": lambda x: L.Rescaling(2.0)(L.Reshape((2, 2, 4, 3))(x)),
+}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
+def test_functions_and_forms_that_become_layers(function):
+    x = keras.Input((4, 4, 3))
+    model = keras.Model(x, function(x))
+    rows = np.random.default_rng(0).normal(0, 2, (4, 4, 4, 3)).astype(np.float32)
+    flat = keras_rat.quantize_annotate_model(model)
+    np.testing.assert_allclose(flat(rows), model(rows), rtol=1e-4, atol=1 / 500)
+    kinds = {type(layer.layer).__name__ for layer in flat.layers if hasattr(layer, "layer")}
+    assert not kinds & {"TFOpLambda", "Rescaling", "Normalization", "BatchNormalization", "ScaledAdd"}
+    assert keras_rat.quantize_model(keras.Model(x, L.Dense(2)(L.Flatten()(function(x))))).output_shape == (None, 2)
+
+
+def test_layers_with_a_config_of_their_own_stay_what_they_are():
+    x = keras.Input((4, 4, 3))
+    own = keras_rat.quantize_annotate_layer(L.Activation("swish"), configs.OutputConfig())
+    flat = keras_rat.quantize_annotate_model(keras.Model(x, L.Rescaling(2.0)(own(x))))
+    assert [type(layer.layer).__name__ for layer in flat.layers[1:]] == ["Activation", "Channelwise"]
+
+
+def two_swishes(bits):
+    def build(x):
+        branches = [L.Conv2D(4, 3, activation="swish")(x) for _ in range(2)]
+        return head(L.Add(name="sum")(branches))
+
+    return keras_rat.quantize_model(networks.build(lambda: networks.functional(build)), bits)
+
+
+def test_what_no_scale_can_put_on_the_grid_has_a_rescale_of_its_own():
+    quantized = two_swishes({"sum": 2, ".*": 5})
+    assert keras_rat.widths(quantized)["quant_sum_rescale_1"] == 2
+    rows = np.random.default_rng(0).normal(0.2, 1, (32, 8, 8, 1)).astype(np.float32)
+    keras_rat.calibrate(quantized, rows)
+    rows = [row for row in check(keras_rat.convert(quantized), 2).rows if "sum" in row.name]
+    assert rows
+    assert all(row.narrow for row in rows)
+
+
+def test_networks_that_need_none_have_none():
+    for network in (networks.residual, networks.pre_activation, mobilenet_v3):
+        quantized = keras_rat.quantize_model(networks.build(network))
+        assert not [layer.name for layer in quantized.layers if "_rescale_" in layer.name]
+
+
+def test_a_quantised_model_is_saved_and_loaded(tmp_path):
+    def build(x):
+        x = L.PReLU(alpha_initializer=SLOPES)(L.Rescaling(2.0)(x))
+        x = L.Conv2D(4, 3, activation=activations.hard_silu)(x)
+        return head(L.Multiply()([x, x]))
+
+    model = keras_rat.quantize_model(networks.build(lambda: networks.functional(build)))
+    rows = np.random.default_rng(0).normal(0.2, 1, (32, 8, 8, 1)).astype(np.float32)
+    keras_rat.calibrate(model, rows)
+    model.save(tmp_path / "model.h5")
+    with keras_rat.quantize_scope():
+        loaded = keras.models.load_model(tmp_path / "model.h5")
+    np.testing.assert_array_equal(loaded(rows), model(rows))
+
+
+def test_slopes_are_trained():
+    x = keras.Input((6,))
+    model = keras_rat.quantize_model(keras.Model(x, L.Dense(1)(L.PReLU(name="p")(L.Dense(4)(x)))))
+    rows = np.random.default_rng(0).normal(0, 1, (32, 6)).astype(np.float32)
+    keras_rat.calibrate(model, rows)
+    (slopes,) = [w for w in model.trainable_weights if "alpha" in w.name]
+    before = slopes.numpy()
+    model.compile("adam", "mse")
+    model.fit(rows, rows[:, :1], verbose=0)
+    assert (slopes.numpy() != before).all()
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        (lambda x: L.LSTM(4)(L.Reshape((8, 6))(x)), r"LSTM: .*representative_dataset"),
+        (L.LayerNormalization(), "LayerNormalization: .*statistics"),
+        (L.Conv2D(4, 1, activation="gelu"), "Conv2D with activation gelu: "),
+    ],
+)
+def test_refusals_say_why(layer, reason):
+    x = keras.Input((4, 4, 3))
+    with pytest.raises(ValueError, match=reason):
+        keras_rat.quantize_model(keras.Model(x, L.Dense(2)(L.Flatten()(layer(x)))))
