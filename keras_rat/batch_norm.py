@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Batch normalisations that can go on with the statistics they have, while gamma and beta are trained."""
 
-import copy
-
 import tf_keras as keras
-from tensorflow_model_optimization.quantization.keras import QuantizeWrapperV2
 
 from keras_rat.configs import NoQuantizeConfig
 
@@ -14,7 +11,7 @@ class _Freezable:
 
     Args:
       frozen_statistics: whether it normalises by its moving statistics in training too, and leaves them alone. (Keras's
-        own `trainable` would take gamma and beta out of training, and has tfmot's wrapper save them twice.)
+        own `trainable` would take gamma and beta out of training.)
     """
 
     def __init__(self, *args, frozen_statistics=False, **kwargs):
@@ -52,20 +49,3 @@ def freeze_statistics(model: keras.Model) -> bool:
     for norm in moving:
         norm.frozen_statistics = True
     return bool(moving)
-
-
-class WrapperOfAnyVersion(QuantizeWrapperV2):
-    """Reads tfmot's wrappers from files, also of versions that had the switch beside a plain batch normalisation."""
-
-    @classmethod
-    def from_config(cls, config):
-        config = copy.deepcopy(config)
-        layer = config["layer"]
-        if layer["class_name"] in FREEZABLE:
-            kind = FREEZABLE[layer["class_name"]]
-            layer["class_name"] = kind.__name__
-            if "module" in layer:
-                layer |= {"module": kind.__module__, "registered_name": kind.__name__}
-            quantize_config = config["quantize_config"]["config"]
-            layer["config"]["frozen_statistics"] = quantize_config.pop("frozen_statistics", False)
-        return QuantizeWrapperV2.from_config(config)

@@ -1,38 +1,53 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a trained model to a full-int8 .tflite file."""
 
+import os
 import re
 from collections.abc import Mapping
 
 import tensorflow as tf
 import tf_keras as keras
 
+from keras_rat import wiring
 from keras_rat.calibrate import settle, waiting
 from keras_rat.phases import Phase, phase
 from keras_rat.rescales import grids, require_rescale_layers
-from tflm_export.errors import ModelError
+from tflm_export import files
+from tflm_export.errors import ModelError, UsageError
 from tflm_export.flatbuffer.model import parse
 from tflm_export.grid import Grid, grid_of
 from tflm_export.narrow import check
 from tflm_export.report import Row
 
+BORDER = ("QUANTIZE", "DEQUANTIZE")  # between integers and floats
 
-def convert(model: keras.Model) -> bytes:
+
+def convert(model: keras.Model, path: str | os.PathLike | None = None) -> bytes:
     """Converts a model to .tflite with the stock TFLite converter; int8 inputs and outputs, k-bit rescales.
 
     A model that was trained without `calibrate` has its ranges frozen and put on the grid first, as `calibrate` does,
     so that the model given and the file returned agree.
 
+    Layers that nobody annotated stay in float32, between DEQUANTIZE and QUANTIZE operators; inputs that go to such and
+    outputs that come from such are float32.
+
     Args:
       model: from `quantize_model` or `quantize_apply`, calibrated or trained.
+      path: of a file that is to have it, too; it appears whole or not at all, and replaces one that is there.
 
     Returns:
       The .tflite file.
 
     Raises:
+      UsageError (a ValueError): the path cannot be written.
       ValueError: the model was not quantised by keras_rat, or has ranges that never saw data.
       ModelError: the converter left operators in float, or added a rescale that is not on its layer's grid; names them.
     """
+    if path is not None:
+        if not isinstance(path, str | os.PathLike):
+            raise UsageError(f"path must be that of a .tflite file to write, got {type(path).__name__}")
+        path = os.fspath(path)
+        files.require_writable(path, overwrite=True)
     require_rescale_layers(model)
     if missing := waiting(model):
         raise ValueError(f"no range yet for layers {', '.join(missing)}; call keras_rat.calibrate(model, data) first")
@@ -44,10 +59,7 @@ def convert(model: keras.Model) -> bytes:
     converter.inference_input_type = tf.int8
     converter.inference_output_type = tf.int8
     data = converter.convert()
-    floats = [
-        op.label for op in parse(data).operators if any(t and t.type == "FLOAT32" for t in (*op.inputs, *op.outputs))
-    ]
-    if floats:
+    if floats := _left_in_float(data, model):
         raise ModelError(f"the converter left operators in float: {'; '.join(floats)}")
     offenders = _too_wide(data, grids(model))
     if offenders:
@@ -58,7 +70,23 @@ def convert(model: keras.Model) -> bytes:
             f"converted rescales that are wider than they were trained: {names}"
             " (a callbacks.SnappingSchedule that has not reached its last stage leaves such)"
         )
+    if path is not None:
+        files.write({path: data})
     return data
+
+
+def _left_in_float(data: bytes, model) -> list[str]:
+    """The operators of a file that compute in float and should not: of a model with float layers, those of others."""
+    floats = [op for op in parse(data).operators if any(t and t.type == "FLOAT32" for t in (*op.inputs, *op.outputs))]
+    if wiring.in_float(model):
+        rescaling = grids(model).keys()
+        floats = [op for op in floats if op.name not in BORDER and not rescaling.isdisjoint(_parts(op.outputs[0].name))]
+    return [op.label for op in floats]
+
+
+def _parts(name: str) -> set[str]:
+    """The layers, and what in them, that the converter named a tensor after."""
+    return set(re.split(r"[/;]", name))
 
 
 def _too_wide(data: bytes, grids: Mapping[str, int | Grid]) -> list[tuple[Row, Grid]]:
@@ -72,7 +100,7 @@ def _too_wide(data: bytes, grids: Mapping[str, int | Grid]) -> list[tuple[Row, G
     offenders = []
     for rows in zip(*reports.values(), strict=True):
         row_of = dict(zip(reports, rows, strict=True))
-        parts = set(re.split(r"[/;]", rows[0].name))
+        parts = _parts(rows[0].name)
         named = [grid for name, grid in wanted.items() if name in parts]
         widest = max(named or wanted.values(), key=lambda grid: grid.bits)
         if not row_of[widest].narrow:

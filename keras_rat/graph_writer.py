@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes a Keras graph anew, call by call: the frame of what turns models into forms that can be quantised."""
 
+import contextlib
+
 import tensorflow as tf
 import tf_keras as keras
 
@@ -24,6 +26,7 @@ class GraphWriter:
     def __init__(self, wrap):
         self.wrap = wrap
         self._names = set()
+        self._frozen = False  # whether what is inlined at present is in a frozen model, whatever its layers say
         self._weights = []  # (new layer, values), to be set when it is built
 
     def call(self, layer, args, kwargs):
@@ -66,11 +69,19 @@ class GraphWriter:
             model.outputs if isinstance(model, keras.Sequential) else model.output,
         )
 
+    @contextlib.contextmanager
+    def freezing(self, model):
+        """While a model's layers are copied: they are frozen if it is."""
+        outside, self._frozen = self._frozen, self._frozen or not model.trainable
+        yield
+        self._frozen = outside
+
     def copy(self, layer, config, kind=None, weights=None, suffix=""):
         """A new layer from a config, with the name (and a suffix) and weights of an old one."""
         inner = bare(layer)
         kind = kind or type(inner)
         config = dict(config, name=self.unique(inner.name + suffix))
+        config["trainable"] = config.get("trainable", True) and inner.trainable and not self._frozen
         config.pop("batch_input_shape", None)
         if kind is keras.layers.SpatialDropout2D:
             config.pop("noise_shape", None), config.pop("seed", None)

@@ -83,8 +83,12 @@ class LearnMultipliers(keras.callbacks.Callback):
 
 def _learned(model) -> list[tuple]:
     """(quantizer, variables) of the layers whose multipliers are learned; of which there must be any."""
-    weights = [w for layer in require_rescale_layers(model) for w in tfmot_internals.quantized_weights(layer)]
+    layers = [layer for layer in require_rescale_layers(model) if layer.trainable]
+    weights = [w for layer in layers for w in tfmot_internals.quantized_weights(layer)]
     learned = [(quantizer, variables) for _, quantizer, variables in weights if quantizer.learn_multipliers]
     if not learned:
-        raise UsageError("the model's multipliers are not learned; quantize_model(..., learn_multipliers=True)")
+        raise UsageError(
+            "the model's multipliers are not learned; quantize_model(..., learn_multipliers=True), of layers that are "
+            "not all frozen"
+        )
     return learned

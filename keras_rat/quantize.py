@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow_model_optimization as tfmot
 import tf_keras as keras
+from tensorflow_model_optimization.quantization.keras.default_8bit import Default8BitQuantizeScheme
 
 from keras_rat import (
     auto,
@@ -25,9 +26,11 @@ from keras_rat.channelwise import Channelwise
 from keras_rat.grid import K_BITS, Family
 from keras_rat.keras3 import from_keras3, is_keras3
 from keras_rat.patterns import AUTO, open_widths
+from keras_rat.refusals import grouped, listed
 from keras_rat.rescales import rescale_layers
 from keras_rat.scheme import BATCH_NORM, MAX_WEIGHT_BITS, NORMALISED, RescaleAwareScheme, has_own_weight_bits, rescales
 from keras_rat.slopes import SlopesQuantizer
+from keras_rat.wrapper import RescaleWrapper, adopt
 from tflm_export.errors import UsageError
 from tflm_export.rescale import MAX_BITS, check_bits
 from tflm_export.setting import REQUANTIZE
@@ -80,7 +83,8 @@ def quantize_scope(*args: Mapping[str, Any]) -> keras.utils.CustomObjectScope:
         )
     }
     scope = _tfmot.quantize_scope(*args, objects)
-    reader = {_tfmot.QuantizeWrapperV2.__name__: batch_norm.WrapperOfAnyVersion}  # in place of tfmot's own
+    readers = (_tfmot.QuantizeWrapperV2.__name__, RescaleWrapper.__name__)  # of files that tfmot's own are in
+    reader = dict.fromkeys(readers, RescaleWrapper)
     return keras.utils.custom_object_scope(*scope.custom_objects, reader)
 
 
@@ -144,7 +148,7 @@ def quantize_model(
         learn_multipliers=learn_multipliers,
     )
     annotated = _annotated(model)
-    return _apply(annotated.model, scheme, quantized_layer_name_prefix, annotated.offenders)
+    return _apply(annotated, scheme, quantized_layer_name_prefix, model.trainable)
 
 
 def choose_bits(
@@ -186,7 +190,7 @@ def choose_bits(
     widths = open_widths(bits)
     annotated = _annotated(model)
     scheme = RescaleAwareScheme(MAX_BITS, method, weight_bits=weight_bits)
-    trial = _apply(annotated.model, scheme, PREFIX, annotated.offenders)
+    trial = _apply(annotated, scheme, PREFIX, model.trainable)
     own = _own(annotated.model, "bits", rescales)
     resolved = widths.resolved(own, "that rescale")
     rows = auto.rows(trial, data, batch_size, steps)
@@ -265,7 +269,7 @@ def quantize_annotate_layer(
 
 def quantize_apply(
     model: keras.Model,
-    scheme: RescaleAwareScheme | None = None,
+    scheme: Default8BitQuantizeScheme | None = None,
     quantized_layer_name_prefix: str = PREFIX,
     *,
     bits: int | Mapping[str, int] | None = None,
@@ -277,34 +281,45 @@ def quantize_apply(
 
     Args:
       model: a model with layers annotated by `quantize_annotate_model` or `quantize_annotate_layer`.
-      scheme: the scheme; by default `RescaleAwareScheme(bits, method, grid=grid, weight_bits=weight_bits)`.
+      scheme: the scheme; by default, and in place of tfmot's Default8BitQuantizeScheme, which is its own default,
+        `RescaleAwareScheme(bits, method, grid=grid, weight_bits=weight_bits)`.
       quantized_layer_name_prefix, bits, method, grid, weight_bits: as for `quantize_model`.
 
     Returns:
       A new tf_keras model, not compiled.
 
     Raises:
+      UsageError (a ValueError): the scheme is of another kind.
       ValueError: the model is no tf_keras model, or has layers that are not supported; all are listed.
     """
     model = _as_keras_2(model)
     _require_built(model)
-    scheme = scheme or RescaleAwareScheme(bits, method, grid=grid, weight_bits=weight_bits)
+    if scheme is None or type(scheme) is Default8BitQuantizeScheme:
+        scheme = RescaleAwareScheme(bits, method, grid=grid, weight_bits=weight_bits)
+    if not isinstance(scheme, RescaleAwareScheme):
+        raise UsageError(
+            f"{type(scheme).__name__} is no RescaleAwareScheme: its quantizers know nothing of rescales, and those of "
+            "k bits would not keep the zeros of pruned or the values of clustered weights; leave the scheme out, or "
+            "quantise with tfmot and narrow the converted file with tflm_export"
+        )
 
     def wrap(layer, origin):
         annotated = isinstance(origin, tfmot_internals.QuantizeAnnotate)
         return _annotation_like(origin, layer) if annotated else layer
 
     flat = rewrite.rewrite(model, wrap, lambda layer: getattr(layer, "quantize_config", layer) is None)
-    return _apply(flat.model, scheme, quantized_layer_name_prefix, flat.offenders)
+    return _apply(flat, scheme, quantized_layer_name_prefix, model.trainable)
 
 
-def _apply(model, scheme, quantized_layer_name_prefix, offenders):
-    _raise_offenders([*offenders, *_unsupported(model, scheme.get_quantize_registry())])
+def _apply(flat: rewrite.Rewritten, scheme, quantized_layer_name_prefix, trainable):
+    model = flat.model
+    _raise_offenders([*flat.offenders, *_unsupported(model, scheme.get_quantize_registry())])
     weighted = _own(model, "weight_bits", has_own_weight_bits)
     scheme = scheme.resolved(_own(model, "bits", rescales), weighted)
     for _ in range(ATTEMPTS):
         with quantize_scope():
             quantized = _tfmot.quantize_apply(model, scheme, quantized_layer_name_prefix)
+        adopt(quantized)
         _require_wired(quantized)
         stuck = freedom.stuck(quantized, quantized_layer_name_prefix)
         if not stuck:
@@ -312,6 +327,8 @@ def _apply(model, scheme, quantized_layer_name_prefix, offenders):
         model, added = freedom.loosened(model, stuck, _annotation_like)
         scheme = scheme.extended(added)
     _revive_gains(quantized)
+    if not trainable:
+        quantized.trainable = False
     return quantized
 
 
@@ -377,9 +394,8 @@ def _unsupported(model, registry) -> list[tuple[str, str]]:
 def _raise_offenders(offenders) -> None:
     """Raises one ValueError with all of them."""
     if offenders:
-        names = ", ".join(f"{name} ({problem})" for name, problem in offenders)
         raise ValueError(
-            f"layers that cannot be trained with k-bit rescales: {names}; annotate the other layers "
+            f"layers that cannot be trained with k-bit rescales:\n{grouped(offenders)}\nannotate the other layers "
             "with quantize_annotate_layer, or give these a QuantizeConfig of their own"
         )
 
@@ -433,11 +449,14 @@ def _obstacle(wrapper, registry) -> str:
 
 
 def _require_wired(model) -> None:
-    """Raises ValueError where the range before or after a layer with weights cannot be found."""
+    """Raises ValueError where the range before or after a layer that rescales cannot be found: others are in float."""
     offenders = [layer.name for layer in rescale_layers(model) if wiring.links(layer) is None]
+    sums = [layer for layer in model.layers if isinstance(getattr(layer, "quantize_config", None), configs.SumConfig)]
+    offenders += [s.name for s in sums if None in (*wiring.source_ranges(s), wiring.sink(s)[0])]
     if offenders:
         raise ValueError(
-            f"no quantised range before or after layers {', '.join(offenders)}; annotate the layers around them too"
+            f"no quantised range before or after layers {', '.join(offenders)}; annotate the layers around them too: "
+            f"{listed(wiring.in_float(model)) or 'none'} stay in float"
         )
 
 

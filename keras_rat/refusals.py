@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why layers cannot be quantised, in the words of the error."""
+"""Why layers cannot be quantised, and how messages list them: a line for each reason, with the names it concerns."""
+
+from collections.abc import Iterable
 
 import tf_keras as keras
 
 from keras_rat import configs
 
+MOST_NAMES = 6
 _TABLE = "int8 kernels look it up in a table that the converter makes of calibration data alone"
 _RECURRENT = "the converter makes no int8 operator of a trained loop"
 _STATISTICS = "it divides by statistics of its own input, for which int8 has no operator"
@@ -50,3 +53,18 @@ def why(layer: keras.layers.Layer) -> str:
     reason = REASONS.get(kind) or ACTIVATIONS.get(name)
     label = f"{kind} with activation {name}" if name and kind not in REASONS else kind
     return f"{label}: {reason}" if reason else label
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names separated by commas; of many the first, and how many more there are."""
+    names = list(names)
+    more = len(names) - MOST_NAMES
+    return f"{', '.join(names[:MOST_NAMES])} and {more} more" if more > 0 else ", ".join(names)
+
+
+def grouped(offenders: Iterable[tuple[str, str]]) -> str:
+    """(name, reason) as lines "  reason: names", in the order in which reasons come first."""
+    names: dict[str, list[str]] = {}
+    for name, reason in offenders:
+        names.setdefault(reason, []).append(name)
+    return "\n".join(f"  {reason}: {listed(concerned)}" for reason, concerned in names.items())

@@ -176,7 +176,8 @@ class _Writer(GraphWriter):
     def call(self, layer, args, kwargs):
         inner = bare(layer)
         if tfmot_internals.is_functional(inner):
-            return self.inline(inner, [v for v in tf.nest.flatten((args, kwargs)) if isinstance(v, _Value)])
+            with self.freezing(inner):
+                return self.inline(inner, [v for v in tf.nest.flatten((args, kwargs)) if isinstance(v, _Value)])
         self._uses[inner] += 1
         given = [v for v in tf.nest.flatten((args, kwargs)) if isinstance(v, _Value)]
         if type(inner) in LIFTED and _channels_last(inner):

@@ -6,6 +6,8 @@ tests/keras_rat/test_tfmot_internals.py tries each by itself and says which one 
 test_walls.py keeps them out of the other files.
 """
 
+import inspect
+
 import tensorflow as tf
 import tf_keras as keras
 from tensorflow_model_optimization.python.core.quantization.keras import (
@@ -15,6 +17,7 @@ from tensorflow_model_optimization.python.core.quantization.keras import (
 )
 from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import default_8bit_quantize_configs
 from tensorflow_model_optimization.quantization.keras import QuantizeWrapper
+from tf_keras.src.saving import saving_lib
 
 # What `quantize_annotate_layer` returns: `layer`, `quantize_config`.
 QuantizeAnnotate = quantize_annotate.QuantizeAnnotate
@@ -57,6 +60,19 @@ def quantizers(layer: keras.layers.Layer) -> list:
 def list_newest_weight_first(layer: keras.layers.Layer) -> None:
     """Puts the trainable weight that was added to a layer last before its others."""
     layer._trainable_weights.insert(0, layer._trainable_weights.pop())
+
+
+def is_keras_file_written() -> bool:
+    """Whether a .keras file is being written at present; tf_keras's own switch stays on after files that failed."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code is not saving_lib.save_model.__code__:
+        frame = frame.f_back
+    return frame is not None
+
+
+def forget_keras_file() -> None:
+    """Turns tf_keras's switch off, as `save_model` itself does not where a layer's config raises."""
+    saving_lib._SAVING_V3_ENABLED.value = False
 
 
 def is_functional(model: keras.layers.Layer) -> bool:

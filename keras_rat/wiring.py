@@ -76,6 +76,17 @@ def inner(layer):
     return layer.layer if isinstance(layer, QuantizeWrapper) else layer
 
 
+def is_quantized(layer) -> bool:
+    """Whether a layer computes with integers, as those do that were annotated, or are tied to some that were."""
+    return isinstance(layer, QuantizeWrapper | tfmot_internals.QuantizeLayer)
+
+
+def in_float(model) -> list[str]:
+    """Names of the layers of a model that stay in float, as nobody annotated them."""
+    kinds = (keras.layers.InputLayer,)
+    return [layer.name for layer in model.layers if not isinstance(layer, kinds) and not is_quantized(layer)]
+
+
 def own_range(layer) -> Range | None:
     """The range a layer measures itself, None if it has none."""
     if isinstance(layer, tfmot_internals.QuantizeLayer):
@@ -124,15 +135,16 @@ def outputs(layer) -> list:
 
 
 def _range_at(layer) -> Range | None:
-    """The range of the integers that leave a layer: its own, or that of what it passes on."""
-    while True:
+    """The range of the integers that leave a layer: its own, or that of what it passes on; None of a layer in float."""
+    while is_quantized(layer):
         found = fixed_range(layer) or own_range(layer)
         if found is not None:
             return found
         feeding = inputs(layer)
         if not feeding:
-            return None
+            break
         layer = feeding[0]
+    return None
 
 
 def source_ranges(layer) -> list[Range | None]:
@@ -148,16 +160,17 @@ def source_range(layer) -> Range | None:
 def sink(layer) -> tuple[Range | None, keras.layers.Layer | None]:
     """The range a layer's accumulators are rescaled to, and the batch normalisation on the way."""
     batch_norm = None
-    while True:
+    while is_quantized(layer):
         found = own_range(layer) or fixed_range(layer)
         if found is not None:
             return found, batch_norm
         following = outputs(layer)
         if not following:
-            return None, batch_norm
+            break
         layer = following[0]
         if hasattr(inner(layer), "moving_variance"):
             batch_norm = inner(layer)
+    return None, batch_norm
 
 
 def stretch(layer) -> list:

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A pytest plugin: tests of tfmot that import its `quantize` module get keras_rat's functions in it.
+
+    python -m pytest -p tests.helpers.tfmot_stand_in --import-mode=importlib TFMOT/.../quantization/keras/quantize_test.py
+
+with TFMOT a checkout of tensorflow/model-optimization, of which nothing else is used but helpers of its tests.
+"""
+
+import pathlib
+import sys
+import types
+
+import tensorflow_model_optimization.python.core.keras as tfmot_keras
+from tensorflow_model_optimization.python.core.quantization import keras as tfmot_quantization
+from tensorflow_model_optimization.python.core.quantization.keras import quantize
+
+import keras_rat
+
+NAMES = ("quantize_annotate_layer", "quantize_annotate_model", "quantize_apply", "quantize_model", "quantize_scope")
+
+
+def pytest_configure(config):
+    stand_in = types.ModuleType(quantize.__name__)
+    vars(stand_in).update(vars(quantize) | {name: getattr(keras_rat, name) for name in NAMES})
+    sys.modules[quantize.__name__] = tfmot_quantization.quantize = stand_in
+    for argument in config.args:  # helpers of tests that wheels leave out
+        for folder in pathlib.Path(argument).resolve().parents:
+            helpers = folder / "tensorflow_model_optimization" / "python" / "core" / "keras"
+            if helpers.is_dir() and str(helpers) not in tfmot_keras.__path__:
+                tfmot_keras.__path__.append(str(helpers))

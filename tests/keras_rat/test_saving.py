@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a model goes: .keras files are refused when they are written, convert writes files, schemes are named."""
+
+import os
+
+import numpy as np
+import pytest
+import tensorflow_model_optimization as tfmot
+import tf_keras as keras
+from tensorflow_model_optimization.python.core.quantization.keras.collab_opts import cluster_preserve, prune_preserve
+
+import keras_rat
+from keras_rat.refusals import grouped, listed
+from tests.helpers import networks
+from tflm_export.errors import UsageError
+
+L = keras.layers
+
+
+@pytest.fixture(scope="module")
+def quantized(digits):
+    model = keras_rat.quantize_model(networks.build(networks.flatten_dense), 4)
+    keras_rat.calibrate(model, digits[0][:64])
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+def test_keras_files_are_refused_before_there_is_one(quantized, tmp_path):
+    with pytest.raises(UsageError, match=r"cannot be saved as \.keras.*\.h5 or as a folder"):
+        quantized.save(tmp_path / "model.keras")
+    with pytest.raises(UsageError, match=r"cannot be saved as \.weights\.h5.*save_weights\('NAME\.h5'\)"):
+        quantized.save_weights(tmp_path / "model.weights.h5")
+    assert not (tmp_path / "model.keras").exists()
+
+
+def test_a_checkpoint_is_refused_and_one_in_h5_is_not(quantized, digits, tmp_path):
+    def fit(name):
+        checkpoint = keras.callbacks.ModelCheckpoint(str(tmp_path / name))
+        quantized.fit(digits[0][:32], digits[1][:32], verbose=0, callbacks=[checkpoint])
+
+    with pytest.raises(UsageError, match=r"cannot be saved as \.keras"):
+        fit("model.keras")
+    fit("model.h5")
+    with keras_rat.quantize_scope():
+        loaded = keras.models.load_model(tmp_path / "model.h5")
+    assert keras_rat.convert(loaded) == keras_rat.convert(quantized)
+
+
+def test_float_and_copied_models_are_left_alone(quantized, digits, tmp_path):
+    networks.build(networks.flatten_dense).save(tmp_path / "float.keras")
+    keras.models.load_model(tmp_path / "float.keras")
+    with keras_rat.quantize_scope():
+        copied = keras.models.clone_model(quantized)
+    copied.set_weights(quantized.get_weights())
+    np.testing.assert_array_equal(copied(digits[2][:9]), quantized(digits[2][:9]))
+
+
+def test_convert_writes_what_it_returns(quantized, tmp_path):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(b"old")
+    data = keras_rat.convert(quantized, path)
+    assert path.read_bytes() == data == keras_rat.convert(quantized)
+    assert os.listdir(tmp_path) == ["model.tflite"]
+
+
+@pytest.mark.parametrize("path", ["missing/model.tflite", ".", 3])
+def test_convert_refuses_paths_at_once(quantized, tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"cannot write|path must be"):
+        keras_rat.convert(quantized, path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_default_scheme_of_tfmot_is_that_of_keras_rat():
+    annotated = keras_rat.quantize_annotate_model(networks.build(networks.flatten_dense))
+    scheme = tfmot.quantization.keras.default_8bit.Default8BitQuantizeScheme()
+    assert keras_rat.widths(keras_rat.quantize_apply(annotated, scheme, bits=3)) == {"quant_dense": 3}
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        prune_preserve.default_8bit_prune_preserve_quantize_scheme.Default8BitPrunePreserveQuantizeScheme,
+        cluster_preserve.default_8bit_cluster_preserve_quantize_scheme.Default8BitClusterPreserveQuantizeScheme,
+    ],
+)
+def test_schemes_with_quantizers_of_their_own_are_refused(scheme):
+    annotated = keras_rat.quantize_annotate_model(networks.build(networks.flatten_dense))
+    with pytest.raises(UsageError, match=rf"{scheme.__name__} is no RescaleAwareScheme.*narrow the converted file"):
+        keras_rat.quantize_apply(annotated, scheme())
+
+
+def test_refusals_are_a_line_for_each_reason():
+    offenders = [(f"a{i}", "one") for i in range(20)] + [("b", "other")]
+    assert grouped(offenders) == "  one: a0, a1, a2, a3, a4, a5 and 14 more\n  other: b"
+    assert listed("abcdef") == "a, b, c, d, e, f"
+    assert listed("abcdefgh") == "a, b, c, d, e, f and 2 more"
+
+
+def test_a_large_model_is_refused_in_few_lines():
+    x = inputs = keras.Input((8, 8, 1))
+    for _ in range(40):
+        x = L.Conv2D(2, 1, activation="elu")(x)
+    with pytest.raises(ValueError, match="activation elu") as error:
+        keras_rat.quantize_model(keras.Model(inputs, x))
+    assert len(str(error.value)) < 500
+    assert "and 34 more" in str(error.value)
