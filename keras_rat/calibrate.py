@@ -16,6 +16,7 @@ from keras_rat.choose import choose
 from keras_rat.observe import Seen, observe
 from keras_rat.phases import Phase
 from keras_rat.rescales import grids, require_rescale_layers, rescale_layers
+from keras_rat.small_ranges import widen
 from tflm_export import solver
 from tflm_export.errors import UsageError
 from tflm_export.setting import Setting
@@ -38,7 +39,8 @@ def calibrate(
     Runs the float network on the data and records the range of every activation (moving averages of the batches'
     extremes, decay 0.9), then freezes the ranges. Those of residual additions, global poolings and per-tensor Dense
     layers grow (never shrink) until their rescale factors are on the grid, by the rules of `tflm_export`; the
-    multipliers of the other layers take the grid point of their factor.
+    multipliers of the other layers take the grid point of their factor. Ranges too small to compute with, as of layers
+    whose outputs are all zero, grow until they can be (`small_ranges`).
 
     Batch normalisations go on with the statistics they have. A gain that the grid moved by up to a third shows in a
     batch's own statistics at once and in the moving averages late, so that a network that trains with the former is
@@ -158,6 +160,7 @@ def settle(model: keras.Model, extremes: dict[str, np.ndarray] | None = None) ->
 
 
 def _put_scales_on_grid(model) -> None:
+    widen(model)
     problem, ranges = scales_problem(model, rescale_layers(model))
     scales = solver.solve(problem).scales
     for owner, range_ in ranges.items():

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import tensorflow as tf
 import tf_keras as keras
 
-from keras_rat import wiring
+from keras_rat import small_ranges, wiring
 from keras_rat.calibrate import settle, waiting
 from keras_rat.phases import Phase, phase
-from keras_rat.rescales import grids, require_rescale_layers
+from keras_rat.rescales import grids, multipliers, require_rescale_layers, widths
 from tflm_export import files
 from tflm_export.errors import ModelError, UsageError
 from tflm_export.flatbuffer.model import parse
@@ -66,10 +66,7 @@ def convert(model: keras.Model, path: str | os.PathLike | None = None) -> bytes:
         names = "; ".join(
             f"{row.label}: {row.reason or f'{row.bits_after} bits'}, not {grid}" for row, grid in offenders
         )
-        raise ModelError(
-            f"converted rescales that are wider than they were trained: {names}"
-            " (a callbacks.SnappingSchedule that has not reached its last stage leaves such)"
-        )
+        raise ModelError(f"converted rescales that are wider than they were trained: {names}{_why(model)}")
     if path is not None:
         files.write({path: data})
     return data
@@ -87,6 +84,16 @@ def _left_in_float(data: bytes, model) -> list[str]:
 def _parts(name: str) -> set[str]:
     """The layers, and what in them, that the converter named a tensor after."""
     return set(re.split(r"[/;]", name))
+
+
+def _why(model) -> str:
+    """What leaves rescales wider, as far as the model shows it."""
+    final = widths(model)
+    if early := [each.layer for each in multipliers(model) if each.bits.max() > final[each.layer]]:
+        return f" (the callbacks.SnappingSchedule of {', '.join(early)} has not reached its last stage: train on)"
+    if strained := small_ranges.strained(model):
+        return f" ({'; '.join(strained)}: the converter made their weights coarser; calibrate the model anew)"
+    return ""
 
 
 def _too_wide(data: bytes, grids: Mapping[str, int | Grid]) -> list[tuple[Row, Grid]]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A pytest plugin: tests of tfmot that import its `quantize` module get keras_rat's functions in it.
 
-    python -m pytest -p tests.helpers.tfmot_stand_in --import-mode=importlib TFMOT/.../quantization/keras/quantize_test.py
+    python -m pytest -p tests.helpers.tfmot_stand_in --import-mode=importlib TFMOT/.../keras/quantize_test.py
 
 with TFMOT a checkout of tensorflow/model-optimization, of which nothing else is used but helpers of its tests.
 """
