@@ -11,8 +11,10 @@ import tensorflow as tf
 import tf_keras as keras
 
 from keras_rat import configs, feed, tfmot_internals, wiring
-from keras_rat.calibrate import MULTIPLIERS, observed, put_on_grid
+from keras_rat.calibrate import observed, put_on_grid, require_counts, require_known
+from keras_rat.observe import Seen
 from keras_rat.patterns import AUTO, parts_of
+from keras_rat.rescales import rescale_layers
 from keras_rat.rescales import widths as widths_of
 from tflm_export.calibration import split
 from tflm_export.compare import Agreement, of_values, worst
@@ -45,6 +47,7 @@ def rows(model: keras.Model, data: feed.Data, batch_size: int, steps: int) -> tu
     Raises:
       UsageError: data that does not fit the model, has rows of several shapes, or fewer than four.
     """
+    require_counts(batch_size=batch_size, steps=steps)
     batches = list(itertools.islice(feed.batches(model, data, batch_size), steps))
     if not batches:
         raise UsageError("no data to choose widths on: there is no batch in it, or a generator was used up before")
@@ -82,8 +85,7 @@ def choose(
     """
     if isinstance(max_drop, bool) or not isinstance(max_drop, int | float) or not max_drop >= 0:
         raise UsageError(f"max_drop must not be negative, got {max_drop!r}")
-    if multipliers not in MULTIPLIERS:
-        raise UsageError(f"multipliers must be one of {', '.join(MULTIPLIERS)}, got {multipliers!r}")
+    require_known(multipliers)
     network = _Trial(trial, prefix, wanted, batches, multipliers)
     stock = network.outputs(dict.fromkeys(wanted, MAX_BITS), test)
 
@@ -129,8 +131,23 @@ class _Trial:
         slopes = (layer for layer in layers.values() if type(layer.quantize_config) is configs.SlopeConfig)
         self._slopes = {layer.name: layer.layer.alpha for layer in slopes}
         self._network = keras.Model(model.inputs, model.outputs)
-        self._seen = observed(model, batches)
-        self._weights = [(weight, wiring.read(weight)) for weight in model.weights]
+        self._batches, self._float = batches, [wiring.read(weight) for weight in model.weights]
+        self._seen: dict[tuple[float, ...], tuple[Seen, list[np.ndarray]]] = {}
+
+    def _observed(self) -> Seen:
+        """What the float network shows, with the slopes that leaky ReLUs have; its weights and ranges are as then."""
+        slopes = tuple(float(self._model.get_layer(name).layer.alpha) for name in self._slopes)
+        if slopes not in self._seen:
+            self._assign(self._float)
+            seen = observed(self._model, self._batches)
+            self._seen[slopes] = seen, [wiring.read(weight) for weight in self._model.weights]
+        seen, weights = self._seen[slopes]
+        self._assign(weights)
+        return seen
+
+    def _assign(self, weights: list[np.ndarray]) -> None:
+        for weight, value in zip(self._model.weights, weights, strict=True):
+            weight.assign(value)
 
     @property
     def additions(self) -> list[str]:
@@ -139,25 +156,26 @@ class _Trial:
 
     def outputs(self, widths: Mapping[str, int], inputs: list[np.ndarray]) -> list[np.ndarray]:
         """What the network gives, calibrated with these widths, and not trained; float32 [rows, ...] by output."""
-        for weight, value in self._weights:
-            weight.assign(value)
         for name, bits in widths.items():
             for layer in self._parts[name]:
-                self._set(layer, bits)
-        put_on_grid(self._model, self._seen, self._multipliers)
-        count = max(1, len(self._seen.rows[0]))  # whose tensors fit into memory
+                self._narrow(layer, bits)
+        seen = self._observed()
+        for layer in rescale_layers(self._model):
+            for _, quantizer, variables in tfmot_internals.quantized_weights(layer):
+                variables["bits"].assign(np.full_like(wiring.read(variables["bits"]), quantizer.bits))
+        put_on_grid(self._model, seen, self._multipliers)
+        count = len(seen.rows[0])  # whose tensors fit into memory
         found = []
         for start in range(0, len(inputs[0]), count):
             batch = [array[start : start + count] for array in inputs]
             found.append([value.numpy() for value in tf.nest.flatten(self._network(batch, training=False))])
         return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
-    def _set(self, layer, bits: int) -> None:
+    def _narrow(self, layer, bits: int) -> None:
+        """Gives a layer its width, and a leaky ReLU the slope on that grid."""
         config = layer.quantize_config
         if isinstance(config, configs.RescaleConfig):
             config.quantizer.bits = bits
-            for _, _, variables in tfmot_internals.quantized_weights(layer):
-                variables["bits"].assign(np.full_like(wiring.read(variables["bits"]), bits))
             return
         config.bits = bits
         for _, quantizer, _ in tfmot_internals.quantized_weights(layer):  # of a PReLU

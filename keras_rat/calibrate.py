@@ -70,11 +70,8 @@ def calibrate(
       ValueError: the model has no quantised layers with weights, there is no data, or values in it or in the network
         are not finite.
     """
-    if multipliers not in MULTIPLIERS:
-        raise UsageError(f"multipliers must be one of {', '.join(MULTIPLIERS)}, got {multipliers!r}")
-    for name, number in (("batch_size", batch_size), ("steps", steps)):
-        if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
-            raise UsageError(f"{name} must be an integer from 1, got {number!r}")
+    require_known(multipliers)
+    require_counts(batch_size=batch_size, steps=steps)
     require_rescale_layers(model)
     batches = itertools.islice(feed.batches(model, data, batch_size), steps)
     first = next(batches, None)
@@ -85,6 +82,19 @@ def calibrate(
     put_on_grid(model, seen, multipliers)
     if freeze_batch_norm and freeze_statistics(model):
         model.train_function = None  # to be traced anew, if it was
+
+
+def require_known(multipliers: str) -> None:
+    """Raises UsageError for another word than `MULTIPLIERS`."""
+    if multipliers not in MULTIPLIERS:
+        raise UsageError(f"multipliers must be one of {', '.join(MULTIPLIERS)}, got {multipliers!r}")
+
+
+def require_counts(**numbers: int) -> None:
+    """Raises UsageError for arguments that are no integers from 1."""
+    for name, number in numbers.items():
+        if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
+            raise UsageError(f"{name} must be an integer from 1, got {number!r}")
 
 
 def put_on_grid(model: keras.Model, seen: Seen, multipliers: str) -> None:

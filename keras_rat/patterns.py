@@ -104,9 +104,9 @@ def require_widths(bits: object) -> None:
 
 def open_widths(bits: str | Mapping[str, int | str], grid: str | Family = K_BITS) -> PerLayer:
     """What `bits` says of every layer: a width, or "auto" where one is to be chosen; else raises UsageError."""
-    if family_of(grid) is not K_BITS:
-        raise UsageError(f"bits {bits!r} chooses among multipliers of k bits; leave out grid {family_of(grid).name}")
     widths = checked("bits", bits, lambda each: each if each == AUTO else check_bits(each))
     if not is_open(widths):
         raise UsageError(f'bits {bits!r} leaves nothing to choose; give "auto", or a mapping with values "auto"')
+    if family_of(grid) is not K_BITS:
+        raise UsageError(f"bits {bits!r} chooses among multipliers of k bits; leave out grid {family_of(grid).name}")
     return PerLayer("bits", widths)
