@@ -11,7 +11,7 @@ TRAINING_TESTS ?= tests/keras_rat tests/test_docs.py::test_tutorial_ends_on_the_
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export CUDA_VISIBLE_DEVICES ?= -1
 
-.PHONY: help demo test test-newest test-oldest constraints data bazel-test docs fuzz c-graphs hardware-test keras-applications lint typecheck format package clean
+.PHONY: help demo test test-newest test-oldest constraints data bazel-test docs fuzz c-graphs hardware-test keras-applications tfmot-tests lint typecheck format package clean
 
 help:
 	@echo "make demo        train, narrow, export and verify on real digits; results in build/demo"
@@ -26,6 +26,7 @@ help:
 	@echo "make c-graphs    compile and run 1,000 random small models as C, against the simulator (half an hour)"
 	@echo "make hardware-test  hold the Verilog against the simulator: all vectors, proofs and networks (half an hour)"
 	@echo "make keras-applications  quantise, convert and check the networks of both Keras's applications (an hour)"
+	@echo "make tfmot-tests TFMOT=FOLDER  run tfmot's own tests of quantisation, of a checkout, on keras_rat (ten minutes)"
 	@echo "make lint        run ruff and the type checker"
 	@echo "make typecheck   hold the packages and calls of their public API against the annotations (mypy)"
 	@echo "make format      let ruff format and fix"
@@ -86,6 +87,13 @@ hardware-test: $(STAMP)
 
 keras-applications: $(STAMP)
 	$(BIN)/python -m benchmarks.applications --output build/applications
+
+TFMOT_TESTS = quantize quantize_functional quantize_integration quantize_models default_8bit/quantize_numerical
+
+tfmot-tests: $(STAMP)
+	$(BIN)/python -m pytest -q -W default -p no:cacheprovider -p tests.helpers.tfmot_stand_in --import-mode=importlib \
+		--rootdir $(TFMOT) \
+		$(TFMOT_TESTS:%=$(TFMOT)/tensorflow_model_optimization/python/core/quantization/keras/%_test.py)
 
 lint: typecheck
 	$(BIN)/ruff check .

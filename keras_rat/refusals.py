@@ -51,7 +51,8 @@ def why(layer: keras.layers.Layer) -> str:
     kind = type(layer).__name__
     name = configs.activation_name(layer.activation) if hasattr(layer, "activation") else ""
     reason = REASONS.get(kind) or ACTIVATIONS.get(name)
-    label = f"{kind} with activation {name}" if name and kind not in REASONS else kind
+    computed = ("", "linear", *configs.CLAMPING, *configs.TABLED)
+    label = kind if name in computed or kind in REASONS else f"{kind} with activation {name}"
     return f"{label}: {reason}" if reason else label
 
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A pytest plugin: tests of tfmot that import its `quantize` module get keras_rat's functions in it.
 
-    python -m pytest -p tests.helpers.tfmot_stand_in --import-mode=importlib TFMOT/.../keras/quantize_test.py
-
-with TFMOT a checkout of tensorflow/model-optimization, of which nothing else is used but helpers of its tests.
+`make tfmot-tests TFMOT=FOLDER` runs those of a checkout of tensorflow/model-optimization; docs/training.md has the ones
+that fail, and why.
 """
 
 import pathlib
@@ -11,6 +10,7 @@ import sys
 import types
 
 import tensorflow_model_optimization.python.core.keras as tfmot_keras
+from absl import flags
 from tensorflow_model_optimization.python.core.quantization import keras as tfmot_quantization
 from tensorflow_model_optimization.python.core.quantization.keras import quantize
 
@@ -20,6 +20,7 @@ NAMES = ("quantize_annotate_layer", "quantize_annotate_model", "quantize_apply",
 
 
 def pytest_configure(config):
+    flags.FLAGS.mark_as_parsed()  # tf.test would parse those of pytest
     stand_in = types.ModuleType(quantize.__name__)
     vars(stand_in).update(vars(quantize) | {name: getattr(keras_rat, name) for name in NAMES})
     sys.modules[quantize.__name__] = tfmot_quantization.quantize = stand_in
