@@ -128,8 +128,8 @@ class _Trial:
         self._parts = {
             name: [layers[prefix + part] for part in parts_of(name) if prefix + part in layers] for name in names
         }
-        slopes = (layer for layer in layers.values() if type(layer.quantize_config) is configs.SlopeConfig)
-        self._slopes = {layer.name: layer.layer.alpha for layer in slopes}
+        leaky = (layer for layer in layers.values() if type(layer.quantize_config) is configs.SlopeConfig)
+        self._slopes = {layer.name: layer.layer.alpha for layer in leaky}
         self._network = keras.Model(model.inputs, model.outputs)
         self._batches, self._float = batches, [wiring.read(weight) for weight in model.weights]
         self._seen: dict[tuple[float, ...], tuple[Seen, list[np.ndarray]]] = {}
@@ -151,8 +151,9 @@ class _Trial:
 
     @property
     def additions(self) -> list[str]:
-        """The layers that add."""
-        return [name for name, parts in self._parts.items() if isinstance(wiring.inner(parts[0]), keras.layers.Add)]
+        """The layers that add or subtract."""
+        kinds = (keras.layers.Add, keras.layers.Subtract)
+        return [name for name, parts in self._parts.items() if any(isinstance(wiring.inner(p), kinds) for p in parts)]
 
     def outputs(self, widths: Mapping[str, int], inputs: list[np.ndarray]) -> list[np.ndarray]:
         """What the network gives, calibrated with these widths, and not trained; float32 [rows, ...] by output."""
