@@ -4,6 +4,9 @@
 import numpy as np
 import tf_keras as keras
 
+from keras_rat import activations
+
+_CLIP = activations.unit_interval.__name__
 SMALLEST_VARIANCE = 1e-7  # Keras's epsilon, which its Normalization divides by at least the root of
 
 
@@ -19,9 +22,27 @@ class Channelwise(keras.layers.DepthwiseConv2D):
     """
 
     def __init__(self, activation=None, **kwargs):
+        activation = activations.unit_interval if activation == _CLIP else activation
         fixed = ("kernel_size", "strides", "padding", "depth_multiplier", "data_format", "dilation_rate", "use_bias")
         kwargs = {key: value for key, value in kwargs.items() if key not in fixed}
         super().__init__(1, activation=activation, **kwargs)
+
+    def get_config(self):  # functions of others than Keras are not found again in files
+        config = super().get_config()
+        return config | {"activation": _CLIP} if self.activation is activations.unit_interval else config
+
+
+@keras.saving.register_keras_serializable("keras_rat")
+class HardSwish(keras.layers.Activation):
+    """x * relu6(x + 3) / 6, a HARD_SWISH in files."""
+
+    def __init__(self, **kwargs):
+        super().__init__(activations.hard_silu, **kwargs)
+
+    def get_config(self):
+        config = super().get_config()
+        del config["activation"]
+        return config
 
 
 @keras.saving.register_keras_serializable("keras_rat")

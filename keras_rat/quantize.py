@@ -22,7 +22,7 @@ from keras_rat import (
     wiring,
 )
 from keras_rat.calibrate import ABSORBED, STEPS
-from keras_rat.channelwise import Channelwise
+from keras_rat.channelwise import Channelwise, HardSwish
 from keras_rat.grid import K_BITS, Family
 from keras_rat.keras3 import from_keras3, is_keras3
 from keras_rat.patterns import AUTO, open_widths
@@ -77,6 +77,7 @@ def quantize_scope(*args: Mapping[str, Any]) -> keras.utils.CustomObjectScope:
             quantizers.TiedQuantizer,
             RescaleAnnotate,
             Channelwise,
+            HardSwish,
             SlopesQuantizer,
             rewrite.BatchReshape,
             *batch_norm.FREEZABLE.values(),

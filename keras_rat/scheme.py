@@ -13,6 +13,7 @@ from tensorflow_model_optimization.quantization.keras.default_8bit import defaul
 from tensorflow_model_optimization.quantization.keras.graph_transformations import model_transformer, transforms
 
 from keras_rat import batch_norm, configs, quantizers, rewrite, substitute, tfmot_internals, wiring
+from keras_rat.channelwise import HardSwish
 from keras_rat.grid import K_BITS, Family, family_of, only_bits
 from keras_rat.patterns import PerLayer, checked, require_widths
 from keras_rat.quantizers import RangeQuantizer
@@ -68,6 +69,7 @@ SUM_CONFIGS = {
     layers.LeakyReLU: configs.SlopeConfig,
     layers.PReLU: configs.SlopesConfig,
     layers.Multiply: configs.ProductConfig,
+    HardSwish: configs.HardSwishConfig,
 }
 SUMS = tuple(SUM_CONFIGS)
 # Layers with a rescale to a range of their own.
@@ -313,8 +315,6 @@ def _tie_lone_activations(model, quantize_map) -> None:
 
 def rescales(layer) -> bool:
     """Whether a layer has multipliers of a width of its own."""
-    if type(layer) is layers.Activation:
-        return configs.activation_name(layer.activation) in substitute.HARD_SWISH
     return isinstance(layer, (*NORMALISED, *WEIGHTED, *SUMS))
 
 
@@ -334,8 +334,7 @@ class Registry(default_8bit.Default8BitQuantizeRegistry):
 
     def supports(self, layer):
         if type(layer) is layers.Activation:
-            known = (*configs.CLAMPING, *configs.TABLED, *substitute.HARD_SWISH)
-            return configs.activation_name(layer.activation) in known
+            return configs.activation_name(layer.activation) in (*configs.CLAMPING, *configs.TABLED)
         if type(layer) in WEIGHTED:
             known = (*configs.CLAMPING, *configs.TABLED, *configs.CLIPPED, "NoOpActivation")
             return configs.activation_name(layer.activation) in known
@@ -354,8 +353,6 @@ class Registry(default_8bit.Default8BitQuantizeRegistry):
             name = configs.activation_name(layer.activation)
             if name in configs.TABLED:
                 return configs.TableOutputConfig()
-            if name in substitute.HARD_SWISH:
-                return configs.HardSwishConfig(self._bits_of(layer.name) or MAX_BITS, grid=self._options["grid"])
             return configs.OutputConfig() if name in ("relu", "relu6") else configs.NoQuantizeConfig()
         if type(layer) in FIXED:
             return configs.TableOutputConfig()

@@ -23,7 +23,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from keras_rat import activations, channelwise, configs, functions, tfmot_internals
-from keras_rat.channelwise import Channelwise
+from keras_rat.channelwise import Channelwise, HardSwish
 from keras_rat.graph_writer import GraphWriter, bare
 
 layers = keras.layers
@@ -85,7 +85,7 @@ class _Substituter(GraphWriter):
             or type(layer) in (layers.Rescaling, layers.Normalization)
             or functions.is_function(layer)
             or type(layer).__name__ in SCALED_ADD
-            or _is_substituted(getattr(layer, "activation", None))
+            or _is_substituted(layer)
             or (type(layer) in MERGES and not _is_plain(call))
         )
 
@@ -111,7 +111,7 @@ class _Substituter(GraphWriter):
             )
         if type(inner) in MERGES:
             return self._merged(layer, args[0])
-        if _is_substituted(getattr(inner, "activation", None)):
+        if _is_substituted(inner):
             return self._activated(layer, inner.activation, args, kwargs)
         return self._noted(layer, inner, x, self.copy(layer, inner.get_config())(*args, **kwargs))
 
@@ -169,7 +169,7 @@ class _Substituter(GraphWriter):
         """Args: uses: how often this function uses x, so that one more use is not the function's."""
         _, consumers = self._weighted.get(id(x), (None, None))
         if consumers == uses:
-            return self.put(origin, layers.Activation(activations.hard_silu), x)
+            return self.put(origin, HardSwish(), x)
         return self.put(origin, layers.Multiply(), [x, self._hard_sigmoid(origin, x, suffix="_gate")])
 
     def _activation(self, origin, activation, x, uses=1):
@@ -222,7 +222,7 @@ class _Substituter(GraphWriter):
         found = functions.of_call(bare(layer), args, kwargs)
         if isinstance(found, functions.Affine):
             return self._affine(layer, found.x, found.gain, found.offset)
-        if isinstance(found, functions.Activated) and _is_substituted(found.activation):
+        if isinstance(found, functions.Activated) and _is_other(found.activation):
             return self._activation(layer, found.activation, found.x)
         if isinstance(found, functions.Activated):
             new = layers.Activation(found.activation)
@@ -244,7 +244,12 @@ class _Substituter(GraphWriter):
         return not takes or self._consumers[id(x)] > 1
 
 
-def _is_substituted(activation) -> bool:
+def _is_substituted(layer) -> bool:
+    """Whether a layer's activation becomes layers of its own."""
+    return not isinstance(layer, HardSwish) and _is_other(getattr(layer, "activation", None))
+
+
+def _is_other(activation) -> bool:
     if activation is None:
         return False
     return configs.activation_name(activation) in (*SWISH, *HARD_SWISH) or activation in HARD_SIGMOIDS

@@ -203,14 +203,13 @@ def test_what_no_scale_can_put_on_the_grid_has_a_rescale_of_its_own():
 
 
 def test_networks_that_need_none_have_none():
-    for network in (networks.residual, networks.pre_activation, mobilenet_v3):
-        quantized = keras_rat.quantize_model(networks.build(network))
-        assert not [layer.name for layer in quantized.layers if "_rescale_" in layer.name]
+    quantized = keras_rat.quantize_model(networks.build(networks.pre_activation))
+    assert not [layer.name for layer in quantized.layers if "_rescale_" in layer.name]
 
 
 def test_a_quantised_model_is_saved_and_loaded(tmp_path):
     def build(x):
-        x = L.PReLU(alpha_initializer=SLOPES)(L.Rescaling(2.0)(x))
+        x = L.PReLU(alpha_initializer=SLOPES)(L.BatchNormalization()(x))
         x = L.Conv2D(4, 3, activation=activations.hard_silu)(x)
         return head(L.Multiply()([x, x]))
 
