@@ -53,16 +53,20 @@ def test_from_waiting_to_frozen_by_calibration(digits):
     assert keras_rat.phase(model) is Phase.FROZEN
 
 
-def test_training_goes_on_after_a_calibration_that_failed(digits):
+def test_a_calibration_that_failed_changes_nothing(digits):
     model = keras_rat.quantize_model(network(), 2)
-    with pytest.raises(ValueError, match="not finite"):
-        keras_rat.calibrate(model, [digits[0][:8], np.full((8, 8, 8, 1), np.nan, np.float32)])
-    assert keras_rat.phase(model) is Phase.OBSERVING
+
+    def fail():
+        with pytest.raises(ValueError, match="not finite"):
+            keras_rat.calibrate(model, iter([digits[0][:8], np.full((8, 8, 8, 1), np.nan, np.float32)]))
+
+    fail()
+    assert keras_rat.phase(model) is Phase.WAITING
+    keras_rat.calibrate(model, digits[0][:64])
     before = networks.ranges(model)
-    fit(model, digits)
-    assert keras_rat.phase(model) is Phase.LEARNING
-    (low, high), (old_low, old_high) = networks.ranges(model)["quantize_layer"], before["quantize_layer"]
-    assert (low, high) == pytest.approx((old_low, old_high), rel=0.05)  # a hundredth of the way for each batch
+    fail()
+    assert keras_rat.phase(model) is Phase.FROZEN
+    assert networks.ranges(model) == before
 
 
 def test_a_model_without_ranges_is_frozen():
