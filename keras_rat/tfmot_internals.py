@@ -63,16 +63,11 @@ def list_newest_weight_first(layer: keras.layers.Layer) -> None:
 
 
 def is_keras_file_written() -> bool:
-    """Whether a .keras file is being written at present; tf_keras's own switch stays on after files that failed."""
+    """Whether a .keras file is being written at present; tf_keras has no switch that says so."""
     frame = inspect.currentframe()
     while frame is not None and frame.f_code is not saving_lib.save_model.__code__:
         frame = frame.f_back
     return frame is not None
-
-
-def forget_keras_file() -> None:
-    """Turns tf_keras's switch off, as `save_model` itself does not where a layer's config raises."""
-    saving_lib._SAVING_V3_ENABLED.value = False
 
 
 def is_functional(model: keras.layers.Layer) -> bool:

@@ -38,7 +38,6 @@ class RescaleWrapper(QuantizeWrapperV2):
 
     def get_config(self) -> dict:
         if tfmot_internals.is_keras_file_written():
-            tfmot_internals.forget_keras_file()
             raise UsageError(_UNREADABLE.format(".keras"))
         return super().get_config()
 

@@ -86,7 +86,6 @@ ATTRIBUTES = {  # name: whose it is, and how to come by one
     "_nodes_by_depth": (KERAS, lambda model: model),
     "_keras_history": (KERAS, lambda model: model.outputs[0]),
     "_learning_rate": (KERAS, lambda model: keras.optimizers.Adam()),
-    "_SAVING_V3_ENABLED": (KERAS, lambda model: importlib.import_module("tf_keras.src.saving.saving_lib")),
 }
 
 
