@@ -38,7 +38,7 @@ class Agreement:
     @property
     def drop(self) -> float:
         """What a tolerance is compared with: the share of rows that changed class, else the relative change."""
-        return self.relative_change if self.top1 is None else 1 - self.top1
+        return self.relative_change if self.top1 is None else round(1 - self.top1, 12)  # 1 - 0.99 > 0.01
 
 
 def agreement(stock: np.ndarray, other: np.ndarray, output: Tensor, other_output: Tensor) -> Agreement:

@@ -79,3 +79,10 @@ def test_a_model_without_outputs_cannot_be_compared():
     stock = parse(pack(model))
     with pytest.raises(ModelError, match="the model has no outputs"):
         compare(stock, stock, [np.zeros((2, *stock.subgraphs[0].inputs[0].shape[1:]), np.int8)])
+
+
+def test_one_row_in_a_hundred_is_a_hundredth():
+    """Not 1 - 0.99, which is more than 0.01 in floating point: a tolerance of one row is to allow one."""
+    assert Agreement(100, 0.99, 0.0, 0.0).drop == 0.01
+    assert 0.99 / 300 < Agreement(300, 299 / 300, 0.0, 0.0).drop <= 1 / 300
+    assert Agreement(7, 1.0, 0.0, 0.0).drop == 0
