@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Mapping
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
@@ -41,7 +42,8 @@ def convert(model: keras.Model, path: str | os.PathLike | None = None) -> bytes:
     Raises:
       UsageError (a ValueError): the path cannot be written.
       ValueError: the model was not quantised by keras_rat, or has ranges that never saw data.
-      ModelError: the converter left operators in float, or added a rescale that is not on its layer's grid; names them.
+      ModelError: the converter left operators in float, or added a rescale that is not on its layer's grid, or biases
+        are too large for their layers' accumulators; names them.
     """
     if path is not None:
         if not isinstance(path, str | os.PathLike):
@@ -53,6 +55,12 @@ def convert(model: keras.Model, path: str | os.PathLike | None = None) -> bytes:
         raise ValueError(f"no range yet for layers {', '.join(missing)}; call keras_rat.calibrate(model, data) first")
     if phase(model) is not Phase.FROZEN:
         settle(model)
+    if biases := small_ranges.overflowing(model):
+        named = "; ".join(f"{name}: 2^{np.log2(bias):.0f}" for name, bias in biases.items())
+        raise ModelError(
+            f"biases beyond 2^30 units of their accumulators, whose inputs were next to zero at calibration: {named};"
+            " calibrate a new model from these weights, on inputs for which they are not"
+        )
     module, serve = _serving_function(model)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([serve], module)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -91,8 +99,6 @@ def _why(model) -> str:
     final = widths(model)
     if early := [each.layer for each in multipliers(model) if each.bits.max() > final[each.layer]]:
         return f" (the callbacks.SnappingSchedule of {', '.join(early)} has not reached its last stage: train on)"
-    if strained := small_ranges.strained(model):
-        return f" ({'; '.join(strained)}: the converter made their weights coarser; calibrate the model anew)"
     return ""
 
 

@@ -7,8 +7,8 @@ them is not what is in them but around them:
 - The converter replaces a range that spans at most 1e-6 by another, with another zero point, so that a factor is not
   what it was trained to be (`kNearZeroTolerance` of its quantization utilities).
 - A small output scale means a large factor `Sx * Sw / Sy`, and XNNPACK refuses a model with one of 256 or more.
-- A small input scale means a small unit `Sx * Sw` of the accumulators. Where a bias is more than 2**30 of them, the
-  converter makes the channel's weights coarser until it is not, and the channel's factor another.
+- A small input scale means a small unit `Sx * Sw` of the accumulators. A bias of more than 2**31 of them the converter
+  clamps, without a word, and accumulators overflow before.
 
 A range that grows loses steps for what is in it. What is in such a one is next to nothing beside what is around it.
 """
@@ -23,8 +23,8 @@ from keras_rat.rescales import rescale_layers
 
 SMALLEST_SPAN = 2.0**-18  # of a range; what the converter replaces, and a little
 LARGEST_FACTOR = 64.0  # a quarter of what XNNPACK takes: rounding to one bit, and training, may double it
-LARGEST_BIAS = 2.0**28  # units; a quarter of what the converter takes
-CONVERTERS_LARGEST_BIAS = 2.0**30
+LARGEST_BIAS = 2.0**28  # units, at calibration; training may make it larger
+OVERFLOWING_BIAS = 2.0**30
 ALIVE = 2.0**-8  # of a layer's largest factor, below which a channel's own weights are what is small
 
 
@@ -54,14 +54,13 @@ def widen(model: keras.Model) -> None:
                 grown |= _grow(target, max(ratios, default=0.0) / LARGEST_FACTOR)
 
 
-def strained(model: keras.Model) -> list[str]:
-    """The layers whose biases are too large for the unit of their accumulators, each with the reason."""
-    found = []
-    for layer in rescale_layers(model):
-        for _, bias in _factors(layer, trained=True):
-            if bias > CONVERTERS_LARGEST_BIAS:
-                found.append(f"{layer.name}: a bias of 2^{math.log2(bias):.0f} units of its accumulators")
-    return found
+def overflowing(model: keras.Model) -> dict[str, float]:
+    """The largest bias, in units of the accumulators, of the layers that have one their accumulators cannot hold.
+
+    As training leaves where the inputs of a layer were all zero at calibration, and are not now, or its bias grew.
+    """
+    found = {layer.name: bias for layer in rescale_layers(model) for _, bias in _factors(layer, trained=True)}
+    return {name: bias for name, bias in found.items() if bias > OVERFLOWING_BIAS}
 
 
 def _factors(layer, trained: bool = False):
