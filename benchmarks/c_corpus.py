@@ -3,7 +3,7 @@
 
 Called by `python -m benchmarks.corpus --c_source`. The C of every width runs on this machine, built by gcc with the
 address and undefined-behaviour sanitizers and by zig, and where it is small enough for a microcontroller also on an
-emulated M0+ and M4 with their kernels; what comes out is held against the simulator, bit for bit.
+emulated M0+, M4 and RV32IMC with their kernels; what comes out is held against the simulator, bit for bit.
 """
 
 import collections
@@ -36,7 +36,7 @@ EMULATED_FRAMES = 20
 MULTIPLICATIONS = 4_000_000_000  # of all rows together
 MOST_FLASH, MOST_RAM = 1 << 20, 512 << 10
 SECONDS = 300  # for a compiler, and for all rows
-CPUS = ("cortex-m0plus", "cortex-m4")
+CPUS = ("cortex-m0plus", "cortex-m4", "rv32imc")
 PLACES = (*host.COMPILERS, *(cores.find(cpu).title for cpu in CPUS))
 SIZED = "cortex-m4"  # whose flash and RAM the table has
 COLUMNS = ("file", "C", "flash, kB", "arena, bytes", "kept, bytes", "rows", "equal to the simulator")
@@ -261,7 +261,7 @@ M4 (zig, -Os) around the model, which has 0.7 kB itself; `without code` where it
 larger one. Rows: uniformly random ones ({ROWS}, fewer of models of more than {most} million multiplications)
 and, where it is known what a model was made for, real ones; models that keep state run {FRAMES} frames one after the
 other. gcc: portable kernels on the host with the address and undefined-behaviour sanitizers; zig: the
-same with optimisation; M0+, M4: these cores' kernels in an emulator, on {EMULATED_ROWS} rows of each kind or
+same with optimisation; M0+, M4, RV32IMC: these cores' kernels in an emulator, on {EMULATED_ROWS} rows of each kind or
 {EMULATED_FRAMES} frames, where flash is at most {MOST_FLASH >> 20} MB and RAM at most {MOST_RAM >> 10} KB.
 
 """
