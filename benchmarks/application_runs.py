@@ -192,6 +192,7 @@ def agreement(data: bytes, fake: np.ndarray, wanted: np.ndarray, images: np.ndar
         "beyond": float((apart > 1).mean()),
         "sqnr": sqnr(found, wanted),
         "fake_sqnr": sqnr(fake, wanted),
+        "together": sqnr(found, fake),
         "same": float((found.argmax(1) == wanted.argmax(1)).mean()),
     }
 

@@ -91,7 +91,7 @@ def row(key: str, result: dict) -> tuple[str, ...]:
     version, name = key.split(" ", 1)
     close, near = "", ""
     if "sqnr" in result:
-        close = f"{result['most']} LSB, {result['beyond']:.1%} > 1"
+        close = f"{result['together']:.1f} dB, {result['most']} LSB"
         near = f"{result['sqnr']:.1f} dB, {result['same']:.0%}"
     seconds = (f"{result['seconds'][step]:.1f}" if step in result["seconds"] else "" for step in STEPS)
     parameters = f"{result['parameters']:,}" if "parameters" in result else ""

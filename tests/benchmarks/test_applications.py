@@ -18,6 +18,7 @@ GOOD = {
     "most": 2,
     "beyond": 0.0125,
     "sqnr": 21.04,
+    "together": 25.0,
     "same": 0.5,
 }
 RESULTS = {
@@ -35,7 +36,7 @@ def test_the_worst_come_first_and_refusals_before_them():
 def test_a_line_of_the_table():
     text = applications.markdown(RESULTS, "the command", {"numpy": "2.0"})
     assert "`the command` (numpy 2.0): 2 of 4 networks" in text
-    assert "| Good | 2 | 32 | 1,234,567 | narrow | 2 LSB, 1.2% > 1 | 21.0 dB, 50% |  | 1.2 |  | 3.0 |  |" in text
+    assert "| Good | 2 | 32 | 1,234,567 | narrow | 25.0 dB, 2 LSB | 21.0 dB, 50% |  | 1.2 |  | 3.0 |  |" in text
     assert "refused: layers a \\| b (LSTM)" in text
     assert "wider than wanted: ADD (x)" in text
 
