@@ -11,11 +11,12 @@ TRAINING_TESTS ?= tests/keras_rat tests/test_docs.py::test_tutorial_ends_on_the_
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export CUDA_VISIBLE_DEVICES ?= -1
 
-.PHONY: help demo test test-newest test-oldest constraints data bazel-test docs fuzz c-graphs hardware-test keras-applications tfmot-tests lint typecheck format package clean
+.PHONY: help demo test test-slow test-newest test-oldest constraints data bazel-test docs fuzz c-graphs hardware-test keras-applications tfmot-tests lint typecheck format package clean
 
 help:
 	@echo "make demo        train, narrow, export and verify on real digits; results in build/demo"
-	@echo "make test        run the tests"
+	@echo "make test        run the tests, but for the slow ones"
+	@echo "make test-slow   run the others: whole suites, programs of the documentation, clusters (ten minutes)"
 	@echo "make test-newest PYTHON=python3.12  run the tests of training with the newest TensorFlow (half an hour)"
 	@echo "make test-oldest PYTHON=python3.11  the same with the oldest TensorFlow that keras_rat takes"
 	@echo "make constraints  let uv pin the newest and the oldest set anew, from the package index"
@@ -45,7 +46,10 @@ demo: $(STAMP)
 	$(BIN)/python -m benchmarks.demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not slow"
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m slow
 
 test-newest test-oldest: test-%: build/venvs/$(notdir $(PYTHON))-%/.installed
 	$(<D)/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(TRAINING_TESTS)

@@ -13,6 +13,8 @@ import pytest
 from benchmarks import datasets
 from tflm_export import check, runtimes
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SAMPLES = 40
 

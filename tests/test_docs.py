@@ -24,6 +24,7 @@ from benchmarks.notebook import blocks
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 TUTORIAL = notebook.PAGE
+TRAINS = ("training",)  # programs of many seconds each
 ELSEWHERE = (TUTORIAL, DOCS / "tflm.md")
 
 
@@ -93,8 +94,11 @@ def test_blocks_of_the_tutorial_stand_alone():
 
 @pytest.mark.parametrize(
     "page",
-    [page for page in sorted(DOCS.glob("*.md")) if page not in ELSEWHERE and blocks(page)],
-    ids=lambda page: page.stem,
+    [
+        pytest.param(page, marks=[pytest.mark.slow] * (page.stem in TRAINS), id=page.stem)
+        for page in sorted(DOCS.glob("*.md"))
+        if page not in ELSEWHERE and blocks(page)
+    ],
 )
 def test_page_runs(page, tutorial, tmp_path):
     shutil.copy(tutorial / "digits.tflite", tmp_path)

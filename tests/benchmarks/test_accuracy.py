@@ -134,6 +134,7 @@ def test_what_a_job_needs_is_in_an_earlier_stage(bundled):
     assert trained == sorted(trained)
 
 
+@pytest.mark.slow
 def test_where_multipliers_come_from(finished, tmp_path, bundled):
     """The cells that are there stay; a model that is not trained, and multipliers that are nearest, on the grid."""
     folder = tmp_path / "accuracy"
@@ -210,6 +211,7 @@ def test_published_results_agree_with_the_cells(finished):
     assert "not run" not in text
 
 
+@pytest.mark.slow
 def test_weights_of_4_bits(tmp_path):
     """Weights are INT4 in the control's file too, and in those that are narrowed from it."""
     done = run(tmp_path, "--weight_bits=4", "--tasks=digits", "--effort=0.1")
@@ -242,6 +244,7 @@ def test_models_that_were_not_run_are_said_to_be(finished, bundled):
     assert "not run" in summary.markdown(results)
 
 
+@pytest.mark.slow
 def test_a_grid_that_is_no_number_of_bits(tmp_path, bundled):
     """Narrowed and trained on it, and beside k = 3 and 4 in columns and figures, where its rounding error puts it."""
     suite = accuracy.Suite([TASK], [0], {POST_TRAINING: [1, "csd2", 4, 3], TRAINED: ["csd2"]})

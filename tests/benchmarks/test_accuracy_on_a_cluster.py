@@ -8,6 +8,7 @@ import threading
 import time
 
 import distributed
+import pytest
 
 from benchmarks import accuracy, cells, command, datasets, deliveries
 from benchmarks.cells import POST_TRAINING, TRAINED, Settings
@@ -42,6 +43,7 @@ def kill_who_makes(job: str, nodes) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_node_that_dies_costs_no_cell(tmp_path, monkeypatch):
     monkeypatch.delenv(datasets.DATA_VARIABLE, raising=False)
     made: list[str] = []

@@ -57,6 +57,7 @@ def test_the_urgent_are_first_and_processes_are_replaced_between_jobs():
     assert os.getpid() not in pids
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_all_processes(tmp_path):
     """As a terminal does it: the signal reaches the program and its workers."""
     script = tmp_path / "script.py"

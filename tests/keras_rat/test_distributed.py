@@ -15,6 +15,8 @@ import tensorflow as tf
 
 from tests.helpers import distributed
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = pathlib.Path(distributed.__file__)
 ROOT = SCRIPT.parents[2]
 MINUTES = 8

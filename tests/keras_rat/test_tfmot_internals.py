@@ -5,6 +5,7 @@ import ast
 import importlib
 import importlib.metadata
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def private_attributes():
     """The underscored attributes of other packages' objects."""
     strings = {node.value for node in ast.walk(SOURCE) if isinstance(node, ast.Constant) and type(node.value) is str}
     attributes = {node.attr for node in ast.walk(SOURCE) if isinstance(node, ast.Attribute)}
-    return {name for name in attributes | strings if name.startswith("_") and name.isidentifier()}
+    return {name for name in attributes | strings if re.fullmatch("_[a-zA-Z]\\w*", name)}
 
 
 def require(owner, name, package):

@@ -16,6 +16,7 @@ def run(*flags):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
 
 
+@pytest.mark.slow
 def test_report_and_figure(tmp_path):
     done = run("--networks=dense", "--rounds=3", "--steps=1", "--batch=4", "--memory_runs=0", f"--output={tmp_path}")
     assert done.returncode == 0, done.stderr
