@@ -209,7 +209,7 @@ def test_networks_that_need_none_have_none():
 
 def test_a_quantised_model_is_saved_and_loaded(tmp_path):
     def build(x):
-        x = L.PReLU(alpha_initializer=SLOPES)(L.BatchNormalization()(x))
+        x = L.PReLU(alpha_initializer=SLOPES)(L.BatchNormalization()(L.Rescaling(2.0)(x)))
         x = L.Conv2D(4, 3, activation=activations.hard_silu)(x)
         return head(L.Multiply()([x, x]))
 
