@@ -7,7 +7,6 @@ usage: python -m benchmarks.application_runs KERAS NETWORK BITS METHOD; prints w
 import dataclasses
 import importlib
 import json
-import sys
 import time
 from typing import Any
 
@@ -195,7 +194,3 @@ def agreement(data: bytes, fake: np.ndarray, wanted: np.ndarray, images: np.ndar
         "together": sqnr(found, fake),
         "same": float((found.argmax(1) == wanted.argmax(1)).mean()),
     }
-
-
-if __name__ == "__main__":
-    run(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4])

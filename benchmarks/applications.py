@@ -21,15 +21,14 @@ from rich.progress import track
 
 from benchmarks import command
 from benchmarks.application_runs import APPLICATIONS
-from tflm_export import UsageError, files
-from tflm_export.setting import METHODS, REQUANTIZE
+from tflm_export import METHODS, UsageError, files
 
 _COMMAND = command.Command("applications", __doc__)
 _FLAGS = _COMMAND.flags
 _ONLY = flags.DEFINE_string("only", "", "Networks whose name this regular expression is found in.", flag_values=_FLAGS)
 _KERAS = flags.DEFINE_list("keras", ["2", "3"], "Whose networks: 2 (tf_keras), 3.", flag_values=_FLAGS)
 _BITS = flags.DEFINE_integer("bits", 4, "Width of the multipliers.", 1, 31, flag_values=_FLAGS)
-_METHOD = flags.DEFINE_enum("method", REQUANTIZE, METHODS, "As of quantize_model.", flag_values=_FLAGS)
+_METHOD = flags.DEFINE_enum("method", METHODS[0], METHODS, "As of quantize_model.", flag_values=_FLAGS)
 _AGAIN = flags.DEFINE_bool("again", False, "Measures what was measured before, too.", flag_values=_FLAGS)
 _SECONDS = flags.DEFINE_integer("seconds", 1800, "Of one network, at most.", 1, flag_values=_FLAGS)
 _PUBLISH = flags.DEFINE_string(
@@ -62,7 +61,8 @@ def selected(only: str, versions: list[str]) -> list[tuple[str, str]]:
 
 def in_process(version: str, name: str) -> dict:
     """The result of one network, from a process of its own; what it had found so far where it came to an end."""
-    line = [sys.executable, "-m", "benchmarks.application_runs", version, name, str(_BITS.value), _METHOD.value]
+    arguments = (version, name, _BITS.value, _METHOD.value)
+    line = [sys.executable, "-c", f"from benchmarks import application_runs; application_runs.run{arguments}"]
     try:
         done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=_SECONDS.value)
         lines, code, said = done.stdout.splitlines(), done.returncode, done.stderr

@@ -4,20 +4,25 @@
 The page's blocks become cells: python as it is, shell commands for the shell, files in other languages are written. A
 shell block that runs a python file of the page is left out: the cell that has the file ran it. Cells have no outputs.
 
-usage: python -m benchmarks.notebook
+usage: python -m benchmarks.notebook [--output=docs]
 """
 
 import dataclasses
 import pathlib
 import re
+import sys
 from collections.abc import Iterator
 
 import nbformat
 from nbformat import v4
 
+from benchmarks import command
+from tflm_export import files
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "tutorial.md"
 NOTEBOOK = PAGE.with_suffix(".ipynb")
+_COMMAND = command.Command("notebook", __doc__, output=str(PAGE.parent.relative_to(ROOT)))
 FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:|#)([^)\s]+)\)")
 PREPARE = """\
@@ -114,9 +119,16 @@ def repository() -> str:
     return address
 
 
-def main() -> None:
-    NOTEBOOK.write_text(notebook(PAGE.read_text(encoding="utf-8"), repository()), encoding="utf-8")
+def _main() -> int:
+    path = _COMMAND.folder / NOTEBOOK.name
+    files.write({str(path): notebook(PAGE.read_text(encoding="utf-8"), repository()).encode()})
+    return command.EXIT_OK
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command line; returns the exit code."""
+    return _COMMAND.run(argv, _main)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv))

@@ -256,13 +256,16 @@ def quantize_annotate_layer(
 
     Raises:
       ValueError: the layer is no tf_keras layer.
-      UsageError (a ValueError): bits out of range, or given together with a quantize_config.
+      UsageError (a ValueError): bits out of range, or given together with a quantize_config, or bits of weights where
+        there are none.
     """
     _require_keras_2(layer, keras.layers.Layer)
     given = {"bits": (bits, check_bits), "weight_bits": (weight_bits, quantizers.check_weight_bits)}
     own = {name: check(value) for name, (value, check) in given.items() if value is not None}
     if own and quantize_config is not None:
         raise UsageError(f"layer {layer.name}: give {' and '.join(own)} or a quantize_config, not both")
+    if "weight_bits" in own and not has_own_weight_bits(layer):
+        raise UsageError(f"layer {layer.name}: {type(layer).__name__} with weight_bits, but no weights to quantise")
     if own:
         return RescaleAnnotate(layer, **own)
     return _tfmot.quantize_annotate_layer(layer, quantize_config)
@@ -430,8 +433,6 @@ def _obstacle(wrapper, registry) -> str:
     weight_bits = getattr(wrapper, "weight_bits", None) or registry.weight_bits_of(layer.name) or MAX_WEIGHT_BITS
     if isinstance(layer, keras.layers.Conv2DTranspose) and weight_bits < MAX_WEIGHT_BITS:
         return f"{kind} with {weight_bits}-bit weights, which the converter cannot write; give it weight_bits of 8"
-    if getattr(wrapper, "weight_bits", None) and not isinstance(layer, NORMALISED):
-        return f"{kind} with weight_bits of its own, but no weights that are quantised"
     if type(layer) is keras.layers.SeparableConv2D:
         return ""
     if kind in ("TFOpLambda", "SlicingOpLambda"):

@@ -25,6 +25,7 @@ def loaded(name: str):
 def test_all_of_them_are_known():
     assert COMMANDS == [
         "accuracy",
+        "applications",
         "corpus",
         "costs",
         "demo",
@@ -32,6 +33,7 @@ def test_all_of_them_are_known():
         "exporter",
         "fetch_data",
         "hardware",
+        "notebook",
         "page",
         "peers",
         "training",

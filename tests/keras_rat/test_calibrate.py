@@ -7,7 +7,7 @@ import tf_keras as keras
 
 import keras_rat
 from keras_rat import rescale_layers
-from keras_rat.calibrate import _problem
+from keras_rat.calibrate import scales_problem
 from tests.helpers import networks
 from tests.helpers.litert import off_grid
 
@@ -167,7 +167,7 @@ def test_only_ranges_at_the_border_are_pinned(digits):
     """A convolution that reads the quantised input owns a range that may move."""
     quantized = keras_rat.quantize_model(networks.build(networks.input_branches), 1)
     keras_rat.calibrate(quantized, digits[0][:BATCH])
-    problem, _ = _problem(quantized, rescale_layers(quantized))
+    problem, _ = scales_problem(quantized, rescale_layers(quantized))
     assert problem.pinned == {"quantize_layer", "quant_dense"}
 
 

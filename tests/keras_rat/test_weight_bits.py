@@ -85,16 +85,13 @@ def test_annotations_are_checked():
     config = keras_rat.configs.NoQuantizeConfig()
     with pytest.raises(ValueError, match="layer of_two: give bits and weight_bits or a quantize_config, not both"):
         keras_rat.quantize_annotate_layer(L.Dense(2, name="of_two"), config, bits=1, weight_bits=4)
-    pool = keras.Sequential(
-        [keras_rat.quantize_annotate_layer(L.Flatten(input_shape=(2, 2)), weight_bits=4), L.Dense(2)]
-    )
-    with pytest.raises(ValueError, match=r"flatten.*Flatten with weight_bits of its own, but no weights"):
-        keras_rat.quantize_model(pool)
+    with pytest.raises(ValueError, match="layer flat: Flatten with weight_bits, but no weights to quantise"):
+        keras_rat.quantize_annotate_layer(L.Flatten(name="flat"), weight_bits=4)
 
 
 def test_transposed_convolutions_alone_stay_at_8_bits():
     model = networks.build(lambda: networks.functional(lambda x: L.Conv2DTranspose(3, 2)(L.Conv2D(4, 3)(x))))
-    with pytest.raises(ValueError, match=r"trained with k-bit rescales: conv2d_transpose \(Conv2DTranspose with 4-bit"):
+    with pytest.raises(ValueError, match=r"Conv2DTranspose with 4-bit weights.*: conv2d_transpose\n"):
         keras_rat.quantize_model(model, 1, weight_bits={"conv2d$": 8, ".*": 4})
     found = keras_rat.quantize_model(model, 1, weight_bits={"transpose": 8, ".*": 4})
     assert weight_bits(found) == {"conv2d": 4, "conv2d_transpose": 8}
