@@ -208,9 +208,9 @@ async def _require_scheduler(address: str) -> None:
     try:
         async with distributed.rpc(address, timeout=PATIENCE) as there:
             kind = (await asyncio.wait_for(there.identity(), PATIENCE))["type"]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, asyncio.TimeoutError) as error:
         example = "it is like tcp://host:8786, as `dask scheduler` shows it"
-        raise UsageError(f"no scheduler at {address}: {error}; {example}") from error
+        raise UsageError(f"no scheduler at {address}: {str(error) or 'no answer'}; {example}") from error
     if kind != "Scheduler":
         raise UsageError(f"{address} is the address of a {kind.lower()}; give that of the scheduler")
 

@@ -19,6 +19,7 @@ def measured(request):
     return samples(request.param, seed=12345, count=2)
 
 
+@pytest.mark.slow
 def test_modelled_cycles_are_those_of_the_emulator(measured):
     exact = [s for s in measured if not costs.is_wide(s.work)]
     assert len(exact) > 40
@@ -29,10 +30,12 @@ def test_modelled_cycles_are_those_of_the_emulator(measured):
     assert abs(model.sum() / counted.sum() - 1) < WITHIN / 2
 
 
+@pytest.mark.slow
 def test_every_kernel_is_in_the_table(measured):
     assert {s.work.kernel for s in measured} <= set(cost.table())
 
 
+@pytest.mark.slow
 def test_what_is_chosen_is_nearly_the_fastest(measured):
     _, _, more = costs.regret(measured, cost.table())
     assert more < 0.01
