@@ -124,9 +124,8 @@ def markdown(results: dict[str, dict], made_by: str, versions: dict[str, str]) -
 def _main() -> int:
     wanted = selected(_ONLY.value, _KERAS.value)
     folder, console = _COMMAND.folder, command.console()
-    path = folder / f"applications_{_METHOD.value}_{_BITS.value}.json"
-    stored = json.loads(path.read_bytes()) if path.exists() else {"results": {}}
-    results = stored["results"]
+    path = folder / f"{_name()}.json"
+    results = json.loads(path.read_bytes())["results"] if path.exists() else {}
     for version, name in track(wanted, "networks", console=console):
         key = f"{version} {name}"
         if not _AGAIN.value and DONE & results.get(key, {}).keys():
@@ -142,6 +141,11 @@ def _main() -> int:
     return command.EXIT_MODEL if failed else command.EXIT_OK
 
 
+def _name() -> str:
+    """Of the files of the results, without an ending."""
+    return f"applications_{_METHOD.value}_{_BITS.value}"
+
+
 def _show(results, folder, console) -> None:
     """Prints the table and writes it."""
     console.print(command.table(HEAD, [row(key, results[key]) for key in worst_first(results)], 7))
@@ -151,7 +155,7 @@ def _show(results, folder, console) -> None:
         f"python -m benchmarks.applications --bits {_BITS.value} --method {_METHOD.value}",
         provenance["versions"],
     )
-    name = f"applications_{_METHOD.value}_{_BITS.value}"
+    name = _name()
     files.write({str(folder / f"{name}.md"): text.encode()})
     if _PUBLISH.value:
         page = pathlib.Path(_PUBLISH.value) / "keras_models.md"

@@ -206,15 +206,21 @@ CORES = tuple(core.name for core in cores.CORES if core.cycles)
 WITHOUT_TABLE = "there is no table of its instructions' cycles; Arm publishes none of cores that overlap them"
 
 
-def timing_of(cpu: str, timing: str = "") -> riscv_cycles.Timing | None:
-    """What the cycles of a RISC-V core are by; None of others.
+def timing_name(cpu: str, timing: str = "") -> str:
+    """Whose cycles a RISC-V core is modelled with, a key of `riscv_cycles.TIMINGS`; empty for others.
 
     Args:
       cpu: one of CORES.
-      timing: a key of `riscv_cycles.TIMINGS`; empty for that of its row.
+      timing: what was asked for; empty for that of its row.
     """
     core = cores.find(cpu)
-    return riscv_cycles.TIMINGS[timing or core.cycles] if core.isa == "riscv" else None
+    return (timing or core.cycles or "") if core.isa == "riscv" else ""
+
+
+def timing_of(cpu: str, timing: str = "") -> riscv_cycles.Timing | None:
+    """What the cycles of a RISC-V core are by, None of others; arguments as for `timing_name`."""
+    name = timing_name(cpu, timing)
+    return riscv_cycles.TIMINGS[name] if name else None
 
 
 def _riscv(code: bytes, address: int) -> list[riscv_cycles.Instruction]:

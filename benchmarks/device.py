@@ -26,6 +26,7 @@ from absl import flags
 
 from benchmarks import (
     command,
+    cycles,
     datasets,
     device_report,
     natural_inputs,
@@ -36,7 +37,7 @@ from benchmarks import (
     silicon,
 )
 from benchmarks.device_report import profiler_csv, table
-from benchmarks.device_runs import AUTO, ENGINES, STOCK, Run, measure, measure_elf, misfit, timing_of
+from benchmarks.device_runs import AUTO, ENGINES, STOCK, Run, measure, measure_elf, misfit
 from benchmarks.emulators import firmware, flash
 from benchmarks.emulators.execution import EngineError
 from tflm_export import UsageError, cores, files, verify
@@ -264,7 +265,7 @@ def _timed(cpus: list[str]) -> list[tuple[str, str]]:
     return [
         (cpu, timing)
         for cpu in cpus
-        for timing in (_TIMING.value or [timing_of(cpu)] if cores.find(cpu).isa == "riscv" else [""])
+        for timing in (_TIMING.value or [cycles.timing_name(cpu)] if cores.find(cpu).isa == "riscv" else [""])
     ]
 
 

@@ -16,7 +16,7 @@ from benchmarks.emulators.borders import Borders
 from benchmarks.emulators.execution import Execution
 from benchmarks.emulators.flash import Stalls
 from benchmarks.parts import IDEAL, Part
-from tflm_export import ModelError, c, cores, narrow
+from tflm_export import ModelError, c, narrow
 from tflm_export.arithmetic import Arithmetic, Narrow, Tflm
 from tflm_export.flatbuffer.model import parse
 from tflm_export.grid import Grid
@@ -155,17 +155,6 @@ class Run:
         return dataclasses.asdict(self) | totals | derived | table
 
 
-def timing_of(cpu: str, timing: str = "") -> str:
-    """Whose cycles a RISC-V core is modelled with; empty for others.
-
-    Args:
-      cpu: one of firmware.CPUS.
-      timing: what was asked for; empty for the first one of its row.
-    """
-    core = cores.find(cpu)
-    return (timing or core.cycles or "") if core.isa == "riscv" else ""
-
-
 def why_no_cycles(run: Run) -> str:
     """Why a run has no modelled cycles."""
     if run.cpu not in cycles.CORES:
@@ -207,7 +196,7 @@ def measure(
     with tempfile.TemporaryDirectory() as scratch:
         built = firmware.build(program, cpu, folder or pathlib.Path(scratch), toolchain, loops_in_ram=loops_in_ram)
         layers = [program.layer(step) for step in program.steps] or ["firmware_infer"]  # where it only copies
-        timing = timing_of(cpu, timing)
+        timing = cycles.timing_name(cpu, timing)
         execution, outputs, expected = _run(
             built, layers, Borders.of(program), engine, data, inputs, arithmetic, part, timing
         )  # fmt: skip
@@ -244,7 +233,7 @@ def measure_elf(
     if problem:
         raise ModelError(f"{path}: {problem}")
     borders = borders_of(data)
-    timing = timing_of(cpu, timing)
+    timing = cycles.timing_name(cpu, timing)
     execution, outputs, expected = _run(built, ["firmware_infer"], borders, engine, data, inputs, Tflm(), part, timing)
     step = _Layer(0, "INFERENCE", path.stem, multiplications(data))
     return Run(

@@ -48,6 +48,11 @@ class LiteRT:
         self._interpreter.invoke()
         return self._interpreter.get_tensor(self.output["index"])
 
+    def as_integers(self, real) -> np.ndarray:
+        """What real outputs [rows, ...] are in the steps of the output; float64 or float32, rounded."""
+        scale, zero_point = self.output["quantization"]
+        return np.clip(np.rint(real / scale) + zero_point, -128, 127)
+
     @property
     def weighted(self) -> list[dict]:
         """The operators with weights, in order."""

@@ -78,9 +78,8 @@ def test_the_whole_network_is_int8(converted, network, bits, method):
 def test_keras_and_litert_agree(converted, digits, network, bits, method):
     model, runtime = converted(network, bits, method)
     images = digits[2]
-    scale, zero_point = runtime.output["quantization"]
     real = model(images, training=False).numpy()
-    keras_integers = np.clip(np.rint(real / scale) + zero_point, -128, 127)
+    keras_integers = runtime.as_integers(real)
     integers = runtime.run(images).astype(int)
     assert integers.std() > 3  # or agreement says nothing
     difference = np.abs(integers - keras_integers)
@@ -180,9 +179,8 @@ def test_a_model_trained_without_calibration(digits):
     runtime = LiteRT(keras_rat.convert(model))
     for name, factor in runtime.factors():
         assert off_grid(factor, 2).max() < TOLERANCE, name
-    scale, zero_point = runtime.output["quantization"]
-    keras_outputs = model(digits[2], training=False).numpy()
-    difference = np.abs(runtime.run(digits[2]) - np.clip(np.rint(keras_outputs / scale) + zero_point, -128, 127))
+    expected = runtime.as_integers(model(digits[2], training=False).numpy())
+    difference = np.abs(runtime.run(digits[2]) - expected)
     assert difference.max() <= 3
     assert (difference > 1).mean() < 0.05
 
