@@ -5,7 +5,7 @@ from keras_rat import callbacks, signed_digits
 from keras_rat.auto import Choice
 from keras_rat.calibrate import calibrate
 from keras_rat.convert import convert
-from keras_rat.keras3 import from_keras3
+from keras_rat.graph.keras3 import from_keras3
 from keras_rat.phases import Phase, phase
 from keras_rat.quantize import (
     choose_bits,

@@ -4,7 +4,8 @@
 import tf_keras as keras
 from tensorflow_model_optimization.quantization.keras import QuantizeConfig
 
-from keras_rat.channelwise import Channelwise
+from keras_rat.graph.channelwise import Channelwise
+from keras_rat.graph.kinds import activation_name
 from keras_rat.grid import K_BITS, family_of
 from keras_rat.quantizers import WEIGHT_BITS, RangeQuantizer, RescaleQuantizer, TableQuantizer, TiedQuantizer
 from keras_rat.slopes import SlopesQuantizer
@@ -14,14 +15,6 @@ from tflm_export.grid import POWERS_OF_TWO
 from tflm_export.rescale import check_bits
 from tflm_export.setting import REQUANTIZE, Setting
 
-# Layers with weights and multipliers of their own.
-WEIGHTED = (
-    keras.layers.Conv2D,
-    keras.layers.Conv2DTranspose,
-    keras.layers.DepthwiseConv2D,
-    keras.layers.Dense,
-    Channelwise,
-)
 # Layers whose inputs share one scale, which is their output's.
 TYING = (keras.layers.Concatenate, keras.layers.Maximum, keras.layers.Minimum)
 # Fused activations that an int8 kernel applies by clamping: the range is that of their output.
@@ -32,11 +25,6 @@ TABLED = tuple(TABLE_RANGES)
 CLIPPED = tuple(CLIPPED_RANGES)
 # The step of relu6(x + 3) in the int8 kernel of HARD_SWISH, times the 128 that its input is multiplied by.
 _HARD_SWISH_STEP = 128 * 3 / 32768
-
-
-def activation_name(activation) -> str:
-    """The name of a Keras activation function or tfmot activation object."""
-    return getattr(activation, "__name__", type(activation).__name__)
 
 
 class NoQuantizeConfig(QuantizeConfig):

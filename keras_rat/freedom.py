@@ -14,8 +14,8 @@ import tf_keras as keras
 
 from keras_rat import configs, wiring
 from keras_rat.calibrate import scales_problem
-from keras_rat.channelwise import Channelwise
-from keras_rat.graph_writer import GraphWriter, bare
+from keras_rat.graph.channelwise import Channelwise
+from keras_rat.graph.writer import GraphWriter, bare
 from keras_rat.rescales import rescale_layers
 from tflm_export import solver
 

@@ -17,14 +17,14 @@ from keras_rat import (
     freedom,
     quantizers,
     refusals,
-    rewrite,
     tfmot_internals,
     wiring,
 )
 from keras_rat.calibrate import ABSORBED, STEPS
-from keras_rat.channelwise import Channelwise, HardSwish
+from keras_rat.graph import kinds, rewrite
+from keras_rat.graph.channelwise import Channelwise, HardSwish
+from keras_rat.graph.keras3 import from_keras3, is_keras3
 from keras_rat.grid import K_BITS, Family
-from keras_rat.keras3 import from_keras3, is_keras3
 from keras_rat.patterns import AUTO, open_widths
 from keras_rat.refusals import grouped, listed
 from keras_rat.rescales import rescale_layers
@@ -421,7 +421,7 @@ def _obstacle(wrapper, registry) -> str:
     feeding = [getattr(f, "layer", f) for f in wiring.inputs(wrapper)]
     kind = type(layer).__name__
     if isinstance(layer, BATCH_NORM):
-        if not all(type(f) in NORMALISED and configs.activation_name(f.activation) == "linear" for f in feeding):
+        if not all(type(f) in NORMALISED and kinds.activation_name(f.activation) == "linear" for f in feeding):
             return f"{kind} along another axis than the last, or synchronized=True and no layer to fold it into"
         if getattr(layer, "synchronized", False) and type(layer) is keras.layers.BatchNormalization:
             return f"{kind} with synchronized=True, which copies lose; use layers.experimental.SyncBatchNormalization"

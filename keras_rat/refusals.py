@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import tf_keras as keras
 
 from keras_rat import configs
+from keras_rat.graph import kinds
 
 MOST_NAMES = 6
 _TABLE = "int8 kernels look it up in a table that the converter makes of calibration data alone"
@@ -49,7 +50,7 @@ ACTIVATIONS = dict.fromkeys(("elu", "gelu", "selu", "softplus", "softsign", "mis
 def why(layer: keras.layers.Layer) -> str:
     """The kind of a layer that cannot be quantised, with its activation, and the reason where it is known."""
     kind = type(layer).__name__
-    name = configs.activation_name(layer.activation) if hasattr(layer, "activation") else ""
+    name = kinds.activation_name(layer.activation) if hasattr(layer, "activation") else ""
     reason = REASONS.get(kind) or ACTIVATIONS.get(name)
     computed = ("", "linear", *configs.CLAMPING, *configs.TABLED)
     label = kind if name in computed or kind in REASONS else f"{kind} with activation {name}"

@@ -12,8 +12,9 @@ from tensorflow_model_optimization.quantization.keras import default_8bit
 from tensorflow_model_optimization.quantization.keras.default_8bit import default_8bit_transforms
 from tensorflow_model_optimization.quantization.keras.graph_transformations import model_transformer, transforms
 
-from keras_rat import batch_norm, configs, quantizers, rewrite, substitute, tfmot_internals, wiring
-from keras_rat.channelwise import HardSwish
+from keras_rat import batch_norm, configs, quantizers, tfmot_internals, wiring
+from keras_rat.graph import kinds, rewrite, substitute
+from keras_rat.graph.channelwise import HardSwish
 from keras_rat.grid import K_BITS, Family, family_of, only_bits
 from keras_rat.patterns import PerLayer, checked, require_widths
 from keras_rat.quantizers import RangeQuantizer
@@ -76,7 +77,7 @@ SUMS = tuple(SUM_CONFIGS)
 RESCALING = (*SUMS, layers.ReLU)
 # Layers that take any range and have a fixed one.
 FIXED = (layers.Softmax,)
-WEIGHTED = configs.WEIGHTED
+
 # Layers whose batch normalisation the converter, or a transform, folds into their weights.
 NORMALISED = substitute.FOLDS_NORM
 BATCH_NORM = substitute.BATCH_NORM
@@ -128,8 +129,8 @@ class WeightedReLU(transforms.Transform):
     """
 
     def pattern(self):
-        kinds = "|".join(kind.__name__ for kind in WEIGHTED)
-        linear = transforms.LayerPattern(kinds, config={"activation": "linear"})
+        named = "|".join(kind.__name__ for kind in kinds.WEIGHTED)
+        linear = transforms.LayerPattern(named, config={"activation": "linear"})
         return transforms.LayerPattern("ReLU", inputs=[linear])
 
     def replacement(self, match_layer):
@@ -301,21 +302,21 @@ def _tie_lone_activations(model, quantize_map) -> None:
     for layer in model.layers:
         metadata = quantize_map.get(layer.name)
         lone = isinstance(layer, layers.ReLU) or (
-            type(layer) is layers.Activation and configs.activation_name(layer.activation) in ("relu", "relu6")
+            type(layer) is layers.Activation and kinds.activation_name(layer.activation) in ("relu", "relu6")
         )
         if not lone or metadata is None or metadata.get("quantize_config") is not None:
             continue
         (before,) = wiring.inputs(layer)
         leaves_range = isinstance(quantize_map.get(before.name, {}).get("quantize_config"), configs.NoQuantizeConfig)
         leaves_range = leaves_range and not quantize_map[before.name]["quantize_config"].get_output_quantizers(before)
-        weighted = type(before) in WEIGHTED and configs.activation_name(before.activation) == "NoOpActivation"
+        weighted = type(before) in kinds.WEIGHTED and kinds.activation_name(before.activation) == "NoOpActivation"
         if not (leaves_range or weighted):
             metadata["quantize_config"] = configs.TiedOutputConfig()
 
 
 def rescales(layer) -> bool:
     """Whether a layer has multipliers of a width of its own."""
-    return isinstance(layer, (*NORMALISED, *WEIGHTED, *SUMS))
+    return isinstance(layer, (*NORMALISED, *kinds.WEIGHTED, *SUMS))
 
 
 def has_own_weight_bits(layer) -> bool:
@@ -334,23 +335,25 @@ class Registry(default_8bit.Default8BitQuantizeRegistry):
 
     def supports(self, layer):
         if type(layer) is layers.Activation:
-            return configs.activation_name(layer.activation) in (*configs.CLAMPING, *configs.TABLED)
-        if type(layer) in WEIGHTED:
+            return kinds.activation_name(layer.activation) in (*configs.CLAMPING, *configs.TABLED)
+        if type(layer) in kinds.WEIGHTED:
             known = (*configs.CLAMPING, *configs.TABLED, *configs.CLIPPED, "NoOpActivation")
-            return configs.activation_name(layer.activation) in known
+            return kinds.activation_name(layer.activation) in known
         return type(layer) in (*MOVING, *TIED, *RESCALING, *FIXED, *TYING)
 
     def get_quantize_config(self, layer):
         if not self.supports(layer):
             raise ValueError(f"layer {layer.name} of type {type(layer).__name__} is not supported")
-        if type(layer) in WEIGHTED:  # tfmot asks for layers before annotated ones too, for their output's range alone
+        if (
+            type(layer) in kinds.WEIGHTED
+        ):  # tfmot asks for layers before annotated ones too, for their output's range alone
             bits, learn = self._bits_of(layer.name) or MAX_BITS, self._learn_multipliers
             if learn is None:
                 learn = self._method == REQUANTIZE and bits > COARSE_BITS and layer.trainable
             options = {"weight_bits": self.weight_bits_of(layer.name) or MAX_WEIGHT_BITS, "learn_multipliers": learn}
             return configs.rescale_config(layer, bits, self._method, **options, **self._options)
         if type(layer) is layers.Activation:
-            name = configs.activation_name(layer.activation)
+            name = kinds.activation_name(layer.activation)
             if name in configs.TABLED:
                 return configs.TableOutputConfig()
             return configs.OutputConfig() if name in ("relu", "relu6") else configs.NoQuantizeConfig()

@@ -62,6 +62,8 @@ FLOORS = (
     ("tflm_export.flags",),
     ("tflm_export.one_model",),
     ("tflm_export.__main__",),
+    ("keras_rat.tfmot_internals",),
+    ("keras_rat.graph",),
     ("keras_rat",),
     ("benchmarks",),
 )

@@ -8,7 +8,7 @@ import pytest
 import tf_keras
 
 import keras_rat
-from keras_rat import keras3_layers
+from keras_rat.graph import keras3_layers
 from tests.helpers.keras3 import assert_equal_outputs, keras, shake
 
 L = keras.layers

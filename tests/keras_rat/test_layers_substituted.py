@@ -7,7 +7,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 import keras_rat
-from keras_rat import activations, channelwise, configs
+from keras_rat import configs
+from keras_rat.graph import activations, channelwise
 from tests.helpers import networks
 from tests.helpers.litert import LiteRT
 from tflm_export import check

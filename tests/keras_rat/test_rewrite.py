@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""keras_rat.rewrite: flat 2-D graphs that compute what the model given computes."""
+"""keras_rat.graph.rewrite: flat 2-D graphs that compute what the model given computes."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 import keras_rat
-from keras_rat import rescale_layers, rewrite
+from keras_rat import rescale_layers
+from keras_rat.graph import rewrite
 from tests.helpers import networks
 
 L = keras.layers

@@ -6,7 +6,8 @@ import contextlib
 import tensorflow as tf
 import tf_keras as keras
 
-from keras_rat import channelwise, tfmot_internals
+from keras_rat import tfmot_internals
+from keras_rat.graph import channelwise
 
 
 def bare(layer):

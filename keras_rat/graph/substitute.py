@@ -22,9 +22,10 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from keras_rat import activations, channelwise, configs, functions, tfmot_internals
-from keras_rat.channelwise import Channelwise, HardSwish
-from keras_rat.graph_writer import GraphWriter, bare
+from keras_rat import tfmot_internals
+from keras_rat.graph import activations, channelwise, functions, kinds
+from keras_rat.graph.channelwise import Channelwise, HardSwish
+from keras_rat.graph.writer import GraphWriter, bare
 
 layers = keras.layers
 SWISH = ("swish", "silu")
@@ -117,7 +118,7 @@ class _Substituter(GraphWriter):
 
     def _noted(self, layer, inner, x, y):
         """An output, with what the layers that follow may want to know."""
-        if isinstance(inner, (*configs.WEIGHTED, *BATCH_NORM)):
+        if isinstance(inner, (*kinds.WEIGHTED, *BATCH_NORM)):
             self._weighted[id(y)] = (y, self._uses(layer))
         if _is_relu6(inner):
             self._remember(y, "relu6(x + 3)", self._source("x + 3", x))
@@ -173,7 +174,7 @@ class _Substituter(GraphWriter):
         return self.put(origin, layers.Multiply(), [x, self._hard_sigmoid(origin, x, suffix="_gate")])
 
     def _activation(self, origin, activation, x, uses=1):
-        name = configs.activation_name(activation)
+        name = kinds.activation_name(activation)
         if name in SWISH:
             return self._swish(origin, x)
         if name in HARD_SWISH:
@@ -187,7 +188,7 @@ class _Substituter(GraphWriter):
             return self._activation(layer, activation, args[0])
         config = inner.get_config() | {"activation": "linear"}
         x = self.copy(layer, config)(*args, **kwargs)
-        if isinstance(inner, configs.WEIGHTED):
+        if isinstance(inner, kinds.WEIGHTED):
             self._weighted[id(x)] = (x, 1)
         return self._activation(layer, activation, x)
 
@@ -240,7 +241,7 @@ class _Substituter(GraphWriter):
             return False
         (x,) = tf.nest.flatten(call.input_tensors)
         before = bare(tfmot_internals.layer_of(x))
-        takes = type(before) in FOLDS_NORM and configs.activation_name(before.activation) == "linear"
+        takes = type(before) in FOLDS_NORM and kinds.activation_name(before.activation) == "linear"
         return not takes or self._consumers[id(x)] > 1
 
 
@@ -252,13 +253,13 @@ def _is_substituted(layer) -> bool:
 def _is_other(activation) -> bool:
     if activation is None:
         return False
-    return configs.activation_name(activation) in (*SWISH, *HARD_SWISH) or activation in HARD_SIGMOIDS
+    return kinds.activation_name(activation) in (*SWISH, *HARD_SWISH) or activation in HARD_SIGMOIDS
 
 
 def _is_relu6(layer) -> bool:
     if isinstance(layer, layers.ReLU):
         return layer.max_value == 6 and not layer.negative_slope and not layer.threshold
-    return type(layer) is layers.Activation and configs.activation_name(layer.activation) == "relu6"
+    return type(layer) is layers.Activation and kinds.activation_name(layer.activation) == "relu6"
 
 
 def _is_plain(call) -> bool:

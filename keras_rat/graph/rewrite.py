@@ -17,8 +17,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 from keras_rat import tfmot_internals
-from keras_rat.graph_writer import GraphWriter, bare
-from keras_rat.substitute import substitute
+from keras_rat.graph.substitute import substitute
+from keras_rat.graph.writer import GraphWriter, bare
 
 layers = keras.layers
 

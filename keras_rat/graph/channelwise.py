@@ -4,7 +4,7 @@
 import numpy as np
 import tf_keras as keras
 
-from keras_rat import activations
+from keras_rat.graph import activations
 
 _CLIP = activations.unit_interval.__name__
 SMALLEST_VARIANCE = 1e-7  # Keras's epsilon, which its Normalization divides by at least the root of

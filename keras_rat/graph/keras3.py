@@ -12,8 +12,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from keras_rat import keras3_layers
-from keras_rat.keras3_layers import Problem, keras_3
+from keras_rat.graph import keras3_layers
+from keras_rat.graph.keras3_layers import Problem, keras_3
 
 SUBCLASSED = (
     "subclassed models, whose layers cannot be seen; build them with the functional API, keras.Model(inputs, outputs), "

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import tf_keras as keras
 
-from keras_rat import activations
-from keras_rat.channelwise import ScaledAdd
+from keras_rat.graph import activations
+from keras_rat.graph.channelwise import ScaledAdd
 
 CUSTOM = "custom layers; write them with tf_keras, or put layers of Keras in their place"
 ABSENT = "layers that tf_keras has not; put layers that it has in their place"
