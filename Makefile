@@ -16,7 +16,7 @@ export CUDA_VISIBLE_DEVICES ?= -1
 help:
 	@echo "make demo        train, narrow, export and verify on real digits; results in build/demo"
 	@echo "make test        run the tests, but for the slow ones"
-	@echo "make test-slow   run the others: whole suites, programs of the documentation, clusters (four minutes)"
+	@echo "make test-slow   run the others: whole suites, programs of the documentation, clusters, the rest of long sweeps (ten minutes)"
 	@echo "make test-newest PYTHON=python3.12  run the tests of training with the newest TensorFlow (half an hour)"
 	@echo "make test-oldest PYTHON=python3.11  the same with the oldest TensorFlow that keras_rat takes"
 	@echo "make constraints  let uv pin the newest and the oldest set anew, from the package index"
@@ -34,11 +34,12 @@ help:
 	@echo "make package     build and check the source distribution and the wheel in build/dist"
 	@echo "make clean       remove .venv and build, fetched data included"
 
+# --no-compile: most modules are never imported, and the others compile when they are; it takes half the time.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed; set PYTHON=")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade -c constraints.txt pip setuptools wheel
-	$(BIN)/python -m pip install -c constraints.txt -e '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install --no-compile -c constraints.txt -e '.[$(EXTRAS)]'
 	$(BIN)/python -m pip check
 	@touch $@
 

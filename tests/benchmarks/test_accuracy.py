@@ -83,6 +83,7 @@ def test_the_control_is_what_litert_computes(finished, bundled):
     assert np.mean(cells.read(cell, finished).decisions == expected) > 0.98
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_and_gives_the_same(finished):
     lost = Cell(TASK, 0, TRAINED, "keep", 1)
     before = cells.read(lost, finished)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.helpers import native
 from tests.helpers.c_internals import translate
+from tests.helpers.sweeps import sampled
 from tests.helpers.tflite_builder import TFLiteBuilder
 from tflm_export import UsageError, verify
 from tflm_export.flatbuffer.model import parse
@@ -48,7 +49,7 @@ def remembering() -> bytes:
 
 
 @pytest.mark.parametrize("data", [several(), remembering()], ids=["several", "remembering"])
-@pytest.mark.parametrize("cpu", ["cortex-m0plus", "cortex-m4"])
+@pytest.mark.parametrize("cpu", sampled(["cortex-m0plus", "cortex-m4"], 2))
 def test_a_device_run_equals_the_simulator(data, cpu):
     inputs, _ = device.inputs_for(data, 4, None, 1.0)
     run = device.measure(data, "model", cpu, "stock", inputs)

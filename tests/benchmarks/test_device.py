@@ -93,6 +93,7 @@ def test_a_model_without_layers():
     assert run.total("cycles") > 0
 
 
+@pytest.mark.slow
 def test_counts_in_c_and_in_python_agree_and_repeat(model, inputs, tmp_path):
     program = translate(narrow(model, 1)[0], "model", 1)
     built = firmware.build(program, "cortex-m0plus", tmp_path)
@@ -154,6 +155,7 @@ def test_the_command_line(model, tmp_path, capsys):
     assert rows[1].startswith("0,CONV_2D,")
 
 
+@pytest.mark.slow
 def test_the_command_line_with_a_part(model, tmp_path, capsys):
     path = tmp_path / "net.tflite"
     path.write_bytes(model)
@@ -220,6 +222,7 @@ def test_a_slow_multiplier(model, inputs):
     assert slow.to_dict()["cycle_model"]["multiplier_cycles"] == 32
 
 
+@pytest.mark.slow
 def test_a_program_that_the_user_brings(model, tmp_path, capsys):
     path, elf = tmp_path / "net.tflite", tmp_path / "tflm.elf"
     path.write_bytes(model)

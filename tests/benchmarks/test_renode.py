@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.c_internals import translate
+from tests.helpers.sweeps import sampled
 from tests.helpers.tflite_builder import residual_network
 from tflm_export import cores, narrow
 from tflm_export.simulator import simulate
@@ -108,7 +109,7 @@ def test_the_robot_file_in_renode(model, inputs, cpu, tmp_path):
 # Anywhere.
 
 
-@pytest.mark.parametrize("cpu", CPUS)
+@pytest.mark.parametrize("cpu", sampled(CPUS, 3))
 def test_the_inference_ends_where_it_returns_to(model, inputs, cpu, tmp_path):
     """In a run from reset, as Renode's are: as many instructions as an inference alone has, and 13 more to the report.
 

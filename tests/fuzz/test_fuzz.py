@@ -6,6 +6,7 @@ import random
 import pytest
 
 from tests.fuzz import acceptance, mutants, structure, target
+from tests.helpers.sweeps import sampled
 from tflm_export import METHODS
 
 MUTANTS = 400
@@ -16,7 +17,7 @@ def seeds():
     return mutants.seeds(60_000)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", sampled(range(8), 3))
 def test_mutants(seeds, seed, tmp_path):
     source = random.Random(seed)
     narrowed_count = 0
@@ -32,7 +33,7 @@ def test_mutants(seeds, seed, tmp_path):
     assert acceptance.refused(tmp_path) == []
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", sampled(range(4), 3))
 def test_computed_mutants(seed):
     """Well-formed files whose numbers are damaged: run in some arithmetic, simplified, and written as C."""
     source, built = random.Random(seed), structure.seeds()

@@ -16,6 +16,7 @@ from keras_rat import phases, rescale_layers, tfmot_internals
 from keras_rat.choose import fitted
 from tests.helpers import networks
 from tests.helpers.litert import LiteRT, off_grid
+from tests.helpers.sweeps import sampled
 from tflm_export import factors
 from tflm_export.errors import UsageError
 from tflm_export.flatbuffer.model import parse
@@ -107,7 +108,7 @@ ABSORBED = {  # layers that nothing is in the way of, and factors of which per-c
 
 
 @pytest.mark.usefixtures("only_absorbed")
-@pytest.mark.parametrize("bits", [1, 2, 4])
+@pytest.mark.parametrize("bits", sampled([1, 2, 4], 3))
 @pytest.mark.parametrize("network", ABSORBED, ids=lambda network: network.__name__)
 def test_factors_lie_on_the_grid(digits, network, bits):
     model = quantized(network, bits, digits)

@@ -12,6 +12,7 @@ import tflm_export
 from keras_rat import grid, wiring
 from tests.helpers import networks, peer
 from tests.helpers.signed_digits import ThreeDigits, off_three_digits
+from tests.helpers.sweeps import sampled
 from tflm_export.grid import Grid
 
 L = keras.layers
@@ -49,7 +50,7 @@ def quantized(**kwargs):
     return keras_rat.quantize_model(networks.build(lambda: networks.functional(network)), **kwargs)
 
 
-@pytest.fixture(scope="module", params=["requantize", "keep"])
+@pytest.fixture(scope="module", params=sampled(["requantize", "keep"], 2))
 def trained(request, digits):
     model = quantized(method=request.param, learn_multipliers=True, multiplier_rate=8.0, grid=FAMILY)
     keras_rat.calibrate(model, digits[0][:64])

@@ -17,6 +17,7 @@ from keras_rat import rescale_layers, tfmot_internals
 from keras_rat.convert import _too_wide as too_wide
 from tests.helpers import networks
 from tests.helpers.litert import LiteRT, off_grid, stock_convert
+from tests.helpers.sweeps import sampled
 from tests.helpers.tflite_builder import TFLiteBuilder
 from tflm_export.flatbuffer.model import parse
 
@@ -51,7 +52,7 @@ def case_id(value):
     return getattr(value, "__name__", str(value))
 
 
-every_case = pytest.mark.parametrize(("network", "bits", "method"), CASES + CORNERS, ids=case_id)
+every_case = pytest.mark.parametrize(("network", "bits", "method"), sampled(CASES + CORNERS, 2), ids=case_id)
 
 
 @every_case
@@ -108,7 +109,7 @@ def channels_first(layer) -> tuple[np.ndarray, np.ndarray]:
     return kernel.reshape(-1, channels).T, gain
 
 
-@pytest.mark.parametrize(("network", "bits", "method"), CASES, ids=case_id)
+@pytest.mark.parametrize(("network", "bits", "method"), sampled(CASES, 2), ids=case_id)
 def test_int8_weights_are_the_rounded_variables(converted, network, bits, method):
     model, runtime = converted(network, bits, method)
     stored = []
@@ -188,9 +189,8 @@ def test_a_model_trained_without_calibration(digits):
         assert off_grid(factor, 2).max() < TOLERANCE, name
     expected = runtime.as_integers(model(digits[2], training=False).numpy())
     difference = np.abs(runtime.run(digits[2]) - expected)
-    ties = bits == 1 and "ADD" in {op["op_name"] for op in runtime.ops}
-    assert difference.max() <= (4 if ties else 3)
-    assert (difference > 1).mean() < (0.15 if ties else 0.05)
+    assert difference.max() <= 3
+    assert (difference > 1).mean() < 0.05
 
 
 def test_ranges_that_saw_no_data_are_named():

@@ -9,6 +9,7 @@ import tf_keras as keras
 import keras_rat
 from tests.helpers import networks
 from tests.helpers.litert import LiteRT, off_grid
+from tests.helpers.sweeps import sampled
 
 L = keras.layers
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -131,7 +132,7 @@ def weights_alone(model, path):
     return copy
 
 
-@pytest.mark.parametrize("again", [reload_h5, reload_saved_model, clone, weights_alone])
+@pytest.mark.parametrize("again", sampled([reload_h5, reload_saved_model, clone, weights_alone], 2))
 def test_copies_predict_convert_and_train_alike(tuned, exported, digits, tmp_path, again):
     model, *_ = tuned
     copy = again(model, tmp_path)

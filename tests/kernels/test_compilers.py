@@ -21,6 +21,7 @@ from tests.helpers.fans import fan
 from tests.helpers.internals import simulate
 from tests.helpers.native import UNDEFINED, run
 from tests.helpers.programs import random_inputs
+from tests.helpers.sweeps import sampled
 from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
 from tflm_export import cores, kernels, narrow
 from tflm_export.c.lowering import KERNELS
@@ -142,7 +143,7 @@ def test_nothing_is_warned_of(target, language, tmp_path):
     run([*command, *sorted(kernels.FOLDER.glob("*.c")), tmp_path / "headers.c", *sources])
 
 
-@pytest.mark.parametrize(("name", "optimize"), BUILDS)
+@pytest.mark.parametrize(("name", "optimize"), sampled(BUILDS, 3))
 def test_host(name, optimize, tmp_path):
     """What is built computes the same, whatever the compiler makes of it."""
     language = list(LANGUAGES)[BUILDS.index((name, optimize)) % 2]

@@ -11,6 +11,7 @@ from tests.helpers.c_internals import translate
 from tests.helpers.c_steps import assert_equal_forms, step_of
 from tests.helpers.programs import Compiled
 from tests.helpers.random_forms import Draw
+from tests.helpers.sweeps import sampled
 from tflm_export import narrow
 from tflm_export.arithmetic import Narrow
 from tflm_export.c.lowering import KERNELS
@@ -81,7 +82,7 @@ def test_int16_weights_that_fit_int8_are_as_fast_as_int8():
     assert emitter.emit(step_of(form)).statements == emitter.emit(step_of(as_int8)).statements
 
 
-@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("core", sampled(CORES, 3))
 def test_a_uint8_network(core):
     """Layouts, planes between layers among them."""
     data, _ = narrow(corpus.read("models/coral__mobilenet_v1_0.25_128_quant"), 1)

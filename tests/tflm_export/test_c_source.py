@@ -16,6 +16,7 @@ from tests.helpers import native
 from tests.helpers.c_internals import translate
 from tests.helpers.fans import fan
 from tests.helpers.programs import Compiled, assert_equals_simulator, random_inputs
+from tests.helpers.sweeps import sampled
 from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
 from tflm_export import ModelError, UsageError, c, cores, kernels, narrow
 from tflm_export.arithmetic import LiteRTReference
@@ -218,7 +219,7 @@ COMPILERS = {
 COMPILED = {(core.kernels, core.architectures): core.name for core in cores.CORES if core.isa == "arm"}.values()
 
 
-@pytest.mark.parametrize("core", COMPILED)
+@pytest.mark.parametrize("core", sampled(COMPILED, 2))
 @pytest.mark.parametrize("compiler", COMPILERS)
 def test_compilers_have_no_warnings(compiler, core, tmp_path):
     command, warnings = COMPILERS[compiler], native.WARNINGS

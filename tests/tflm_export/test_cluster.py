@@ -66,6 +66,7 @@ def test_workers_without_what_is_needed(nodes, tmp_path, monkeypatch):
     assert "No module named 'only_here'" in message
 
 
+@pytest.mark.slow
 def test_workers_of_several_threads_are_refused(nodes):
     nodes.start_node("two", "--nthreads=2")
     with cluster._engine().Client(nodes.address) as client:
