@@ -12,7 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.efficientnet_lite import efficientnet_lite0
+
 CROPS, TEST_CROPS, CLASSES = 64, 64, 10
+LITE = "EfficientNetLite0"  # the one that is not Keras's
 OFFSET = 2.0  # of normalised values, in their standard deviations: few are below 0
 
 
@@ -39,6 +42,7 @@ APPLICATIONS = {
     "MobileNetV3Small": Application(raw=True, arguments={"alpha": 0.75}),
     "MobileNetV3Large": Application(raw=True, arguments={"alpha": 0.75}),
     "EfficientNetB0": Application(raw=True),
+    LITE: Application(),
     "EfficientNetV2B0": Application(raw=True),
     "ResNet50": Application(),
     "ResNet50V2": Application(),
@@ -75,6 +79,8 @@ def build(keras, name: str):
     application = APPLICATIONS[name]
     shape = (application.pixels, application.pixels, 3)
     keras.utils.set_random_seed(0)
+    if name == LITE:
+        return efficientnet_lite0(keras, shape, CLASSES)
     return getattr(keras.applications, name)(
         weights=None, input_shape=shape, classes=CLASSES, classifier_activation=None, **application.arguments
     )
@@ -144,7 +150,7 @@ def run(version: str, name: str, bits: int, method: str) -> None:
     from tflm_export import ModelError, check
 
     noted = Run(name)
-    if not hasattr(keras.applications, name):
+    if name != LITE and not hasattr(keras.applications, name):
         noted.add(absent="not in this version")
         return
     application = APPLICATIONS[name]
@@ -174,6 +180,8 @@ def run(version: str, name: str, bits: int, method: str) -> None:
 def agreement(data: bytes, fake: np.ndarray, wanted: np.ndarray, images: np.ndarray) -> dict[str, Any]:
     """How a file agrees with the fake-quantised outputs that it was made for, and with those of the float network.
 
+    LiteRT's two sets of kernels round otherwise, of the same file: what they are apart is what a network makes of that.
+
     Args:
       data: the .tflite file.
       fake, wanted: float [rows, classes].
@@ -183,10 +191,12 @@ def agreement(data: bytes, fake: np.ndarray, wanted: np.ndarray, images: np.ndar
 
     runtime = runtimes.LiteRT(data, reference=True)
     scale, zero_point = runtime.output["quantization"]
-    integers = runtime.run(runtimes.quantize_input(images, runtime.input)).astype(int)
+    rows = runtimes.quantize_input(images, runtime.input)
+    integers, others = (each.run(rows).astype(int) for each in (runtime, runtimes.LiteRT(data)))
     apart = np.abs(integers - np.clip(np.rint(fake / scale) + zero_point, -128, 127))
     found = (integers - zero_point) * scale
     return {
+        "kernels": sqnr((others - zero_point) * scale, found),
         "most": int(apart.max()),
         "beyond": float((apart > 1).mean()),
         "sqnr": sqnr(found, wanted),

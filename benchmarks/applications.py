@@ -3,8 +3,8 @@
 
 Each is built for small images with random weights, its batch normalisations at the statistics of crops of two
 photographs; then quantised, calibrated, converted and checked, each step timed, in a process of its own. On other crops
-the int8 file (LiteRT's reference kernels) is compared with the fake-quantised model and with the float network. What is
-refused is listed with the reason. Networks that were measured already are not measured again.
+the int8 file on LiteRT's reference kernels is compared with XNNPACK, with the fake-quantised model and with the float
+network. What is refused is listed with the reason. Networks that were measured already are not measured again.
 
 usage: python -m benchmarks.applications [--only EfficientNet] [--keras 2,3] [--bits 4] [--method keep] [--publish docs]
 """
@@ -36,7 +36,7 @@ _PUBLISH = flags.DEFINE_string(
 )
 
 STEPS = ("rebuild", "quantize", "calibrate", "convert", "check")
-HEAD = ("network", "Keras", "pixels", "parameters", "result", "to fake-quantised", "to float", *STEPS)
+HEAD = ("network", "Keras", "pixels", "parameters", "result", "XNNPACK", "fake-quantised", "float", *STEPS)
 DONE = {"sqnr", "refused", "absent"}  # what a result has that need not be measured again
 BEGIN, END = "<!-- applications: made by python -m benchmarks.applications -->", "<!-- end of applications -->"
 
@@ -89,13 +89,14 @@ def outcome(result: dict) -> str:
 def row(key: str, result: dict) -> tuple[str, ...]:
     """A line of the table."""
     version, name = key.split(" ", 1)
-    close, near = "", ""
+    kernels, close, near = "", "", ""
     if "sqnr" in result:
+        kernels = f"{result['kernels']:.1f} dB" if "kernels" in result else ""  # files of earlier versions have none
         close = f"{result['together']:.1f} dB, {result['most']} LSB"
         near = f"{result['sqnr']:.1f} dB, {result['same']:.0%}"
     seconds = (f"{result['seconds'][step]:.1f}" if step in result["seconds"] else "" for step in STEPS)
     parameters = f"{result['parameters']:,}" if "parameters" in result else ""
-    return (name, version, str(result.get("pixels", "")), parameters, outcome(result), close, near, *seconds)
+    return (name, version, str(result.get("pixels", "")), parameters, outcome(result), kernels, close, near, *seconds)
 
 
 def worst_first(results: dict[str, dict]) -> list[str]:

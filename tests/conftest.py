@@ -13,6 +13,8 @@ from benchmarks.datasets import data_folder
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many of these as cores
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 pytest.register_assert_rewrite("tests.helpers")
 hypothesis.settings.register_profile(

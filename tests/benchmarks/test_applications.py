@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tf_keras as keras
 
-from benchmarks import application_runs, applications
+from benchmarks import application_runs, applications, efficientnet_lite
 from tflm_export import UsageError
 
 GOOD = {
@@ -17,6 +17,7 @@ GOOD = {
     "wide": [],
     "most": 2,
     "beyond": 0.0125,
+    "kernels": 27.0,
     "sqnr": 21.04,
     "together": 25.0,
     "same": 0.5,
@@ -36,7 +37,9 @@ def test_the_worst_come_first_and_refusals_before_them():
 def test_a_line_of_the_table():
     text = applications.markdown(RESULTS, "the command", {"numpy": "2.0"})
     assert "`the command` (numpy 2.0): 2 of 4 networks" in text
-    assert "| Good | 2 | 32 | 1,234,567 | narrow | 25.0 dB, 2 LSB | 21.0 dB, 50% |  | 1.2 |  | 3.0 |  |" in text
+    assert (
+        "| Good | 2 | 32 | 1,234,567 | narrow | 27.0 dB | 25.0 dB, 2 LSB | 21.0 dB, 50% |  | 1.2 |  | 3.0 |  |" in text
+    )
     assert "refused: layers a \\| b (LSTM)" in text
     assert "wider than wanted: ADD (x)" in text
 
@@ -100,3 +103,13 @@ def test_a_page_without_a_place_for_the_table_is_left_alone(tmp_path, monkeypatc
     assert applications.main(line) == 2
     assert "has no lines" in capsys.readouterr().err
     assert (tmp_path / "keras_models.md").read_text() == "nothing"
+
+
+@pytest.mark.parametrize("version", ["2", "3"])
+def test_efficientnet_lite_has_the_parameters_of_its_publication(version):
+    """4.7 million with 1,000 classes, by https://github.com/tensorflow/tpu, models/official/efficientnet/lite."""
+    module = keras if version == "2" else pytest.importorskip("keras")
+    model = efficientnet_lite.efficientnet_lite0(module, (32, 32, 3), 1000)
+    trained = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+    assert 4.65e6 <= trained < 4.75e6
+    assert not {"Multiply", "Activation"} & {type(layer).__name__ for layer in model.layers}

@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+from tests.helpers.sweeps import sampled
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BENCHMARKS = ROOT / "benchmarks"
 FILES = [path for path in BENCHMARKS.glob("*.py") if 'if __name__ == "__main__"' in path.read_text()]
@@ -40,7 +42,7 @@ def test_all_of_them_are_known():
     ]
 
 
-@pytest.mark.parametrize("module", COMMANDS)
+@pytest.mark.parametrize("module", sampled(COMMANDS, 3))
 def test_help(module):
     done = subprocess.run(
         [sys.executable, "-m", f"benchmarks.{module}", "--help"],

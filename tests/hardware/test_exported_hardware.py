@@ -18,6 +18,7 @@ import pytest
 from benchmarks.hardware import cxxrtl, yosys
 from tests.helpers import corpus
 from tests.helpers.hardware import ALL
+from tests.helpers.sweeps import sampled
 from tests.helpers.tflite_builder import residual_network
 from tflm_export import narrow, rtl
 from tflm_export.grid import grid_of
@@ -103,7 +104,7 @@ def test_testbench_wants_all_vectors(tmp_path, kept, message):
     assert message in done.stdout
 
 
-@pytest.mark.parametrize(("model", "grid"), CASES)
+@pytest.mark.parametrize(("model", "grid"), sampled(CASES, 2))
 def test_networks_through_cxxrtl(model, grid):
     is_folded, grid = grid == "folded", grid_of(1 if grid == "folded" else grid)
     data, _ = narrow(corpus.read(model), grid)

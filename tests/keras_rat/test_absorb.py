@@ -84,7 +84,7 @@ def only_absorbed(monkeypatch):
 
 
 @pytest.mark.usefixtures("only_absorbed")
-@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.__name__)
+@pytest.mark.parametrize("network", sampled(NETWORKS, 2), ids=lambda network: network.__name__)
 def test_the_float_network_stays(digits, network):
     rows = digits[0][:ROWS]
     before = in_float(keras_rat.quantize_model(networks.build(network), 1, "keep"), rows)
@@ -109,7 +109,7 @@ ABSORBED = {  # layers that nothing is in the way of, and factors of which per-c
 
 @pytest.mark.usefixtures("only_absorbed")
 @pytest.mark.parametrize("bits", sampled([1, 2, 4], 3))
-@pytest.mark.parametrize("network", ABSORBED, ids=lambda network: network.__name__)
+@pytest.mark.parametrize("network", sampled(ABSORBED, 2), ids=lambda network: network.__name__)
 def test_factors_lie_on_the_grid(digits, network, bits):
     model = quantized(network, bits, digits)
     off = {m.layer: off_grid(m.factor, bits).max() for m in keras_rat.multipliers(model)}
@@ -126,6 +126,7 @@ def off_but_for_the_last(found, wanted):
     return np.sqrt(np.mean((found - (found * wanted).sum() / (wanted**2).sum() * wanted) ** 2))
 
 
+@pytest.mark.slow
 def test_a_shift_loses_nothing(digits):
     """The int8 file of pure shifts against that of 31 bits, on LiteRT: steps of the output."""
     wide, shifts, nearest = (

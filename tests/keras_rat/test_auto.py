@@ -11,6 +11,7 @@ import keras_rat
 from keras_rat import widths
 from tests.helpers import networks
 from tests.helpers.litert import LiteRT, off_grid
+from tests.helpers.sweeps import sampled
 from tflm_export import ModelError, UsageError
 from tflm_export.search import UNIFORM
 
@@ -90,7 +91,7 @@ def everything():
     return networks.functional(build)
 
 
-@pytest.mark.parametrize("method", ["requantize", "keep"])
+@pytest.mark.parametrize("method", sampled(["requantize", "keep"], 2))
 def test_what_was_measured_is_what_the_model_does(digits, method):
     model, images = networks.build(everything), digits[0][:96]
     before = model.get_weights()
@@ -103,7 +104,7 @@ def test_what_was_measured_is_what_the_model_does(digits, method):
     assert list(found.bits) == ["^conv2d\\.1$", "^leaky$", "^separable$", "^conv2d$", "^sum$", "^pool$", "^map$"]
 
 
-@pytest.fixture(scope="module", params=["requantize", "keep"])
+@pytest.fixture(scope="module", params=sampled(["keep", "requantize"], 2))
 def model(request):
     """Calibrated, with chosen widths."""
     model = keras_rat.quantize_model(uneven(), "auto", request.param, data=ROWS, max_drop=MAX_DROP)

@@ -10,6 +10,7 @@ from keras_rat import rescale_layers
 from keras_rat.calibrate import scales_problem
 from tests.helpers import networks
 from tests.helpers.litert import off_grid
+from tests.helpers.sweeps import sampled
 
 L = keras.layers
 BATCH = 32
@@ -106,7 +107,7 @@ def scale(bounds):
 
 
 @pytest.mark.parametrize("method", ["requantize", "keep"])
-@pytest.mark.parametrize("bits", [1, 2, 4])
+@pytest.mark.parametrize("bits", sampled([1, 2, 4], 2))
 def test_additions_and_poolings_are_on_the_grid_and_ranges_only_grew(digits, bits, method):
     model = networks.build(networks.residual)
     quantized = keras_rat.quantize_model(model, bits, method)
@@ -286,7 +287,7 @@ def test_batch_norm_can_go_on_with_the_batches_statistics(digits):
     assert not trained(model, digits)[0].any()
 
 
-@pytest.mark.parametrize("form", ["model.h5", "folder"])
+@pytest.mark.parametrize("form", sampled(["model.h5", "folder"], 2))
 def test_statistics_stay_frozen_in_a_saved_model(digits, form, tmp_path):
     model = normalised(digits)
     trained(model, digits)

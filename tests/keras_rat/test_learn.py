@@ -8,6 +8,7 @@ import tf_keras as keras
 import keras_rat
 from keras_rat import callbacks, rescale_layers, tfmot_internals
 from tests.helpers import networks
+from tests.helpers.sweeps import sampled
 from tflm_export import rescale
 from tflm_export.errors import UsageError
 
@@ -50,7 +51,7 @@ def schedule():
 
 
 @pytest.mark.parametrize("rate", [lambda: RATE, schedule], ids=["constant", "cosine"])
-@pytest.mark.parametrize("reach", [1.0, 0.25])
+@pytest.mark.parametrize("reach", sampled([1.0, 0.25], 2))
 def test_multipliers_go_as_far_as_they_are_to_and_then_stand_still(digits, rate, reach):
     seen = fit(quantized(digits), digits, callbacks.LearnMultipliers(reach=reach), rate=rate())
     way = np.abs(seen[2] - seen[0])
@@ -106,6 +107,7 @@ def test_a_schedule_comes_first(digits):
     assert set(np.round(learned(model), 6) % 1) == {0.0}
 
 
+@pytest.mark.slow
 def test_a_model_learns_on_after_it_was_saved(digits, tmp_path):
     model = quantized(digits)
     fit(model, digits, callbacks.LearnMultipliers())

@@ -17,7 +17,8 @@ L = keras.layers
 
 
 def test_exports_exactly_its_all():
-    modules = {path.stem for path in pathlib.Path(keras_rat.__file__).parent.glob("*.py")}
+    folder = pathlib.Path(keras_rat.__file__).parent
+    modules = {path.stem for path in (*folder.glob("*.py"), *folder.glob("*/"))}
     public = {name for name in vars(keras_rat) if not name.startswith("_")}
     assert public - modules == set(keras_rat.__all__) - modules
     for name in keras_rat.__all__:

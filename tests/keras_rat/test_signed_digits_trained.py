@@ -14,6 +14,7 @@ from keras_rat import callbacks, grid
 from keras_rat.signed_digits import CSD2
 from tests.helpers import networks, peer
 from tests.helpers.signed_digits import off_csd2
+from tests.helpers.sweeps import sampled
 from tflm_export import runtimes, signed_digits
 from tflm_export.grid import Grid
 from tflm_export.simulator import simulate
@@ -37,7 +38,7 @@ def compile_for_training(model):
     model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
 
 
-@pytest.fixture(scope="module", params=["requantize", "keep"])
+@pytest.fixture(scope="module", params=sampled(["requantize", "keep"], 2))
 def trained(request, digits):
     model = quantized(method=request.param, learn_multipliers=True, multiplier_rate=8.0)
     keras_rat.calibrate(model, digits[0][:64])
@@ -112,7 +113,7 @@ def test_saved_models_keep_it_by_name(trained, digits, tmp_path, form):
     np.testing.assert_array_equal(loaded(digits[2][:32]), trained(digits[2][:32]))
 
 
-@pytest.mark.parametrize(("stages", "first"), [({0: 0.5, 1: 1.0}, {4, 31}), ({0: 8, 1: 1}, {8})])
+@pytest.mark.parametrize(("stages", "first"), sampled([({0: 0.5, 1: 1.0}, {4, 31}), ({0: 8, 1: 1}, {8})], 2))
 def test_a_schedule_comes_down_to_it_from_wider_multipliers(digits, stages, first):
     model = quantized()
     keras_rat.calibrate(model, digits[0][:64])
@@ -130,6 +131,7 @@ def test_a_schedule_comes_down_to_it_from_wider_multipliers(digits, stages, firs
     assert tflm_export.check(keras_rat.convert(model), "csd2").offenders == ()
 
 
+@pytest.mark.slow
 def test_early_stopping_measures_the_narrow_model(digits):
     model = quantized(method="keep")
     keras_rat.calibrate(model, digits[0][:64])

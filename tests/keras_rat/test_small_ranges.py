@@ -60,7 +60,10 @@ def separable():
 FORMS = ((1, "requantize"), (8, "keep"))
 CASES = [(bias_behind_dead_relu, *form) for form in FORMS]
 CASES += [(build, *FORMS[0]) for build in (dead_relu, dead_branch, separable)]
-CASES += [(deep, *FORMS[1]), pytest.param(mobilenet, 4, "requantize", marks=pytest.mark.slow)]
+CASES += [
+    pytest.param(deep, *FORMS[1], marks=pytest.mark.slow),
+    pytest.param(mobilenet, 4, "requantize", marks=pytest.mark.slow),
+]
 
 
 def calibrated(build, bits, method="requantize", spread=1.0):

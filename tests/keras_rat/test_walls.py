@@ -119,6 +119,7 @@ print(keras_rat.widths(model))
 """
 
 
+@pytest.mark.slow
 def test_the_order_of_imports_does_not_matter():
     result = subprocess.run(
         [sys.executable, "-c", KERAS_3_FIRST], cwd=ROOT, capture_output=True, text=True, check=False

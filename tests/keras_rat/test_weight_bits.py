@@ -10,6 +10,7 @@ import keras_rat
 from keras_rat import rescale_layers
 from tests.helpers import networks
 from tests.helpers.nibbles import unpacked
+from tests.helpers.sweeps import sampled
 from tflm_export import check, runtimes
 
 L = keras.layers
@@ -148,7 +149,7 @@ def test_both_runtimes_compute_what_keras_does(converted, digits):
         assert (np.abs(integers - expected) > 1).mean() < 0.05
 
 
-@pytest.mark.parametrize("form", ["h5", "tf"])
+@pytest.mark.parametrize("form", sampled(["h5", "tf"], 2))
 def test_bits_of_weights_survive_saving(converted, digits, tmp_path, form):
     model, _ = converted
     model.save(tmp_path / f"model.{form}", save_format=form)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.helpers import corpus
 from tests.helpers.command import ROOT
+from tests.helpers.sweeps import sampled
 from tests.helpers.tflite_builder import TFLiteBuilder, residual_network
 from tests.recipes import generate
 from tests.recipes.test_recipes import BLOCK, needs, run
@@ -103,7 +104,7 @@ REAL = {  # their inputs and outputs, and how many successive ones are run
 
 @needs["cmake"]
 @needs["gcc"]
-@pytest.mark.parametrize("model", REAL)
+@pytest.mark.parametrize("model", sampled(REAL, 2))
 def test_the_program_with_real_models(folder, model):
     """A classifier, a wake word, an LSTM, and a MobileNet in uint8, each in the place of the page's digits."""
     shutil.rmtree("digits")

@@ -9,6 +9,7 @@ import pytest
 
 from tests.helpers import corpus, exact, peer
 from tests.helpers.signed_digits import ThreeDigits
+from tests.helpers.sweeps import sampled
 from tests.helpers.tflite_builder import TFLiteBuilder, pack, residual_network, unpack
 from tflm_export import check, narrow, rescale, simulator
 from tflm_export.calibration import Calibration, quantized_inputs
@@ -314,7 +315,7 @@ ACCURACY = {
 
 
 @pytest.mark.parametrize("bits", [1, 2])
-@pytest.mark.parametrize("task", ACCURACY)
+@pytest.mark.parametrize("task", sampled(ACCURACY, 2))
 def test_real_networks_stay_accurate(task, bits):
     name, archive, divisor, least = ACCURACY[task]
     data = corpus.read(name)

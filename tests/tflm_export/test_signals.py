@@ -13,6 +13,7 @@ import time
 import pytest
 
 from tests.helpers.command import ROOT, start
+from tests.helpers.sweeps import sampled
 from tests.helpers.tflite_builder import residual_network
 from tflm_export import files, signals
 
@@ -166,7 +167,7 @@ def opened(pipe: str, process: subprocess.Popen) -> int:
 
 
 @pytest.mark.parametrize("suppressed", ["", "KeyboardInterrupt"])
-@pytest.mark.parametrize("number", STOPPING)
+@pytest.mark.parametrize("number", sampled(STOPPING, 2))
 def test_workers_are_stopped_and_clean_up(folder, number, suppressed):
     """Those that it started end before the program does, without their files and folders, although one signal had no
     effect on them."""
