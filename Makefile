@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS := train,runtimes,device,hardware,dev
+PARALLEL ?= -n auto --maxprocesses 4 --dist worksteal
 TRAINING_TESTS ?= tests/keras_rat tests/test_docs.py::test_tutorial_ends_on_the_board
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
@@ -47,13 +48,13 @@ demo: $(STAMP)
 	$(BIN)/python -m benchmarks.demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m slow
+	$(BIN)/python -m pytest $(PARALLEL) -m slow
 
 test-newest test-oldest: test-%: build/venvs/$(notdir $(PYTHON))-%/.installed
-	$(<D)/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(TRAINING_TESTS)
+	$(<D)/bin/python -m pytest $(PARALLEL) $(TRAINING_TESTS)
 
 # Not editable: the tests run in the checkout, whose packages come first.
 build/venvs/$(notdir $(PYTHON))-%/.installed: pyproject.toml constraints-%.txt

@@ -30,26 +30,33 @@ def stuck(model: keras.Model, prefix: str) -> dict[str, list[int]]:
     Returns:
       By the name of the layer without the prefix: the inputs, by number, that need a rescale of their own.
     """
+    concerned = [layer for layer in model.layers if _is_sum(layer) or isinstance(wiring.inner(layer), configs.TYING)]
+    if not concerned:
+        return {}
     problem, ranges = scales_problem(model, rescale_layers(model))
     random = np.random.default_rng(0)
     scales = problem.scales | {owner: float(np.float32(random.uniform(0.01, 0.1))) for owner in ranges}
     solution = solver.solve(dataclasses.replace(problem, scales=scales))
     unsolved = {problem.nodes[index][0]: problem.nodes[index][1] for index in solution.unsolved}
     found = {}
-    for layer in model.layers:
+    for layer in concerned:
         keys = [range_.owner for range_ in wiring.source_ranges(layer) if range_ is not None]
-        config = getattr(layer, "quantize_config", None)
         needed = set()
-        if isinstance(config, configs.SumConfig) and unsolved:
+        if not _is_sum(layer):
+            needed = {number for number, key in enumerate(keys) if key not in ranges}
+        elif unsolved:
             target, _ = wiring.sink(layer)
-            for node, _ in config.nodes(tuple(keys), target.owner):
+            for node, _ in layer.quantize_config.nodes(tuple(keys), target.owner):
                 if node in unsolved:
                     needed |= _off(node, unsolved[node], solution.scales)
-        elif isinstance(wiring.inner(layer), configs.TYING):
-            needed = {number for number, key in enumerate(keys) if key not in ranges}
         if needed:
             found[layer.name.removeprefix(prefix)] = sorted(needed)
     return found
+
+
+def _is_sum(layer) -> bool:
+    """Whether a layer has factors, but no weights to put them on the grid."""
+    return isinstance(getattr(layer, "quantize_config", None), configs.SumConfig)
 
 
 def _off(node, setting, scales) -> set[int]:

@@ -317,9 +317,8 @@ def quantize_apply(
 
 def _apply(flat: rewrite.Rewritten, scheme, quantized_layer_name_prefix, trainable):
     model = flat.model
+    scheme = scheme.resolved(_own(model, "bits", rescales), _own(model, "weight_bits", has_own_weight_bits))
     _raise_offenders([*flat.offenders, *_unsupported(model, scheme.get_quantize_registry())])
-    weighted = _own(model, "weight_bits", has_own_weight_bits)
-    scheme = scheme.resolved(_own(model, "bits", rescales), weighted)
     for _ in range(ATTEMPTS):
         with quantize_scope():
             quantized = _tfmot.quantize_apply(model, scheme, quantized_layer_name_prefix)
@@ -430,7 +429,7 @@ def _obstacle(wrapper, registry) -> str:
         following = [getattr(f, "layer", f) for f in wiring.outputs(wrapper)]
         if any(isinstance(f, BATCH_NORM) for f in following):
             return f"dilated {kind} with batch normalisation, which the converter leaves in float"
-    weight_bits = getattr(wrapper, "weight_bits", None) or registry.weight_bits_of(layer.name) or MAX_WEIGHT_BITS
+    weight_bits = registry.weight_bits_of(layer)
     if isinstance(layer, keras.layers.Conv2DTranspose) and weight_bits < MAX_WEIGHT_BITS:
         return f"{kind} with {weight_bits}-bit weights, which the converter cannot write; give it weight_bits of 8"
     if type(layer) is keras.layers.SeparableConv2D:

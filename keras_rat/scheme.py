@@ -329,9 +329,13 @@ class Registry(default_8bit.Default8BitQuantizeRegistry):
 
     def __init__(self, bits_of, method, weight_bits_of, learn_multipliers=None, **options):
         super().__init__()
-        self._bits_of, self._method, self.weight_bits_of = bits_of, method, weight_bits_of
+        self._bits_of, self._method, self._weight_bits_of = bits_of, method, weight_bits_of
         self._learn_multipliers = learn_multipliers
         self._options = options
+
+    def weight_bits_of(self, layer) -> int:
+        """The bits of a layer's weights; 8 of those that the scheme says nothing of."""
+        return self._weight_bits_of(layer.name) or MAX_WEIGHT_BITS
 
     def supports(self, layer):
         if type(layer) is layers.Activation:
@@ -350,7 +354,7 @@ class Registry(default_8bit.Default8BitQuantizeRegistry):
             bits, learn = self._bits_of(layer.name) or MAX_BITS, self._learn_multipliers
             if learn is None:
                 learn = self._method == REQUANTIZE and bits > COARSE_BITS and layer.trainable
-            options = {"weight_bits": self.weight_bits_of(layer.name) or MAX_WEIGHT_BITS, "learn_multipliers": learn}
+            options = {"weight_bits": self.weight_bits_of(layer), "learn_multipliers": learn}
             return configs.rescale_config(layer, bits, self._method, **options, **self._options)
         if type(layer) is layers.Activation:
             name = kinds.activation_name(layer.activation)

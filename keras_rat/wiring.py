@@ -157,28 +157,33 @@ def source_range(layer) -> Range | None:
     return next(iter(source_ranges(layer)), None)
 
 
-def sink(layer) -> tuple[Range | None, keras.layers.Layer | None]:
-    """The range a layer's accumulators are rescaled to, and the batch normalisation on the way."""
-    batch_norm = None
-    while is_quantized(layer):
-        found = own_range(layer) or fixed_range(layer)
-        if found is not None:
-            return found, batch_norm
-        following = outputs(layer)
-        if not following:
-            break
-        layer = following[0]
-        if hasattr(inner(layer), "moving_variance"):
-            batch_norm = inner(layer)
-    return None, batch_norm
+def _range_after(layer) -> Range | None:
+    """The range that accumulators which reach a layer are rescaled to; None where the next layer may have it."""
+    return own_range(layer) or fixed_range(layer)
 
 
 def stretch(layer) -> list:
-    """The layers from one with weights to the one that has the range its accumulators are rescaled to."""
-    found = [layer]
-    while own_range(found[-1]) is None and fixed_range(found[-1]) is None and outputs(found[-1]):
-        found.append(outputs(found[-1])[0])
+    """The layers from one that rescales to the one that has the range its accumulators are rescaled to.
+
+    Where none has it, as while the model is being built: to the last, or before the first in float.
+    """
+    found = []
+    while is_quantized(layer):
+        found.append(layer)
+        following = outputs(layer)
+        if not following or _range_after(layer) is not None:
+            break
+        layer = following[0]
     return found
+
+
+def sink(layer) -> tuple[Range | None, keras.layers.Layer | None]:
+    """The range a layer's accumulators are rescaled to, and the batch normalisation on the way."""
+    passed = stretch(layer)
+    if not passed:
+        return None, None
+    norms = [inner(each) for each in passed[1:] if hasattr(inner(each), "moving_variance")]
+    return _range_after(passed[-1]), norms[-1] if norms else None
 
 
 def links(layer) -> Links | None:

@@ -27,6 +27,12 @@ def off_grid(factor, bits) -> np.ndarray:
     return np.abs(np.round(factor / unit) * unit / factor - 1)
 
 
+def as_integers(real, details: dict) -> np.ndarray:
+    """What real values are in the steps of an int8 tensor, by the interpreter's details of it; rounded, in floats."""
+    scale, zero_point = details["quantization"]
+    return np.clip(np.rint(real / scale) + zero_point, -128, 127)
+
+
 class LiteRT:
     """A .tflite file on LiteRT's reference kernels."""
 
@@ -40,8 +46,7 @@ class LiteRT:
 
     def run(self, rows) -> np.ndarray:
         """int8 outputs for real inputs [rows, ...]."""
-        scale, zero_point = self.input["quantization"]
-        integers = np.clip(np.rint(rows / np.float64(scale)) + zero_point, -128, 127).astype(np.int8)
+        integers = as_integers(np.asarray(rows, np.float64), self.input).astype(np.int8)
         self._interpreter.resize_tensor_input(self.input["index"], integers.shape)
         self._interpreter.allocate_tensors()
         self._interpreter.set_tensor(self.input["index"], integers)
@@ -50,8 +55,7 @@ class LiteRT:
 
     def as_integers(self, real) -> np.ndarray:
         """What real outputs [rows, ...] are in the steps of the output; float64 or float32, rounded."""
-        scale, zero_point = self.output["quantization"]
-        return np.clip(np.rint(real / scale) + zero_point, -128, 127)
+        return as_integers(real, self.output)
 
     @property
     def weighted(self) -> list[dict]:

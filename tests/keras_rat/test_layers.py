@@ -11,7 +11,7 @@ from tflite_micro.tensorflow.lite.micro.python import schema_py_generated as sch
 import keras_rat
 from keras_rat import rescale_layers, tfmot_internals, widths
 from tests.helpers import networks
-from tests.helpers.litert import LiteRT, off_grid
+from tests.helpers.litert import LiteRT, as_integers, off_grid
 from tflm_export import check, runtimes
 
 L = keras.layers
@@ -158,9 +158,8 @@ def test_several_inputs_and_outputs_from_every_kind_of_feed():
         interpreter.invoke()
         for details in interpreter.get_output_details():
             (real,) = [e[row] for e in expected if e.shape[1:] == tuple(details["shape"][1:])]
-            scale, zero_point = details["quantization"]
             got = interpreter.get_tensor(details["index"])[0].astype(float)
-            worst = max(worst, np.abs(got - np.clip(np.rint(real / scale) + zero_point, -128, 127)).max())
+            worst = max(worst, np.abs(got - as_integers(real, details)).max())
     assert worst <= 2
 
 
@@ -196,11 +195,10 @@ def test_4_bit_weights_are_stored_two_a_byte_and_are_the_variables(four_bits):
 def test_4_bit_weights_run_on_litert_and_tflm(four_bits, digits):
     model, data = four_bits
     images = digits[2][:200]
+    reference = LiteRT(data)
+    expected = reference.as_integers(model(images, training=False).numpy())
     for runtime in (runtimes.LiteRT(data), runtimes.TFLM(data)):
-        details = runtimes.LiteRT(data)
-        scale, zero_point = details.output["quantization"]
-        integers = runtime.run(runtimes.quantize_input(images, details.input)).astype(int)
-        expected = np.clip(np.rint(model(images, training=False).numpy() / scale) + zero_point, -128, 127)
+        integers = runtime.run(runtimes.quantize_input(images, reference.input)).astype(int)
         assert integers.std() > 3
         assert np.abs(integers - expected).max() <= 4
         assert (np.abs(integers - expected) > 1).mean() < 0.05
