@@ -15,6 +15,7 @@ from keras_rat import (
     configs,
     feed,
     freedom,
+    models,
     quantizers,
     refusals,
     tfmot_internals,
@@ -79,6 +80,8 @@ def quantize_scope(*args: Mapping[str, Any]) -> keras.utils.CustomObjectScope:
             Channelwise,
             HardSwish,
             SlopesQuantizer,
+            models.RescaleFunctional,
+            models.RescaleSequential,
             rewrite.BatchReshape,
             *batch_norm.FREEZABLE.values(),
         )
@@ -329,6 +332,7 @@ def _apply(flat: rewrite.Rewritten, scheme, quantized_layer_name_prefix, trainab
             break
         model, added = freedom.loosened(model, stuck, _annotation_like)
         scheme = scheme.extended(added)
+    models.adopt(quantized)
     _revive_gains(quantized)
     if not trainable:
         quantized.trainable = False

@@ -17,12 +17,15 @@ from tensorflow_model_optimization.python.core.quantization.keras import (
 )
 from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import default_8bit_quantize_configs
 from tensorflow_model_optimization.quantization.keras import QuantizeWrapper
+from tf_keras.src.engine import functional
 from tf_keras.src.saving import saving_lib
 
 # What `quantize_annotate_layer` returns: `layer`, `quantize_config`.
 QuantizeAnnotate = quantize_annotate.QuantizeAnnotate
 # The layer that quantises a model's input: `quantizer`, and once it is built `quantizer_vars`.
 QuantizeLayer = quantize_layer.QuantizeLayer
+# What keras.Model(inputs, outputs) makes; a class derived from keras.Model is no such model.
+Functional = functional.Functional
 # What a layout transform gives a layer for an activation when its output is not to be quantised.
 NoOpActivation = quantize_aware_activation.NoOpActivation
 # What tfmot's own layout transforms give layers: a range of the output, or nothing.

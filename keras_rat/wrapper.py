@@ -11,7 +11,7 @@ from keras_rat import tfmot_internals
 from keras_rat.batch_norm import FREEZABLE
 from tflm_export.errors import UsageError
 
-_UNREADABLE = (
+UNREADABLE = (
     "a quantised model cannot be saved as {}, which tf_keras could not load: tfmot's layers have other variables then; "
     "save it with model.save as .h5 or as a folder (SavedModel), its weights alone with save_weights('NAME.h5'), and "
     "load models under keras_rat.quantize_scope()"
@@ -38,11 +38,11 @@ class RescaleWrapper(QuantizeWrapperV2):
 
     def get_config(self) -> dict:
         if tfmot_internals.is_keras_file_written():
-            raise UsageError(_UNREADABLE.format(".keras"))
+            raise UsageError(UNREADABLE.format(".keras"))
         return super().get_config()
 
     def save_own_variables(self, store) -> None:
-        raise UsageError(_UNREADABLE.format(".weights.h5"))
+        raise UsageError(UNREADABLE.format(".weights.h5"))
 
     @classmethod
     def from_config(cls, config: dict) -> "RescaleWrapper":

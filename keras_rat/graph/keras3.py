@@ -46,7 +46,12 @@ RESCALINGS = {
 
 def is_keras3(candidate: Any) -> bool:
     """Whether an object is of Keras 3, or of a class that is derived from one of it."""
-    return any(base.__module__.partition(".")[0] == "keras" for base in type(candidate).__mro__)
+    return any(map(is_keras3_class, type(candidate).__mro__))
+
+
+def is_keras3_class(cls: type) -> bool:
+    """Whether Keras 3 itself defines a class."""
+    return cls.__module__.partition(".")[0] == "keras"
 
 
 def from_keras3(model: Any) -> keras.Model:

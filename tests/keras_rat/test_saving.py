@@ -30,7 +30,81 @@ def test_keras_files_are_refused_before_there_is_one(quantized, tmp_path):
         quantized.save(tmp_path / "model.keras")
     with pytest.raises(UsageError, match=r"cannot be saved as \.weights\.h5.*save_weights\('NAME\.h5'\)"):
         quantized.save_weights(tmp_path / "model.weights.h5")
-    assert not (tmp_path / "model.keras").exists()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_refused_file_of_weights_leaves_the_one_that_is_there(quantized, tmp_path):
+    path = tmp_path / "model.weights.h5"
+    networks.build(networks.flatten_dense).save_weights(path)
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match=r"cannot be saved as \.weights\.h5"):
+        quantized.save_weights(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["weights", "model"])
+def test_weights_of_the_float_model_by_name_are_refused(quantized, tmp_path, whole):
+    model = networks.build(networks.flatten_dense)
+    (model.save if whole else model.save_weights)(tmp_path / "float.h5")
+    before = quantized.get_weights()
+    with pytest.raises(UsageError, match=r"finds no layers quant_dense in .*float\.h5.*give that to quantize_model"):
+        quantized.load_weights(tmp_path / "float.h5", by_name=True)
+    for value, expected in zip(quantized.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+
+def partly(annotate):
+    """A layer that stays in float, and has the same name in the quantised model, one before others, and one for two."""
+
+    def build(x):
+        x = L.Conv2D(2, 3, name="before")(L.Conv2D(2, 3, name="in_float")(x))
+        x = annotate(L.SeparableConv2D(2, 3, name="separable"))(x)
+        return annotate(L.Dense(3, name="logits"))(annotate(L.Flatten())(x))
+
+    return networks.build(lambda: networks.functional(build))
+
+
+def test_every_layer_that_would_be_passed_over_is_named(tmp_path):
+    partly(lambda layer: layer).save_weights(tmp_path / "float.h5")
+    model = keras_rat.quantize_apply(partly(keras_rat.quantize_annotate_layer))
+    missed = "quant_before, quant_separable_depthwise, quant_separable_pointwise, quant_logits"
+    with pytest.raises(UsageError, match=f"finds no layers {missed} in"):
+        model.load_weights(tmp_path / "float.h5", by_name=True)
+
+
+def test_weights_of_a_quantised_model_load_by_name(quantized, tmp_path):
+    quantized.save_weights(tmp_path / "quantized.h5")
+    other = keras_rat.quantize_model(networks.build(networks.flatten_dense, seed=1), 4)
+    other.load_weights(tmp_path / "quantized.h5", by_name=True)
+    for value, expected in zip(other.get_weights(), quantized.get_weights(), strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+
+@pytest.mark.parametrize("network", [networks.hidden_sigmoid, networks.flatten_dense], ids=lambda n: n.__name__)
+@pytest.mark.parametrize("form", ["made", "h5", "tf"])
+def test_objects_of_keras_3_are_refused_by_name(network, form, tmp_path):
+    keras_3 = pytest.importorskip("keras")
+    model = keras_rat.quantize_model(networks.build(network))
+    if form != "made":
+        model.save(tmp_path / f"model.{form}", save_format=form)
+        with keras_rat.quantize_scope():
+            model = keras.models.load_model(tmp_path / f"model.{form}")
+    with pytest.raises(
+        UsageError, match=r"compile got RMSprop of Keras 3.*pass tf_keras\.optimizers\.RMSprop in place"
+    ):
+        model.compile(keras_3.optimizers.RMSprop(), "mse")
+    everything = {
+        "optimizer": type("Mine", (keras_3.optimizers.Adam,), {})(),
+        "loss": {"a": keras_3.losses.MeanSquaredError()},
+        "metrics": [keras.metrics.MeanSquaredError(), [keras_3.metrics.CategoricalAccuracy()]],
+    }
+    with pytest.raises(UsageError) as error:
+        model.compile(**everything)
+    for name in ("optimizers.Adam", "losses.MeanSquaredError", "metrics.CategoricalAccuracy"):
+        assert f"tf_keras.{name}" in str(error.value)
+    model.compile(keras.optimizers.Adam(), keras.losses.MeanSquaredError(), ["mse", keras.metrics.MeanSquaredError()])
+    model.compile(loss="mse")
+    assert isinstance(model.optimizer, keras.optimizers.RMSprop)
 
 
 def test_a_checkpoint_is_refused_and_one_in_h5_is_not(quantized, digits, tmp_path):

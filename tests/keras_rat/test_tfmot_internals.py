@@ -138,6 +138,7 @@ def test_graphs(internals):
     assert called[1:] == [first, second, inner]
     assert internals.layer_of(outputs) is inner
     assert internals.is_functional(model)
+    assert type(model) is internals.Functional
     assert not internals.is_functional(first)
     assert not internals.is_functional(type("Custom", (keras.Model,), {})())
     assert {"first", "second", "inner"} <= {layer.name for layer in internals.layers_at_any_depth(model)}

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `quantize_model` returns: models of tf_keras that say at once what tf_keras would not say, or too late."""
+
+import os
+
+import h5py
+import tensorflow as tf
+import tf_keras as keras
+
+from keras_rat import tfmot_internals, wiring
+from keras_rat.graph.keras3 import is_keras3, is_keras3_class
+from keras_rat.patterns import parts_of
+from keras_rat.refusals import listed
+from keras_rat.wrapper import UNREADABLE
+from tflm_export.errors import UsageError
+
+
+class _Outspoken:
+    """Checks arguments, and leaves the rest to tf_keras."""
+
+    def compile(self, *args, **kwargs):
+        if foreign := [each for each in tf.nest.flatten([args, kwargs]) if is_keras3(each)]:
+            raise UsageError(
+                f"compile got {listed([type(each).__name__ for each in foreign])} of Keras 3, but the model is "
+                f"of tf_keras: pass {listed([_twin(each) for each in foreign])} in place, or a name as a string"
+            )
+        super().compile(*args, **kwargs)
+
+    def save_weights(self, filepath, *args, **kwargs):
+        if os.fspath(filepath).endswith(".weights.h5"):  # tf_keras would have opened the file
+            raise UsageError(UNREADABLE.format(".weights.h5"))
+        super().save_weights(filepath, *args, **kwargs)
+
+    def load_weights(self, filepath, skip_mismatch=False, by_name=False, options=None):
+        if by_name and (missed := _missed(self, filepath)):
+            raise UsageError(
+                f"load_weights(by_name=True) finds no layers {listed(missed)} in {os.fspath(filepath)}, which has the "
+                "float model's: load it into the float model, and give that to quantize_model; files of quantised "
+                "models load without by_name"
+            )
+        return super().load_weights(filepath, skip_mismatch=skip_mismatch, by_name=by_name, options=options)
+
+
+class RescaleFunctional(_Outspoken, tfmot_internals.Functional):
+    """A functional model."""
+
+
+class RescaleSequential(_Outspoken, keras.Sequential):
+    """A Sequential one."""
+
+
+def adopt(model: keras.Model) -> None:
+    """Makes a model that tfmot has just quantised one of these; layers and state are the same."""
+    model.__class__ = RescaleSequential if isinstance(model, keras.Sequential) else RescaleFunctional
+
+
+def _twin(foreign) -> str:
+    """What an optimizer, loss or metric of Keras 3 is called in tf_keras; of a class derived from one, that one."""
+    known = next(base for base in type(foreign).__mro__ if is_keras3_class(base))
+    return f"tf_keras.{known.__module__.split('.')[-2]}.{known.__name__}"
+
+
+def _missed(model, path) -> list[str]:
+    """The quantised layers of a model of which an .h5 file has the float layer's weights, under its name, instead."""
+    if not os.path.isfile(path) or not h5py.is_hdf5(path):
+        return []
+    with h5py.File(path, "r") as file:
+        saved = file.get("model_weights", file)
+        of_float = {part for name, weights in saved.items() if len(weights) for part in parts_of(name)}
+        missing = [layer for layer in model.layers if layer.weights and layer.name not in saved]
+        return [layer.name for layer in missing if wiring.inner(layer).name in of_float]
