@@ -16,9 +16,10 @@ import tflm_export
 from keras_rat import rescale_layers, tfmot_internals
 from keras_rat.convert import _too_wide as too_wide
 from tests.helpers import networks
-from tests.helpers.litert import LiteRT, off_grid, stock_convert
+from tests.helpers.litert import LiteRT, as_integers, off_grid, stock_convert
 from tests.helpers.sweeps import sampled
 from tests.helpers.tflite_builder import TFLiteBuilder
+from tflm_export import runtimes
 from tflm_export.flatbuffer.model import parse
 
 TOLERANCE = 2.0**-21  # what a few float32 roundings do to a factor
@@ -95,6 +96,38 @@ def test_keras_and_litert_agree(converted, digits, network, bits, method):
     assert (difference > 1).mean() < (0.15 if ties else 0.05)
     at_keras_top = np.take_along_axis(integers, real.argmax(1)[:, None], 1)[:, 0]
     assert (at_keras_top >= integers.max(1) - 1).mean() > 0.99  # ties are common: LiteRT's best, up to one step
+
+
+def test_additions_agree_but_for_ties(converted, digits):
+    """Factors of 1 and 1/2 put half of the sums between two steps, where Keras rounds as float32 has it; see above."""
+    model, runtime = converted(networks.pre_activation, 1, "requantize")
+    kept = runtimes.LiteRT(keras_rat.convert(model), reference=True, keep_tensors=True)
+    kept.run(as_integers(digits[2], runtime.input))
+    (op,) = [op for op in runtime.ops if op["op_name"] == "ADD"]
+    a, b, y = (runtime.tensor(index) for index in (*op["inputs"], *op["outputs"]))
+    litert = [kept.tensor(each["index"]).astype(int) for each in (a, b, y)]
+    steps = [
+        (integers - each["quantization"][1]) * np.rint(each["quantization"][0] / y["quantization"][0] * 4) / 4
+        for integers, each in zip(litert[:2], (a, b), strict=True)
+    ]
+    exact = sum(steps) + y["quantization"][1]
+    assert np.abs(litert[2] - np.clip(exact, -128, 127)).max() <= 0.5
+
+    add = model.get_layer("quant_add")
+    inner = keras.Model(model.inputs, [*add.input, add.output])
+    in_keras = [as_integers(x.numpy(), each) for x, each in zip(inner(digits[2]), (a, b, y), strict=True)]
+    same = (litert[0] == in_keras[0]) & (litert[1] == in_keras[1])
+    assert same.mean() > 0.99
+    tie = exact % 1 == 0.5
+    assert 0.2 < tie.mean() < 0.6
+    np.testing.assert_array_equal(litert[2][same & ~tie], in_keras[2][same & ~tie])
+
+    scale, zero_point = y["quantization"]
+    x = tf.constant((litert[2] - zero_point) * scale, tf.float32)
+    for layer in model.layers[model.layers.index(add) + 1 :]:
+        x = layer(x)
+    difference = np.abs(runtime.run(digits[2]).astype(int) - runtime.as_integers(x.numpy()))
+    assert difference.max() <= 1
 
 
 def channels_first(layer) -> tuple[np.ndarray, np.ndarray]:
@@ -229,13 +262,25 @@ def test_two_outputs(digits):
         assert off_grid(factor, 1).max() < TOLERANCE, name
 
 
-def test_inference_leaves_no_graph_behind(digits):
-    """A traced model's graph goes with the model; TensorFlow would keep it for good with a tf.custom_gradient."""
-    model = keras_rat.quantize_model(networks.build(networks.flatten_dense), 2)
-    keras_rat.calibrate(model, digits[0][:32])
+def leaves_a_graph_behind(make) -> bool:
+    """Whether the graph of a model, traced once, outlives the model."""
+    model = make()
     serve = tf.function(functools.partial(model, training=False))
-    graph = weakref.ref(serve.get_concrete_function(tf.TensorSpec([None, *digits[0].shape[1:]])).graph)
+    graph = weakref.ref(serve.get_concrete_function(tf.TensorSpec(model.input_shape)).graph)
     del serve, model
     keras.backend.clear_session()
     gc.collect()
-    assert graph() is None
+    return graph() is not None
+
+
+def test_inference_leaves_no_graph_behind(digits):
+    """A traced model's graph goes with the model; TensorFlow would keep it for good with a tf.custom_gradient."""
+
+    def quantized():
+        model = keras_rat.quantize_model(networks.build(networks.flatten_dense), 2)
+        keras_rat.calibrate(model, digits[0][:32])
+        return model
+
+    if tf.__version__.startswith("2.16.") and leaves_a_graph_behind(lambda: networks.build(networks.flatten_dense)):
+        pytest.skip("TensorFlow 2.16 keeps the graphs of float models, too")
+    assert not leaves_a_graph_behind(quantized)
