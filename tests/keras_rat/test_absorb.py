@@ -22,6 +22,7 @@ from tflm_export.errors import UsageError
 from tflm_export.flatbuffer.model import parse
 from tflm_export.simulator import simulate
 
+pytestmark = pytest.mark.arithmetic
 L = keras.layers
 ROWS = 64
 

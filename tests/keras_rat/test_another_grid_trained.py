@@ -15,6 +15,7 @@ from tests.helpers.signed_digits import ThreeDigits, off_three_digits
 from tests.helpers.sweeps import sampled
 from tflm_export.grid import Grid
 
+pytestmark = pytest.mark.arithmetic
 L = keras.layers
 
 

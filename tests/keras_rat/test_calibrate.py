@@ -106,6 +106,7 @@ def scale(bounds):
     return (bounds[1] - bounds[0]) / 255
 
 
+@pytest.mark.arithmetic
 @pytest.mark.parametrize("method", ["requantize", "keep"])
 @pytest.mark.parametrize("bits", sampled([1, 2, 4], 2))
 def test_additions_and_poolings_are_on_the_grid_and_ranges_only_grew(digits, bits, method):
@@ -147,6 +148,7 @@ def dense_functional():
     return keras.Model(inputs, x)
 
 
+@pytest.mark.arithmetic
 @pytest.mark.parametrize("bits", [1, 4])
 @pytest.mark.parametrize("network", [dense_sequential, dense_functional], ids=lambda network: network.__name__)
 def test_hidden_dense_outputs_grow_so_that_weights_stay(digits, network, bits):
