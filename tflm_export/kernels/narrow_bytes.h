@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Four bytes at a time, for loops over elements: at addresses of words, in registers of 32 bits. */
+/* Words of bytes: four at a time, for loops over elements, in registers of 32 bits; and the parts of a word. */
 #ifndef NARROW_BYTES_H
 #define NARROW_BYTES_H
 
@@ -31,6 +31,22 @@ static NARROW_INLINE void narrow_set_four(void *to, uint32_t word) {
 #else
   uint8_t *bytes = (uint8_t *)to;
   for (int32_t i = 0; i < 4; ++i) bytes[i] = (uint8_t)(word >> (8 * i));
+#endif
+}
+
+/* Byte i of a word, and half of it, with their signs; 0 is the lowest one. Where a load is as fast as a shift, as on
+ * RISC-V, it is all that this takes. */
+static NARROW_INLINE int32_t narrow_byte(const int32_t *word, int32_t i) {
+  return NARROW_LITTLE_ENDIAN ? ((const int8_t *)word)[i] : (int8_t)((uint32_t)*word >> (8 * i));
+}
+
+static NARROW_INLINE int32_t narrow_half(const int32_t *word, int32_t i) {
+#if NARROW_GNU && NARROW_LITTLE_ENDIAN
+  int16_t half;
+  __builtin_memcpy(&half, __builtin_assume_aligned((const int8_t *)word + 2 * i, 2), sizeof half);
+  return half;
+#else
+  return (int16_t)((uint32_t)*word >> (16 * i));
 #endif
 }
 

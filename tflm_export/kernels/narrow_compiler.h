@@ -110,6 +110,14 @@
 #define NARROW_STORES_APART ((void)0)
 #endif
 
+/* In front of a short loop whose number of turns is a constant where it is inlined: all of them are written out, for
+ * registers in the place of arrays. clang does so by itself. */
+#if NARROW_GNU && !defined(__clang__) && __GNUC__ >= 8
+#define NARROW_WRITTEN_OUT _Pragma("GCC unroll 16")
+#else
+#define NARROW_WRITTEN_OUT
+#endif
+
 /* In front of a kernel's definition: of several in a program, all the same, the linker keeps one. Other compilers need
  * a library for each exported folder, or the kernels of one. */
 #if defined(NARROW_KERNEL)

@@ -257,57 +257,69 @@
 
 #else
 
-/* A word of inputs times a weight, added to the sums of its two pixels. */
-static NARROW_INLINE void narrow_pair_split(int32_t both, int32_t sums[2]) {
-  const int32_t low = (int16_t)both;
-  sums[0] += low;
-  sums[1] += (both - low) >> 16;
+/* Sums of channels A and B for both pixels: no arrays, which gcc would leave in memory. */
+typedef struct {
+  int32_t a0, a1, b0, b1;
+} narrow_pair_of_sums;
+
+/* Words of inputs times weights of both channels, added to the sums of their two pixels. */
+static NARROW_INLINE void narrow_pair_split(int32_t a, int32_t b, narrow_pair_of_sums *sums) {
+  const int32_t low_a = (int16_t)a, low_b = (int16_t)b;
+  sums->a0 += low_a;
+  sums->a1 += (a - low_a) >> 16;
+  sums->b0 += low_b;
+  sums->b1 += (b - low_b) >> 16;
 }
 
-/* Byte i of a word. Where a load is as fast as a shift, as on RISC-V, a byte is loaded with its sign. */
-static NARROW_INLINE int32_t narrow_byte(const int32_t *word, int32_t i) {
-  return NARROW_LITTLE_ENDIAN ? ((const int8_t *)word)[i] : (int8_t)((uint32_t)*word >> (8 * i));
-}
-
-/* The products of a block, added to the sums of both pixels for each channel. */
+/* The products of a block. */
 static NARROW_INLINE void narrow_pair_block(const int32_t *x, const int32_t *weights, int32_t steps,
-                                            int32_t sums[2][2]) {
-  int32_t both[2] = {0, 0};
-  for (int32_t step = 0; step < steps; ++step, ++weights, x += 2) {
-    for (int32_t c = 0; c < 2; ++c) {
-      both[c] += x[0] * narrow_byte(weights, c) + x[1] * narrow_byte(weights, 2 + c);
-    }
+                                            narrow_pair_of_sums *sums) {
+  int32_t a = 0, b = 0;
+  NARROW_WRITTEN_OUT
+  for (int32_t step = 0; step < steps; ++step) {
+    const int32_t first = x[2 * step], second = x[2 * step + 1];
+    a += first * narrow_byte(weights + step, 0) + second * narrow_byte(weights + step, 2);
+    b += first * narrow_byte(weights + step, 1) + second * narrow_byte(weights + step, 3);
   }
-  for (int32_t c = 0; c < 2; ++c) narrow_pair_split(both[c], sums[c]);
+  narrow_pair_split(a, b, sums);
+}
+
+/* Channel c of a pair, `at` its first output. weights: what is behind those of the pair. */
+static NARROW_INLINE void narrow_pair_end(narrow_end end, const int32_t *weights, int32_t c, int32_t first,
+                                          int32_t second, void *output, int32_t at, int32_t pixel) {
+  if (end == NARROW_END_NONE) {
+    ((int32_t *)output)[at] = first;
+    ((int32_t *)output)[at + 1] = second;
+  } else {
+    const int8_t y = narrow_tile_end(end, weights, c, first), next = narrow_tile_end(end, weights, c, second);
+    ((int8_t *)output)[at] = y;
+    ((int8_t *)output)[at + pixel] = next;
+  }
 }
 
 static NARROW_INLINE void narrow_conv_2d_tile_v6m(const int32_t *const *rows, void *output, const int32_t *weights,
                                                   narrow_end end, int32_t height, int32_t blocks, int32_t block,
                                                   int32_t rest, int32_t channels, int32_t pixel, int32_t channel) {
+  const int32_t next = end == NARROW_END_NONE ? 2 : channel;
   for (int32_t pair = 0; pair < channels; pair += 2) {
-    const int32_t first = pair + 2 > channels ? channels - 2 : pair;
-    int32_t sums[2][2] = {{weights[0], weights[0]}, {weights[1], weights[1]}};
+    const int32_t at = (pair + 2 > channels ? channels - 2 : pair) * next;
+    narrow_pair_of_sums sums = {weights[0], weights[0], weights[1], weights[1]};
     weights += 2;
     for (int32_t ky = 0; ky < height; ++ky) {
       const int32_t *x = rows[ky];
-      for (int32_t i = 0; i < blocks; ++i, x += 2 * block, weights += block) narrow_pair_block(x, weights, block, sums);
-      narrow_pair_block(x, weights, rest, sums);
+      for (int32_t i = 0; i < blocks; ++i, x += 2 * block, weights += block) {
+        narrow_pair_block(x, weights, block, &sums);
+      }
+      narrow_pair_block(x, weights, rest, &sums);
       x += 2 * rest;
       weights += rest;
       for (int32_t corrections = *weights++; corrections > 0; --corrections, ++weights) {
         const int32_t missed = x[-(*weights & 0xffff) / 4];
-        for (int32_t c = 0; c < 2; ++c) narrow_pair_split(missed * narrow_byte(weights, 2 + c), sums[c]);
+        narrow_pair_split(missed * narrow_byte(weights, 2), missed * narrow_byte(weights, 3), &sums);
       }
     }
-    for (int32_t c = 0; c < 2; ++c) {
-      for (int32_t p = 0; p < 2; ++p) {
-        if (end == NARROW_END_NONE) {
-          ((int32_t *)output)[(first + c) * 2 + p] = sums[c][p];
-        } else {
-          ((int8_t *)output)[p * pixel + (first + c) * channel] = narrow_tile_end(end, weights, c, sums[c][p]);
-        }
-      }
-    }
+    narrow_pair_end(end, weights, 0, sums.a0, sums.a1, output, at, pixel);
+    narrow_pair_end(end, weights, 1, sums.b0, sums.b1, output, at + next, pixel);
     weights += narrow_tile_tail(end);
   }
 }

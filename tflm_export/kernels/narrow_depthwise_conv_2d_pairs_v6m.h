@@ -95,18 +95,22 @@ typedef struct {
   int32_t columns, output_row, output_column;
 } narrow_pair_sizes;
 
-/* The two outputs whose inputs are in the halves of words. */
+#define NARROW_PAIR_KEPT 9 /* weights, of 3x3 taps, that registers hold from output to output */
+
+/* The two outputs whose inputs are in the halves of words, added to first and second. */
 static NARROW_INLINE void narrow_pair_sums(const narrow_pair_sizes *sizes, const int32_t *words,
-                                           const int32_t *weights, int32_t sums[2]) {
+                                           const int32_t *weights, int32_t *first, int32_t *second) {
   const int32_t taps = sizes->kernel_columns;
-  for (int32_t ky = 0; ky < sizes->kernel_rows; ++ky, words += sizes->tap_row, weights += taps) {
+  NARROW_WRITTEN_OUT
+  for (int32_t ky = 0; ky < sizes->kernel_rows; ++ky) {
     int32_t pair = 0;
+    NARROW_WRITTEN_OUT
     for (int32_t kx = 0; kx < taps; ++kx) {
-      pair += words[kx * sizes->tap_column] * weights[kx];
+      pair += words[ky * sizes->tap_row + kx * sizes->tap_column] * weights[ky * taps + kx];
       if ((kx + 1) % sizes->block == 0 || kx + 1 == taps) {
         const int32_t low = (int16_t)pair;
-        sums[0] += low;
-        sums[1] += (pair - low) >> 16;
+        *first += low;
+        *second += (pair - low) >> 16;
         pair = 0;
       }
     }
@@ -125,8 +129,18 @@ static NARROW_INLINE void narrow_pair_store(narrow_end end, const narrow_rescale
 static NARROW_INLINE void narrow_pair_strip(const narrow_pair_sizes *sizes, narrow_end end, const int32_t *plane,
                                             void *output, const int32_t *record, int32_t rows) {
   const int32_t fields = end == NARROW_END_NONE ? 1 : end == NARROW_END_SHIFT ? 2 : 4;
+  /* Copies that no store through an int8_t pointer can reach, so that compilers keep them in registers. */
+  const int32_t start = record[0], multiplier = fields == 4 ? record[2] : 0, fold = fields == 4 ? record[3] : 0;
   const int8_t shift = (int8_t)record[end == NARROW_END_NONE ? 0 : 1];
-  const narrow_rescale rescale = {record, record + (fields == 4 ? 2 : 0), record + (fields == 4 ? 3 : 0), &shift, 0};
+  const narrow_rescale rescale = {&start, &multiplier, &fold, &shift, 0};
+  const int32_t taps = sizes->kernel_rows * sizes->kernel_columns;
+  const int32_t *weights = record + fields;
+  int32_t kept[NARROW_PAIR_KEPT];
+  if (taps <= NARROW_PAIR_KEPT) {
+    NARROW_WRITTEN_OUT
+    for (int32_t i = 0; i < taps; ++i) kept[i] = weights[i];
+    weights = kept;
+  }
   const int32_t stride = sizes->stride_column;
   const int is_packed = stride == 2 && sizes->kernel_columns == 3 && sizes->tap_column == 1;
   const int32_t apart = stride == 1 ? 2 : 1; /* outputs of one word */
@@ -134,11 +148,11 @@ static NARROW_INLINE void narrow_pair_strip(const narrow_pair_sizes *sizes, narr
     for (int32_t x = 0; x < sizes->columns; x += stride == 1 && (x & 1) != 0 ? 3 : 3 - apart) {
       const int32_t *const words = plane + (is_packed ? x / 2 * 3 : x * stride);
       const int32_t at = y * sizes->output_row + x * sizes->output_column;
-      int32_t sums[2] = {record[0], record[0]};
-      narrow_pair_sums(sizes, words, record + fields, sums);
-      narrow_pair_store(end, &rescale, at, sums[0], output);
+      int32_t first = start, second = start;
+      narrow_pair_sums(sizes, words, weights, &first, &second);
+      narrow_pair_store(end, &rescale, at, first, output);
       if (x + apart < sizes->columns) {
-        narrow_pair_store(end, &rescale, at + apart * sizes->output_column, sums[1], output);
+        narrow_pair_store(end, &rescale, at + apart * sizes->output_column, second, output);
       }
     }
   }
