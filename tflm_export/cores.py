@@ -122,22 +122,22 @@ CORES = (
         aliases=("ibex", "cv32e40p", "esp32-c3", "esp32-c6", "ch32v307", "bl602", "gd32vf103"),
         runs=r"rv32(im[acfdn]*|g)|riscv32|ibex|opentitan|earlgrey|cv32e4\w*|esp32[chp]\d|ch32v[23]|bl[67]\d|gd32vf|fe310|"
         r"hifive1",
-        isa="riscv", unicorn="ANY", board="virt", cycles="ibex",
+        isa="riscv", unicorn="ANY", board="virt", renode="rv32ic", cycles="ibex",
     ),
     # Unicorn 2.1.4 has neither Zba nor Zbb: zb_instructions.c stands in for it.
     Core(
         "rv32imc_zba_zbb", "RV32IMC, Zba, Zbb", _V6M, aliases=("hazard3", "rp2350-riscv"),
         runs=r"rv32(im[acfdn]*|g)(zicsr|zifencei)*zb\w*|hazard3|rp2350(riscv|hazard)|(raspberrypi|rpi)?pico2riscv",
-        isa="riscv", unicorn="ANY", board="virt", cycles="hazard3",
+        isa="riscv", unicorn="ANY", board="virt", renode="rv32imc_zba_zbb", cycles="hazard3",
     ),
-    # Without a multiplier.
+    # Without a multiplier. In Renode as a core with 32 registers, of which code for 16 knows no others.
     Core(
         "rv32ec", "RV32EC", "rv32ic", aliases=("ch32v003",), runs=r"rv32e|ch32v00|qingkev2",
-        isa="riscv", unicorn="ANY", board="virt", cycles="ibex",
+        isa="riscv", unicorn="ANY", board="virt", renode="rv32ic", cycles="ibex",
     ),
     Core(
         "rv32ic", "RV32IC", "rv32ic", aliases=("picorv32",), runs=r"rv32i|picorv|serv|qerv|femtorv",
-        isa="riscv", unicorn="ANY", board="virt", cycles="ibex",
+        isa="riscv", unicorn="ANY", board="virt", renode="rv32imc", cycles="ibex",
     ),
 )  # fmt: skip
 NAMES = tuple(name for core in CORES for name in (core.name, *core.aliases))

@@ -20,6 +20,7 @@ class Isa:
       unicorn: UC_ARCH_..., UC_MODE_..., and what the names of models and of registers begin with.
       stack, link, counter: registers: stack pointer, return address, program counter.
       code_bit: 1 where the lowest bit of an address says that it is code.
+      entry: where a program begins that is loaded by its ELF file.
     """
 
     title: str
@@ -33,6 +34,7 @@ class Isa:
     link: str
     counter: str
     code_bit: int
+    entry: str
 
     def is_long(self, halfword: int) -> bool:
         """Whether a halfword begins an instruction of 32 bits; block_counter.c has the same."""
@@ -76,11 +78,12 @@ def _abi(core: Core) -> str:
 ISAS = {  # by `Core.isa`
     "arm": _Arm(
         "Arm", "EM_ARM", "arm-none-eabi-gcc", "qemu-system-arm", "qemu-system-arm", (),
-        ("UC_ARCH_ARM", "UC_MODE_THUMB", "UC_CPU_ARM_", "UC_ARM_REG_"), "SP", "LR", "PC", 1,
+        ("UC_ARCH_ARM", "UC_MODE_THUMB", "UC_CPU_ARM_", "UC_ARM_REG_"), "SP", "LR", "PC", 1, "firmware_reset",
     ),
     "riscv": _Riscv(
         "RISC-V", "EM_RISCV", "riscv64-unknown-elf-gcc", "qemu-system-riscv32", "qemu-system-misc", ("-bios", "none"),
         ("UC_ARCH_RISCV", "UC_MODE_RISCV32", "UC_CPU_RISCV32_", "UC_RISCV_REG_"), "SP", "RA", "PC", 0,
+        "firmware_start",
     ),
 }  # fmt: skip
 

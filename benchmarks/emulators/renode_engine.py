@@ -57,7 +57,8 @@ def execute(firmware: Firmware, layers: list[str], inputs: np.ndarray, size: int
         output, count = result(lines, console.splitlines(), size)
         outputs.append(output)
         counts.append(count)
-    return Execution(np.stack(outputs), float(np.mean(counts)), _TICK * (max(counts) // _WRAP))
+    ticks = max(counts) // _WRAP if cores.find(firmware.cpu).isa == "arm" else 0
+    return Execution(np.stack(outputs), float(np.mean(counts)), _TICK * ticks)
 
 
 def script(firmware: Firmware, row: np.ndarray, folder: pathlib.Path) -> pathlib.Path:

@@ -5,6 +5,7 @@ Renode is not on PyPI. Without it this checks our files against a part of its la
 lines in the wording of Renode's sources; none of that shows that Renode runs them.
 """
 
+import importlib
 import os
 import pathlib
 import re
@@ -25,10 +26,9 @@ from tflm_export.simulator import simulate
 for module in ("unicorn", "capstone", "elftools", "ziglang"):
     pytest.importorskip(module, reason=f"{module} is not installed")
 
-from unicorn import arm_const  # noqa: E402
-
 from benchmarks import cycles, device  # noqa: E402
 from benchmarks.emulators import boards, execution, firmware, renode_engine, unicorn_engine  # noqa: E402
+from benchmarks.emulators.isa import isa_of  # noqa: E402
 
 CPUS = [core.name for core in cores.CORES if core.renode]
 SIZE = 5  # of the network's output
@@ -53,7 +53,7 @@ def build(model, cpu: str, folder: pathlib.Path) -> firmware.Firmware:
 def counted(built: firmware.Firmware, inputs: np.ndarray) -> float:
     """Instructions of an inference in Unicorn, whose blocks are counted."""
     ran = unicorn_engine.execute(built, ["firmware_infer"], inputs, SIZE)
-    return sum(b.entries * cycles.count(b.code, b.address) for b in ran.blocks) / len(inputs)
+    return sum(b.entries * cycles.count(b.code, b.address, built.cpu) for b in ran.blocks) / len(inputs)
 
 
 # In Renode.
@@ -76,7 +76,7 @@ void fault_invoke(const int8_t *input, int8_t *output);
 
 
 @needs_renode
-@pytest.mark.parametrize("statement", ['__asm__ volatile("udf #0")', "*y = *(volatile int8_t *)0x70000000"])
+@pytest.mark.parametrize("statement", ["__builtin_trap()", "*y = *(volatile int8_t *)0x70000000"])
 @pytest.mark.parametrize("cpu", CPUS)
 def test_renode_says_why_a_program_faults(cpu, statement, tmp_path):
     """An undefined instruction, and a place where nothing is, which Renode only warns of."""
@@ -111,24 +111,30 @@ def test_the_robot_file_in_renode(model, inputs, cpu, tmp_path):
 
 @pytest.mark.parametrize("cpu", sampled(CPUS, 3))
 def test_the_inference_ends_where_it_returns_to(model, inputs, cpu, tmp_path):
-    """In a run from reset, as Renode's are: as many instructions as an inference alone has, and 13 more to the report.
+    """In a run from reset, as Renode's are: as many instructions as an inference alone has, more to the report, 13 of
+    Arm cores, which read SysTick there.
 
     Blocks are counted, for in IT blocks Unicorn calls hooks of single instructions only where these take effect.
     """
     built = build(model, cpu, tmp_path)
-    symbols, found = built.symbols, []
+    symbols, found, isa = built.symbols, [], isa_of(cpu)
+
+    def register(name: str) -> int:
+        module = importlib.import_module("unicorn.arm_const" if cores.find(cpu).isa == "arm" else "unicorn.riscv_const")
+        return getattr(module, isa.unicorn[3] + name)
+
     for report in (False, True):
         machine = unicorn_engine.Machine(built, [])
         engine = machine._engine
         engine.mem_write(symbols["firmware_input"], inputs[0].tobytes())
         machine._start("firmware_reset", "firmware_infer")
-        until = symbols["firmware_report"] if report else engine.reg_read(arm_const.UC_ARM_REG_LR) & ~1
+        until = symbols["firmware_report"] if report else engine.reg_read(register(isa.link)) & ~1
         machine.forget()
-        engine.emu_start(symbols["firmware_infer"] | 1, until)
-        assert engine.reg_read(arm_const.UC_ARM_REG_PC) == until
-        found.append(sum(b.entries * cycles.count(b.code, b.address) for b in machine.blocks()))
+        engine.emu_start(symbols["firmware_infer"] | isa.code_bit, until)
+        assert engine.reg_read(register(isa.counter)) == until
+        found.append(sum(b.entries * cycles.count(b.code, b.address, cpu) for b in machine.blocks()))
     assert found[0] == counted(built, inputs[:1])
-    assert found[1] - found[0] >= 13
+    assert found[1] - found[0] >= 13 if isa.code_bit else found[1] > found[0]
 
 
 # Types of Renode, and which of their parameters and properties we set.
@@ -137,6 +143,8 @@ TYPES = {
     "IRQControllers.NVIC": {"systickFrequency"},
     "Memory.MappedMemory": {"size"},
     "UART.CMSDK_APB_UART": {"frequency"},
+    "CPU.RiscV32": {"cpuType", "PerformanceInMips", "timeProvider"},
+    "UART.NS16550": set(),
 }
 USING = re.compile(r'using "\./(?P<name>\w+\.repl)"')
 ENTRY = re.compile(r"(?P<name>[a-z]\w*):(?: (?P<type>\w+\.\w+) @ sysbus(?: (?P<address>0x[0-9A-F]+))?)?")
@@ -171,21 +179,30 @@ def platform(path: pathlib.Path) -> dict[str, dict]:
 def test_boards(cpu):
     found = platform(renode_engine.FOLDER / f"{cores.find(cpu).renode}.repl")
     board = boards.board_of(cpu)
-    assert found["cpu"]["cpuType"].strip('"') in (cpu, *cores.find(cpu).aliases)
-    assert found["cpu"]["cpuType"] != '"cortex-m0plus"'  # Renode has it as cortex-m0+ only
-    assert found[found["cpu"]["nvic"]]["interrupts"] == "cpu"
-    assert int(found["nvic"]["address"], 16) == 0xE000E000
+    hertz = 10**9 // board.instructions  # of QEMU's, where an instruction takes a nanosecond
+    assert int(found["cpu"]["PerformanceInMips"]) * 10**6 == hertz  # so that a tick is an instruction
+    core, kind = cores.find(cpu), found["cpu"]["cpuType"].strip('"')
+    if core.isa == "riscv":
+        base, csr, *named = kind.split("_")
+        assert csr == "zicsr"  # for its counters and its trap
+        assert core.extensions - {"e"} <= {*base.removeprefix("rv32"), *named}
+        assert not core.extensions.isdisjoint({"m"}) or "m" not in base  # which would hide a product
+        assert found["cpu"]["timeProvider"] == "empty"
+    else:
+        assert kind in (cpu, *core.aliases)
+        assert kind != "cortex-m0plus"  # Renode has it as cortex-m0+ only
+        assert found[found["cpu"]["nvic"]]["interrupts"] == "cpu"
+        assert int(found["nvic"]["address"], 16) == 0xE000E000
+        assert {int(found["nvic"]["systickFrequency"]), int(found["uart"]["frequency"])} == {hertz}
     for name, address in (("flash", board.flash), ("ram", board.ram), ("uart", board.uart)):
         assert int(found[name]["address"], 16) == address
     assert {int(found[name]["size"], 16) for name in ("flash", "ram")} == {boards.MEMORY_BYTES}
-    hertz = 10**9 // board.instructions  # of QEMU's, where an instruction takes a nanosecond
-    assert {int(found["nvic"]["systickFrequency"]), int(found["uart"]["frequency"])} == {hertz}
-    assert int(found["cpu"]["PerformanceInMips"]) * 10**6 == hertz  # so that a tick is an instruction
 
 
-def test_six_cores_have_boards():
-    assert {cores.find(cpu).title for cpu in CPUS} == {"M0", "M0+", "M3", "M4", "M7", "M33"}
-    used = {f"{cores.find(cpu).renode}.repl" for cpu in CPUS} | {"mps2.repl"}
+def test_which_cores_have_boards():
+    arm = {"cortex-m0", "cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33"}
+    assert set(CPUS) == arm | {core.name for core in cores.CORES if core.isa == "riscv"}
+    used = {f"{cores.find(cpu).renode}.repl" for cpu in CPUS} | {"mps2.repl", "virt.repl"}
     assert {path.name for path in renode_engine.FOLDER.glob("*.repl")} == used
 
 
@@ -199,19 +216,20 @@ def test_hooks(model, tmp_path):
             hooks[hook[1]] = compile(hook[2], hook[1], "exec")
         assert "`" not in line or ("@" not in line and "$" not in line)  # such a line is read twice, without escapes
     assert hooks.keys() <= symbols.keys()
-    assert run_hooks(hooks) == [
-        "inference begins at 1000", "inference ends at 5347", "firmware idles"
-    ]  # fmt: skip
+    value = type("Register", (), {"RawValue": 0x1235})
+    for registers in ({"LR": value}, {"X": [None, value]}):  # of a Cortex-M, of RISC-V
+        said = run_hooks(hooks, registers)
+        assert said == ["inference begins at 1000", "inference ends at 5347", "firmware idles"]
 
 
-def run_hooks(hooks: dict) -> list[str]:
+def run_hooks(hooks: dict, registers: dict) -> list[str]:
     """What hooks say of an inference of 4347 instructions, to which they are Python with a core at hand."""
 
     class Core:
         ExecutedInstructions, IsHalted = 1000, False
-        LR = type("Register", (), {"RawValue": 0x1235})
 
     said, added, core = [], {}, Core()
+    vars(core).update(registers)
     core.Log = lambda level, text: said.append(text)
     core.AddHook = added.__setitem__
     scope = {"self": core, "LogLevel": type("LogLevel", (), {"Info": 1})}
