@@ -49,6 +49,7 @@ class Assumptions:
     end: int = 0
 
 
+SMALL_MULTIPLIER = 32  # cycles of MULS
 TYPICAL = Assumptions()
 LEAST = Assumptions(1, 2, 3, 4, end=-1)
 MOST = Assumptions(3, 12, 5, 7, end=1)
@@ -195,15 +196,33 @@ def _unknown(instruction) -> UnknownInstructionError:
     return UnknownInstructionError(f"the core's instruction table has no {text} (at {instruction.address:#x})")
 
 
+def _with_small_multiplier(assumptions: Assumptions) -> Assumptions:
+    return dataclasses.replace(assumptions, multiply=SMALL_MULTIPLIER)
+
+
 _TABLES = {  # by `Core.cycles`
     "cortex-m0": lambda block, a: _armv6m(block, a, plus=False),
+    "cortex-m0-small-multiplier": lambda block, a: _armv6m(block, _with_small_multiplier(a), plus=False),
     "cortex-m0plus": lambda block, a: _armv6m(block, a, plus=True),
     "cortex-m3": lambda block, a: _armv7m(block, a, dsp=False),
     "cortex-m4": lambda block, a: _armv7m(block, a, dsp=True),
 }
-_SMALL = ("cortex-m0", "cortex-m0plus")
+_SMALL = ("cortex-m0", "cortex-m0-small-multiplier", "cortex-m0plus")
 CORES = tuple(core.name for core in cores.CORES if core.cycles)
 WITHOUT_TABLE = "there is no table of its instructions' cycles; Arm publishes none of cores that overlap them"
+
+
+def multiplier_cycles(cpu: str, asked: int = 1) -> int | None:
+    """Cycles of MULS on an M0 or M0+, which chips have the choice of; None of other cores.
+
+    Args:
+      cpu: one of CORES.
+      asked: of a core that is not for one of both.
+    """
+    table = cores.find(cpu).cycles
+    if table not in _SMALL:
+        return None
+    return SMALL_MULTIPLIER if table == "cortex-m0-small-multiplier" else asked
 
 
 def timing_name(cpu: str, timing: str = "") -> str:
@@ -271,7 +290,7 @@ def most_multiplications(cpu: str, multiply: int = 1, timing: str = "") -> float
     """Multiplications of inputs and weights that a core can add up in a cycle, if it did nothing else.
 
     With the DSP extension SMLAD, two a cycle. Without it MULS and ADDS, or MLA in as many cycles, for two inputs in the
-    halves of a word.
+    halves of a word; or, where MULS is slow, two loads from a table of squares, two additions and two of addresses.
 
     Args:
       cpu: one of CORES.
@@ -281,8 +300,9 @@ def most_multiplications(cpu: str, multiply: int = 1, timing: str = "") -> float
     riscv = timing_of(cpu, timing)
     if riscv is not None:
         return riscv_cycles.most_multiplications(riscv, "m" in cores.find(cpu).extensions)
-    has_dsp, is_small = cores.find(cpu).cycles == "cortex-m4", cores.find(cpu).cycles in _SMALL
-    return 2.0 if has_dsp else 2 / ((multiply if is_small else 1) + 1)
+    if cores.find(cpu).cycles == "cortex-m4":
+        return 2.0
+    return max(2 / ((multiplier_cycles(cpu, multiply) or 1) + 1), 1 / (2 * 2 + 4))
 
 
 def executed(block, cpu: str, assumptions: Assumptions = TYPICAL) -> int:

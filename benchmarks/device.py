@@ -290,8 +290,8 @@ def _rescales(
 
 
 def _conditions() -> str:
-    small = {"cortex-m0", "cortex-m0plus"} & set(_cpus())
-    return describe(_part()) + (f", MULS {_MULTIPLIER.value} cycle(s)" if small else "")
+    small = {cycles.multiplier_cycles(cpu, int(_MULTIPLIER.value)) for cpu in _cpus()} - {None}
+    return describe(_part()) + (f", MULS {' or '.join(map(str, sorted(small)))} cycle(s)" if small else "")
 
 
 def describe(part: parts.Part) -> str:

@@ -180,7 +180,7 @@ def measure(
       toolchain: one of firmware.TOOLCHAINS.
       kernels: those of a core in cores.CORES, or "auto" for those that suit the core.
       engine: one of ENGINES.
-      multiplier: cycles of MULS on an M0 or M0+, 1 or 32, an option of the chip.
+      multiplier: cycles of MULS on an M0 or M0+, 1 or 32, an option of the chip; none where the core is for one.
       part: whose flash makes the core wait; engines other than unicorn do not tell.
       loops_in_ram: whether kernels and layers are to run from there.
       timing: of a RISC-V core, a key of `riscv_cycles.TIMINGS`; empty for the first one of its row.
@@ -203,7 +203,7 @@ def measure(
     steps = [_Layer(s.origin.index, s.origin.name, s.output.name, s.multiplications) for s in program.steps]
     steps = steps or [_Layer(0, "INFERENCE", name, 0)]
     return Run(
-        name, cpu, rescale, engine, toolchain, multiplier, _equal(outputs, expected), False,
+        name, cpu, rescale, engine, toolchain, _multiplier(cpu, multiplier), _equal(outputs, expected), False,
         len(execution.outputs), _accuracy(outputs[0], labels), built.flash, built.ram, program.arena.size,
         program.arena.lower_bound, execution.stack, _rescaled(data), execution.instructions, execution.resolution,
         _layers(execution, steps, cpu, len(execution.outputs), multiplier, timing), part, silicon.network(data),
@@ -237,7 +237,7 @@ def measure_elf(
     execution, outputs, expected = _run(built, ["firmware_infer"], borders, engine, data, inputs, Tflm(), part, timing)
     step = _Layer(0, "INFERENCE", path.stem, multiplications(data))
     return Run(
-        name, cpu, path.stem, engine, "", multiplier, _equal(outputs, expected), True,
+        name, cpu, path.stem, engine, "", _multiplier(cpu, multiplier), _equal(outputs, expected), True,
         len(execution.outputs), _accuracy(outputs[0], labels), built.flash, built.ram, None, None, execution.stack,
         _rescaled(data), execution.instructions, execution.resolution,
         _layers(execution, [step], cpu, len(execution.outputs), multiplier, timing), part, silicon.network(data),
@@ -305,6 +305,10 @@ class _Layer:
 def multiplications(data: bytes) -> int:
     """Of inputs and weights in an inference of a .tflite file."""
     return sum(step.form.multiplications for step in lower(parse(data), Tflm()).main.steps)
+
+
+def _multiplier(cpu: str, asked: int) -> int:
+    return cycles.multiplier_cycles(cpu, asked) or asked
 
 
 def _layers(

@@ -26,6 +26,7 @@ def test_names_are_unique():
         *((name, f"cortex-{name}") for name in ("m0", "m0plus", "m3", "m4", "m7", "m23", "m33")),
         ("m0+", "cortex-m0plus"),
         ("m1", "cortex-m0"),
+        ("m0-small-multiplier", "cortex-m0-small-multiplier"),
         *((name, "cortex-m33") for name in ("m35p", "m55", "m85")),
     ],
 )
@@ -46,6 +47,7 @@ def test_portable_has_no_long_name():
         for core, names in {
             "portable": "esp32 ESP32-S3 riscv rv64gc cortex-a53 cortex-r5 x86_64 host avr atmega328p aarch64",
             "cortex-m0": "M0 Cortex_M0 M1 stm32f030 nrf51822",
+            "cortex-m0-small-multiplier": "M0_small m0plus-small Cortex-M0+small",
             "cortex-m0plus": "M0+ rp2040 RP2040 pico pico_w stm32g071 stm32l0 samd21 armv6-m",
             "cortex-m3": "M3 stm32f103 stm32l152 armv7-m",
             "cortex-m4": "M4 cortex-m4f stm32f4 STM32F411 stm32l4 nrf52840 samd51 armv7e-m thumbv7em-none-eabi",

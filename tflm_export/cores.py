@@ -15,13 +15,15 @@ class Core:
     """A core.
 
     Attributes:
-      name: how it is asked for; of an Arm core, also what compilers call it, of a RISC-V one its -march.
+      name: how it is asked for; of an Arm core, also what compilers call it but for `compiler`, of a RISC-V one its
+        -march.
       title: for people.
       kernels: whose kernels suit it: a back end of `tflm_export.c.lowering.KERNELS`. On the M3, which has no DSP
         extension, those for the M0+ take fewer cycles than the portable ones and than the M4's in plain C.
       aliases: other names for it; those of cores whose row it is, too.
       runs: regular expression of how other names start by which people ask for it, in small letters and digits only:
         of cores that run its code, architectures, families of devices.
+      compiler: what compilers call an Arm core, where that is another name.
       features: what to add to its name for zig, which leaves them out.
       architectures: Tag_CPU_arch of the Arm ABI's build attributes, in ELF files that it runs.
       isa: "arm" or "riscv": whose instructions, a key of `benchmarks.emulators.isa.ISAS`.
@@ -38,6 +40,7 @@ class Core:
     kernels: str
     aliases: tuple[str, ...] = ()
     runs: str = "(?!)"  # none
+    compiler: str = ""
     features: str = ""
     architectures: tuple[int, ...] = ()
     isa: str = "arm"
@@ -56,7 +59,12 @@ class Core:
         """The -mcpu of zig."""
         if self.isa == "riscv":
             return "+".join(["generic_rv32", *sorted(self.extensions - {"i"})])
-        return self.name.replace("-", "_") + self.features
+        return self.mcpu.replace("-", "_") + self.features
+
+    @property
+    def mcpu(self) -> str:
+        """The -mcpu of an Arm core for gcc."""
+        return self.compiler or self.name
 
     @property
     def extensions(self) -> frozenset[str]:
@@ -80,6 +88,13 @@ CORES = (
         "cortex-m0", "M0", _V6M, aliases=("cortex-m1",), architectures=(11, 12),
         runs=r"(cortex)?m[01]|sc000|stm32f0|nrf51|microbit(v1)?|xmc1",
         unicorn="CORTEX_M0", board="mps2-an385", renode="cortex_m0", cycles="cortex-m0",
+    ),
+    # The small multiplier that the chip may have takes 32 cycles: products come from a table, as where there is none.
+    Core(
+        "cortex-m0-small-multiplier", "M0, small multiplier", "rv32ic", aliases=("cortex-m0plus-small-multiplier",),
+        architectures=(11, 12),
+        runs=r"(cortex)?m0(plus|p)?small(multiplier)?", compiler="cortex-m0",
+        unicorn="CORTEX_M0", board="mps2-an385", cycles="cortex-m0-small-multiplier",
     ),
     Core(
         "cortex-m0plus", "M0+", _V6M, aliases=("cortex-m0+",), architectures=(11, 12),
@@ -122,7 +137,7 @@ CORES = (
         aliases=("ibex", "cv32e40p", "esp32-c3", "esp32-c6", "ch32v307", "bl602", "gd32vf103"),
         runs=r"rv32(im[acfdn]*|g)|riscv32|ibex|opentitan|earlgrey|cv32e4\w*|esp32[chp]\d|ch32v[23]|bl[67]\d|gd32vf|fe310|"
         r"hifive1",
-        isa="riscv", unicorn="ANY", board="virt", renode="rv32ic", cycles="ibex",
+        isa="riscv", unicorn="ANY", board="virt", renode="rv32imc", cycles="ibex",
     ),
     # Unicorn 2.1.4 has neither Zba nor Zbb: zb_instructions.c stands in for it.
     Core(
@@ -137,7 +152,7 @@ CORES = (
     ),
     Core(
         "rv32ic", "RV32IC", "rv32ic", aliases=("picorv32",), runs=r"rv32i|picorv|serv|qerv|femtorv",
-        isa="riscv", unicorn="ANY", board="virt", renode="rv32imc", cycles="ibex",
+        isa="riscv", unicorn="ANY", board="virt", renode="rv32ic", cycles="ibex",
     ),
 )  # fmt: skip
 NAMES = tuple(name for core in CORES for name in (core.name, *core.aliases))

@@ -57,7 +57,7 @@ class _Arm(Isa):
         return ["-target", "thumb-freestanding-eabi", f"-mcpu={core.zig_mcpu}"]
 
     def gcc_flags(self, core: Core) -> list[str]:
-        return [*"-mthumb -mfloat-abi=soft --specs=nano.specs --specs=nosys.specs".split(), f"-mcpu={core.name}"]
+        return [*"-mthumb -mfloat-abi=soft --specs=nano.specs --specs=nosys.specs".split(), f"-mcpu={core.mcpu}"]
 
 
 class _Riscv(Isa):

@@ -109,6 +109,7 @@ def test_the_ranges_of_the_tables():
 
 def test_the_small_multiplier():
     assert cost("4843", "cortex-m0plus", cycles.Assumptions(multiply=32)).cycles == 32
+    assert [cost("4843", cpu).cycles for cpu in ("cortex-m0", "cortex-m0-small-multiplier")] == [1, 32]
 
 
 def test_what_is_no_code():

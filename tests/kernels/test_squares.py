@@ -105,3 +105,22 @@ def test_a_program_of_shifts_multiplies_nowhere(core, name, tmp_path):
         assert [i for i in instructions if i.mnemonic.removeprefix("c.").startswith(("mul", "div", "rem"))] == []
         seen += len(instructions)
     assert seen > 500
+
+
+def test_they_are_the_faster_ones_where_products_are_slow():
+    """On an M0 with the small multiplier, beside the kernels of an M0+, which are for the other one."""
+    for module in ("capstone", "elftools", "unicorn", "ziglang"):
+        pytest.importorskip(module, reason=f"{module} is not installed")
+    from benchmarks import device
+
+    core, model = "cortex-m0-small-multiplier", network()
+    inputs, _ = device.inputs_for(model, 2, None, 1.0)
+    for rescale in (1, "stock"):
+        own, other = (
+            device.measure(model, "model", core, rescale, inputs, kernels=kernels)
+            for kernels in ("auto", "cortex-m0plus")
+        )
+        assert own.equal
+        assert other.equal
+        assert own.multiplier == other.multiplier == 32
+        assert own.total("cycles") < other.total("cycles")

@@ -229,7 +229,7 @@ def test_compilers_have_no_warnings(compiler, core, tmp_path):
         pytest.skip(f"{command[0]} is not installed")
     if compiler in ("zig", "arm-none-eabi-gcc"):
         cpu = cores.find("cortex-m33" if core == "portable" else core)
-        command = [*command, f"-mcpu={cpu.zig_mcpu if compiler == 'zig' else cpu.name}"]
+        command = [*command, f"-mcpu={cpu.zig_mcpu if compiler == 'zig' else cpu.mcpu}"]
         # C99's limit on string literals is not for assembly, and gcc's own arm_acle.h converts signs.
         warnings = "-std=c99 -Wall -Wextra -Wshadow -Werror".split()
     for name, data in (("network", residual_network(batch=1)), ("fan", fan(1))):
