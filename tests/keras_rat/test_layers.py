@@ -195,10 +195,10 @@ def test_4_bit_weights_are_stored_two_a_byte_and_are_the_variables(four_bits):
 def test_4_bit_weights_run_on_litert_and_tflm(four_bits, digits):
     model, data = four_bits
     images = digits[2][:200]
-    reference = LiteRT(data)
-    expected = reference.as_integers(model(images, training=False).numpy())
-    for runtime in (runtimes.LiteRT(data), runtimes.TFLM(data)):
-        integers = runtime.run(runtimes.quantize_input(images, reference.input)).astype(int)
+    litert = runtimes.LiteRT(data)
+    expected = as_integers(model(images, training=False).numpy(), litert.output)
+    for runtime in (litert, runtimes.TFLM(data)):
+        integers = runtime.run(runtimes.quantize_input(images, litert.input)).astype(int)
         assert integers.std() > 3
         assert np.abs(integers - expected).max() <= 4
         assert (np.abs(integers - expected) > 1).mean() < 0.05

@@ -9,7 +9,7 @@ from tflite_micro.tensorflow.lite.micro.python import schema_py_generated as sch
 import keras_rat
 from keras_rat import rescale_layers
 from tests.helpers import networks
-from tests.helpers.litert import LiteRT
+from tests.helpers.litert import as_integers
 from tests.helpers.nibbles import unpacked
 from tests.helpers.sweeps import sampled
 from tflm_export import check, runtimes
@@ -140,10 +140,10 @@ def test_the_file_has_the_bits_of_each_layer_and_is_on_the_grid(converted):
 def test_both_runtimes_compute_what_keras_does(converted, digits):
     model, data = converted
     images = digits[2][:200]
-    reference = LiteRT(data)
-    expected = reference.as_integers(model(images, training=False).numpy())
-    for runtime in (runtimes.LiteRT(data), runtimes.TFLM(data)):
-        integers = runtime.run(runtimes.quantize_input(images, reference.input)).astype(int)
+    litert = runtimes.LiteRT(data)
+    expected = as_integers(model(images, training=False).numpy(), litert.output)
+    for runtime in (litert, runtimes.TFLM(data)):
+        integers = runtime.run(runtimes.quantize_input(images, litert.input)).astype(int)
         assert integers.std() > 3
         assert np.abs(integers - expected).max() <= 4
         assert (np.abs(integers - expected) > 1).mean() < 0.05
