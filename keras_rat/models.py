@@ -41,17 +41,18 @@ class _Outspoken:
         return super().load_weights(filepath, skip_mismatch=skip_mismatch, by_name=by_name, options=options)
 
 
-class RescaleFunctional(_Outspoken, tfmot_internals.Functional):
+# Named as Keras's own, which files of such models are read as: SavedModel thaws the layers of classes it does not know.
+class Functional(_Outspoken, tfmot_internals.Functional):
     """A functional model."""
 
 
-class RescaleSequential(_Outspoken, keras.Sequential):
+class Sequential(_Outspoken, keras.Sequential):
     """A Sequential one."""
 
 
 def adopt(model: keras.Model) -> None:
     """Makes a model that tfmot has just quantised one of these; layers and state are the same."""
-    model.__class__ = RescaleSequential if isinstance(model, keras.Sequential) else RescaleFunctional
+    model.__class__ = Sequential if isinstance(model, keras.Sequential) else Functional
 
 
 def _twin(foreign) -> str:

@@ -80,8 +80,6 @@ def quantize_scope(*args: Mapping[str, Any]) -> keras.utils.CustomObjectScope:
             Channelwise,
             HardSwish,
             SlopesQuantizer,
-            models.RescaleFunctional,
-            models.RescaleSequential,
             rewrite.BatchReshape,
             *batch_norm.FREEZABLE.values(),
         )
