@@ -102,9 +102,9 @@ def require_widths(bits: object) -> None:
         )
 
 
-def open_widths(bits: str | Mapping[str, int | str], grid: str | Family = K_BITS) -> PerLayer:
+def open_widths(bits: int | str | Mapping[str, int | str] | None, grid: str | Family = K_BITS) -> PerLayer:
     """What `bits` says of every layer: a width, or "auto" where one is to be chosen; else raises UsageError."""
-    widths = checked("bits", bits, lambda each: each if each == AUTO else check_bits(each))
+    widths = bits if bits is None else checked("bits", bits, lambda each: each if each == AUTO else check_bits(each))
     if not is_open(widths):
         raise UsageError(f'bits {bits!r} leaves nothing to choose; give "auto", or a mapping with values "auto"')
     if family_of(grid) is not K_BITS:

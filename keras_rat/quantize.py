@@ -295,12 +295,16 @@ def quantize_apply(
 
     Raises:
       UsageError (a ValueError): the scheme is of another kind.
-      ValueError: the model is no tf_keras model, or has layers that are not supported; all are listed.
+      ValueError: the model is no tf_keras model, has no annotated layers, or layers that are not supported; all are
+        listed.
     """
     model = _as_keras_2(model)
     _require_built(model)
+    _require_annotated(model)
     if scheme is None or type(scheme) is Default8BitQuantizeScheme:
         scheme = RescaleAwareScheme(bits, method, grid=grid, weight_bits=weight_bits)
+    if isinstance(scheme, type):
+        raise UsageError(f"scheme is the class {scheme.__name__}; give an object of it, {scheme.__name__}()")
     if not isinstance(scheme, RescaleAwareScheme):
         raise UsageError(
             f"{type(scheme).__name__} is no RescaleAwareScheme: its quantizers know nothing of rescales, and those of "
@@ -369,6 +373,14 @@ def _require_built(model) -> None:
             "pass the float model"
         )
     _require_float32(model)
+
+
+def _require_annotated(model) -> None:
+    if not any(isinstance(x, tfmot_internals.QuantizeAnnotate) for x in tfmot_internals.layers_at_any_depth(model)):
+        raise ValueError(
+            f"{type(model).__name__} {model.name!r} has no annotated layers; call keras_rat.quantize_model to quantise "
+            "all of them, or annotate some with quantize_annotate_layer"
+        )
 
 
 def _require_float32(model) -> None:

@@ -42,6 +42,8 @@ REASONS = {
     "RandomHeight": _IMAGES,
     "RandomWidth": _IMAGES,
     "CenterCrop": "put Cropping2D in its place",
+    "PruneLowMagnitude": "take the wrapper off first, with tfmot.sparsity.keras.strip_pruning(model)",
+    "ClusterWeights": "take the wrapper off first, with tfmot.clustering.keras.strip_clustering(model)",
 }
 # By the name of an activation.
 ACTIVATIONS = dict.fromkeys(("elu", "gelu", "selu", "softplus", "softsign", "mish", "exponential"), _TABLE)

@@ -6,6 +6,7 @@ import pathlib
 
 import numpy as np
 import pytest
+import tensorflow_model_optimization as tfmot
 import tf_keras as keras
 
 import keras_rat
@@ -167,7 +168,7 @@ def test_a_layer_without_a_range_around_it_is_named():
 
 
 def test_a_model_without_annotations():
-    with pytest.raises(ValueError, match="annotated"):
+    with pytest.raises(ValueError, match=r"has no annotated layers; call keras_rat\.quantize_model to quantise all"):
         keras_rat.quantize_apply(partly_annotated())
 
 
@@ -184,3 +185,22 @@ def test_31_bits_compute_what_tfmot_computes(digits, method):
     assert np.abs(ours - theirs).max() <= 2.01 * step
     assert (np.abs(ours - theirs) > step / 2).mean() < 0.02
     assert np.abs(ours - model(digits[2], training=False)).max() > step / 2  # and not simply the float network
+
+
+def test_the_class_of_a_scheme_is_no_scheme():
+    annotated = keras_rat.quantize_annotate_model(keras.Sequential([keras.Input((3,)), L.Dense(2)]))
+    with pytest.raises(ValueError, match=r"class RescaleAwareScheme; give an object of it, RescaleAwareScheme\(\)"):
+        keras_rat.quantize_apply(annotated, keras_rat.RescaleAwareScheme)
+
+
+def test_a_model_that_is_being_pruned_is_to_be_stripped():
+    pruned = tfmot.sparsity.keras.prune_low_magnitude(
+        keras.Sequential([keras.Input((3,)), L.Dense(2, name="head")]),
+    )
+    with pytest.raises(ValueError, match=r"PruneLowMagnitude: .*strip_pruning\(model\): prune_low_magnitude_head\n"):
+        keras_rat.quantize_model(pruned)
+
+
+def test_data_without_widths_to_choose():
+    with pytest.raises(ValueError, match=r'bits None leaves nothing to choose; give "auto"'):
+        keras_rat.quantize_model(keras.Sequential([keras.Input((3,)), L.Dense(2)]), data=np.zeros((8, 3), np.float32))
