@@ -220,7 +220,9 @@ def _checked(inputs: _Inputs, data) -> Iterator[list[np.ndarray]]:
 def _called(data):
     """What a function without arguments returns, a representative dataset's among them; all else as it is."""
     data = data.input_gen if isinstance(data, tf.lite.RepresentativeDataset) else data
-    if not callable(data) or hasattr(data, "__iter__"):
+    if isinstance(data, keras.layers.Layer):
+        raise UsageError(f"data is the {type(data).__name__} {data.name}; give inputs, as model.predict takes them")
+    if not callable(data) or (hasattr(data, "__iter__") and not isinstance(data, type)):
         return data
     try:
         inspect.signature(data).bind()

@@ -85,7 +85,13 @@ def checked(argument: str, values, check: Callable[[int], int]) -> int | dict[st
             re.compile(pattern)
         except (re.error, TypeError) as error:
             raise UsageError(f"{argument} has the key {pattern!r}, which is no regular expression: {error}") from error
-    return {pattern: check(value) for pattern, value in values.items()}
+    found = {}
+    for pattern, value in values.items():
+        try:
+            found[pattern] = check(value)
+        except UsageError as error:
+            raise UsageError(f"{argument} of {pattern!r}: {error}") from error
+    return found
 
 
 def is_open(bits: object) -> bool:

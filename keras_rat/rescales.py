@@ -8,6 +8,7 @@ import tf_keras as keras
 
 from keras_rat import configs, reach, tfmot_internals, wiring
 from keras_rat.phases import Phase
+from tflm_export.errors import UsageError
 from tflm_export.grid import Grid
 
 
@@ -79,7 +80,9 @@ def rescale_layers(model: keras.Model) -> list[keras.layers.Layer]:
 
 
 def require_rescale_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """`rescale_layers`, of which there must be any; else raises ValueError."""
+    """`rescale_layers`, of which there must be any; else raises ValueError, of what is no model UsageError."""
+    if not isinstance(model, keras.Model):
+        raise UsageError(f"model must be one from keras_rat.quantize_model, got {type(model).__name__}")
     layers = rescale_layers(model)
     if not layers:
         raise ValueError("the model has no layers with k-bit rescales; make it with keras_rat.quantize_model")

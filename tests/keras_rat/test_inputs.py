@@ -191,6 +191,8 @@ WRONG_ONE = {
     "None": (None, r"data is of type NoneType; give an array"),
     "numbers": (iter([1.0]), r"input image takes arrays, got float in batch 0"),
     "ragged lists": ([[1.0], [1.0, 2.0]], r"the lists of the data make no array"),
+    "a model": (keras.Sequential(name="other"), r"data is the Sequential other; give inputs"),
+    "a class": (dict, r"data is a type that takes arguments"),
     "a function of arguments": (lambda row: row, r"data is a function that takes arguments"),
     "no file": ("nothing.npz", r"cannot read nothing\.npz"),
     "infinite": (np.full_like(X, np.inf), r"batch 0 of the calibration data has values that are not finite"),

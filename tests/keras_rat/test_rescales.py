@@ -10,6 +10,7 @@ import tf_keras as keras
 import keras_rat
 from tests.helpers import networks
 from tests.helpers.litert import off_grid
+from tflm_export import UsageError
 
 L = keras.layers
 
@@ -106,3 +107,9 @@ def test_distance_to_decision_is_of_those_that_stay_and_learn(model):
 def test_multipliers_of_another_model(float_model):
     with pytest.raises(ValueError, match=r"no layers with k-bit rescales.*quantize_model"):
         keras_rat.multipliers(float_model)
+
+
+@pytest.mark.parametrize("function", [keras_rat.convert, lambda model: keras_rat.calibrate(model, np.zeros((1, 2)))])
+def test_what_is_no_model_is_named(function):
+    with pytest.raises(UsageError, match=r"model must be one from keras_rat\.quantize_model, got NoneType"):
+        function(None)

@@ -64,6 +64,11 @@ def test_bits_out_of_range(bits):
         keras_rat.RescaleAwareScheme(bits)
 
 
+def test_bits_out_of_range_are_named_with_their_pattern():
+    with pytest.raises(ValueError, match=r"bits of 'conv': bits must be an integer from 1 to 31, got 0"):
+        keras_rat.RescaleAwareScheme({"conv": 0, ".*": 4})
+
+
 def test_bits_left_out_are_those_of_the_grid():
     assert keras_rat.RescaleAwareScheme().bits == keras_rat.RescaleAwareScheme(None).bits == 4
     assert keras_rat.RescaleAwareScheme(grid="csd2").bits == 4
