@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One network of Keras's applications through keras_rat, for benchmarks.applications, which calls this as a program.
-
-usage: python -m benchmarks.application_runs KERAS NETWORK BITS METHOD; prints what it found as JSON, more each line
-"""
+"""One network of Keras's applications through keras_rat, for benchmarks.applications, in a process of its own."""
 
 import dataclasses
 import importlib
@@ -137,7 +134,7 @@ class Run:
 
 
 def run(version: str, name: str, bits: int, method: str) -> None:
-    """Measures a network and prints what is found.
+    """Measures a network and prints what is found as JSON, more in each line.
 
     Args:
       version: "2" for tf_keras, "3" for Keras 3.

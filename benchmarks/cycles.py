@@ -290,7 +290,7 @@ def most_multiplications(cpu: str, multiply: int = 1, timing: str = "") -> float
     """Multiplications of inputs and weights that a core can add up in a cycle, if it did nothing else.
 
     With the DSP extension SMLAD, two a cycle. Without it MULS and ADDS, or MLA in as many cycles, for two inputs in the
-    halves of a word; or, where MULS is slow, two loads from a table of squares, two additions and two of addresses.
+    halves of a word; or, where MULS is slow, from squares.
 
     Args:
       cpu: one of CORES.
@@ -302,7 +302,7 @@ def most_multiplications(cpu: str, multiply: int = 1, timing: str = "") -> float
         return riscv_cycles.most_multiplications(riscv, "m" in cores.find(cpu).extensions)
     if cores.find(cpu).cycles == "cortex-m4":
         return 2.0
-    return max(2 / ((multiplier_cycles(cpu, multiply) or 1) + 1), 1 / (2 * 2 + 4))
+    return max(2 / ((multiplier_cycles(cpu, multiply) or 1) + 1), riscv_cycles.most_from_squares(load=2))
 
 
 def executed(block, cpu: str, assumptions: Assumptions = TYPICAL) -> int:

@@ -196,7 +196,14 @@ def cost(block: list[Instruction], timing: Timing, end: int = 0) -> tuple[int, i
 def most_multiplications(timing: Timing, has_multiplier: bool) -> float:
     """Multiplications of inputs and weights that a core can add up in a cycle, if it did nothing else.
 
-    Two in one MUL and an addition, for two inputs in the halves of a word; without a MUL a product is the difference of
-    two quarter squares: two loads at addresses that are a sum and a difference, and two additions.
+    Two in one MUL and an addition, for two inputs in the halves of a word; without a MUL from squares.
     """
-    return 2 / (timing.multiply + 1) if has_multiplier else 1 / (2 * timing.load + 4)
+    return 2 / (timing.multiply + 1) if has_multiplier else most_from_squares(timing.load)
+
+
+def most_from_squares(load: int) -> float:
+    """As `most_multiplications`, where a product is the difference of two quarter squares from a table.
+
+    Two loads, of so many cycles, at addresses that are a sum and a difference, and two additions.
+    """
+    return 1 / (2 * load + 4)

@@ -348,9 +348,8 @@ class Registry(default_8bit.Default8BitQuantizeRegistry):
     def get_quantize_config(self, layer):
         if not self.supports(layer):
             raise ValueError(f"layer {layer.name} of type {type(layer).__name__} is not supported")
-        if (
-            type(layer) in kinds.WEIGHTED
-        ):  # tfmot asks for layers before annotated ones too, for their output's range alone
+        if type(layer) in kinds.WEIGHTED:
+            # 31 bits: tfmot asks for layers before annotated ones too, for their output's range alone.
             bits, learn = self._bits_of(layer.name) or MAX_BITS, self._learn_multipliers
             if learn is None:
                 learn = self._method == REQUANTIZE and bits > COARSE_BITS and layer.trainable
