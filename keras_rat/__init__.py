@@ -13,10 +13,10 @@ from keras_rat.quantize import (
     quantize_annotate_model,
     quantize_apply,
     quantize_model,
-    quantize_scope,
 )
 from keras_rat.rescales import Multipliers, multipliers, rescale_layers, widths
 from keras_rat.scheme import RescaleAwareScheme
+from keras_rat.scope import quantize_scope
 
 __all__ = [
     "Choice",

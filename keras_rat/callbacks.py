@@ -17,8 +17,8 @@ from keras_rat.calibrate import settle, waiting
 from keras_rat.convert import convert
 from keras_rat.learn import LearnMultipliers
 from keras_rat.phases import Phase, phase
-from keras_rat.quantize import quantize_scope
 from keras_rat.rescales import Multipliers, multipliers, require_rescale_layers, widths
+from keras_rat.scope import quantize_scope
 from tflm_export import runtimes
 from tflm_export.errors import UsageError
 from tflm_export.report import columns

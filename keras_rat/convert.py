@@ -61,12 +61,9 @@ def convert(model: keras.Model, path: str | os.PathLike | None = None) -> bytes:
             f"biases beyond 2^30 units of their accumulators, whose inputs were next to zero at calibration: {named};"
             " calibrate a new model from these weights, on inputs for which they are not"
         )
-    module, serve = _serving_function(model)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([serve], module)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.inference_input_type = tf.int8
-    converter.inference_output_type = tf.int8
-    data = converter.convert()
+    data = _converted(model, None)
+    if any(operator.name == "SHAPE" for operator in parse(data).operators):
+        data = _converted(model, 1)  # layers in float compute the shapes of others from that of the input
     if floats := _left_in_float(data, model):
         raise ModelError(f"the converter left operators in float: {'; '.join(floats)}")
     offenders = _too_wide(data, grids(model))
@@ -78,6 +75,16 @@ def convert(model: keras.Model, path: str | os.PathLike | None = None) -> bytes:
     if path is not None:
         files.write({path: data})
     return data
+
+
+def _converted(model, rows: int | None) -> bytes:
+    """The file that the converter makes of a model, for inputs of so many rows, or of any number."""
+    module, serve = _serving_function(model, rows)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([serve], module)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.inference_input_type = tf.int8
+    converter.inference_output_type = tf.int8
+    return converter.convert()
 
 
 def _left_in_float(data: bytes, model) -> list[str]:
@@ -121,14 +128,14 @@ def _too_wide(data: bytes, grids: Mapping[str, int | Grid]) -> list[tuple[Row, G
     return offenders
 
 
-def _serving_function(model):
+def _serving_function(model, rows):
     """The inference of a model as one function with named inputs and outputs, and the module that owns its variables.
 
     `from_keras_model` saves every layer of the model as functions of its own beside this one, which no converter looks
     at: nine tenths of its time.
     """
     signature = [
-        tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name)
+        tf.TensorSpec((rows, *tensor.shape[1:]), tensor.dtype, name)
         for name, tensor in zip(model.input_names, model.inputs, strict=True)
     ]
 

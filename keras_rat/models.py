@@ -2,6 +2,9 @@
 """What `quantize_model` returns: models of tf_keras that say at once what tf_keras would not say, or too late."""
 
 import os
+import pathlib
+import tempfile
+import warnings
 
 import h5py
 import tensorflow as tf
@@ -11,6 +14,7 @@ from keras_rat import tfmot_internals, wiring
 from keras_rat.graph.keras3 import is_keras3, is_keras3_class
 from keras_rat.patterns import parts_of
 from keras_rat.refusals import listed
+from keras_rat.scope import quantize_scope
 from keras_rat.wrapper import UNREADABLE
 from tflm_export.errors import UsageError
 
@@ -19,12 +23,20 @@ class _Outspoken:
     """Checks arguments, and leaves the rest to tf_keras."""
 
     def compile(self, *args, **kwargs):
-        if foreign := [each for each in tf.nest.flatten([args, kwargs]) if is_keras3(each)]:
-            raise UsageError(
-                f"compile got {listed([type(each).__name__ for each in foreign])} of Keras 3, but the model is "
-                f"of tf_keras: pass {listed([_twin(each) for each in foreign])} in place, or a name as a string"
-            )
+        _require_keras_2("compile", [args, kwargs], ", or a name as a string")
         super().compile(*args, **kwargs)
+
+    def fit(self, *args, **kwargs):
+        _require_keras_2("fit", kwargs.get("callbacks"))
+        return super().fit(*args, **kwargs)
+
+    def evaluate(self, *args, **kwargs):
+        _require_keras_2("evaluate", kwargs.get("callbacks"))
+        return super().evaluate(*args, **kwargs)
+
+    def predict(self, *args, **kwargs):
+        _require_keras_2("predict", kwargs.get("callbacks"))
+        return super().predict(*args, **kwargs)
 
     def save_weights(self, filepath, *args, **kwargs):
         if os.fspath(filepath).endswith(".weights.h5"):  # tf_keras would have opened the file
@@ -39,6 +51,13 @@ class _Outspoken:
                 "models load without by_name"
             )
         return super().load_weights(filepath, skip_mismatch=skip_mismatch, by_name=by_name, options=options)
+
+    def __reduce__(self):  # tf_keras's goes through a .keras file
+        return _from_file, (_as_file(self),)
+
+    def __deepcopy__(self, memo):
+        memo[id(self)] = _from_file(_as_file(self))
+        return memo[id(self)]
 
 
 # Named as Keras's own, which files of such models are read as: SavedModel thaws the layers of classes it does not know.
@@ -55,8 +74,36 @@ def adopt(model: keras.Model) -> None:
     model.__class__ = Sequential if isinstance(model, keras.Sequential) else Functional
 
 
+def _as_file(model: keras.Model) -> bytes:
+    """A model with its optimizer as an .h5 file."""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that .h5 is another format than .keras
+        path = os.path.join(folder, "model.h5")
+        model.save(path)
+        return pathlib.Path(path).read_bytes()
+
+
+def _from_file(content: bytes) -> keras.Model:
+    """The model of `_as_file`."""
+    with tempfile.TemporaryDirectory() as folder, quantize_scope():
+        path = pathlib.Path(folder, "model.h5")
+        path.write_bytes(content)
+        model = keras.models.load_model(path)
+    adopt(model)
+    return model
+
+
+def _require_keras_2(function: str, given, alternative: str = "") -> None:
+    """Raises UsageError where objects of Keras 3 are among what a function was given."""
+    if foreign := [each for each in tf.nest.flatten(given) if is_keras3(each)]:
+        raise UsageError(
+            f"{function} got {listed([type(each).__name__ for each in foreign])} of Keras 3, but the model is "
+            f"of tf_keras: pass {listed([_twin(each) for each in foreign])} in place{alternative}"
+        )
+
+
 def _twin(foreign) -> str:
-    """What an optimizer, loss or metric of Keras 3 is called in tf_keras; of a class derived from one, that one."""
+    """What an object of a class of Keras 3 is called in tf_keras; of a class derived from one, that one."""
     known = next(base for base in type(foreign).__mro__ if is_keras3_class(base))
     return f"tf_keras.{known.__module__.split('.')[-2]}.{known.__name__}"
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The functions of tfmot.quantization.keras, with k-bit rescales."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,7 +12,6 @@ from tensorflow_model_optimization.quantization.keras.default_8bit import Defaul
 
 from keras_rat import (
     auto,
-    batch_norm,
     configs,
     feed,
     freedom,
@@ -23,71 +23,22 @@ from keras_rat import (
 )
 from keras_rat.calibrate import ABSORBED, STEPS
 from keras_rat.graph import kinds, rewrite
-from keras_rat.graph.channelwise import Channelwise, HardSwish
 from keras_rat.graph.keras3 import from_keras3, is_keras3
 from keras_rat.grid import K_BITS, Family
 from keras_rat.patterns import AUTO, open_widths
 from keras_rat.refusals import grouped, listed
 from keras_rat.rescales import rescale_layers
 from keras_rat.scheme import BATCH_NORM, MAX_WEIGHT_BITS, NORMALISED, RescaleAwareScheme, has_own_weight_bits, rescales
-from keras_rat.slopes import SlopesQuantizer
-from keras_rat.wrapper import RescaleWrapper, adopt
+from keras_rat.scope import RescaleAnnotate, quantize_scope
+from keras_rat.wrapper import adopt
 from tflm_export.errors import UsageError
 from tflm_export.rescale import MAX_BITS, check_bits
 from tflm_export.setting import REQUANTIZE
 
 _tfmot = tfmot.quantization.keras
 PREFIX = "quant_"
+NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_./>-]*")  # of a layer: what TensorFlow allows in names of its graphs
 ATTEMPTS = 4  # to give scales that cannot be on the grid a rescale of their own, which may tie others down
-
-
-class RescaleAnnotate(tfmot_internals.QuantizeAnnotate):
-    """An annotation with widths of its own.
-
-    Args:
-      bits: width k of the layer's multipliers; None for the scheme's.
-      weight_bits: bits of its weights; None for the scheme's.
-    """
-
-    def __init__(self, layer, quantize_config=None, bits=None, weight_bits=None, **kwargs):
-        super().__init__(layer, quantize_config, **kwargs)
-        self.bits, self.weight_bits = bits, weight_bits
-
-    def get_config(self):
-        return super().get_config() | {"bits": self.bits, "weight_bits": self.weight_bits}
-
-
-def quantize_scope(*args: Mapping[str, Any]) -> keras.utils.CustomObjectScope:
-    """Scope for loading models with quantised layers, as tfmot's; pass further custom objects as dicts."""
-    objects = {
-        cls.__name__: cls
-        for cls in (
-            configs.HardSwishConfig,
-            configs.NoQuantizeConfig,
-            configs.OutputConfig,
-            configs.ProductConfig,
-            configs.RescaleConfig,
-            configs.SlopeConfig,
-            configs.SlopesConfig,
-            configs.SumConfig,
-            configs.TableOutputConfig,
-            configs.TiedOutputConfig,
-            quantizers.RangeQuantizer,
-            quantizers.RescaleQuantizer,
-            quantizers.TableQuantizer,
-            quantizers.TiedQuantizer,
-            RescaleAnnotate,
-            Channelwise,
-            HardSwish,
-            SlopesQuantizer,
-            rewrite.BatchReshape,
-            *batch_norm.FREEZABLE.values(),
-        )
-    }
-    scope = _tfmot.quantize_scope(*args, objects)
-    readers = (_tfmot.QuantizeWrapperV2.__name__, RescaleWrapper.__name__)  # of files that tfmot's own are in
-    reader = dict.fromkeys(readers, RescaleWrapper)
-    return keras.utils.custom_object_scope(*scope.custom_objects, reader)
 
 
 def quantize_model(
@@ -322,6 +273,11 @@ def quantize_apply(
 
 def _apply(flat: rewrite.Rewritten, scheme, quantized_layer_name_prefix, trainable):
     model = flat.model
+    if not isinstance(quantized_layer_name_prefix, str) or not NAME.fullmatch(f"{quantized_layer_name_prefix}x"):
+        raise UsageError(
+            "quantized_layer_name_prefix must be a string of letters, digits, '_', '.', '-' and '/', the first one a "
+            f"letter or digit; got {quantized_layer_name_prefix!r}"
+        )
     scheme = scheme.resolved(_own(model, "bits", rescales), _own(model, "weight_bits", has_own_weight_bits))
     _raise_offenders([*flat.offenders, *_unsupported(model, scheme.get_quantize_registry())])
     for _ in range(ATTEMPTS):

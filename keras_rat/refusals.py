@@ -11,7 +11,13 @@ from keras_rat.graph import kinds
 MOST_NAMES = 6
 _TABLE = "int8 kernels look it up in a table that the converter makes of calibration data alone"
 _RECURRENT = "the converter makes no int8 operator of a trained loop"
-_STATISTICS = "it divides by statistics of its own input, for which int8 has no operator"
+_STATISTICS = (
+    "it divides by statistics of its own input, for which int8 has no operator; train with BatchNormalization instead"
+)
+_PRODUCTS = (
+    "products of two activations, of which the converter makes no int8 operator; annotate the layers before it, with "
+    "quantize_annotate_layer, and it stays in float with those behind it"
+)
 _INDICES = "it computes with integers, not with quantised numbers"
 _IMAGES = "its output in inference is not its input"
 
@@ -27,9 +33,10 @@ REASONS = {
     "LayerNormalization": _STATISTICS,
     "GroupNormalization": _STATISTICS,
     "UnitNormalization": _STATISTICS,
-    "MultiHeadAttention": "products of two activations in einsum form; no int8 operator of the converter",
-    "Attention": "products of two activations in einsum form; no int8 operator of the converter",
-    "Dot": "a product of two activations; no int8 operator of the converter",
+    "MultiHeadAttention": _PRODUCTS,
+    "Attention": _PRODUCTS,
+    "AdditiveAttention": _PRODUCTS,
+    "Dot": _PRODUCTS,
     "Embedding": _INDICES,
     "ELU": _TABLE,
     "ThresholdedReLU": "no int8 operator",

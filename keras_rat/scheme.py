@@ -403,6 +403,8 @@ class RescaleAwareScheme(default_8bit.Default8BitQuantizeScheme):
         if method not in METHODS:
             raise UsageError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
         self.method = method
+        if learn_multipliers not in (None, True, False):
+            raise UsageError(f"learn_multipliers must be True, False or None, got {learn_multipliers!r}")
         if self.multiplier_rate != 1 and learn_multipliers is False:
             raise UsageError(f"multiplier_rate {multiplier_rate!r} is of no use with learn_multipliers=False")
         self.learn_multipliers = True if self.multiplier_rate != 1 else learn_multipliers

@@ -89,6 +89,22 @@ def test_float_parts_stay_in_float_and_the_file_runs(digits, names, floats):
         np.testing.assert_allclose(real(run(data, row), graph.outputs[0]), expected, atol=0.03 * np.abs(expected).max())
 
 
+def test_shapes_are_known_where_layers_in_float_compute_them():
+    """Attention in float, which has shapes computed of the number of rows; the exporter reads such of no file."""
+    inputs = keras.Input((8, 6))
+    x = keras_rat.quantize_annotate_layer(L.Dense(8, "relu"))(inputs)
+    x = L.Flatten()(L.MultiHeadAttention(2, 4)(x, x))
+    model = keras_rat.quantize_apply(keras.Model(inputs, L.Dense(3)(x)), bits=BITS)
+    rows = np.random.default_rng(0).normal(size=(32, 8, 6)).astype(np.float32)
+    keras_rat.calibrate(model, rows)
+    data = keras_rat.convert(model)
+    assert check(data, grid_of(BITS)).offenders == ()
+    graph = parse(data).subgraphs[0]
+    expected = model(rows[:1], training=False).numpy()
+    found = real(litert(data, taken(rows[:1], graph.inputs[0])), graph.outputs[0])
+    np.testing.assert_allclose(found, expected, atol=0.03 * np.abs(expected).max())
+
+
 def test_it_trains_and_float_layers_move(digits):
     model = keras_rat.quantize_apply(annotated("first", "second", "join"), bits=BITS)
     keras_rat.calibrate(model, digits[0][:64])

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a model goes: .keras files are refused when they are written, convert writes files, schemes are named."""
 
+import copy
 import os
+import pickle
 
 import numpy as np
 import pytest
@@ -100,6 +102,32 @@ def test_objects_of_keras_3_are_refused_by_name(network):
     model.compile(keras.optimizers.Adam(), keras.losses.MeanSquaredError(), ["mse", keras.metrics.MeanSquaredError()])
     model.compile(loss="mse")
     assert isinstance(model.optimizer, keras.optimizers.RMSprop)
+
+
+@pytest.mark.parametrize("function", ["fit", "evaluate", "predict"])
+def test_callbacks_of_keras_3_are_refused_by_name(quantized, digits, function):
+    keras_3 = pytest.importorskip("keras")
+    rows = digits[0][:32] if function == "predict" else (digits[0][:32], digits[1][:32])
+    rows = rows if isinstance(rows, tuple) else (rows,)
+    stops = [keras_3.callbacks.EarlyStopping("loss")]
+    with pytest.raises(UsageError, match=rf"{function} got EarlyStopping.*pass tf_keras\.callbacks\.EarlyStopping in"):
+        getattr(quantized, function)(*rows, callbacks=stops, verbose=0)
+    getattr(quantized, function)(*rows, callbacks=[keras.callbacks.Callback()], verbose=0)
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+@pytest.mark.parametrize("network", [networks.hidden_sigmoid, networks.flatten_dense], ids=lambda n: n.__name__)
+def test_copies_go_on_like_the_model(network, again, digits):
+    model = keras_rat.quantize_model(networks.build(network), 4)
+    keras_rat.calibrate(model, digits[0][:64])
+    model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(digits[0][:64], digits[1][:64], shuffle=False, verbose=0)
+    copied = again(model)
+    assert type(copied) is type(model)
+    for each in (model, copied):
+        each.fit(digits[0][:64], digits[1][:64], shuffle=False, verbose=0)
+    np.testing.assert_array_equal(copied.predict(digits[2], verbose=0), model.predict(digits[2], verbose=0))
+    assert keras_rat.convert(copied) == keras_rat.convert(model)
 
 
 def test_a_checkpoint_is_refused_and_one_in_h5_is_not(quantized, digits, tmp_path):

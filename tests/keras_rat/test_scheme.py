@@ -69,6 +69,24 @@ def test_bits_out_of_range_are_named_with_their_pattern():
         keras_rat.RescaleAwareScheme({"conv": 0, ".*": 4})
 
 
+def test_learn_multipliers_is_no_word():
+    with pytest.raises(ValueError, match="learn_multipliers must be True, False or None, got 'yes'"):
+        keras_rat.RescaleAwareScheme(4, learn_multipliers="yes")
+
+
+@pytest.mark.parametrize("prefix", [None, 5, "two words/", "_"])
+def test_prefixes_that_are_no_beginning_of_a_name(prefix):
+    model = networks.build(networks.flatten_dense)
+    with pytest.raises(ValueError, match="quantized_layer_name_prefix must be a string of letters"):
+        keras_rat.quantize_model(model, quantized_layer_name_prefix=prefix)
+
+
+@pytest.mark.parametrize("prefix", ["", "q.", "outer/"])
+def test_prefixes(prefix):
+    model = keras_rat.quantize_model(networks.build(networks.flatten_dense), quantized_layer_name_prefix=prefix)
+    assert [layer.name for layer in rescale_layers(model)] == [f"{prefix}dense"]
+
+
 def test_bits_left_out_are_those_of_the_grid():
     assert keras_rat.RescaleAwareScheme().bits == keras_rat.RescaleAwareScheme(None).bits == 4
     assert keras_rat.RescaleAwareScheme(grid="csd2").bits == 4
