@@ -17,6 +17,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # as many of these as cores
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 pytest.register_assert_rewrite("tests.helpers")
+from tests.helpers import sweeps  # noqa: E402
+
 hypothesis.settings.register_profile(
     "repeatable",
     deadline=None,
@@ -26,6 +28,11 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large],
 )
 hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    sweeps.thin_out(items)
 
 
 @pytest.hookimpl(wrapper=True)

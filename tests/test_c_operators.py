@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page of operators in C says what the back end does."""
 
+import pytest
+
 from tests import c_operators
 from tests.helpers.random_graphs import OPERATORS
 from tflm_export.ops import known
 
 
+@pytest.mark.slow
 def test_the_page_is_that_of_the_code():
     found = c_operators.page()
     assert c_operators.PAGE.read_text(encoding="utf-8") == found, "run `python -m tests.c_operators`"

@@ -54,6 +54,7 @@ def every_cell() -> list[Cell]:
     return [Cell(TASK, 0, FLOAT), Cell(TASK, 0, CONTROL, "", 31), *tuned]
 
 
+@pytest.mark.slow
 def test_every_cell_is_there_and_its_models_are_trained(finished):
     results = {cell.name: cells.read(cell, finished) for cell in every_cell()}
     assert len(list(finished.glob("cells/**/*.json"))) == len(results) == 6
@@ -66,6 +67,7 @@ def test_every_cell_is_there_and_its_models_are_trained(finished):
     assert results["rat_keep_k1"].squared_error < results["post-training_keep_k1"].squared_error
 
 
+@pytest.mark.slow
 def test_the_control_is_what_litert_computes(finished, bundled):
     """The stored decisions from the stored file, by a nearest neighbour of scikit-learn's."""
     from sklearn.neighbors import KNeighborsClassifier
@@ -96,12 +98,14 @@ def test_a_run_that_was_stopped_goes_on_and_gives_the_same(finished):
     assert kept.stat().st_mtime_ns == written
 
 
+@pytest.mark.slow
 def test_other_settings_need_another_folder(finished):
     done = run(finished, "--rate=0.5")
     assert done.returncode == 2
     assert "choose another --output" in done.stderr
 
 
+@pytest.mark.slow
 def test_cells_can_be_made_again(finished, tmp_path, bundled, monkeypatch):
     """With other settings, too."""
     shutil.copytree(finished / "cells", tmp_path / "cells")
@@ -192,6 +196,7 @@ def test_jobs_need_what_their_cells_begin_with(tmp_path, bundled):
     assert needs[f"{TASK}, seed 0, rat_keep_k1"] == set()
 
 
+@pytest.mark.slow
 def test_published_results_agree_with_the_cells(finished):
     folder = finished / "published"
     assert (folder / "accuracy.png").read_bytes().startswith(b"\x89PNG")
@@ -236,6 +241,7 @@ def test_weights_of_4_bits(tmp_path):
     assert "not run" not in (tmp_path / "accuracy.md").read_text()
 
 
+@pytest.mark.slow
 def test_models_that_were_not_run_are_said_to_be(finished, bundled):
     planned = [*every_cell(), Cell(TASK, 0, TRAINED, "keep", 4)]
     results = summary.summarise(planned, finished, Settings(), {"command": "command", "versions": {}})
@@ -387,6 +393,7 @@ def test_augmented_images_are_shifted_or_mirrored_ones():
     assert not np.array_equal(epochs[0][1], epochs[1][1])
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("name", [*tasks.TASKS, *tasks.BUNDLED])
 def test_networks_can_be_trained_with_k_bit_rescales(name):
     """Every layer of every task's network is one that keras_rat takes."""

@@ -39,6 +39,7 @@ def partly_float(end: bool) -> bytes:
     return b.build(x, y if end else b.fully_connected(b.quantize(y), 2, name="last"))
 
 
+@pytest.mark.slow
 @native.requires_gcc
 def test_tables(tmp_path):
     """A network, one that keeps state, one without C, one that does not narrow and a damaged one."""

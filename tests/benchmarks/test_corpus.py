@@ -120,6 +120,7 @@ def test_rows_are_fewer_where_they_take_long():
     assert faithfulness.rows_for(parse(residual_network())) == faithfulness.MOST_ROWS
 
 
+@pytest.mark.slow
 def test_tables(tmp_path):
     """A folder of two networks, a damaged one and a float one, from the worst on; as text and as JSON."""
     folder = tmp_path / "models"

@@ -29,6 +29,7 @@ def inputs(model) -> np.ndarray:
     return device.inputs_for(model, 2, None, 1.0)[0]
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize(
     ("cpu", "rescale"),
     [
@@ -52,6 +53,7 @@ def test_outputs_equal_the_simulator(model, inputs, cpu, rescale):
     assert [layer.op for layer in run.layers].count("CONV_2D") == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cpu", ["cortex-m0plus", "cortex-m4"])
 def test_the_kernels_of_a_core_equal_the_simulator(cpu):
     """Assembly included: depths of 4 and 8 steps, pixels left over, borders, strides."""
@@ -213,6 +215,7 @@ def test_both_compilers_side_by_side(model, inputs, cpu):
     assert "gcc" in text
 
 
+@pytest.mark.slow
 def test_a_slow_multiplier(model, inputs):
     fast, slow = (device.measure(model, "m", "cortex-m0plus", 1, inputs[:1], multiplier=m) for m in (1, 32))
     assert fast.total("instructions") == slow.total("instructions")

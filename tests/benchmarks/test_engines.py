@@ -59,6 +59,7 @@ def counted(built: firmware.Firmware, inputs: np.ndarray) -> tuple[np.ndarray, f
     return ran.outputs, spent / len(inputs)
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("cpu", [pytest.param(cpu, marks=needs_qemu_of(cpu)) for cpu in firmware.CPUS])
 def test_qemu_and_unicorn_agree_within_a_tick(model, inputs, cpu, tmp_path):
     built = build(model, cpu, tmp_path)

@@ -168,6 +168,7 @@ def test_caches_against_the_textbook(sets, ways):
     assert missed == lru(walk.tolist(), sets, ways)
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("name", sorted(parts.PARTS))
 def test_c_and_python_agree_on_a_model(name, tmp_path):
     part = parts.PARTS[name]
@@ -186,6 +187,7 @@ def test_c_and_python_agree_on_a_model(name, tmp_path):
     assert sum(stalled.waited for stalled in seen[0][0]) > 0
 
 
+@pytest.mark.slow
 def test_without_wait_states_only_unaligned_accesses_are_added():
     model = residual_network(batch=1)
     inputs = device.inputs_for(model, 1, None, 1.0)[0]
@@ -236,6 +238,7 @@ def test_memories_that_make_no_sense(given, reason):
         Flash(**given)
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("cpu", ["cortex-m4", "cortex-m0plus"])
 @pytest.mark.parametrize(
     "toolchain",

@@ -302,6 +302,7 @@ def arguments(folder: pathlib.Path, library: liberty.Library) -> list[str]:
     return ["hardware", "--quick", "--bits=1", "--jobs=2", *given]
 
 
+@pytest.mark.slow
 def test_a_run(run, library, capsys):
     stored = json.loads((run / "out" / "hardware.json").read_text())
     stock, narrow_one, mac = stored["designs"]
@@ -323,6 +324,7 @@ def test_a_run(run, library, capsys):
         assert (run / "out" / name).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_it_was(run, library, capsys):
     before = json.loads((run / "out" / "hardware.json").read_text())
     ran = []
@@ -341,6 +343,7 @@ def test_a_run_goes_on_where_it_was(run, library, capsys):
     assert "before layout" in shown
 
 
+@pytest.mark.slow
 def test_the_page_has_it(run):
     assert page.main(["page", str(run)]) == 0
     text = (run / "report.html").read_text()

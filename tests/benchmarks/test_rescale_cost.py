@@ -38,6 +38,7 @@ def exact(given: rescale_cost.Elements, end: str) -> list[int]:
     return y
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("clamped", [0.0, 0.5])
 @pytest.mark.parametrize(("end", "bits"), rescale_cost.ENDS.values())
 def test_outputs(end, bits, clamped):

@@ -22,7 +22,7 @@ from tflm_export.errors import UsageError
 from tflm_export.flatbuffer.model import parse
 from tflm_export.simulator import simulate
 
-pytestmark = pytest.mark.arithmetic
+pytestmark = [pytest.mark.arithmetic, pytest.mark.sweep(2)]
 L = keras.layers
 ROWS = 64
 
@@ -155,6 +155,7 @@ def test_nothing_leaves_its_range(digits, network):
         assert values.numpy().max() <= high * (1 + 1e-4), name
 
 
+@pytest.mark.slow
 def test_requantize_has_no_gain_errors(digits):
     """Its multipliers and weights are the same, unless they are to be chosen on data."""
     weights = {
@@ -286,6 +287,7 @@ def test_what_a_layer_with_one_scale_feeds_is_absorbed_as_well(digits):
     assert found["quant_behind"] < 2.0**-18
 
 
+@pytest.mark.slow
 def test_batches_of_several_sizes(digits):
     """Images of any size: rows to choose by are those like the first."""
     inputs = keras.Input((None, None, 1))
@@ -319,6 +321,7 @@ def one_convolution():
     return networks.functional(lambda x: L.Dense(10)(L.Flatten()(L.ReLU(6.0)(L.Conv2D(8, 3, padding="same")(x)))))
 
 
+@pytest.mark.slow
 def test_channels_are_chosen_by_the_integers_of_the_file(digits):
     """Each multiplier against both of its neighbours on the grid, in the simulator of the converted file."""
     rows = digits[0][:ROWS]

@@ -15,7 +15,7 @@ from tests.helpers.signed_digits import ThreeDigits, off_three_digits
 from tests.helpers.sweeps import sampled
 from tflm_export.grid import Grid
 
-pytestmark = pytest.mark.arithmetic
+pytestmark = [pytest.mark.arithmetic, pytest.mark.sweep(2)]
 L = keras.layers
 
 
@@ -91,6 +91,7 @@ def test_saved_models_keep_it_by_name(trained, digits, tmp_path, form):
     np.testing.assert_array_equal(loaded(digits[2][:32]), trained(digits[2][:32]))
 
 
+@pytest.mark.slow
 def test_what_is_off_the_grid_is_named(digits):
     model = quantized(grid=FAMILY)
     keras_rat.calibrate(model, digits[0][:64])

@@ -15,7 +15,7 @@ from tests.helpers.sweeps import sampled
 from tflm_export import ModelError, UsageError
 from tflm_export.search import UNIFORM
 
-pytestmark = pytest.mark.arithmetic
+pytestmark = [pytest.mark.arithmetic, pytest.mark.sweep(2)]
 L = keras.layers
 MAX_DROP = 0.03
 NAMES = ("stem", "uneven", "last")
@@ -64,6 +64,7 @@ def chosen():
     return keras_rat.choose_bits(uneven(), ROWS, MAX_DROP)
 
 
+@pytest.mark.slow
 def test_the_choice_is_the_narrowest_of_all(chosen):
     model, wide = uneven(), chosen.bits["^uneven$"]
     stock = outputs(model, 31, ROWS)
@@ -92,6 +93,7 @@ def everything():
     return networks.functional(build)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", sampled(["requantize", "keep"], 2))
 def test_what_was_measured_is_what_the_model_does(digits, method):
     model, images = networks.build(everything), digits[0][:96]

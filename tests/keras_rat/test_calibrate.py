@@ -12,6 +12,8 @@ from tests.helpers import networks
 from tests.helpers.litert import off_grid
 from tests.helpers.sweeps import sampled
 
+pytestmark = pytest.mark.sweep(2)
+
 L = keras.layers
 BATCH = 32
 
@@ -71,6 +73,7 @@ def test_steps_limit_the_batches(plain, digits):
     assert_ranges(measured, expected_ranges(model, measured, digits[0][: 2 * BATCH]))
 
 
+@pytest.mark.slow
 def test_twice_is_as_if_only_the_second_time(plain, digits):
     model, quantized = plain
     images = digits[0][:BATCH]
@@ -282,6 +285,7 @@ def test_a_calibrated_model_computes_in_training_as_in_inference(digits):
     assert learned.any()
 
 
+@pytest.mark.slow
 def test_batch_norm_can_go_on_with_the_batches_statistics(digits):
     model = normalised(digits, freeze_batch_norm=False)
     assert trained(model, digits)[0].all()
@@ -289,6 +293,7 @@ def test_batch_norm_can_go_on_with_the_batches_statistics(digits):
     assert not trained(model, digits)[0].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", sampled(["model.h5", "folder"], 2))
 def test_statistics_stay_frozen_in_a_saved_model(digits, form, tmp_path):
     model = normalised(digits)

@@ -85,6 +85,7 @@ def test_a_frozen_batch_norm_computes_the_same_in_training(model, digits):
     np.testing.assert_allclose(model(images, training=True), model(images, training=False), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_batch_norm_can_be_left_alone(model, digits):
     before = statistics(model)
     fit(model, digits, 1, callbacks.FreezeRanges(0, batch_norm=False))
@@ -131,6 +132,7 @@ def test_a_growing_share_of_channels_is_snapped_the_nearest_first(model, digits)
     np.testing.assert_array_equal(np.sort(np.argsort(to_power_above)[:2]), np.flatnonzero(probe.seen[0] == 1))
 
 
+@pytest.mark.slow
 def test_a_schedule_goes_on_where_a_saved_training_stopped(model, digits, tmp_path):
     schedule = {0: 8, 2: 1}
     fit(model, digits, 2, callbacks.SnappingSchedule(schedule))
@@ -195,6 +197,7 @@ def test_stops_when_the_narrow_accuracy_does_not_grow_and_restores_the_best(mode
         np.testing.assert_array_equal(restored, best)
 
 
+@pytest.mark.slow
 def test_evaluating_leaves_a_model_in_training_as_it_is(digits):
     model = keras_rat.quantize_model(network(), 1)
     fit(model, digits, 1)
@@ -269,6 +272,7 @@ def test_summaries_and_table(digits, tmp_path):
     assert max(map(len, "\n".join(lines).splitlines())) <= 120
 
 
+@pytest.mark.slow
 def test_where_all_have_moved_there_is_no_distance(digits, tmp_path):
     model = learning(digits, 31)
     lines = []
@@ -284,6 +288,7 @@ STUCK = (
 )
 
 
+@pytest.mark.slow
 def test_a_training_too_short_for_any_multiplier_says_so_once(digits, tmp_path):
     model = learning(digits)
     start = multipliers(model)
@@ -312,6 +317,7 @@ def said_before(model, optimizer, steps=4):
     return lines
 
 
+@pytest.mark.slow
 def test_nothing_is_said_where_a_multiplier_might_change(digits):
     model = learning(digits)
     assert len(said_before(model, keras.optimizers.Adam(0.05))) == 1
@@ -326,6 +332,7 @@ def test_nothing_is_said_where_a_multiplier_might_change(digits):
     assert said_before(following, keras.optimizers.Adam(1e-6)) == []
 
 
+@pytest.mark.slow
 def test_frozen_multipliers_are_called_so(frozen, digits, tmp_path):
     lines = []
     fit(frozen, digits, 1, callbacks.RescaleSummaries(tmp_path), callbacks.RescaleTable(lines.append))
@@ -337,6 +344,7 @@ def test_frozen_multipliers_are_called_so(frozen, digits, tmp_path):
     assert not any("distance_to_decision" in tag for _, tag in found)
 
 
+@pytest.mark.slow
 def test_a_schedule_moves_frozen_multipliers(frozen, digits):
     lines = []
     fit(frozen, digits, 1, callbacks.SnappingSchedule({0: 8, 3: 1}), callbacks.RescaleTable(lines.append))
@@ -349,6 +357,7 @@ def test_multipliers_are_those_of_the_file(model, digits):
         np.testing.assert_allclose(np.broadcast_to(layer.value, factor.shape), factor, rtol=2.0**-21)
 
 
+@pytest.mark.slow
 def test_restored_weights_of_a_wider_stage_are_snapped_as_they_were_measured(digits):
     images, labels = digits[2][:200], digits[3][:200]
     model = keras_rat.quantize_model(network(), 1)

@@ -22,6 +22,8 @@ from tests.helpers.tflite_builder import TFLiteBuilder
 from tflm_export import runtimes
 from tflm_export.flatbuffer.model import parse
 
+pytestmark = pytest.mark.sweep(3)
+
 TOLERANCE = 2.0**-21  # what a few float32 roundings do to a factor
 L = keras.layers
 
@@ -213,6 +215,7 @@ def test_a_relu6_whose_range_grows_still_ends_at_6(digits, relu6, normalised):
     assert abs(top - 6) <= y.scale / 2
 
 
+@pytest.mark.slow
 def test_a_model_trained_without_calibration(digits):
     model = keras_rat.quantize_model(networks.build(networks.residual), 2)
     model.compile(keras.optimizers.Adam(0.003), keras.losses.SparseCategoricalCrossentropy(from_logits=True))

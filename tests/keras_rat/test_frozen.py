@@ -8,6 +8,8 @@ import tf_keras as keras
 import keras_rat
 from tests.helpers import networks
 
+pytestmark = pytest.mark.sweep(2)
+
 L = keras.layers
 FROZEN = ("conv", "norm", "deep", "plain", "dense")
 

@@ -14,6 +14,8 @@ from tests.helpers import networks
 from tests.helpers.litert import LiteRT, as_integers, off_grid
 from tflm_export import check, runtimes
 
+pytestmark = pytest.mark.sweep(2)
+
 L = keras.layers
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -239,6 +241,7 @@ def test_synchronised_batch_norm_is_not_lost_in_silence(nested):
         keras_rat.quantize_model(networks.functional(build))
 
 
+@pytest.mark.slow
 def test_xla_trains_as_the_graph_does(digits):
     losses = []
     for compiled in (False, True):

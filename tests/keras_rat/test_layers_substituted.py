@@ -13,6 +13,8 @@ from tests.helpers import networks
 from tests.helpers.litert import LiteRT
 from tflm_export import check
 
+pytestmark = pytest.mark.sweep(3)
+
 L = keras.layers
 SLOPES = keras.initializers.RandomUniform(-0.1, 0.4, seed=1)
 

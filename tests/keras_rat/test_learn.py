@@ -12,7 +12,7 @@ from tests.helpers.sweeps import sampled
 from tflm_export import rescale
 from tflm_export.errors import UsageError
 
-pytestmark = pytest.mark.arithmetic
+pytestmark = [pytest.mark.arithmetic, pytest.mark.sweep(2)]
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 RATE = 1e-3
 
@@ -62,12 +62,14 @@ def test_multipliers_go_as_far_as_they_are_to_and_then_stand_still(digits, rate,
         np.testing.assert_allclose(later, frozen, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_share_of_epochs(digits):
     seen = fit(quantized(digits), digits, callbacks.LearnMultipliers(share=0.1), epochs=3)
     assert (seen[1] != seen[0]).any()
     np.testing.assert_array_equal(seen[2], seen[3])
 
 
+@pytest.mark.slow
 def test_a_training_that_begins_later(digits):
     """The share is of the epochs that are left."""
     seen = fit(quantized(digits), digits, callbacks.LearnMultipliers(), epochs=6, initial_epoch=4)
@@ -87,6 +89,7 @@ def test_no_optimizer_moves_what_is_held(digits, optimizer):
     assert set(np.round(seen[4], 6) % 1) == {0.0}
 
 
+@pytest.mark.slow
 def test_weights_go_into_a_fresh_model(digits, tmp_path):
     """Also in the middle of learning: what the variables hold does not depend on how fast they learn."""
     model = quantized(digits)
@@ -120,6 +123,7 @@ def test_a_model_learns_on_after_it_was_saved(digits, tmp_path):
     assert keras_rat.convert(loaded) == keras_rat.convert(model)
 
 
+@pytest.mark.slow
 def test_multipliers_stay_where_calibrate_put_them_by_default(digits):
     model = quantized(digits, learn=False)
     before = learned(model)

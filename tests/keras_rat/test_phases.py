@@ -13,6 +13,8 @@ import keras_rat
 from keras_rat import Phase, phases, quantizers
 from tests.helpers import networks
 
+pytestmark = pytest.mark.sweep(2)
+
 L = keras.layers
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -133,6 +135,7 @@ def test_files_of_earlier_versions_load(digits, tmp_path, calibrated, batches, p
     np.testing.assert_array_equal(loaded(digits[0][:8], training=True), loaded(digits[0][:8], training=False))
 
 
+@pytest.mark.slow
 def test_phases_under_a_strategy(digits):
     with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
         model = keras_rat.quantize_model(network(), 2)

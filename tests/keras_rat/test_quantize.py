@@ -14,6 +14,8 @@ import tflm_export
 from keras_rat import rescale_layers
 from tests.helpers import networks
 
+pytestmark = pytest.mark.sweep(2)
+
 L = keras.layers
 
 

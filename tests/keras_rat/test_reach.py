@@ -13,7 +13,7 @@ from tests.helpers.signed_digits import ThreeDigits
 from tflm_export.grid import Grid
 from tflm_export.rescale import MAX_BITS, ROUNDINGS
 
-pytestmark = pytest.mark.arithmetic
+pytestmark = [pytest.mark.arithmetic, pytest.mark.sweep(3)]
 LEAST = 1e-13  # octaves: 2**100 and log2 of it in float64 are not exact to less
 GRIDS = [*map(Grid, range(1, MAX_BITS + 1)), signed_digits.CSD2.exact(4), ThreeDigits()]
 

@@ -19,7 +19,7 @@ from tflm_export import runtimes, signed_digits
 from tflm_export.grid import Grid
 from tflm_export.simulator import simulate
 
-pytestmark = pytest.mark.arithmetic
+pytestmark = [pytest.mark.arithmetic, pytest.mark.sweep(2)]
 L = keras.layers
 BELOW_OVERFLOW = float(np.nextafter(np.float32(2.0**127), np.float32(0)))
 
@@ -114,6 +114,7 @@ def test_saved_models_keep_it_by_name(trained, digits, tmp_path, form):
     np.testing.assert_array_equal(loaded(digits[2][:32]), trained(digits[2][:32]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stages", "first"), sampled([({0: 0.5, 1: 1.0}, {4, 31}), ({0: 8, 1: 1}, {8})], 2))
 def test_a_schedule_comes_down_to_it_from_wider_multipliers(digits, stages, first):
     model = quantized()

@@ -11,6 +11,8 @@ from keras_rat import small_ranges, tfmot_internals, wiring
 from tflm_export import ModelError, runtimes
 from tflm_export.flatbuffer.model import parse
 
+pytestmark = pytest.mark.sweep(3)
+
 L = keras.layers
 
 

@@ -14,6 +14,8 @@ from tests.helpers.nibbles import unpacked
 from tests.helpers.sweeps import sampled
 from tflm_export import check, runtimes
 
+pytestmark = pytest.mark.sweep(2)
+
 L = keras.layers
 PATTERNS = {"separable": 4, "dense$": 4, ".*": 8}
 

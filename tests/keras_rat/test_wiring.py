@@ -9,6 +9,8 @@ import keras_rat
 from keras_rat import rescale_layers, wiring
 from tests.helpers import networks
 
+pytestmark = pytest.mark.sweep(2)
+
 L = keras.layers
 
 

@@ -131,6 +131,7 @@ def check(library: pathlib.Path, one: Export, offset: int = 0) -> None:
     assert (y[one.output.size :] == 0x5A).all()
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("target", TARGETS)
 def test_nothing_is_warned_of(target, language, tmp_path):
@@ -143,6 +144,7 @@ def test_nothing_is_warned_of(target, language, tmp_path):
     run([*command, *sorted(kernels.FOLDER.glob("*.c")), tmp_path / "headers.c", *sources])
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize(("name", "optimize"), sampled(BUILDS, 3))
 def test_host(name, optimize, tmp_path):
     """What is built computes the same, whatever the compiler makes of it."""
@@ -198,6 +200,7 @@ def emulated(toolchain: str):
     return firmware
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize(
     ("name", "flags"), [("gcc", "-O2"), ("gcc", "-O2 -flto"), ("g++", "-std=c++17 -O0"), ("zig", "-O2 -flto")]
 )
@@ -236,6 +239,7 @@ void both(const int8_t *input, int8_t *output) {{
     np.testing.assert_array_equal(executed(built, first), np.concatenate([first.output, second.output]))
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("core", KERNELS)
 def test_big_endian(core, tmp_path):
     """What stands in for assembly reads bytes in the order of a little-endian machine."""
@@ -248,6 +252,7 @@ def test_big_endian(core, tmp_path):
         np.testing.assert_array_equal(output, one.output, one.name)
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("core", KERNELS)
 def test_inputs_and_outputs_at_any_address(core, tmp_path):
     """The sanitizer traps words at addresses that are not theirs."""

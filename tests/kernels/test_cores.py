@@ -70,6 +70,7 @@ def test_the_exporter_packs_weights_as_the_kernels_say():
     np.testing.assert_array_equal(quads, words_dsp(rows[:, :20]))
 
 
+@pytest.mark.slow
 @given(depthwise_cases_of_fours())
 def test_depthwise_conv_2d_dsp(case):
     window, layer, image, accumulators = case
@@ -91,6 +92,7 @@ def test_fully_connected_v6m(case):
     check("narrow_fully_connected_v6m", shape, layer, rows, accumulators, scratch, words_v6m)
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("seed", range(6))
 def test_layers_of_all_sizes(core, seed):
@@ -100,11 +102,13 @@ def test_layers_of_all_sizes(core, seed):
     assert_equals_simulator(narrow(data, bits)[0] if bits < 31 else data, bits, "narrow", core=core)
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("core", CORES)
 def test_layers_with_the_stock_rescale(core):
     assert_equals_simulator(fan(6), 31, "tflm", core=core)
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize(
     ("core", "seed", "rescale"),
     [

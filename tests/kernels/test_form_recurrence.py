@@ -116,6 +116,7 @@ def random_lstm(draw: Draw) -> Lstm:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [[], ["-DNARROW_PAIRED_PRODUCTS=1"]], ids=["one by one", "in pairs"])
 def test_any_lstm(flags):
     draw = Draw(1)
@@ -197,6 +198,7 @@ def test_equals_tflm_frame_by_frame(data):
         np.testing.assert_array_equal(y, interpreter.get_output(0))
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("arithmetic", [Narrow(Grid(1)), Narrow(Grid(8)), Tflm(), LiteRTReference()], ids=str)
 @pytest.mark.parametrize("model", [test_svdf.model, test_unidirectional_sequence_lstm.model], ids=["SVDF", "LSTM"])
 def test_equals_the_form_in_every_arithmetic(model, arithmetic):

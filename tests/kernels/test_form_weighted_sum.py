@@ -69,12 +69,14 @@ def random_form(draw: Draw) -> WeightedSum:
     )
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("seed", range(3))
 def test_any_form(seed):
     draw = Draw(seed)
     assert_equal_forms([random_form(draw) for _ in range(40)], emit, seed)
 
 
+@pytest.mark.slow
 def test_products_in_pairs():
     """As where an instruction computes two of them; here in plain C."""
     draw = Draw(7)

@@ -45,6 +45,7 @@ def c_array(name: str, values: np.ndarray) -> str:
 
 
 # Depths of whole blocks of 16, with words and with bytes left over; pixels left over; an odd number of channels.
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("cpu", ["cortex-m4", "cortex-m7"])
 @pytest.mark.parametrize(
     ("inputs", "kernel", "outputs", "size"), [(16, 1, 5, 6), (8, 3, 3, 7), (5, 3, 4, 5), (12, 2, 8, 4)]

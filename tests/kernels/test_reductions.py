@@ -26,6 +26,7 @@ def pools(draw):
     return window, images(draw, (window.batches, window.input_height, window.input_width, channels), 0)
 
 
+@pytest.mark.slow
 @given(pools())
 def test_pools(case):
     assert_pools(*case)

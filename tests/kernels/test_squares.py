@@ -24,6 +24,7 @@ def network(average: bool = True) -> bytes:
     return b.build(x, b.softmax(y))
 
 
+@pytest.mark.sweep(2)
 @native.requires_gcc
 @pytest.mark.parametrize("average", [True, False])
 @pytest.mark.parametrize("bits", [1, 8])
@@ -81,6 +82,7 @@ def test_products_and_quotients_by_bits():
     np.testing.assert_array_equal(by_bits("products_q0", a, b), exact)
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("core", ["rv32ec", "rv32ic"])
 @pytest.mark.parametrize("name", ["average", "maximum", "residual"])
 def test_a_program_of_shifts_multiplies_nowhere(core, name, tmp_path):
@@ -107,6 +109,7 @@ def test_a_program_of_shifts_multiplies_nowhere(core, name, tmp_path):
     assert seen > 500
 
 
+@pytest.mark.slow
 def test_they_are_the_faster_ones_where_products_are_slow():
     """On an M0 with the small multiplier, beside the kernels of an M0+, which are for the other one."""
     for module in ("capstone", "elftools", "unicorn", "ziglang"):

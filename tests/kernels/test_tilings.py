@@ -133,6 +133,7 @@ CASES = [("cortex-m4", n) for n in range(MOST_WAYS)] + [("cortex-m0plus", n) for
 CASES += [("rv32ic", n) for n in range(3)]  # one way, three widths; extreme weights go to portable kernels
 
 
+@pytest.mark.sweep(4)
 @native.requires_gcc
 @pytest.mark.parametrize(("core", "number"), sampled(CASES[::-1], 2))
 def test_every_way_equals_the_simulator(core, number, take):
@@ -143,6 +144,7 @@ def test_every_way_equals_the_simulator(core, number, take):
     assert_equals_simulator(data, bits, "tflm" if number == 5 else "narrow", rows=1, core=core)
 
 
+@pytest.mark.sweep(4)
 @pytest.mark.parametrize(("core", "number"), sampled(CASES, 2))
 def test_every_way_in_assembly(core, number, take):
     for module in ("unicorn", "capstone", "elftools", "ziglang"):
@@ -156,6 +158,7 @@ def test_every_way_in_assembly(core, number, take):
     assert device.measure(data, "ways", core, RESCALES[number % len(RESCALES)], inputs).equal
 
 
+@pytest.mark.sweep(4)
 @native.requires_gcc
 @pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus"])
 @pytest.mark.parametrize(("bits", "rounding"), [(1, "narrow"), (8, "narrow"), (31, "narrow"), (31, "tflm")])

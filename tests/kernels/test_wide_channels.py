@@ -60,6 +60,7 @@ def layers(draw: Draw) -> list[WeightedSum]:
     ]
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("seed", range(3))
 def test_any_layer(core, seed):
@@ -82,6 +83,7 @@ def test_int16_weights_that_fit_int8_are_as_fast_as_int8():
     assert emitter.emit(step_of(form)).statements == emitter.emit(step_of(as_int8)).statements
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("core", sampled(CORES, 3))
 def test_a_uint8_network(core):
     """Layouts, planes between layers among them."""

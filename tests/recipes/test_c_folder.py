@@ -102,6 +102,7 @@ REAL = {  # their inputs and outputs, and how many successive ones are run
 }
 
 
+@pytest.mark.sweep(2)
 @needs["cmake"]
 @needs["gcc"]
 @pytest.mark.parametrize("model", sampled(REAL, 2))
@@ -199,6 +200,7 @@ def assert_both_equal_the_simulator(program: str) -> None:
     np.testing.assert_array_equal(np.frombuffer(output_of(program, rows), np.int8).reshape(wanted.shape), wanted)
 
 
+@pytest.mark.slow
 @needs["cmake"]
 @needs["gcc"]
 @pytest.mark.parametrize("flags", [[], ["-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_INTERPROCEDURAL_OPTIMIZATION=ON"]])
@@ -224,6 +226,7 @@ def test_kernels_of_two_versions_are_refused(two):
     assert f"{two}/words and {two}/digits hold kernels of two versions; write both with one tflm_export" in message
 
 
+@pytest.mark.slow
 @needs["cmake"]
 @needs["gcc"]
 def test_two_zephyr_modules(two):
@@ -238,6 +241,7 @@ def test_two_zephyr_modules(two):
     assert all("__ZEPHYR__" in command for command in commands)
 
 
+@pytest.mark.slow
 @needs["gcc"]
 def test_two_models_where_every_file_is_linked(two):
     """As Arduino and many an IDE do it."""

@@ -88,6 +88,7 @@ def test_cmake(folder):
     assert narrowed.stat().st_mtime_ns != made
 
 
+@pytest.mark.slow
 @needs["cmake"]
 @needs["gcc"]
 def test_cmake_with_an_array_and_flags(folder):
@@ -119,6 +120,7 @@ target_link_libraries(size my-array)
     assert [row.name for row in check(array, 1).offenders] == ["stem"]
 
 
+@pytest.mark.sweep(2)
 @needs["cmake"]
 @pytest.mark.parametrize(
     "arguments",

@@ -48,6 +48,7 @@ def test_nobody_answers(monkeypatch):
     assert message.startswith((f"no scheduler at {address}: Timed out", f"no scheduler at {address}: no answer"))
 
 
+@pytest.mark.slow
 def test_workers_that_differ_are_refused(nodes):
     with cluster.connected(1, nodes.address) as client:
         (worker,) = cluster.workers(client)

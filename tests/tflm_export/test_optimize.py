@@ -31,6 +31,7 @@ def program(model: bytes, core: str, optimize: str) -> c.CProgram:
     return c.translate(model, "model", Narrow(Grid(1)), core, False, optimize)
 
 
+@pytest.mark.sweep(3)
 @native.requires_gcc
 @pytest.mark.parametrize("optimize", ["speed", "size"])
 @pytest.mark.parametrize("core", CORES)
@@ -41,6 +42,7 @@ def test_both_compute_the_same(model, core, optimize):
     np.testing.assert_array_equal(compiled.invoke(x).reshape(-1), expected.reshape(-1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("core", CORES)
 def test_on_a_board_the_smaller_one_is_smaller_and_the_faster_one_faster(model, core, tmp_path):
     for module in ("unicorn", "capstone", "elftools", "ziglang"):
@@ -61,6 +63,7 @@ def test_on_a_board_the_smaller_one_is_smaller_and_the_faster_one_faster(model, 
     assert spent["speed"] < spent["size"]
 
 
+@pytest.mark.sweep(3)
 @native.requires_gcc
 @pytest.mark.parametrize("optimize", ["speed", "size"])
 @pytest.mark.parametrize("core", CORES)

@@ -109,6 +109,7 @@ def deep() -> bytes:
     return b.build(x, b.conv(y, 4, name="map"))  # no classes: relative change counts
 
 
+@pytest.mark.slow
 def test_additions_alone_are_widened_before_everything_is():
     network = deep()
     stock = parse(network)

@@ -35,6 +35,7 @@ def client():
         yield client
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("max_drop", [0.02, 0.1])
 def test_the_same_with_and_without_workers(client, max_drop):
     """Whether what was measured ahead is asked for or not: some operators stay as wide as all, and some do not."""
@@ -99,6 +100,7 @@ def test_what_is_asked_for_next_is_first_and_the_likely_before_the_others():
     assert found[0] == rules | {0: 1}
 
 
+@pytest.mark.slow
 def test_on_the_command_line(tmp_path, capsys, monkeypatch):
     """Files and what is printed are the same."""
     model, data = tmp_path / "model.tflite", tmp_path / "data.npz"

@@ -96,6 +96,7 @@ def test_a_folder_keeps_its_shape_and_one_failure_stops_no_other(folder, capfd):
     assert (report["models"][3]["output"], report["models"][3]["report"]) == (None, None)
 
 
+@pytest.mark.slow
 def test_jobs_change_nothing_that_is_said_or_written(folder, capfd):
     """The models are said in their order, whichever is done first."""
     said = []
@@ -185,6 +186,7 @@ def test_quiet_says_errors_only(folder, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_calibration_rules_and_search_hold_for_each(folder, capfd):
     rows = np.random.default_rng(0).integers(-128, 128, (8, 8, 8, 3), np.int8)
     np.savez("rows.npz", rows)
@@ -202,6 +204,7 @@ def test_calibration_rules_and_search_hold_for_each(folder, capfd):
     assert {"out/x_searched.tflite", "out/other_searched.tflite"} < {*new_files(folder)}
 
 
+@pytest.mark.slow
 @native.requires_gcc
 def test_sources_have_a_folder_of_their_own_for_each_model(folder):
     flags = ["--bits=1", "--output_dir=out", "--c_source=c", "--cc_array=cc"]
@@ -237,6 +240,7 @@ def test_a_crash_costs_one_model(folder, capfd, monkeypatch):
     assert "x.tflite " in out
 
 
+@pytest.mark.slow
 def test_verify_is_each_for_itself(folder, capfd):
     assert run("--bits=1", "--verify=1", "--output_dir=out", "x.tflite", "y.tflite") == 0
     assert capfd.readouterr().out.count("change from stock to narrowed") == 2

@@ -52,6 +52,7 @@ def stopping(*args, **kwargs):
 """
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize(
     ("number", "function", "call"),
@@ -98,6 +99,7 @@ os.fsync = losing
 """
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("ending", ["raise AssertionError", "os.does_not_exist"])
 @pytest.mark.parametrize("number", STOPPING)
 def test_what_cleaning_up_raises_says_nothing(folder, number, ending):
@@ -108,6 +110,7 @@ def test_what_cleaning_up_raises_says_nothing(folder, number, ending):
     assert names(folder) == {"model.tflite"}
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("number", STOPPING)
 def test_stopped_while_it_waits_to_write(folder, number):
     """Into a pipe that nobody reads: there it can be stopped, too, and takes back what it has put in place."""
@@ -166,6 +169,7 @@ def opened(pipe: str, process: subprocess.Popen) -> int:
         time.sleep(0.01)
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("suppressed", ["", "KeyboardInterrupt"])
 @pytest.mark.parametrize("number", sampled(STOPPING, 2))
 def test_workers_are_stopped_and_clean_up(folder, number, suppressed):

@@ -168,6 +168,7 @@ def test_narrow_by_name(method):
     assert narrowed != narrow(NETWORK, 4, method)[0]
 
 
+@pytest.mark.sweep(3)
 @native.requires_gcc
 @pytest.mark.parametrize("core", ["portable", "cortex-m4", "cortex-m0plus"])
 def test_the_c_program_computes_the_simulators_integers(core):

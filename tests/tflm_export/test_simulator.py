@@ -72,6 +72,7 @@ CASES += [(name, bits, "tflite") for name, widths in LITERT_ONLY.items() for bit
 CASES += [(name, bits, "tflm") for name in TFLM_ONLY for bits in (31, 4, 1)]
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize(("name", "bits", "runtime"), CASES)
 def test_every_layer_of_a_corpus_model_equals_the_runtime(name, bits, runtime):
     data = variant(name, bits)
@@ -103,6 +104,7 @@ REAL = {
 }
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("bits", [31, 4, 1])
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("name", REAL)

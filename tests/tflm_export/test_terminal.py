@@ -48,6 +48,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
@@ -117,12 +118,14 @@ ALL_SAY = ("--bits=1 model.tflite", "--check --bits=31 k1.tflite", "--explain mo
            "--help", "--version", "--bits=1 --output_dir=out model.tflite k1.tflite")  # fmt: skip
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("arguments", ALL_SAY)
 def test_closed_standard_output(folder, arguments):
     code, said = run(arguments, ">&-")
     assert (code, said) == (2, "tflm_export: cannot write to standard output: Bad file descriptor\n")
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.skipif(not os.path.exists(FULL), reason=f"no {FULL}")
 @pytest.mark.parametrize("arguments", ALL_SAY[:2])
 def test_full_standard_output(folder, arguments):
@@ -130,6 +133,7 @@ def test_full_standard_output(folder, arguments):
     assert (code, said) == (2, "tflm_export: cannot write to standard output: No space left on device\n")
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize(
     ("arguments", "code"), [*((arguments, 0) for arguments in ALL_SAY[:3]), ("--check --bits=1 model.tflite", 1)]
 )
@@ -143,6 +147,7 @@ def test_a_reader_that_leaves_changes_no_code(folder, arguments, code):
     assert (done.returncode, done.stderr) == (code, b"")
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("redirection", [f"2>{FULL}", "2>&- >&-"])
 @pytest.mark.parametrize(
     ("arguments", "code"),

@@ -35,6 +35,7 @@ def test_changes_grow_from_the_input_to_the_output_and_are_not_zero(found):
     assert all(agreement.rows == 3 for agreement in found.outputs.values())
 
 
+@pytest.mark.slow
 def test_a_model_against_itself_does_not_change():
     same = verify(NETWORK, NETWORK, random_inputs(parse(NETWORK), 2))
     assert all(agreement.relative_change == 0 for agreement in same.outputs.values())
@@ -116,6 +117,7 @@ def test_other_subgraphs_are_not_verified():
     assert found.table().splitlines()[3].split() == ["1.0", "CONV_2D", "not", "verified"]
 
 
+@pytest.mark.slow
 def test_outputs_that_are_classes_and_second_outputs_are_compared():
     b = TFLiteBuilder(1)
     x = b.input([1, 12])
@@ -190,6 +192,7 @@ def test_on_the_command_line(tmp_path, capsys):
     assert "--verify needs at least one row" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_random_inputs_are_said_to_be_random(tmp_path, capsys):
     model = tmp_path / "model.tflite"
     model.write_bytes(NETWORK)

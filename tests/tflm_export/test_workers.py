@@ -36,6 +36,7 @@ def run(items, jobs):
     return [pid for pid, _ in found if pid], [item for _, item in found]
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize(("jobs", "processes"), [(1, 1), (2, 2), (9, 5)])
 def test_results_come_in_order(jobs, processes):
     pids, items = run(list(range(5)), jobs)
@@ -52,6 +53,7 @@ def test_none():
     assert run([], 2) == ([], [])
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_one_that_dies_costs_its_item(jobs):
     _, items = run([1, "killed", 2, "left", 3, "killed"], jobs)

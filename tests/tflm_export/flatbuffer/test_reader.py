@@ -67,6 +67,7 @@ def test_truncation(data):
     assert attempt(data)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, len(SMALL) - 1), st.integers(1, 255)), min_size=1, max_size=4))
 @settings(max_examples=1500)
 def test_flipped_bytes(flips):
@@ -76,6 +77,7 @@ def test_flipped_bytes(flips):
     attempt(bytes(damaged))
 
 
+@pytest.mark.slow
 @given(
     st.integers(0, len(SMALL) // 4 - 1), st.sampled_from([0, 1, -1, 2**31 - 1, -(2**31), 2**16, 2**30, 4, 0x7F7F7F7F])
 )

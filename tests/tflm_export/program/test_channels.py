@@ -57,6 +57,7 @@ def widths(program: Program) -> list[int]:
     return [step.form.output.shape[-1] for step in program.main.steps]
 
 
+@pytest.mark.slow
 @given(st.integers(0, (1 << 32) - 1), st.sampled_from(ARITHMETICS), st.sampled_from((1, 2, 4)))
 @settings(max_examples=300, deadline=None)
 def test_random_networks_are_what_they_were(seed, arithmetic, multiple):
@@ -220,6 +221,7 @@ def _farthest(form: WeightedSum) -> np.ndarray:
     return np.abs(form.start) + 128 * np.abs(form.rows.astype(np.int64)).sum(1)
 
 
+@pytest.mark.sweep(3)
 @native.requires_gcc
 @pytest.mark.parametrize("core", ["portable", "cortex-m4", "cortex-m0plus"])
 @pytest.mark.parametrize("bits", [1, 8, None])
@@ -243,6 +245,7 @@ def test_the_c_says_what_is_not_in_it():
     assert "8 of 20 channels of weighted sums are constant or unread, and left out" in program.summary()
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("bits", [1, 4, 8, None])
 def test_visual_wake_words_is_half_of_it(bits):
     """971 of its channels have only zero weights; with what follows from them 1,724 of 2,738 need no computation."""

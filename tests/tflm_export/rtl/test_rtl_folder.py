@@ -39,6 +39,7 @@ def left(folder: pathlib.Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name != "net.tflite")
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize(
     "flags",
     [
@@ -324,6 +325,7 @@ def test_a_rule_for_one_operator():
     assert not any(layer["output"] == "logits" for layer in listed["layers"])
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize(
     ("flags", "rescaler", "adder"),
     [
@@ -367,6 +369,7 @@ def test_bytes_of_factors(bits, size):
     assert listed["factor_bytes"] == -(-577 * (bits - 1 + listed["parameters"]["SHIFT_BITS"]) // 8) < size
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("name", MLPERF_TINY)
 @pytest.mark.parametrize(("bits", "is_folded"), [(1, False), (1, True), (2, False), (4, False), (8, False)])
 def test_24_bits_and_a_shift_of_4_do(name, bits, is_folded):
