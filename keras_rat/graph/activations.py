@@ -9,15 +9,18 @@ import tf_keras as keras
 
 
 @keras.saving.register_keras_serializable("keras_rat")
-def hard_sigmoid(x: tf.Tensor) -> tf.Tensor:
-    """relu6(x + 3) / 6, element by element; that of tf_keras is clip(0.2 x + 0.5, 0, 1)."""
+def hard_sigmoid_of_keras_3(x: tf.Tensor) -> tf.Tensor:
+    """relu6(x + 3) / 6, element by element.
+
+    Under the name hard_sigmoid tf_keras 2.16 would read its own from files, clip(0.2 x + 0.5, 0, 1).
+    """
     return tf.nn.relu6(x + 3.0) / 6.0
 
 
 @keras.saving.register_keras_serializable("keras_rat")
 def hard_silu(x: tf.Tensor) -> tf.Tensor:
     """x relu6(x + 3) / 6, element by element; also called hard swish (arXiv 1905.02244)."""
-    return x * hard_sigmoid(x)
+    return x * hard_sigmoid_of_keras_3(x)
 
 
 @keras.saving.register_keras_serializable("keras_rat")

@@ -40,7 +40,7 @@ ACTIVATIONS: dict[str, str | Callable] = {
         "elu exponential gelu leaky_relu linear log_softmax mish relu relu6 "
         "selu sigmoid silu softmax softplus softsign tanh"
     ).split()
-} | {"hard_sigmoid": activations.hard_sigmoid, "hard_silu": activations.hard_silu}
+} | {"hard_sigmoid": activations.hard_sigmoid_of_keras_3, "hard_silu": activations.hard_silu}
 RENAMED = {"LeakyReLU": {"negative_slope": "alpha"}}
 # Arguments that change no output and no gradient: random numbers, and which kernel computes a layer.
 IMMATERIAL = ("autocast", "flash_attention", "seed", "use_cudnn", "value_range")

@@ -31,7 +31,7 @@ layers = keras.layers
 SWISH = ("swish", "silu")
 HARD_SWISH = (activations.hard_silu.__name__,)
 # By the name of a hard sigmoid: its slope.
-HARD_SIGMOIDS = {activations.hard_sigmoid: 1 / 6, keras.activations.hard_sigmoid: 0.2}
+HARD_SIGMOIDS = {activations.hard_sigmoid_of_keras_3: 1 / 6, keras.activations.hard_sigmoid: 0.2}
 BATCH_NORM = (layers.BatchNormalization, layers.experimental.SyncBatchNormalization)
 FOLDS_NORM = (layers.Conv2D, layers.Conv2DTranspose, layers.DepthwiseConv2D, layers.SeparableConv2D, layers.Dense)
 MERGES = (layers.Add, layers.Multiply, layers.Subtract, layers.Maximum, layers.Minimum)
