@@ -44,9 +44,11 @@ def observe(model: keras.Model, batches: Iterable) -> Seen:
     owners = [range_.owner for range_ in wiring.own_ranges(model)]
     outputs = {call.layer.name: call.output_tensors for call in tfmot_internals.calls(model)}
     watched = keras.Model(model.inputs, [outputs[owner] for owner in owners])
-    run = tf.function(lambda batch: _extremes(watched(batch, training=False)), reduce_retracing=True)
+    signature = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in model.inputs]
     every, kept, wanted = [], [], ROWS
     with phases.observing(model):
+        # A graph, not a function: TensorFlow would warn of one that is traced for every model.
+        run = tf.function(lambda batch: _extremes(watched(batch, training=False))).get_concrete_function(signature)
         for arrays in batches:
             ends, largest = run([tf.convert_to_tensor(array) for array in arrays])
             every.append([each.numpy() for each in ends])

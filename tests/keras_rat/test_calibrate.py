@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """keras_rat.calibrate: ranges against numpy statistics of the float network, and scales on the grid afterwards."""
 
+import logging
+
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras as keras
 
 import keras_rat
@@ -211,6 +214,20 @@ def test_a_second_calibration_follows_new_weights(digits):
     keras_rat.calibrate(quantized, 100 * digits[0][:BATCH])
     for again, once in zip(quantized.get_weights(), fresh.get_weights(), strict=True):
         np.testing.assert_allclose(again, once, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_tensorflow_warns_of_nothing_where_many_models_are_calibrated(digits):
+    records, handler = [], logging.Handler(logging.WARNING)
+    handler.emit = records.append
+    tf.get_logger().addHandler(handler)
+    try:
+        for seed in range(6):  # of five retracings it would warn
+            quantized = keras_rat.quantize_model(networks.build(networks.flatten_dense, seed=seed), 4)
+            keras_rat.calibrate(quantized, [digits[0][:32], digits[0][:16]])
+    finally:
+        tf.get_logger().removeHandler(handler)
+    assert [record.getMessage() for record in records] == []
 
 
 def test_a_model_that_was_not_quantised():
