@@ -62,7 +62,7 @@ def convert(model: keras.Model, path: str | os.PathLike | None = None) -> bytes:
             " calibrate a new model from these weights, on inputs for which they are not"
         )
     data = _converted(model, None)
-    if any(operator.name == "SHAPE" for operator in parse(data).operators):
+    if wiring.in_float(model) and any(operator.name == "SHAPE" for operator in parse(data).operators):
         data = _converted(model, 1)  # layers in float compute the shapes of others from that of the input
     if floats := _left_in_float(data, model):
         raise ModelError(f"the converter left operators in float: {'; '.join(floats)}")

@@ -24,7 +24,7 @@ from benchmarks.notebook import blocks
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 TUTORIAL = notebook.PAGE
-TRAINS = ("training",)  # programs of many seconds each
+LONG = ("training", "exporter")  # programs of many seconds, or many of them
 ELSEWHERE = (TUTORIAL, DOCS / "tflm.md")
 
 
@@ -107,7 +107,7 @@ def test_blocks_of_the_tutorial_stand_alone():
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(page, marks=[pytest.mark.slow] * (page.stem in TRAINS), id=page.stem)
+        pytest.param(page, marks=[pytest.mark.slow] * (page.stem in LONG), id=page.stem)
         for page in sorted(DOCS.glob("*.md"))
         if page not in ELSEWHERE and blocks(page)
     ],

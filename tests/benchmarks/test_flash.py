@@ -238,7 +238,7 @@ def test_memories_that_make_no_sense(given, reason):
         Flash(**given)
 
 
-@pytest.mark.sweep(3)
+@pytest.mark.slow
 @pytest.mark.parametrize("cpu", ["cortex-m4", "cortex-m0plus"])
 @pytest.mark.parametrize(
     "toolchain",

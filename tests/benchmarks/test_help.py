@@ -42,7 +42,7 @@ def test_all_of_them_are_known():
     ]
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(5)
 @pytest.mark.parametrize("module", sampled(COMMANDS, 3))
 def test_help(module):
     done = subprocess.run(

@@ -47,6 +47,7 @@ def test_a_job_that_ends_every_process_is_a_failure_and_costs_no_other(client):
     assert all(isinstance(pid, int) for pid in found.values())
 
 
+@pytest.mark.slow
 def test_the_urgent_are_first_and_processes_are_replaced_between_jobs():
     with cluster.connected(1) as client:
         names = list("abc")

@@ -50,6 +50,7 @@ def test_outputs(end, bits, clamped):
         np.testing.assert_array_equal(ran.outputs[0], expected)
 
 
+@pytest.mark.slow
 def test_costs():
     costs = {(cost.rescale, cost.clamped): cost for cost in rescale_cost.measure("cortex-m4")}
     assert len(costs) == 2 * len(rescale_cost.ENDS)

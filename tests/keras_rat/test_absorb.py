@@ -259,6 +259,7 @@ def channels_that_move():
     return networks.functional(build)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("only_absorbed")
 @pytest.mark.parametrize(
     "network", [reshaped_into_groups, reshaped_before_a_transposed_convolution, channels_that_move]

@@ -74,6 +74,7 @@ def test_the_twin_is_the_exact_grid(rounding):
     np.testing.assert_array_equal(snapped, FAMILY.exact(4).snap(factors.astype(np.float64), rounding))
 
 
+@pytest.mark.slow
 def test_every_factor_of_the_file_is_on_the_grid(trained):
     data = keras_rat.convert(trained)
     assert tflm_export.check(data, ThreeDigits()).offenders == ()
@@ -82,6 +83,7 @@ def test_every_factor_of_the_file_is_on_the_grid(trained):
     assert tflm_export.check(data, 2).offenders  # and on no narrow one by chance
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["h5", "tf"])
 def test_saved_models_keep_it_by_name(trained, digits, tmp_path, form):
     trained.save(tmp_path / f"model.{form}", save_format=form)

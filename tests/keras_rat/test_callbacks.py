@@ -151,6 +151,7 @@ def test_a_schedule_goes_on_where_a_saved_training_stopped(model, digits, tmp_pa
         np.testing.assert_allclose(np.log2(row.value), np.ceil(start - 1e-6), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_not_snapped_yet_does_not_convert(model, digits):
     fit(model, digits, 1, callbacks.SnappingSchedule({0: 8, 5: 1}))
     with pytest.raises(ValueError, match=r"wider than they were trained.*SnappingSchedule"):
@@ -177,6 +178,7 @@ def test_a_schedule_needs_calibration(digits):
         fit(keras_rat.quantize_model(network(), 1), digits, 1, callbacks.SnappingSchedule({0: 1}))
 
 
+@pytest.mark.slow
 def test_narrow_accuracy_is_that_of_the_converted_file(model, digits):
     images, labels = digits[2][:300], digits[3][:300]
     history = fit(model, digits, 2, callbacks.NarrowEarlyStopping(images, labels, every=2, patience=3))

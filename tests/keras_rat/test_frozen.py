@@ -147,6 +147,7 @@ def test_layers_that_are_rewritten_stay_frozen():
     assert trainable(keras_rat.quantize_model(model, 4)) == {"head"}
 
 
+@pytest.mark.slow
 def test_calibration_moves_weights_of_frozen_layers_but_not_what_they_compute(digits):
     """Gain errors are absorbed there, too, where fit could not train them away: agreement is that of 31 bits."""
     model = networks.build(flat)

@@ -115,6 +115,7 @@ def test_callbacks_of_keras_3_are_refused_by_name(quantized, digits, function):
     getattr(quantized, function)(*rows, callbacks=[keras.callbacks.Callback()], verbose=0)
 
 
+@pytest.mark.sweep(4)
 @pytest.mark.parametrize("again", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
 @pytest.mark.parametrize("network", [networks.hidden_sigmoid, networks.flatten_dense], ids=lambda n: n.__name__)
 def test_copies_go_on_like_the_model(network, again, digits):

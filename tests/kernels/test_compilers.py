@@ -145,7 +145,7 @@ def test_nothing_is_warned_of(target, language, tmp_path):
 
 
 @pytest.mark.sweep(3)
-@pytest.mark.parametrize(("name", "optimize"), sampled(BUILDS, 3))
+@pytest.mark.parametrize(("name", "optimize"), sampled(BUILDS, 4))
 def test_host(name, optimize, tmp_path):
     """What is built computes the same, whatever the compiler makes of it."""
     language = list(LANGUAGES)[BUILDS.index((name, optimize)) % 2]

@@ -78,6 +78,7 @@ def test_depthwise_conv_2d_dsp(case):
     check("narrow_depthwise_conv_2d_dsp", (window,), layer, image, accumulators, scratch, words_depthwise)
 
 
+@pytest.mark.slow
 @given(dense_cases(1, 4))
 def test_fully_connected_dsp(case):
     layer, rows, accumulators = case

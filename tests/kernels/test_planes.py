@@ -80,7 +80,7 @@ def depthwise(kind: str, seed: int, batch: int = 1, extreme: bool = False) -> by
     return b.build(x, y)
 
 
-@pytest.mark.sweep(4)
+@pytest.mark.sweep(6)
 @native.requires_gcc
 @pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("kind", LAYERS)
@@ -95,7 +95,7 @@ def test_on_the_host(kind, core):
     assert_equals_simulator(stock, 31, "tflm", rows=1, core=core)
 
 
-@pytest.mark.sweep(4)
+@pytest.mark.sweep(6)
 @pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("kind", LAYERS)
 def test_on_an_emulated_core(kind, core):

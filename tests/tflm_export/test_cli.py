@@ -438,6 +438,7 @@ def test_a_file_that_appears_during_the_run_stays(folder, capsys, monkeypatch, a
     assert contents(folder) == before | {"theirs": b"precious"}
 
 
+@pytest.mark.slow
 def test_as_a_program(folder):
     done = program("--bits=1", "model.tflite")
     assert (done.returncode, done.stderr) == (0, "")

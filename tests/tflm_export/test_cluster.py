@@ -59,6 +59,7 @@ def test_workers_that_differ_are_refused(nodes):
     assert message.endswith("; install the same there and here")
 
 
+@pytest.mark.slow
 def test_workers_without_what_is_needed(nodes, tmp_path, monkeypatch):
     (tmp_path / "only_here.py").write_text("def identity():\n    return {}\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -80,6 +81,7 @@ def test_workers_of_several_threads_are_refused(nodes):
     assert f"dask worker {nodes.address} --nthreads 1" in message
 
 
+@pytest.mark.slow
 def test_without_workers(tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "PATIENCE_WITH_WORKERS", 0.1)
     with started(tmp_path) as nodes:

@@ -156,6 +156,7 @@ def test_strict_is_each_for_itself(folder):
     assert {*new_files(folder)} == {"out/y_k1.tflite"}
 
 
+@pytest.mark.slow
 def test_check(folder, capfd):
     assert run("--bits=1", "--output_dir=out", "x.tflite", "y.tflite") == 0
     before = new_files(folder)

@@ -55,6 +55,7 @@ def output_of(data: bytes, name: str, inputs: np.ndarray) -> np.ndarray:
     return np.concatenate(rows)
 
 
+@pytest.mark.slow
 def test_the_worst_of_several_outputs_counts_and_is_named():
     b = TFLiteBuilder(seed=3)
     x = b.input([1, 8, 8, 3])
@@ -86,6 +87,7 @@ def test_a_model_the_runtimes_refuse_is_reported():
     assert names == ["LiteRT, LiteRT reference", "TFLM"]
 
 
+@pytest.mark.slow
 def test_layers_that_no_runtime_could_check_are_named():
     """LiteRT's reference kernels and TFLM run it, but for the layer of floats that the simulator does not know."""
     b = TFLiteBuilder()
@@ -101,6 +103,7 @@ def test_layers_that_no_runtime_could_check_are_named():
     assert found.unverified.startswith("not verified, as no runtime could be compared with the simulator: 0 CONV_2D")
 
 
+@pytest.mark.slow
 def test_other_subgraphs_are_not_verified():
     """Runtimes run the main one alone, and what is narrowed in another is not checked by that."""
     b = TFLiteBuilder()
