@@ -74,8 +74,14 @@ def lowering_problem(operator: Operator) -> str:
     needed = operator.inputs[: op.run_inputs]
     if len(needed) < op.run_inputs or None in needed:
         return "it lacks inputs"
-    with running(operator.label):
+    with _running(operator):
         return op.lowering_problem(operator)
+
+
+def _running(operator: Operator):
+    """`running`, of an operator of a file."""
+    tensors = (tensor for tensor in (*operator.inputs, *operator.outputs) if tensor is not None)
+    return running(operator.label, [tensor.label for tensor in tensors if tensor.is_open])
 
 
 def forms_of(operator: Operator, arithmetic: Arithmetic) -> tuple[Form, ...]:
@@ -84,7 +90,7 @@ def forms_of(operator: Operator, arithmetic: Arithmetic) -> tuple[Form, ...]:
     Raises:
       ModelError: the file is damaged.
     """
-    with running(operator.label):
+    with _running(operator):
         return op_for(operator).lower(operator, arithmetic)
 
 
@@ -97,7 +103,7 @@ def _block(model: Model, index: int, arithmetic: Arithmetic) -> Block:
             if isinstance(form, Handle):
                 names[form.handle] = form.variable
             else:
-                with running(operator.label):
+                with _running(operator):
                     form.require_moderate()
                 steps.append(Step(origin, _with_variables(form, names)))
     for tensor in (*graph.inputs, *(tensor for operator in graph.operators for tensor in operator.outputs)):

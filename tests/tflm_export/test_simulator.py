@@ -11,8 +11,8 @@ from tests.helpers import corpus
 from tests.helpers.corpus import GOLDEN, published
 from tests.helpers.operators import A16, B16, A, B, activation, indices, one_operator
 from tests.helpers.runtimes import RUNTIMES, batch, differences, random_rows
-from tests.helpers.tflite_builder import TFLiteBuilder, residual_network, schema
-from tflm_export import ModelError, UsageError, narrow, rescale
+from tests.helpers.tflite_builder import TFLiteBuilder, pack, residual_network, schema, unpack
+from tflm_export import ModelError, UsageError, check, narrow, rescale
 from tflm_export.flatbuffer.model import parse
 from tflm_export.program.value import dtype_of
 from tflm_export.runtimes import quantize_input
@@ -517,3 +517,22 @@ def test_multipliers_of_the_factors_are_those_of_the_package():
         for bits in (1, 16, 17, 31):
             held = rescale.recover_held(factor, bits)
             assert held_multiplier(factor, bits) == (int(held.multiplier), int(held.shift))
+
+
+def test_shapes_that_only_a_run_tells_are_no_damage():
+    """As the converter writes them behind layers that compute shapes: 1 in the place of what it does not know."""
+    b = TFLiteBuilder(0)
+    x = b.input([1, 6])
+    model = unpack(b.build(x, b.fully_connected(x, 4)))
+    tensor = model.subgraphs[0].tensors[x]
+    tensor.shape = [1, 1]
+    for signature, message in (
+        (
+            [-1, -1],
+            r"FULLY_CONNECTED .* has tensors whose shapes are known only when it runs: tensor 0 .*; convert the",
+        ),
+        ([-1, 1], r"the file is damaged: operator 0 FULLY_CONNECTED .* cannot run: inputs of shape \[1, 1\]"),
+    ):
+        tensor.shapeSignature = signature
+        with pytest.raises(ModelError, match=message):
+            check(pack(model), 4)

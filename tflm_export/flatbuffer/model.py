@@ -69,6 +69,7 @@ class Tensor:
       data_offset: byte position of its constant elements in the file.
       quantization: None where it is not quantised.
       is_variable: whether it keeps its value from one inference to the next.
+      is_open: whether the file leaves more of its dimensions unknown than the first, which is that of rows.
     """
 
     subgraph: int
@@ -81,6 +82,7 @@ class Tensor:
     data_offset: int
     quantization: Quantization | None
     is_variable: bool
+    is_open: bool
 
     @property
     def key(self) -> tuple[int, int]:
@@ -348,7 +350,8 @@ def _tensor(subgraph: int, index: int, table: Table, buffers: list) -> Tensor:
     data, offset = _constant(buffers[buffer] if buffers else None, kind, shape, where)
     quantization = _quantization(table.table(schema.Tensor.QUANTIZATION), where)
     is_variable = bool(table.scalar(schema.Tensor.IS_VARIABLE, UINT8))
-    return Tensor(subgraph, index, name, kind, shape, buffer, data, offset, quantization, is_variable)
+    is_open = -1 in table.integers(schema.Tensor.SHAPE_SIGNATURE)[1:]
+    return Tensor(subgraph, index, name, kind, shape, buffer, data, offset, quantization, is_variable, is_open)
 
 
 def _constant(buffer: Vector | None, kind: str, shape: tuple, where: str) -> tuple[np.ndarray | None, int]:

@@ -8,6 +8,7 @@ inferences of a run. What is the same in all of them (constants) has one there.
 
 import contextlib
 import dataclasses
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -17,8 +18,12 @@ from tflm_export.rescale import Rescaler
 
 
 @contextlib.contextmanager
-def running(label: str):
+def running(label: str, unknown: Iterable[str] = ()):
     """A context for the work of an operator, whose numbers come from the file.
+
+    Args:
+      label: of the operator.
+      unknown: labels of its tensors whose shapes the file leaves open.
 
     Raises:
       ModelError: in place of what Python and numpy raise, or would only warn of, where the numbers make no sense.
@@ -29,6 +34,11 @@ def running(label: str):
     except ModelError:
         raise
     except (ArithmeticError, IndexError, MemoryError, ValueError) as error:
+        if names := ", ".join(unknown):
+            raise ModelError(
+                f"{label} has tensors whose shapes are known only when it runs: {names}; convert the model with inputs "
+                "of fixed shape, of one row"
+            ) from error
         raise ModelError(f"the file is damaged: {label} cannot run: {error}") from error
 
 
