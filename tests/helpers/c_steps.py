@@ -112,28 +112,3 @@ def _number(value) -> str:
         return f"{value!r}f"
     suffix = "LL" if abs(value) >= 1 << 31 else ""
     return f"({value + 1}LL - 1)" if value == -(1 << 63) else f"{value}{suffix}"
-
-
-def assert_equal_forms(forms: Sequence, emit, seed: int = 0, rows: int = 3, flags: Sequence[str] = ()) -> CompiledSteps:
-    """Every form as C equals its own `evaluate`, on random inputs, on the ends of their types, and on both mixed."""
-    compiled = CompiledSteps([emit(step_of(form)) for form in forms], *flags)
-    random = np.random.default_rng(seed)
-    for index, form in enumerate(forms):
-        for _ in range(rows):
-            inputs = [random_input(random, value) for value in form.inputs]
-            expected = form.evaluate(*(array[None] for array in inputs))
-            given = [array for array, value in zip(inputs, form.inputs, strict=True) if is_read(value)]
-            for found, wanted in zip(compiled.run(index, *given), expected, strict=True):
-                np.testing.assert_array_equal(found, wanted[0], str(form))
-    return compiled
-
-
-def random_input(random: np.random.Generator, value) -> np.ndarray:
-    """What an input may hold, ends of its type more often than not; its own elements where it is constant."""
-    if not is_read(value):
-        return value.data
-    low, high = value.limits
-    ends = random.choice([low, high], value.shape)
-    inside = random.integers(low, high, value.shape, endpoint=True)
-    where = random.random(value.shape) < random.choice([0.0, 0.5, 1.0])
-    return np.where(where, ends, inside).astype(value.dtype)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Forms in C, held to what they evaluate to."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from tflm_export.program.form import Form
 from tflm_export.program.program import Step
 from tflm_export.program.value import Value
 
-Case = tuple[Form, Sequence[Sequence[np.ndarray]]]
+Case = tuple[Form, Iterable[Sequence[np.ndarray]]]
 
 
 def value(name: str, dtype, shape, data=None) -> Value:
@@ -29,24 +29,47 @@ def form_of(data: bytes) -> Form:
     return form
 
 
-def assert_held(emit: Callable[[Step], CStep], cases: Sequence[Case], *flags: str) -> None:
+def assert_held(emit: Callable[[Step], CStep], cases: Iterable[Case], *flags: str, cpp: bool = False) -> CompiledSteps:
     """Forms in C give what they evaluate to, all from one library.
 
     Args:
       emit: the emitter of all of them.
       cases: forms, each with several sets of inputs: an array for every input, constant ones too, of its shape.
       flags: for the compiler.
+      cpp: whether they are C++17 instead of C99.
 
     Raises:
       AssertionError: other outputs, undefined behaviour, or memory touched that is not a step's.
     """
-    compiled = CompiledSteps([emit(step_of(form)) for form, _ in cases], *flags)
+    cases = list(cases)
+    compiled = CompiledSteps([emit(step_of(form)) for form, _ in cases], *flags, cpp=cpp)
     for i, (form, sets) in enumerate(cases):
         for inputs in sets:
             expected = form.evaluate(*(x[None] for x in inputs))
-            read = [x for x, read in zip(inputs, form.inputs, strict=True) if is_read(read)]
-            for found, wanted in zip(compiled.run(i, *read), expected, strict=True):
-                np.testing.assert_array_equal(found, wanted[0], "\n".join(compiled.steps[i].statements))
+            given = [x for x, held in zip(inputs, form.inputs, strict=True) if is_read(held)]
+            for found, wanted in zip(compiled.run(i, *given), expected, strict=True):
+                np.testing.assert_array_equal(found, wanted[0], "\n".join([str(form), *compiled.steps[i].statements]))
+    return compiled
+
+
+def assert_equal_forms(
+    forms: Iterable[Form], emit: Callable[[Step], CStep], seed: int = 0, rows: int = 3, flags: Sequence[str] = ()
+) -> CompiledSteps:
+    """`assert_held` on random inputs, on the ends of their types, and on both mixed."""
+    random = np.random.default_rng(seed)
+    cases = [(form, [[random_input(random, value) for value in form.inputs] for _ in range(rows)]) for form in forms]
+    return assert_held(emit, cases, *flags)
+
+
+def random_input(random: np.random.Generator, value) -> np.ndarray:
+    """What an input may hold, ends of its type more often than not; its own elements where it is constant."""
+    if not is_read(value):
+        return value.data
+    low, high = value.limits
+    ends = random.choice([low, high], value.shape)
+    inside = random.integers(low, high, value.shape, endpoint=True)
+    where = random.random(value.shape) < random.choice([0.0, 0.5, 1.0])
+    return np.where(where, ends, inside).astype(value.dtype)
 
 
 def images_of(form: Form, random: np.random.Generator) -> list[list[np.ndarray]]:

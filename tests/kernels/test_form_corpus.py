@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from tests.helpers import corpus, native
-from tests.helpers.c_steps import CompiledSteps, is_read, random_input
+from tests.helpers.c_steps import CompiledSteps, is_read
+from tests.helpers.held_forms import random_input
 from tflm_export import lowering, narrow
 from tflm_export.arithmetic import Narrow, Tflm
 from tflm_export.c.forms import GENERAL

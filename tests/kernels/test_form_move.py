@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.helpers import native
 from tests.helpers.c_steps import step_of
-from tests.helpers.form_cases import check, value
+from tests.helpers.held_forms import assert_held, value
 from tflm_export.c.forms.move import MOST_AXES, blocks, move
 from tflm_export.c.step import UnsupportedError
 from tflm_export.program import move as movements
@@ -79,7 +79,7 @@ def test_every_movement_of_every_type():
             for rank in (1, 2, 3, 4):
                 form = kind(random, dtype, rank)
                 forms.append((form, [[some(random, dtype, x.shape) for x in form.inputs]]))
-    check(move, forms)
+    assert_held(move, forms)
 
 
 @native.requires_gcc
@@ -88,7 +88,7 @@ def test_every_movement_of_every_type():
 def test_other_compilers_and_levels_of_optimisation(flag, cpp):
     random = np.random.default_rng(1)
     forms = [kind(random, dtype, 3) for dtype in (np.int16, np.float32) for kind in KINDS]
-    check(move, [(f, [[some(random, x.dtype, x.shape) for x in f.inputs]]) for f in forms], flag, cpp=cpp)
+    assert_held(move, [(f, [[some(random, x.dtype, x.shape) for x in f.inputs]]) for f in forms], flag, cpp=cpp)
 
 
 @native.requires_gcc
@@ -103,7 +103,7 @@ def test_more_axes_than_the_kernel_has_and_none_at_all():
     empty = Move(inputs=(x,), outputs=(nothing,), copies=(Copy(0, (0, 3), 0, (3, 1), 0, (3, 1)),))
     filled = Move(inputs=(value("x", np.int16, [0]),), outputs=(value("y", np.int16, [5]),), copies=(), fill=-3)
     forms += [(empty, [[some(random, np.int16, x.shape)]]), (filled, [[np.zeros(0, np.int16)]])]
-    check(move, forms)
+    assert_held(move, forms)
 
 
 def test_many_copies_are_a_table():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.helpers import native
 from tests.helpers.c_steps import CompiledSteps, step_of
-from tests.helpers.form_cases import check, value
+from tests.helpers.held_forms import assert_held, value
 from tests.helpers.operators import activation, one_operator
 from tests.helpers.runtimes import LAYERS
 from tflm_export import rescale
@@ -55,7 +55,7 @@ def zero_point(random, dtype) -> int:
 
 
 def check_all(emit, forms) -> None:
-    check(emit, [(form, [[domain(form.inputs[0].dtype)]]) for form in forms])
+    assert_held(emit, [(form, [[domain(form.inputs[0].dtype)]]) for form in forms])
 
 
 @pytest.mark.parametrize("x_type", TYPES)
@@ -188,7 +188,7 @@ def test_quantize_from_real_numbers():
             scale=float(np.float32(scale)), zero_point=zero,
         )  # fmt: skip
         cases.append((form, [[x]]))
-    check(quantize_real, cases)
+    assert_held(quantize_real, cases)
 
 
 def test_what_is_no_number_gives_the_zero_point():
@@ -258,7 +258,7 @@ def test_other_compilers_and_levels_of_optimisation(flag, cpp):
         Dequantize(**pair(np.int32, np.float32), scale=0.1, zero_point=9): dequantize,
     }
     integers = [(form, [[domain(form.inputs[0].dtype)]]) for form in emit]
-    check(lambda step: emit[step.form](step), integers, flag, cpp=cpp)
+    assert_held(lambda step: emit[step.form](step), integers, flag, cpp=cpp)
     x = reals(0.5)
     sides = {"inputs": (value("x", np.float32, x.shape),), "outputs": (value("y", np.int16, x.shape),)}
-    check(quantize_real, [(QuantizeReal(**sides, scale=0.5, zero_point=3), [[x]])], flag, cpp=cpp)
+    assert_held(quantize_real, [(QuantizeReal(**sides, scale=0.5, zero_point=3), [[x]])], flag, cpp=cpp)

@@ -8,7 +8,8 @@ import pytest
 from tflite_micro import runtime as tflm
 
 from tests.helpers import exact, native
-from tests.helpers.c_steps import CompiledSteps, assert_equal_forms, step_of
+from tests.helpers.c_steps import CompiledSteps, step_of
+from tests.helpers.held_forms import assert_equal_forms
 from tests.helpers.random_forms import Draw
 from tests.tflm_export.ops import test_svdf, test_unidirectional_sequence_lstm
 from tflm_export import fixed_point, kernels

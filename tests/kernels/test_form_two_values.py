@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.helpers import definition, native
 from tests.helpers.c_steps import CompiledSteps, step_of
-from tests.helpers.form_cases import check, value
+from tests.helpers.held_forms import assert_held, value
 from tflm_export import rescale
 from tflm_export.arithmetic import Narrow, Target, Terms, Tflm
 from tflm_export.c import broadcast
@@ -106,7 +106,7 @@ def test_elementwise():
         limits = clamp(random, dtype) if random.random() < 0.5 else None
         form = Elementwise(inputs=(a, b), outputs=(y,), function=function, clamp=limits)
         forms.append((form, cases(random, form)))
-    check(elementwise, forms)
+    assert_held(elementwise, forms)
 
 
 @native.requires_gcc
@@ -143,7 +143,7 @@ def test_aligned_sums(bits):
         factors = np.exp2(random.uniform([-8, -8], [3, 3])).tolist()
         form = sum_form(random, Narrow(Grid(bits)), dtypes, factors, sign)
         forms.append((form, cases(random, form)))
-    check(aligned_sum, forms)
+    assert_held(aligned_sum, forms)
 
 
 @native.requires_gcc
@@ -161,7 +161,7 @@ def test_aligned_sums_up_to_64_bits():
         )  # fmt: skip
         assert form.reach < 1 << bits
         forms.append((form, cases(random, form)))
-    check(aligned_sum, forms)
+    assert_held(aligned_sum, forms)
 
 
 def mixed(random) -> dict:
@@ -185,7 +185,7 @@ def test_other_compilers_and_levels_of_optimisation(flag, cpp):
     random = np.random.default_rng(4)
     emitters = mixed(random)
     emit = {form: emitter for emitter, forms in emitters.items() for form in forms}
-    check(lambda step: emit[step.form](step), [(form, cases(random, form)) for form in emit], flag, cpp=cpp)
+    assert_held(lambda step: emit[step.form](step), [(form, cases(random, form)) for form in emit], flag, cpp=cpp)
 
 
 def test_sums_beyond_64_bits_are_refused():
@@ -201,7 +201,7 @@ def test_sums_of_stock_rescales():
         scales = np.exp2(random.uniform([-8, -8], [8, 8])).tolist()
         form = sum_form(random, Tflm(), [dtype] * 3, scales, sign)
         forms.append((form, cases(random, form)))
-    check(rescaled_sum, forms)
+    assert_held(rescaled_sum, forms)
 
 
 RESCALES = {
@@ -235,7 +235,7 @@ def test_products():
                 rescale=any_rescale(random, kind, 2.0**14), clamp=clamp(random, y.dtype),
             )  # fmt: skip
             forms.append((form, cases(random, form)))
-    check(product, forms)
+    assert_held(product, forms)
 
 
 @native.requires_gcc
@@ -271,7 +271,7 @@ def test_prelu():
             below=arithmetic.rescale(2.0 ** random.uniform(-12, 2)),
         )  # fmt: skip
         forms.append((form, cases(random, form)))
-    check(prelu, forms)
+    assert_held(prelu, forms)
 
 
 def test_products_that_leave_32_bits_are_refused_with_two_roundings():

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from tests.helpers import native
-from tests.helpers.c_steps import CompiledSteps, assert_equal_forms, random_input, step_of
+from tests.helpers.c_steps import CompiledSteps, step_of
+from tests.helpers.held_forms import assert_equal_forms, random_input
 from tests.helpers.random_forms import Draw
 from tflm_export.c.forms import GENERAL
 from tflm_export.c.forms.products import stored_weights

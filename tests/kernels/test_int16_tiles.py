@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tests.helpers import native
-from tests.helpers.c_steps import CompiledSteps, assert_equal_forms, step_of
+from tests.helpers.c_steps import CompiledSteps, step_of
+from tests.helpers.held_forms import assert_equal_forms
 from tests.helpers.random_forms import Draw
 from tests.helpers.tflite_builder import TFLiteBuilder
 from tflm_export.c.cortex_m0plus import CortexM0Plus

@@ -8,7 +8,8 @@ import pytest
 
 from tests.helpers import corpus, native
 from tests.helpers.c_internals import translate
-from tests.helpers.c_steps import assert_equal_forms, step_of
+from tests.helpers.c_steps import step_of
+from tests.helpers.held_forms import assert_equal_forms
 from tests.helpers.programs import Compiled
 from tests.helpers.random_forms import Draw
 from tests.helpers.sweeps import sampled

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import corpus
-from tests.helpers.c_steps import random_input
+from tests.helpers.held_forms import random_input
 from tests.helpers.random_forms import Draw
 from tflm_export import narrow
 from tflm_export.arithmetic import Narrow, Tflm
