@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.device_runs import borders_of
 from benchmarks.emulators import firmware, unicorn_engine
-from benchmarks.emulators.boards import MEMORY_BYTES
+from benchmarks.emulators.boards import board_of
 from benchmarks.emulators.execution import EngineError
 from benchmarks.emulators.tflm import Library
 from benchmarks.emulators.tflm_project import Project
@@ -186,7 +186,7 @@ def build(data: bytes, library: Library, folder: pathlib.Path) -> firmware.Firmw
     files |= {content.name: data, "model.S": _MODEL.replace(b"MODEL", str(content).encode())}
     project = Project(library, files, folder)
     sizes = borders_of(data).sizes
-    most = MEMORY_BYTES - _RESERVED - sum(sizes)
+    most = board_of(library.cpu).ram_bytes - _RESERVED - sum(sizes)
     status, used = _probe(project, most)
     if status:
         raise ModelError(f"TFLM does not run it with an arena of {most:,} bytes: {status}")

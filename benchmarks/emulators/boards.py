@@ -15,7 +15,8 @@ class Board:
       core: of that machine. ARMv6-M is a subset of ARMv7-M: an M3 runs the same instructions as an M0+, equally many.
       instructions: a tick of firmware's clock under `-icount shift=0`: of SysTick, where an instruction takes a
         nanosecond; RISC-V counts instructions itself.
-      flash, ram, uart: first addresses; 4 MB of flash and of RAM.
+      flash, ram, uart: first addresses; there are 4 MB of flash.
+      ram_bytes: how large RAM is.
     """
 
     machine: str
@@ -24,9 +25,10 @@ class Board:
     flash: int = 0x00000000
     ram: int = 0x20000000
     uart: int = 0x40004000
+    ram_bytes: int = 4 << 20
 
 
-MEMORY_BYTES = 4 << 20
+FLASH_BYTES = 4 << 20
 BOARDS = {
     board.machine: board
     for board in (
@@ -35,7 +37,8 @@ BOARDS = {
         Board("mps2-an500", "cortex-m7"),
         # The M33 starts in secure state, which sees its memory and devices at other addresses.
         Board("mps2-an505", "cortex-m33", 50, 0x10000000, 0x38000000, 0x50200000),
-        Board("virt", "rv32", 1, 0x80000000, 0x80400000, 0x10000000),  # all of it is RAM
+        # All of it is RAM, 128 MB.
+        Board("virt", "rv32", 1, 0x80000000, 0x80400000, 0x10000000, 64 << 20),
     )
 }
 

@@ -169,12 +169,13 @@ def _compiler(toolchain: str, cpu: str) -> list[str]:
 
 
 def linker_script(cpu: str, folder: pathlib.Path) -> pathlib.Path:
-    """firmware.ld, with the addresses of the core's board, and where its programs begin."""
+    """firmware.ld, with the addresses of the core's board, the size of its RAM, and where its programs begin."""
     script = _FOLDER / "firmware.ld"
     board = board_of(cpu)
     if (board.flash, board.ram) == (0, 0x20000000):
         return script
     text = script.read_text().replace("0x00000000", f"{board.flash:#x}").replace("0x20000000", f"{board.ram:#x}")
+    text = text.replace(f"{board.ram:#x}, LENGTH = 4M", f"{board.ram:#x}, LENGTH = {board.ram_bytes}")
     text = text.replace("ENTRY(firmware_reset)", f"ENTRY({isa_of(cpu).entry})")
     own = folder / "firmware.ld"
     own.write_text(text)
