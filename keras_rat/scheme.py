@@ -294,6 +294,7 @@ class LayoutTransform(default_8bit.Default8BitQuantizeLayoutTransform):
                     kind = SUM_CONFIGS[type(layer)]
                     metadata["quantize_config"] = kind(self._bits_of(layer.name), config is None, self._grid)
         _tie_lone_activations(transformed, quantize_map)
+        _tie_where_paths_part(transformed, quantize_map)
         return transformed, quantize_map
 
 
@@ -312,6 +313,23 @@ def _tie_lone_activations(model, quantize_map) -> None:
         weighted = type(before) in kinds.WEIGHTED and kinds.activation_name(before.activation) == "NoOpActivation"
         if not (leaves_range or weighted):
             metadata["quantize_config"] = configs.TiedOutputConfig()
+
+
+def _tie_where_paths_part(model, quantize_map) -> None:
+    """Rounds what a layer hands on as it is, where an average pooling or the like reads it beside other layers.
+
+    It has these values already; but the converter hands ranges on through only one of the paths, and leaves the layers
+    of the others in float.
+    """
+    for layer in model.layers:
+        if type(layer) not in TIED:
+            continue
+        (before,) = wiring.inputs(layer)
+        while type(before) in MOVING:
+            metadata = quantize_map.get(before.name)
+            if len(wiring.outputs(before)) > 1 and metadata is not None and metadata.get("quantize_config") is None:
+                metadata["quantize_config"] = configs.TiedOutputConfig()
+            (before,) = wiring.inputs(before)
 
 
 def rescales(layer) -> bool:
