@@ -324,12 +324,12 @@ def _tie_where_paths_part(model, quantize_map) -> None:
     for layer in model.layers:
         if type(layer) not in TIED:
             continue
-        (before,) = wiring.inputs(layer)
-        while type(before) in MOVING:
-            metadata = quantize_map.get(before.name)
-            if len(wiring.outputs(before)) > 1 and metadata is not None and metadata.get("quantize_config") is None:
+        before = wiring.inputs(layer)
+        while len(before) == 1 and type(before[0]) in (*MOVING, *TYING):
+            metadata = quantize_map.get(before[0].name)
+            if len(wiring.outputs(before[0])) > 1 and metadata is not None and metadata.get("quantize_config") is None:
                 metadata["quantize_config"] = configs.TiedOutputConfig()
-            (before,) = wiring.inputs(before)
+            before = wiring.inputs(before[0])
 
 
 def rescales(layer) -> bool:

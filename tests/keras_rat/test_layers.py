@@ -92,31 +92,31 @@ def test_every_factor_is_on_the_grid(converted):
 
 
 PARTED = {
-    "maximum pooling": L.MaxPooling2D(3, 2),
-    "padding": L.ZeroPadding2D(1),
-    "dropout, which is no operator": L.Dropout(0.1),
-    "cropping": L.Cropping2D(1),
+    "maximum pooling": lambda x: L.MaxPooling2D(3, 2)(x),
+    "padding": lambda x: L.ZeroPadding2D(1)(x),
+    "dropout, which is no operator": lambda x: L.Dropout(0.1)(x),
+    "cropping": lambda x: L.Cropping2D(1)(x),
+    "concatenation": lambda x: L.Concatenate()([networks.conv_bn(x, 3), L.MaxPooling2D(3, 1, "same")(x)]),
 }
+READERS = {"average": lambda x: L.AveragePooling2D(3, 1, "same")(x), "up": lambda x: L.UpSampling2D()(x)}
 
 
-@pytest.mark.parametrize(
-    "after", [L.AveragePooling2D(3, 1, "same"), L.UpSampling2D()], ids=lambda layer: type(layer).__name__
-)
-@pytest.mark.parametrize("moving", PARTED.values(), ids=PARTED)
-def test_what_moves_is_read_by_layers_of_either_kind(moving, after):
-    """As in InceptionV3: an average pooling and convolutions behind a maximum pooling."""
+@pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
+@pytest.mark.parametrize("moved", PARTED.values(), ids=PARTED)
+def test_what_moves_is_read_by_layers_of_either_kind(moved, reader):
+    """As in InceptionV3: an average pooling beside convolutions, of a maximum pooling or a concatenation with one."""
+    keras.utils.set_random_seed(0)
     inputs = keras.Input((12, 12, 3))
-    x = type(moving).from_config(moving.get_config())(networks.conv_bn(inputs, 4))
-    pooled = L.GlobalAveragePooling2D()(
-        L.Conv2D(3, 1, activation="relu")(type(after).from_config(after.get_config())(x))
-    )
-    other = L.GlobalAveragePooling2D()(L.Conv2D(4, 1)(x))
-    quantized = keras_rat.quantize_model(keras.Model(inputs, L.Dense(5)(L.Concatenate()([pooled, other]))), 4)
+    x = moved(networks.conv_bn(inputs, 4))
+    one = L.GlobalMaxPooling2D()(L.Conv2D(3, 1, activation="relu")(reader(x)))
+    other = L.GlobalMaxPooling2D()(L.Conv2D(4, 1)(x))
+    quantized = keras_rat.quantize_model(keras.Model(inputs, L.Dense(5)(L.Concatenate()([one, other]))), 4)
     rows = random_inputs(quantized)
     keras_rat.calibrate(quantized, rows)
     runtime = LiteRT(keras_rat.convert(quantized))
     difference = np.abs(runtime.run(rows) - runtime.as_integers(quantized(rows, training=False).numpy()))
-    assert difference.max() <= 2
+    assert difference.max() <= 3
+    assert (difference > 1).mean() < 0.05
 
 
 def test_litert_computes_what_keras_does(converted):
