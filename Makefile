@@ -19,7 +19,7 @@ export CUDA_VISIBLE_DEVICES ?= -1
 help:
 	@echo "make demo        train, narrow, export and verify on real digits; results in build/demo"
 	@echo "make test        run the tests, but for the slow ones"
-	@echo "make test-slow   run the others: whole suites, programs of the documentation, clusters, the rest of long sweeps (ten minutes)"
+	@echo "make test-slow   run the others: whole suites, programs of the documentation, clusters, the rest of long sweeps (an hour)"
 	@echo "make test-newest PYTHON=python3.12  run the tests of training with the newest TensorFlow (half an hour)"
 	@echo "make test-oldest PYTHON=python3.11  the same with the oldest TensorFlow that keras_rat takes"
 	@echo "make constraints  let uv pin the newest and the oldest set anew, from the package index"

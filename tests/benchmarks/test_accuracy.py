@@ -393,7 +393,7 @@ def test_augmented_images_are_shifted_or_mirrored_ones():
     assert not np.array_equal(epochs[0][1], epochs[1][1])
 
 
-@pytest.mark.sweep(5)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*tasks.TASKS, *tasks.BUNDLED])
 def test_networks_can_be_trained_with_k_bit_rescales(name):
     """Every layer of every task's network is one that keras_rat takes."""

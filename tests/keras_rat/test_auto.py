@@ -129,6 +129,7 @@ def test_every_factor_of_the_file_is_on_the_grid_of_its_layer(model):
         assert off_grid(factor, bits).max() < 2.0**-21, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["h5", "tf"])
 def test_chosen_widths_survive_saving(model, tmp_path, form):
     model.save(tmp_path / f"model.{form}", save_format=form)

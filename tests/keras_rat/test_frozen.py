@@ -173,6 +173,7 @@ def test_frozen_models_are_saved_and_load_frozen(digits, form, tmp_path):
     assert trainable(loaded) == {"head"}
 
 
+@pytest.mark.slow
 def test_weights_of_frozen_and_trainable_models_are_in_one_order(digits, tmp_path):
     quantized = keras_rat.quantize_model(networks.build(flat), 4, learn_multipliers=True)
     keras_rat.calibrate(quantized, digits[0][:64])

@@ -101,6 +101,7 @@ PARTED = {
 READERS = {"average": lambda x: L.AveragePooling2D(3, 1, "same")(x), "up": lambda x: L.UpSampling2D()(x)}
 
 
+@pytest.mark.sweep(4)
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
 @pytest.mark.parametrize("moved", PARTED.values(), ids=PARTED)
 def test_what_moves_is_read_by_layers_of_either_kind(moved, reader):
@@ -163,6 +164,7 @@ def feeds(image, other):
     }
 
 
+@pytest.mark.slow
 def test_several_inputs_and_outputs_from_every_kind_of_feed():
     model = networks.build(several_inputs)
     random = np.random.default_rng(0)

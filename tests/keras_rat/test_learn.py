@@ -77,6 +77,7 @@ def test_a_training_that_begins_later(digits):
     assert set(np.round(seen[2], 6) % 1) == {0.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "optimizer",
     [lambda rate: keras.optimizers.AdamW(rate, weight_decay=1.0), keras.optimizers.legacy.Adam],

@@ -120,6 +120,7 @@ def test_a_rescale_wider_than_its_layer_is_found_and_named(converted):
     assert row.bits == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["h5", "tf"])
 def test_widths_survive_saving(digits, tmp_path, form):
     model = keras_rat.quantize_model(networks.build(annotated), {"dense": 3})

@@ -86,6 +86,7 @@ def test_fully_connected_dsp(case):
     check("narrow_fully_connected_dsp", shape, layer, rows, accumulators, scratch, words_dsp)
 
 
+@pytest.mark.slow
 @given(dense_cases(1, 4))
 def test_fully_connected_v6m(case):
     layer, rows, accumulators = case

@@ -120,6 +120,7 @@ def test_the_program_with_real_models(folder, model):
     assert_equals_simulator("build/firmware", "digits", count)
 
 
+@pytest.mark.slow
 @needs["cmake"]
 @needs["gcc"]
 def test_the_program_with_two_outputs(folder):

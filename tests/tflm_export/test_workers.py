@@ -53,7 +53,7 @@ def test_none():
     assert run([], 2) == ([], [])
 
 
-@pytest.mark.sweep(3)
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_one_that_dies_costs_its_item(jobs):
     _, items = run([1, "killed", 2, "left", 3, "killed"], jobs)
