@@ -12,8 +12,8 @@ import tf_keras as keras
 
 from keras_rat import tfmot_internals, wiring
 from keras_rat.graph.keras3 import is_keras3, is_keras3_class
+from keras_rat.graph.listed import listed
 from keras_rat.patterns import parts_of
-from keras_rat.refusals import listed
 from keras_rat.scope import quantize_scope
 from keras_rat.wrapper import UNREADABLE
 from tflm_export.errors import UsageError
@@ -50,7 +50,8 @@ class _Outspoken:
                 "float model's: load it into the float model, and give that to quantize_model; files of quantised "
                 "models load without by_name"
             )
-        return super().load_weights(filepath, skip_mismatch=skip_mismatch, by_name=by_name, options=options)
+        more = {} if options is None else {"options": options}  # which models of TensorFlow 1's graphs do not take
+        return super().load_weights(filepath, skip_mismatch=skip_mismatch, by_name=by_name, **more)
 
     def __reduce__(self):  # tf_keras's goes through a .keras file
         return _from_file, (_as_file(self),)

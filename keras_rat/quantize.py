@@ -24,9 +24,10 @@ from keras_rat import (
 from keras_rat.calibrate import ABSORBED, STEPS
 from keras_rat.graph import kinds, rewrite
 from keras_rat.graph.keras3 import from_keras3, is_keras3
+from keras_rat.graph.listed import listed
 from keras_rat.grid import K_BITS, Family
 from keras_rat.patterns import AUTO, open_widths
-from keras_rat.refusals import grouped, listed
+from keras_rat.refusals import grouped
 from keras_rat.rescales import rescale_layers
 from keras_rat.scheme import BATCH_NORM, MAX_WEIGHT_BITS, NORMALISED, RescaleAwareScheme, has_own_weight_bits, rescales
 from keras_rat.scope import RescaleAnnotate, quantize_scope

@@ -7,8 +7,8 @@ import tf_keras as keras
 
 from keras_rat import configs
 from keras_rat.graph import kinds
+from keras_rat.graph.listed import listed
 
-MOST_NAMES = 6
 _TABLE = "int8 kernels look it up in a table that the converter makes of calibration data alone"
 _RECURRENT = "the converter makes no int8 operator of a trained loop"
 _STATISTICS = (
@@ -64,13 +64,6 @@ def why(layer: keras.layers.Layer) -> str:
     computed = ("", "linear", *configs.CLAMPING, *configs.TABLED)
     label = kind if name in computed or kind in REASONS else f"{kind} with activation {name}"
     return f"{label}: {reason}" if reason else label
-
-
-def listed(names: Iterable[str]) -> str:
-    """Names separated by commas; of many the first, and how many more there are."""
-    names = list(names)
-    more = len(names) - MOST_NAMES
-    return f"{', '.join(names[:MOST_NAMES])} and {more} more" if more > 0 else ", ".join(names)
 
 
 def grouped(offenders: Iterable[tuple[str, str]]) -> str:

@@ -22,7 +22,6 @@ from tests.helpers import sweeps  # noqa: E402
 hypothesis.settings.register_profile(
     "repeatable",
     deadline=None,
-    max_examples=200,
     derandomize=True,
     database=None,
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large],

@@ -51,7 +51,7 @@ def reconstruction_error(model: bytes, rows: np.ndarray) -> float:
     return float(np.mean((scale * (outputs - float(zero_point)) - rows) ** 2))
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("bits", [4, 1])
 def test_requantize_loses_nothing_measurable(stock, rows, bits):
     narrowed, report = narrow(stock, bits)

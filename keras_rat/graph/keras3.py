@@ -14,6 +14,7 @@ import tf_keras as keras
 
 from keras_rat.graph import keras3_layers
 from keras_rat.graph.keras3_layers import Problem, keras_3
+from keras_rat.graph.listed import listed
 
 SUBCLASSED = (
     "subclassed models, whose layers cannot be seen; build them with the functional API, keras.Model(inputs, outputs), "
@@ -93,7 +94,7 @@ def _raise_problems(model, problems) -> None:
         lines = []
         for reason, offenders in by_reason.items():
             what, _, fix = reason.partition("; ")
-            lines.append(f"\n- {what}: {', '.join(offenders)}; {fix}")
+            lines.append(f"\n- {what}: {listed(offenders)}; {fix}")
         raise ValueError(
             f"{type(model).__name__} {model.name!r} was built with Keras 3 and cannot be rebuilt in tf_keras, which "
             f"tensorflow_model_optimization needs:{''.join(lines)}"

@@ -63,7 +63,7 @@ def test_rows_of_a_model_that_keeps_state_run_in_one_go(tmp_path):
         qemu_engine.execute(built, [], np.zeros((2, 6), np.int8), 6)
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @native.requires_gcc
 @pytest.mark.parametrize("compiler", list(host.COMPILERS))
 @pytest.mark.parametrize("data", [several(), remembering()], ids=["several", "remembering"])

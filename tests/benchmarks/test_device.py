@@ -29,7 +29,7 @@ def inputs(model) -> np.ndarray:
     return device.inputs_for(model, 2, None, 1.0)[0]
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize(
     ("cpu", "rescale"),
     [

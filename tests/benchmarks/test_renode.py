@@ -108,7 +108,7 @@ def test_the_robot_file_in_renode(model, inputs, cpu, tmp_path):
 # Anywhere.
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("cpu", sampled(CPUS, 3))
 def test_the_inference_ends_where_it_returns_to(model, inputs, cpu, tmp_path):
     """In a run from reset, as Renode's are: as many instructions as an inference alone has, more to the report, 13 of

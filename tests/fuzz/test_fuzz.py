@@ -17,7 +17,7 @@ def seeds():
     return mutants.seeds(60_000)
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("seed", sampled(range(8), 3))
 def test_mutants(seeds, seed, tmp_path):
     source = random.Random(seed)
@@ -34,7 +34,7 @@ def test_mutants(seeds, seed, tmp_path):
     assert acceptance.refused(tmp_path) == []
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("seed", sampled(range(4), 3))
 def test_computed_mutants(seed):
     """Well-formed files whose numbers are damaged: run in some arithmetic, simplified, and written as C."""

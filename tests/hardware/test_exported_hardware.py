@@ -104,7 +104,7 @@ def test_testbench_wants_all_vectors(tmp_path, kept, message):
     assert message in done.stdout
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize(("model", "grid"), sampled(CASES, 2))
 def test_networks_through_cxxrtl(model, grid):
     is_folded, grid = grid == "folded", grid_of(1 if grid == "folded" else grid)
@@ -151,7 +151,7 @@ def _ports(own: RescaleVectors | OtherVectors, found: Design) -> dict[str, np.nd
     return dict.fromkeys(hidden.get(own.layer.block, []), 0) | ports | operands
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize(
     ("grid", "is_whole", "wanted"), [(1, False, ANY), (1, False, FOLDED), (4, False, ANY), ("csd2", True, ANY)]
 )

@@ -23,7 +23,7 @@ def literal(shape: Shape) -> Design:
     return Design(names[shape.block], shape.parameters, [LITERAL])
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("shape", QUICK + SLOW if ALL else QUICK, ids=str)
 def test_proved(shape):
@@ -32,7 +32,7 @@ def test_proved(shape):
     assert is_proved(literal(shape), Design(shape.block, shape.parameters | choice))
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("bits", SIZES, ids=str)
 @pytest.mark.parametrize("product", [1, 2])
 @pytest.mark.parametrize("hidden", [0, 1])

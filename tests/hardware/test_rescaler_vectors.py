@@ -35,7 +35,7 @@ def blocks() -> dict[Shape, cxxrtl.Block]:
     return dict(zip(SHAPES, cxxrtl.build_all(designs), strict=True))
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_vectors(blocks, shape):
     cases = vectors(shape, COUNT)

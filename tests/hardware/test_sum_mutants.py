@@ -86,7 +86,7 @@ def blocks(designs) -> dict[Mutant, cxxrtl.Block]:
     return mutants.blocks(designs)
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_found_or_harmless(designs, blocks, mutant):
     ports = mutant.shape.ports(COUNT)

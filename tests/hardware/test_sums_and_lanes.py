@@ -32,7 +32,7 @@ def blocks() -> dict[str | AddShape | MeanShape, cxxrtl.Block]:
     return dict(zip(DESIGNS, cxxrtl.build_all(list(DESIGNS.values())), strict=True))
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("shape", [*ADDS, *MEANS], ids=str)
 def test_all_ports_at_random(blocks, shape):
     ports = shape.ports(COUNT)

@@ -15,7 +15,7 @@ from tests.helpers.signed_digits import ThreeDigits, off_three_digits
 from tests.helpers.sweeps import sampled
 from tflm_export.grid import Grid
 
-pytestmark = [pytest.mark.arithmetic, pytest.mark.sweep(2)]
+pytestmark = [pytest.mark.arithmetic, pytest.mark.sweep(3)]
 L = keras.layers
 
 

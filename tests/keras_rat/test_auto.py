@@ -15,7 +15,7 @@ from tests.helpers.sweeps import sampled
 from tflm_export import ModelError, UsageError
 from tflm_export.search import UNIFORM
 
-pytestmark = [pytest.mark.arithmetic, pytest.mark.sweep(2)]
+pytestmark = [pytest.mark.arithmetic, pytest.mark.sweep(3)]
 L = keras.layers
 MAX_DROP = 0.03
 NAMES = ("stem", "uneven", "last")

@@ -15,7 +15,7 @@ from tests.helpers import networks
 from tests.helpers.litert import off_grid
 from tests.helpers.sweeps import sampled
 
-pytestmark = pytest.mark.sweep(2)
+pytestmark = pytest.mark.sweep(3)
 
 L = keras.layers
 BATCH = 32

@@ -8,7 +8,7 @@ import tf_keras as keras
 import keras_rat
 from tests.helpers import networks
 
-pytestmark = pytest.mark.sweep(2)
+pytestmark = pytest.mark.sweep(3)
 
 L = keras.layers
 FROZEN = ("conv", "norm", "deep", "plain", "dense")

@@ -14,7 +14,7 @@ from tests.helpers import networks
 from tests.helpers.litert import LiteRT, as_integers, off_grid
 from tflm_export import check, runtimes
 
-pytestmark = pytest.mark.sweep(2)
+pytestmark = pytest.mark.sweep(3)
 
 L = keras.layers
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

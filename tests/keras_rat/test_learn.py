@@ -12,7 +12,7 @@ from tests.helpers.sweeps import sampled
 from tflm_export import rescale
 from tflm_export.errors import UsageError
 
-pytestmark = [pytest.mark.arithmetic, pytest.mark.sweep(2)]
+pytestmark = [pytest.mark.arithmetic, pytest.mark.sweep(3)]
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 RATE = 1e-3
 

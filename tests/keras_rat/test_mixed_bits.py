@@ -11,7 +11,7 @@ from keras_rat.convert import _too_wide
 from tests.helpers import networks
 from tests.helpers.litert import LiteRT, off_grid
 
-pytestmark = pytest.mark.sweep(2)
+pytestmark = pytest.mark.sweep(3)
 
 L = keras.layers
 

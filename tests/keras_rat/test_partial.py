@@ -13,7 +13,7 @@ from tflm_export.grid import grid_of
 from tflm_export.narrow import check
 from tflm_export.runtimes import litert_module
 
-pytestmark = pytest.mark.sweep(2)
+pytestmark = pytest.mark.sweep(3)
 
 L = keras.layers
 BITS = 2

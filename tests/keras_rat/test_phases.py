@@ -13,7 +13,7 @@ import keras_rat
 from keras_rat import Phase, phases, quantizers
 from tests.helpers import networks
 
-pytestmark = pytest.mark.sweep(2)
+pytestmark = pytest.mark.sweep(3)
 
 L = keras.layers
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

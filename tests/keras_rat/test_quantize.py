@@ -14,7 +14,7 @@ import tflm_export
 from keras_rat import rescale_layers
 from tests.helpers import networks
 
-pytestmark = pytest.mark.sweep(2)
+pytestmark = pytest.mark.sweep(3)
 
 L = keras.layers
 

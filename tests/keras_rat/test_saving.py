@@ -7,12 +7,14 @@ import pickle
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras as keras
 from tensorflow_model_optimization.python.core.quantization.keras.collab_opts import cluster_preserve, prune_preserve
 
 import keras_rat
-from keras_rat.refusals import grouped, listed
+from keras_rat.graph.listed import listed
+from keras_rat.refusals import grouped
 from tests.helpers import networks
 from tflm_export.errors import UsageError
 
@@ -80,6 +82,20 @@ def test_weights_of_a_quantised_model_load_by_name(quantized, tmp_path):
     other.load_weights(tmp_path / "quantized.h5", by_name=True)
     for value, expected in zip(other.get_weights(), quantized.get_weights(), strict=True):
         np.testing.assert_array_equal(value, expected)
+
+
+@pytest.mark.parametrize("name", ["weights.h5", "weights"])
+@pytest.mark.filterwarnings("ignore:`Model.state_updates`:UserWarning")
+def test_weights_load_in_a_graph_of_tensorflow_1(tmp_path, name):
+    rows = np.linspace(-1, 1, 128, dtype=np.float32).reshape(2, 8, 8, 1)
+    path = str(tmp_path / name)
+    with tf.Graph().as_default(), tf.compat.v1.Session().as_default():
+        saved, loaded = (keras_rat.quantize_model(networks.build(networks.flatten_dense), 4) for _ in range(2))
+        saved.set_weights([2 * value for value in saved.get_weights()])
+        saved.save_weights(path)
+        assert not np.array_equal(loaded.predict(rows), saved.predict(rows))
+        loaded.load_weights(path)
+        np.testing.assert_array_equal(loaded.predict(rows), saved.predict(rows))
 
 
 @pytest.mark.parametrize("network", [networks.hidden_sigmoid, networks.flatten_dense], ids=lambda n: n.__name__)

@@ -19,7 +19,7 @@ from tflm_export import runtimes, signed_digits
 from tflm_export.grid import Grid
 from tflm_export.simulator import simulate
 
-pytestmark = [pytest.mark.arithmetic, pytest.mark.sweep(2)]
+pytestmark = [pytest.mark.arithmetic, pytest.mark.sweep(3)]
 L = keras.layers
 BELOW_OVERFLOW = float(np.nextafter(np.float32(2.0**127), np.float32(0)))
 

@@ -11,7 +11,7 @@ from tests.helpers import networks
 from tests.helpers.litert import LiteRT, off_grid
 from tests.helpers.sweeps import sampled
 
-pytestmark = pytest.mark.sweep(2)
+pytestmark = pytest.mark.sweep(3)
 
 L = keras.layers
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -14,7 +14,7 @@ from tests.helpers.nibbles import unpacked
 from tests.helpers.sweeps import sampled
 from tflm_export import check, runtimes
 
-pytestmark = pytest.mark.sweep(2)
+pytestmark = pytest.mark.sweep(3)
 
 L = keras.layers
 PATTERNS = {"separable": 4, "dense$": 4, ".*": 8}

@@ -9,7 +9,7 @@ import keras_rat
 from keras_rat import rescale_layers, wiring
 from tests.helpers import networks
 
-pytestmark = pytest.mark.sweep(2)
+pytestmark = pytest.mark.sweep(3)
 
 L = keras.layers
 

@@ -100,7 +100,7 @@ def sums(a, b, zeros, factors) -> np.ndarray:
     return (a.astype(object) - zeros[0]) * factors[0] + (b.astype(object) - zeros[1]) * factors[1]
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize(("function", "bits", "widest"), [("narrow_add", 31, 31), ("narrow_add_wide", 62, 62)])
 @given(st.data())
 def test_add_over_all_that_fits(function, bits, widest, data):
@@ -145,7 +145,7 @@ def test_add_stock(case, zeros, first_is_larger, multipliers, term_shift, shift)
     np.testing.assert_array_equal(output, wanted)
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("epilogue", list(Epilogue))
 @given(operands(), st.tuples(*[ZERO_POINTS] * 3), st.data())
 def test_mul_over_all_that_fits(epilogue, case, zeros, data):

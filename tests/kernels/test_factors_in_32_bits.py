@@ -55,7 +55,7 @@ def inputs(rescale: Rescale, reach: int) -> np.ndarray:
     return np.unique([int(min(max(v, low), high)) for v in [*ends, *ties, *others]])
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("bits", [1, 2, 8, 15, 16, 24, 31])
 def test_each_way_equals_64_bits(bits):
     random, seen = np.random.default_rng(bits), set()

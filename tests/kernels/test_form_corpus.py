@@ -33,7 +33,7 @@ def test_what_upstream_published(name):
     np.testing.assert_array_equal(y.reshape(golden.shape), golden)
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize(
     "name",
     [

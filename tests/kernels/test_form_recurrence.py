@@ -199,7 +199,7 @@ def test_equals_tflm_frame_by_frame(data):
         np.testing.assert_array_equal(y, interpreter.get_output(0))
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("arithmetic", [Narrow(Grid(1)), Narrow(Grid(8)), Tflm(), LiteRTReference()], ids=str)
 @pytest.mark.parametrize("model", [test_svdf.model, test_unidirectional_sequence_lstm.model], ids=["SVDF", "LSTM"])
 def test_equals_the_form_in_every_arithmetic(model, arithmetic):

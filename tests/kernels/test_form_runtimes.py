@@ -61,7 +61,7 @@ MODELS = {
 ARITHMETICS = {"LiteRT": LiteRTReference(), "TFLM": Tflm()}
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("name", MODELS)
 def test_layers_equal_the_runtimes(name):
     data, runtime = MODELS[name]

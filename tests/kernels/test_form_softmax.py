@@ -57,7 +57,7 @@ def assert_models_held(models) -> None:
     assert_held(emit, list(zip(forms, sets, strict=True)))
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("types", TYPES[:3], ids="-".join)
 def test_softmax(types):
     """From so flat that all exponentials count to so steep that one does."""

@@ -134,7 +134,7 @@ def sum_form(random, arithmetic, dtypes, factors, sign):
     return arithmetic.sum(terms, Target(y, 1.0, zero, clamp(random, dtypes[2])))
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @native.requires_gcc
 @pytest.mark.parametrize("bits", [1, 8, 31])
 def test_aligned_sums(bits):

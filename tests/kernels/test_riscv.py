@@ -27,7 +27,7 @@ def measured(model: bytes, rescale, toolchain: str) -> device.Run:
     return device.measure(model, "model", "rv32imc", rescale, inputs, toolchain=toolchain)
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("toolchain", TOOLCHAINS)
 @pytest.mark.parametrize(("seed", "rescale"), [(12, 1), (13, 8), (14, "stock")])
 def test_layers_of_all_sizes(seed, rescale, toolchain):

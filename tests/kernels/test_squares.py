@@ -24,7 +24,7 @@ def network(average: bool = True) -> bytes:
     return b.build(x, b.softmax(y))
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @native.requires_gcc
 @pytest.mark.parametrize("average", [True, False])
 @pytest.mark.parametrize("bits", [1, 8])
@@ -82,7 +82,7 @@ def test_products_and_quotients_by_bits():
     np.testing.assert_array_equal(by_bits("products_q0", a, b), exact)
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("core", ["rv32ec", "rv32ic"])
 @pytest.mark.parametrize("name", ["average", "maximum", "residual"])
 def test_a_program_of_shifts_multiplies_nowhere(core, name, tmp_path):

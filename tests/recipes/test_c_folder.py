@@ -102,7 +102,7 @@ REAL = {  # their inputs and outputs, and how many successive ones are run
 }
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @needs["cmake"]
 @needs["gcc"]
 @pytest.mark.parametrize("model", sampled(REAL, 2))

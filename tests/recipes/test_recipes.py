@@ -120,7 +120,7 @@ target_link_libraries(size my-array)
     assert [row.name for row in check(array, 1).offenders] == ["stem"]
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @needs["cmake"]
 @pytest.mark.parametrize(
     "arguments",

@@ -23,7 +23,7 @@ from tflm_export.ops import known
 from tflm_export.simulator import simulate
 
 pytestmark = native.requires_gcc
-GRAPHS = int(os.environ.get("C_GRAPHS", "40"))
+GRAPHS = int(os.environ.get("C_GRAPHS", "25"))
 # Each smaller case on the way to the smallest one is compiled, too: minutes that the whole suite does not have.
 PHASES = tuple(Phase) if "C_GRAPHS" in os.environ else (Phase.generate,)
 FRAMES = 3

@@ -37,7 +37,7 @@ MODELS = {
 requires_data = pytest.mark.skipif(FOLDER is None, reason=f"no data folder; set ${datasets.DATA_VARIABLE}")
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @native.requires_gcc
 @pytest.mark.parametrize("bits", [1, 4, 8, 31])
 def test_every_kind_of_operator(bits):
@@ -49,7 +49,7 @@ def test_every_kind_of_operator_with_the_stock_rescale():
     assert_equals_simulator(residual_network(), 31, "tflm")
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @native.requires_gcc
 @requires_data
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_real_models(name, bits):
     assert_equals_simulator(data, bits, "narrow", rows=1)
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @native.requires_gcc
 @requires_data
 @pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m4"])
@@ -72,7 +72,7 @@ def test_real_models_for_single_cores(name, core):
     assert_equals_simulator(data, 1, "narrow", rows=1, core=core)
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @native.requires_gcc
 @requires_data
 @pytest.mark.parametrize("name", MODELS)
@@ -141,7 +141,7 @@ SHAPES = {
 }
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @native.requires_gcc
 @pytest.mark.parametrize("rounding", ["narrow", "tflm"])
 @pytest.mark.parametrize("shape", SHAPES)
@@ -157,7 +157,7 @@ NARROW_SHAPES = {
 }
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @native.requires_gcc
 @pytest.mark.parametrize("core", KERNELS)
 @pytest.mark.parametrize("shape", NARROW_SHAPES)
@@ -191,7 +191,7 @@ int main(void) {
 """
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @native.requires_gcc
 @pytest.mark.parametrize("flags", [["-fsanitize=address", "-O1"], ["-O3"], ["-m32", "-O2", "-c"]], ids=" ".join)
 def test_memory_and_warnings(flags, tmp_path):
@@ -227,7 +227,7 @@ COMPILERS = {
 COMPILED = {(core.kernels, core.architectures): core.name for core in cores.CORES if core.isa == "arm"}.values()
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("core", sampled(COMPILED, 2))
 @pytest.mark.parametrize("compiler", COMPILERS)
 def test_compilers_have_no_warnings(compiler, core, tmp_path):
@@ -249,7 +249,7 @@ def test_compilers_have_no_warnings(compiler, core, tmp_path):
         native.run([*command, *warnings, "-O2", "-ffreestanding", "-c", "-o", tmp_path / "unit.o", unit])
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @native.requires_gcc
 @pytest.mark.parametrize("core", KERNELS)
 def test_no_layer_reaches_beyond_its_memory(core, tmp_path):

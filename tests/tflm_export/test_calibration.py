@@ -92,7 +92,7 @@ def test_data_brings_the_outputs_nearer_to_stock(bits):
     assert changes[0] < changes[1]
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("name", ["baselines/fsdd_int8", "baselines/har_sp_int8"])
 def test_real_models_stay_close_with_data(name):
     data = corpus.read(name)

@@ -362,7 +362,7 @@ def piped(*arguments: str, stdin: bytes = b"", **streams) -> subprocess.Complete
     return subprocess.run([sys.executable, "-m", "tflm_export", *arguments], input=stdin, env=ENVIRONMENT, **streams)
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize(
     "arguments", ["--bits 2 --output - -", "- --bits 2 --output -", "--bits 2 --output /dev/stdout /dev/stdin"]
 )
@@ -395,7 +395,7 @@ def test_the_report_on_standard_output(folder):
     assert b"13 not" in done.stderr
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("mode", ["--explain", "--check --bits=1", "--dump"])
 def test_standard_input_in_the_modes_that_write_no_model(folder, capsys, mode):
     (folder / "k1.tflite").write_bytes(piped("--bits=1", "--output=-", "model.tflite").stdout)
@@ -404,7 +404,7 @@ def test_standard_input_in_the_modes_that_write_no_model(folder, capsys, mode):
     assert done.stdout.replace(b"-: ", b"k1.tflite: ") == piped(*mode.split(), "k1.tflite").stdout
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
 @pytest.mark.parametrize("output", ["-", "out.tflite"])
 def test_standard_output_that_takes_nothing(folder, output):
@@ -447,7 +447,7 @@ def test_as_a_program(folder):
     assert program("--bits=1", "--check", "model.tflite").returncode == 1
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize(("arguments", "code"), [("--bits=4 empty.tflite", 1), ("--bits=99 model.tflite", 2)])
 def test_errors_as_a_program(folder, arguments, code):
     done = program(*arguments.split())
@@ -474,7 +474,7 @@ def _loaded(*args: str) -> set[str]:
     return {*done.stdout.splitlines()[-1].split()}
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("args", [("--help",), ("--bits=4", "--report=r.json", "model.tflite")], ids=["help", "narrow"])
 def test_neither_tensorflow_nor_what_nobody_asked_for_is_imported(folder, args):
     loaded = _loaded(*args)

@@ -290,7 +290,7 @@ except UsageError as error:
 """
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("attempt", range(3))
 def test_of_several_writers_of_new_files_one_succeeds(folder, attempt):
     """Whatever the order in which they name them; and it gets all of them."""
@@ -333,7 +333,7 @@ def test_two_writers_of_one_file_never_mix(tmp_path):
         writer.stdout.close()
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("delay", [0.0, 0.02, 0.05, 0.1])
 def test_a_writer_that_is_killed_leaves_no_half_file(tmp_path, delay):
     path = tmp_path / "out"

@@ -35,7 +35,7 @@ def client():
         yield client
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("max_drop", [0.02, 0.1])
 def test_the_same_with_and_without_workers(client, max_drop):
     """Whether what was measured ahead is asked for or not: some operators stay as wide as all, and some do not."""

@@ -433,7 +433,7 @@ def test_narrow_uint8_models_name_the_flag(tmp_path, capsys):
     assert "--to_int8" not in run(capsys, "--bits", 1, "--overwrite", path)[1]
 
 
-@pytest.mark.sweep(2)
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize("name", ["tflite-support__mobilenet_v1_0.25_224_quant", "coral__mobilenet_v1_0.25_128_quant"])
 @pytest.mark.parametrize("bits", [31, 1])
 def test_real_classifiers(name, bits):
