@@ -30,7 +30,7 @@ help:
 	@echo "make c-graphs    compile and run 1,000 random small models as C, against the simulator (half an hour)"
 	@echo "make hardware-test  hold the Verilog against the simulator: all vectors, proofs and networks (half an hour)"
 	@echo "make keras-applications  quantise, convert and check the networks of both Keras's applications (an hour)"
-	@echo "make tfmot-tests TFMOT=FOLDER  run tfmot's own tests of quantisation, of a checkout, on keras_rat (half an hour)"
+	@echo "make tfmot-tests TFMOT=FOLDER  run tfmot's own tests of quantisation, of a checkout, on keras_rat (half an hour on two idle cores)"
 	@echo "make lint        run ruff and the type checker"
 	@echo "make typecheck   hold the packages and calls of their public API against the annotations (mypy)"
 	@echo "make format      let ruff format and fix"
