@@ -13,6 +13,8 @@ test-newest: TRAINING_TESTS += tests/test_docs.py::test_tutorial_ends_on_the_boa
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export CUDA_VISIBLE_DEVICES ?= -1
+# Hundreds of tests start Python: without bytecode each would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test test-slow test-newest test-oldest constraints data bazel-test docs fuzz c-graphs hardware-test keras-applications tfmot-tests lint typecheck format package clean
 

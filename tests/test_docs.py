@@ -2,15 +2,15 @@
 """The documentation builds without a warning, and every block of code in it runs as printed.
 
 A block with a title is a file; `sh` blocks are run, with `python` being this one; `python` blocks without a title are
-programs. A page's blocks run in order in one folder that holds the tutorial's digits.tflite. The tutorial's own run as
-the cells of its notebook, and none of them needs another's names.
+programs. A page's blocks run in order in one folder that holds a digits.tflite: the tutorial's, where the page takes
+long anyway, otherwise one of random weights. The tutorial's own run as the cells of its notebook, and none of them
+needs another's names.
 Those of tflm.md, which need TFLM, are run by tests/kernels/test_tflm.py and test_tflm_commands.py.
 """
 
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 
@@ -20,6 +20,7 @@ import pytest
 
 from benchmarks import notebook
 from benchmarks.notebook import blocks
+from tests.recipes import generate
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -67,7 +68,7 @@ def tutorial(tmp_path_factory) -> pathlib.Path:
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory) -> pathlib.Path:
+def trained(tmp_path_factory) -> pathlib.Path:
     """The tutorial's digits.tflite, of one epoch in the place of each training."""
     folder = tmp_path_factory.mktemp("digits")
     (program,) = (block.text for block in blocks(TUTORIAL) if block.title == "train.py")
@@ -112,8 +113,9 @@ def test_blocks_of_the_tutorial_stand_alone():
         if page not in ELSEWHERE and blocks(page)
     ],
 )
-def test_page_runs(page, digits, tmp_path):
-    shutil.copy(digits, tmp_path)
+def test_page_runs(page, request, tmp_path):
+    model = request.getfixturevalue("trained").read_bytes() if page.stem in LONG else generate.model()
+    (tmp_path / "digits.tflite").write_bytes(model)
     run_page(page, tmp_path)
 
 
