@@ -22,7 +22,7 @@ from tflm_export.errors import UsageError
 from tflm_export.flatbuffer.model import parse
 from tflm_export.simulator import simulate
 
-pytestmark = [pytest.mark.arithmetic, pytest.mark.sweep(3)]
+pytestmark = [pytest.mark.arithmetic, pytest.mark.sweep(5)]
 L = keras.layers
 ROWS = 64
 

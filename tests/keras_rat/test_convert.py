@@ -22,7 +22,7 @@ from tests.helpers.tflite_builder import TFLiteBuilder
 from tflm_export import runtimes
 from tflm_export.flatbuffer.model import parse
 
-pytestmark = pytest.mark.sweep(3)
+pytestmark = pytest.mark.sweep(5)
 
 TOLERANCE = 2.0**-21  # what a few float32 roundings do to a factor
 L = keras.layers

@@ -101,7 +101,7 @@ PARTED = {
 READERS = {"average": lambda x: L.AveragePooling2D(3, 1, "same")(x), "up": lambda x: L.UpSampling2D()(x)}
 
 
-@pytest.mark.sweep(4)
+@pytest.mark.sweep(8)
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
 @pytest.mark.parametrize("moved", PARTED.values(), ids=PARTED)
 def test_what_moves_is_read_by_layers_of_either_kind(moved, reader):

@@ -84,6 +84,7 @@ def test_weights_of_a_quantised_model_load_by_name(quantized, tmp_path):
         np.testing.assert_array_equal(value, expected)
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("name", ["weights.h5", "weights"])
 @pytest.mark.filterwarnings("ignore:`Model.state_updates`:UserWarning")
 def test_weights_load_in_a_graph_of_tensorflow_1(tmp_path, name):

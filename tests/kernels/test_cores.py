@@ -94,7 +94,7 @@ def test_fully_connected_v6m(case):
     check("narrow_fully_connected_v6m", shape, layer, rows, accumulators, scratch, words_v6m)
 
 
-@pytest.mark.sweep(3)
+@pytest.mark.sweep(5)
 @pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("seed", range(6))
 def test_layers_of_all_sizes(core, seed):
@@ -104,13 +104,13 @@ def test_layers_of_all_sizes(core, seed):
     assert_equals_simulator(narrow(data, bits)[0] if bits < 31 else data, bits, "narrow", core=core)
 
 
-@pytest.mark.sweep(3)
+@pytest.mark.sweep(5)
 @pytest.mark.parametrize("core", CORES)
 def test_layers_with_the_stock_rescale(core):
     assert_equals_simulator(fan(6), 31, "tflm", core=core)
 
 
-@pytest.mark.sweep(3)
+@pytest.mark.sweep(5)
 @pytest.mark.parametrize(
     ("core", "seed", "rescale"),
     [

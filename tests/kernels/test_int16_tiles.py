@@ -49,7 +49,7 @@ def random_form(draw: Draw, **fields) -> WeightedSum:
     return WeightedSum(**(given | fields))
 
 
-@pytest.mark.sweep(3)
+@pytest.mark.sweep(5)
 @pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize(("seed", "flags"), [(0, []), (1, []), (2, [_ANY_ORDER])])
 def test_any_form(core, seed, flags):
@@ -88,7 +88,7 @@ def test_the_largest_sums_that_32_bits_hold(core):
     np.testing.assert_array_equal(y, np.full((5, 2), (1 << 15) - 1))  # 2**15 after rounding, clamped
 
 
-@pytest.mark.sweep(3)
+@pytest.mark.sweep(5)
 @pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize(
     "form",
@@ -106,7 +106,7 @@ def test_what_the_kernels_for_all_types_keep(core, form):
     assert compiled.steps[0].is_general
 
 
-@pytest.mark.sweep(3)
+@pytest.mark.sweep(5)
 @pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("rescale", [1, "stock"])
 def test_assembly_equals_the_simulator(core, rescale):

@@ -80,7 +80,7 @@ def depthwise(kind: str, seed: int, batch: int = 1, extreme: bool = False) -> by
     return b.build(x, y)
 
 
-@pytest.mark.sweep(6)
+@pytest.mark.sweep(12)
 @native.requires_gcc
 @pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("kind", LAYERS)

@@ -61,7 +61,7 @@ def layers(draw: Draw) -> list[WeightedSum]:
     ]
 
 
-@pytest.mark.sweep(3)
+@pytest.mark.sweep(5)
 @pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("seed", range(3))
 def test_any_layer(core, seed):

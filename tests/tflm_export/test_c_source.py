@@ -227,7 +227,7 @@ COMPILERS = {
 COMPILED = {(core.kernels, core.architectures): core.name for core in cores.CORES if core.isa == "arm"}.values()
 
 
-@pytest.mark.sweep(3)
+@pytest.mark.sweep(6)
 @pytest.mark.parametrize("core", sampled(COMPILED, 2))
 @pytest.mark.parametrize("compiler", COMPILERS)
 def test_compilers_have_no_warnings(compiler, core, tmp_path):

@@ -21,7 +21,7 @@ from tflm_export.kept.choice import NEAREST, choose
 from tflm_export.kept.refinement import damped_solution
 from tflm_export.signed_digits import CSD2
 
-pytestmark = pytest.mark.sweep(3)
+pytestmark = pytest.mark.sweep(5)
 
 ROWS = np.random.default_rng(3).integers(-128, 128, (64, 8, 8, 3)).astype(np.int8)
 FEW = ROWS[:24]  # too few for biases to be adjusted for the outputs: each layer's choice is its own

@@ -12,7 +12,7 @@ from tests.helpers.sweeps import sampled
 from tests.helpers.tflite_builder import TFLiteBuilder, pack, residual_network, schema, unpack
 from tflm_export import METHODS, ModelError, UsageError, check, narrow, runtimes
 
-pytestmark = pytest.mark.sweep(3)
+pytestmark = pytest.mark.sweep(5)
 
 WIDTHS = (1, 2, 3, 4, 8, 12)
 NETWORK = residual_network()

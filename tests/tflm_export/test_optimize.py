@@ -31,7 +31,7 @@ def program(model: bytes, core: str, optimize: str) -> c.CProgram:
     return c.translate(model, "model", Narrow(Grid(1)), core, False, optimize)
 
 
-@pytest.mark.sweep(3)
+@pytest.mark.sweep(5)
 @native.requires_gcc
 @pytest.mark.parametrize("optimize", ["speed", "size"])
 @pytest.mark.parametrize("core", CORES)
@@ -63,7 +63,7 @@ def test_on_a_board_the_smaller_one_is_smaller_and_the_faster_one_faster(model, 
     assert spent["speed"] < spent["size"]
 
 
-@pytest.mark.sweep(3)
+@pytest.mark.sweep(5)
 @native.requires_gcc
 @pytest.mark.parametrize("optimize", ["speed", "size"])
 @pytest.mark.parametrize("core", CORES)

@@ -223,10 +223,9 @@ def test_sources_have_a_folder_of_their_own_for_each_model(folder):
     assert run(*flags, "--overwrite", "models/b/a.tflite", "models/b/a.tfl") == 2
 
 
-def test_a_crash_costs_one_model(folder, capfd, monkeypatch):
+def test_a_crash_costs_one_model(folder, capfd, monkeypatch, tmp_path_factory):
     """Such as that of a runtime, here of the C library of the process that works on one of three."""
-    hooks = folder / "hooks"
-    hooks.mkdir()
+    hooks = tmp_path_factory.mktemp("hooks")
     (hooks / "sitecustomize.py").write_text(
         "import os, signal, tflm_export.files as files\n"
         "real = files.read\n"
@@ -235,7 +234,7 @@ def test_a_crash_costs_one_model(folder, capfd, monkeypatch):
     root = pathlib.Path(__file__).resolve().parents[2]
     monkeypatch.setenv("PYTHONPATH", f"{hooks}{os.pathsep}{root}")
     assert run("--bits=1", "--output_dir=out", "y.tflite", "x.tflite", "models/b/a.tflite") == 1
-    assert {*new_files(folder)} - {"hooks/sitecustomize.py"} == {"out/y_k1.tflite", "out/a_k1.tflite"}
+    assert {*new_files(folder)} == {"out/y_k1.tflite", "out/a_k1.tflite"}
     out, err = capfd.readouterr()
     assert "tflm_export: x.tflite: the process that worked on it was ended by SIGSEGV" in err
     assert "x.tflite " in out

@@ -74,7 +74,7 @@ class Int4Tests(NarrowedTests):
         (w,) = [t for t in peer.tensors(narrowed) if t.type == "INT4"]
         assert np.abs(w.integers).max() <= 7
 
-    @pytest.mark.sweep(3)
+    @pytest.mark.sweep(5)
     def test_the_c_source_equals_the_simulator(self, name):
         if parse(self.models[name]).subgraphs[0].inputs[0].type != "INT8":
             pytest.skip("int16 has no kernels in C")
@@ -146,7 +146,7 @@ def network(seed=0) -> bytes:
     return b.build(x, b.softmax(b.fully_connected(y, 5, name="logits")))
 
 
-@pytest.mark.sweep(3)
+@pytest.mark.sweep(5)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("bits", WIDTHS)
 def test_a_network_is_verified(bits, method):
@@ -175,7 +175,7 @@ def test_layers_compute_the_exact_arithmetic(bits, runtime):
             assert np.abs(comparison.runtime - comparison.exact).max() <= 1
 
 
-@pytest.mark.sweep(3)
+@pytest.mark.sweep(5)
 @native.requires_gcc
 @pytest.mark.parametrize("bits", WIDTHS)
 def test_the_c_source_of_a_network_equals_the_simulator(bits):
